@@ -1,0 +1,19 @@
+# tactus::torch: libtorch out of the pinned PyPI wheel in .venv (scripts/setup.sh puts it there).
+# An imported target of our own: the wheel's TorchConfig.cmake demands a CUDA toolkit even for the CPU libraries.
+# The wheel's include folder carries old protobuf headers, hence -idirafter: the system's are found first.
+set(TACTUS_VENV ${CMAKE_SOURCE_DIR}/.venv CACHE PATH "Python environment that holds the torch wheel")
+file(GLOB TACTUS_TORCH_DIR ${TACTUS_VENV}/lib/python3*/site-packages/torch)
+if(NOT TACTUS_TORCH_DIR)
+  message(FATAL_ERROR "No torch wheel under ${TACTUS_VENV}: run scripts/setup.sh first.")
+endif()
+
+add_library(tactus_torch INTERFACE)
+target_compile_options(tactus_torch INTERFACE
+  "SHELL:-idirafter ${TACTUS_TORCH_DIR}/include"
+  "SHELL:-idirafter ${TACTUS_TORCH_DIR}/include/torch/csrc/api/include"
+  -Wno-unused-parameter -Wno-pedantic -Wno-shadow)
+target_link_libraries(tactus_torch INTERFACE
+  ${TACTUS_TORCH_DIR}/lib/libtorch_cpu.so ${TACTUS_TORCH_DIR}/lib/libc10.so)
+target_link_options(tactus_torch INTERFACE -Wl,-rpath,${TACTUS_TORCH_DIR}/lib
+  -Wl,-rpath-link,${TACTUS_TORCH_DIR}/lib -Wl,--allow-shlib-undefined)
+add_library(tactus::torch ALIAS tactus_torch)

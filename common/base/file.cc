@@ -1,0 +1,86 @@
+#include "common/base/file.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <filesystem>
+
+#include "absl/cleanup/cleanup.h"
+#include "absl/strings/str_cat.h"
+#include "common/base/status_macros.h"
+
+namespace tactus {
+namespace {
+
+absl::Status FromErrno(absl::string_view what, const std::string& path) {
+  return absl::ErrnoToStatus(errno, absl::StrCat(what, " ", path));
+}
+
+absl::Status WriteAll(int fd, absl::string_view content, const std::string& path) {
+  while (!content.empty()) {
+    const ssize_t written = ::write(fd, content.data(), content.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) return FromErrno("cannot write", path);
+    content.remove_prefix(static_cast<size_t>(written));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<std::string> ReadFile(const std::string& path, size_t max_bytes) {
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return FromErrno("cannot open", path);
+  const auto closer = absl::MakeCleanup([fd] { ::close(fd); });
+  struct stat info;
+  if (::fstat(fd, &info) != 0) return FromErrno("cannot stat", path);
+  if (!S_ISREG(info.st_mode)) return absl::InvalidArgumentError(absl::StrCat(path, " is not a regular file"));
+  if (static_cast<size_t>(info.st_size) > max_bytes) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat(path, " has ", info.st_size, " bytes, more than the limit of ", max_bytes));
+  }
+  std::string content(static_cast<size_t>(info.st_size), '\0');
+  size_t done = 0;
+  while (done < content.size()) {
+    const ssize_t got = ::read(fd, content.data() + done, content.size() - done);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return FromErrno("cannot read", path);
+    if (got == 0) break;
+    done += static_cast<size_t>(got);
+  }
+  content.resize(done);
+  return content;
+}
+
+absl::Status SyncPath(const std::string& path) {
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return FromErrno("cannot open", path);
+  const auto closer = absl::MakeCleanup([fd] { ::close(fd); });
+  if (::fsync(fd) != 0) return FromErrno("cannot sync", path);
+  return absl::OkStatus();
+}
+
+absl::Status WriteFileAtomic(const std::string& path, absl::string_view content) {
+  const std::string aside = absl::StrCat(path, ".tmp");
+  const int fd = ::open(aside.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  if (fd < 0) return FromErrno("cannot create", aside);
+  absl::Status status = WriteAll(fd, content, aside);
+  if (status.ok() && ::fsync(fd) != 0) status = FromErrno("cannot sync", aside);
+  if (::close(fd) != 0 && status.ok()) status = FromErrno("cannot close", aside);
+  if (!status.ok()) {
+    ::unlink(aside.c_str());
+    return status;
+  }
+  return PublishFolder(aside, path);
+}
+
+absl::Status PublishFolder(const std::string& from, const std::string& to) {
+  if (std::rename(from.c_str(), to.c_str()) != 0) return FromErrno(absl::StrCat("cannot rename ", from, " to"), to);
+  const std::filesystem::path parent = std::filesystem::path(to).parent_path();
+  return SyncPath(parent.empty() ? "." : parent.string());
+}
+
+}  // namespace tactus

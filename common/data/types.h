@@ -1,0 +1,76 @@
+// The records that travel between the learner and the actors, as plain values.
+//
+// The wire form is proto/trajectory.proto; common/data/codec.h converts and checks. Nothing else sees protobuf.
+// All types are value types: copyable, movable, no hidden sharing, not thread-safe.
+#pragma once
+
+#include <compare>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace tactus {
+
+using TokenId = int32_t;
+
+// Names one set of weights for ever: step + 1 per optimizer step, incarnation + 1 per restore from a checkpoint.
+struct PolicyVersion {
+  uint32_t incarnation = 0;
+  uint64_t step = 0;
+  friend auto operator<=>(const PolicyVersion&, const PolicyVersion&) = default;
+};
+
+// One question, immutable. The answer key is what the task's Verifier needs, as JSON (never shown to the model).
+struct Prompt {
+  uint64_t id = 0;  // position in the run's admission order: unique in a run, keys the sampling
+  std::vector<TokenId> token_ids;
+  std::string answer_key_json;
+};
+
+// Permission to answer a prompt until a deadline. Lease ids are never reused in an incarnation.
+struct PromptLease {
+  uint64_t lease_id = 0;
+  Prompt prompt;
+  int completions_wanted = 0;  // G
+  uint64_t seed = 0;           // the run's seed, keys the sampling draws with prompt.id
+  double timeout_s = 0;        // time left at the moment of leasing
+  PolicyVersion version;       // the learner's version when leased
+};
+
+// From this token of the completion on, tokens were sampled by `version`.
+struct VersionSpan {
+  int start_token = 0;
+  PolicyVersion version;
+  friend bool operator==(const VersionSpan&, const VersionSpan&) = default;
+};
+
+enum class FinishReason { kStop = 0, kLength = 1 };
+
+struct Reward {
+  double total = 0;    // what training uses: correctness + format part
+  double correct = 0;  // 0 or 1
+  double format = 0;   // the format part alone
+  std::string reason;  // one word or short phrase for people, e.g. "wrong_value"
+};
+
+// One sampled answer, T tokens. All per-token vectors have length T; nothing is re-tokenised.
+struct Completion {
+  std::vector<TokenId> token_ids;     // [T], the final eos included when it was sampled
+  std::vector<float> logprobs;        // [T] behaviour log-prob, nats, of the distribution sampled from
+  std::vector<float> entropy;         // [T] nats, temperature 1, full vocabulary
+  std::vector<float> credit;          // [T] gamma, 1.0 = neutral
+  std::vector<VersionSpan> versions;  // first starts at token 0; start_token increases
+  Reward reward;
+  FinishReason finish_reason = FinishReason::kStop;
+};
+
+// The G scored completions of one prompt: complete, or rejected; never partial.
+struct TrajectoryGroup {
+  uint64_t lease_id = 0;
+  uint64_t prompt_id = 0;
+  std::vector<TokenId> prompt_token_ids;
+  std::vector<Completion> completions;  // [G]
+  std::string actor_id;
+};
+
+}  // namespace tactus

@@ -1,0 +1,42 @@
+// Paged key/value storage: one pool of pages for all layers, shared by the decode, prefill and training paths.
+//
+// K is kept transposed inside a page, [D, 16], so that a query row against 16 keys is a chain of fused multiply-adds
+// over D with no horizontal sums; V is [16, D]. Page p of layer l belongs to whoever the page tables say: see
+// actor/engine. Not thread-safe; owns its memory.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+
+#include "common/model/model_config.h"
+
+namespace tactus {
+
+inline constexpr int kPageTokens = 16;
+
+class KvCache {
+ public:
+  // Zero-filled: a page's unused slots must stay finite.
+  KvCache(const ModelConfig& config, int64_t num_layers, int64_t num_pages);
+
+  int64_t num_pages() const { return num_pages_; }
+  // Floats from one page to the next, within one layer's K or V: num_kv_heads * 16 * D.
+  int64_t page_stride() const { return page_stride_; }
+  float* keys(int64_t layer) { return keys_.data_ptr<float>() + layer * num_pages_ * page_stride_; }
+  float* values(int64_t layer) { return values_.data_ptr<float>() + layer * num_pages_ * page_stride_; }
+
+  // Copies one page (all layers, K and V): a shared page about to be written gets a private copy.
+  void CopyPage(int32_t from, int32_t to);
+
+  static int64_t BytesPerPage(const ModelConfig& config, int64_t num_layers);
+
+ private:
+  int64_t num_layers_;
+  int64_t num_pages_;
+  int64_t page_stride_;
+  at::Tensor keys_;    // [layers, pages, kv_heads, D, 16]
+  at::Tensor values_;  // [layers, pages, kv_heads, 16, D]
+};
+
+}  // namespace tactus

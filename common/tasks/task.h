@@ -1,0 +1,48 @@
+// What a run trains on: where prompts come from and how an answer is judged.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "common/data/types.h"
+#include "proto/config.pb.h"
+
+namespace tactus {
+
+struct TaskExample {
+  std::string system;           // may be empty
+  std::string user;             // what the model is asked
+  std::string answer_key_json;  // what the verifier needs
+};
+
+// Judges one answer. Deterministic, bounded in time, never trusts the text, never evaluates it as code.
+// Thread-safe. InvalidArgument: the answer key is malformed (our fault or the data's, never the model's).
+class Verifier {
+ public:
+  virtual ~Verifier() = default;
+  virtual absl::StatusOr<Reward> Score(absl::string_view answer_key_json, absl::string_view completion) const = 0;
+};
+
+enum class Split { kTrain, kTest };
+
+// A named set of examples with its verifier. Immutable after creation, thread-safe. The two splits never share a
+// puzzle.
+class Task {
+ public:
+  virtual ~Task() = default;
+  virtual size_t Size(Split split) const = 0;
+  // 0 <= index < Size(split); the same example for the same options, always.
+  virtual TaskExample Example(Split split, size_t index) const = 0;
+  virtual const Verifier& verifier() const = 0;
+  // A worked answer to a train example, for `tactus sft`; variant = which of several. Unimplemented where a task has
+  // none.
+  virtual absl::StatusOr<std::string> Trace(size_t index, uint64_t variant) const = 0;
+};
+
+// InvalidArgument names the field; NotFound names a missing file.
+absl::StatusOr<std::unique_ptr<Task>> CreateTask(const config::TaskOptions& options);
+
+}  // namespace tactus
