@@ -1,0 +1,89 @@
+#include "common/base/strict_json.h"
+
+#include <set>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+
+namespace tactus {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+// Walks the text once without building anything; the first broken rule ends the walk and stays in status().
+class LimitChecker : public nlohmann::json_sax<Json> {
+ public:
+  LimitChecker(absl::string_view source, const JsonLimits& limits) : source_(source), limits_(limits) {}
+
+  bool null() override { return Value(); }
+  bool boolean(bool) override { return Value(); }
+  bool number_integer(number_integer_t) override { return Value(); }
+  bool number_unsigned(number_unsigned_t) override { return Value(); }
+  bool number_float(number_float_t, const string_t&) override { return Value(); }
+  bool string(string_t& text) override { return StringSize(text) && Value(); }
+  bool binary(binary_t&) override { return Value(); }
+  bool start_object(size_t) override { return Open(); }
+  bool start_array(size_t) override { return Open(); }
+  bool end_object() override { return Close(); }
+  bool end_array() override { return Close(); }
+
+  bool key(string_t& text) override {
+    if (!StringSize(text)) return false;
+    if (keys_.back().insert(text).second) return true;
+    return Fail(absl::InvalidArgumentError(absl::StrCat(source_, ": key \"", text, "\" stands twice in one object")));
+  }
+
+  bool parse_error(size_t position, const std::string&, const nlohmann::detail::exception&) override {
+    return Fail(absl::InvalidArgumentError(absl::StrCat(source_, ": not valid JSON at byte ", position)));
+  }
+
+  const absl::Status& status() const { return status_; }
+
+ private:
+  bool Fail(absl::Status status) {
+    status_ = std::move(status);
+    return false;
+  }
+  bool Exceeded(absl::string_view what, size_t limit) {
+    return Fail(absl::ResourceExhaustedError(absl::StrCat(source_, ": more than ", limit, " ", what)));
+  }
+  bool StringSize(const std::string& text) {
+    return text.size() <= limits_.max_string || Exceeded("bytes in one string", limits_.max_string);
+  }
+  bool Value() { return ++values_ <= limits_.max_values || Exceeded("values", limits_.max_values); }
+  bool Open() {
+    keys_.emplace_back();
+    if (keys_.size() > static_cast<size_t>(limits_.max_depth)) {
+      return Exceeded("nested levels", static_cast<size_t>(limits_.max_depth));
+    }
+    return Value();
+  }
+  bool Close() {
+    keys_.pop_back();
+    return true;
+  }
+
+  absl::string_view source_;
+  const JsonLimits& limits_;
+  std::vector<std::set<std::string>> keys_;  // per open level; an array's stays empty
+  size_t values_ = 0;
+  absl::Status status_;
+};
+
+}  // namespace
+
+absl::StatusOr<Json> ParseStrictJson(absl::string_view text, absl::string_view source, const JsonLimits& limits) {
+  if (text.size() > limits.max_bytes) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat(source, ": ", text.size(), " bytes of JSON, more than the limit of ", limits.max_bytes));
+  }
+  LimitChecker checker(source, limits);
+  const bool good = Json::sax_parse(text.begin(), text.end(), &checker);
+  if (!checker.status().ok()) return checker.status();
+  Json document = good ? Json::parse(text.begin(), text.end(), nullptr, /*allow_exceptions=*/false)
+                       : Json(Json::value_t::discarded);
+  if (document.is_discarded()) return absl::InvalidArgumentError(absl::StrCat(source, ": not valid JSON"));
+  return document;
+}
+
+}  // namespace tactus

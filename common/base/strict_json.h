@@ -1,0 +1,25 @@
+// JSON from files and messages we did not write: bounded in size, depth and number of values, and with no key twice in
+// one object (two readers would see two different documents). Thread-safe; never throws.
+#pragma once
+
+#include <cstddef>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+
+namespace tactus {
+
+struct JsonLimits {
+  size_t max_bytes = size_t{1} << 20;
+  int max_depth = 32;                   // arrays and objects inside each other
+  size_t max_values = size_t{1} << 20;  // numbers, strings, objects, …
+  size_t max_string = size_t{1} << 20;  // bytes of one string or key
+};
+
+// InvalidArgument, or ResourceExhausted beyond a limit; the message starts with `source`. Keys keep their order.
+absl::StatusOr<nlohmann::ordered_json> ParseStrictJson(absl::string_view text, absl::string_view source,
+                                                       const JsonLimits& limits = {});
+
+}  // namespace tactus
