@@ -26,7 +26,13 @@ constexpr PhiloxBlock Philox4x32(uint64_t key, PhiloxBlock counter) {
 }
 
 // What a draw is for; part of the counter, so two uses of one token never share a number.
-enum class DrawPurpose : uint32_t { kSampling = 0, kRandomCredit = 1, kDataOrder = 2, kDataGeneration = 3 };
+enum class DrawPurpose : uint32_t {
+  kSampling = 0,
+  kRandomCredit = 1,
+  kDataOrder = 2,
+  kDataGeneration = 3,
+  kInitialisation = 4
+};
 
 // Four draws for one token of one completion. Counter = {token, completion | purpose << 24, prompt low, prompt high}.
 constexpr PhiloxBlock TokenDraw(uint64_t run_seed, uint64_t prompt_id, uint32_t completion, uint32_t token,
