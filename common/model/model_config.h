@@ -34,7 +34,7 @@ struct ModelConfig {
   RopeScaling rope_scaling;
   int64_t max_position = 0;  // longest sequence the model was made for, tokens
   bool tie_word_embeddings = false;
-  bool qkv_bias = false;  // Qwen2; Llama with attention_bias
+  bool qkv_bias = false;  // Qwen2
   bool qk_norm = false;   // Qwen3
   std::vector<int32_t> eos_token_ids;
 };
