@@ -15,26 +15,12 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "common/data/types.h"
+#include "common/model/forward_batch.h"
 #include "common/model/hf_folder.h"
 #include "common/model/kv_cache.h"
 #include "common/model/model_config.h"
 
 namespace tactus {
-
-// Consecutive rows of a step that belong to one sequence.
-struct SequenceRun {
-  int64_t first_row = 0;
-  int64_t num_rows = 0;
-  int64_t start_position = 0;           // position in its sequence of the first row; earlier ones are in the cache
-  std::span<const int32_t> page_table;  // page of positions 16i … 16i+15; covers start_position + num_rows
-};
-
-// One step's work. Runs are disjoint, in row order, and cover all rows.
-struct ForwardBatch {
-  std::vector<TokenId> token_ids;  // [T]
-  std::vector<SequenceRun> runs;
-};
 
 class DecoderLm {
  public:

@@ -9,11 +9,10 @@
 
 #include <cstdint>
 
+#include "common/model/forward_batch.h"
 #include "common/model/model_config.h"
 
 namespace tactus {
-
-inline constexpr int kPageTokens = 16;
 
 class KvCache {
  public:
