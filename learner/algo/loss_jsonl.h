@@ -1,0 +1,27 @@
+// `tactus loss`: the trainer's advantages and losses on given numbers, one JSON object per line, in float64.
+//
+// The fields are CLI.md's. A field that has no effect may be left out: gamma with sign "none", logp_behav without
+// tis_cap, logp_ref with kl_beta 0, fixed_length with another agg. Where mask is 0 anything may stand, also null and
+// the NaN and Infinity that Python's json module writes. Input is not trusted: its size and depth are bounded.
+#pragma once
+
+#include <istream>
+#include <ostream>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+
+namespace tactus {
+
+inline constexpr size_t kMaxLossLineBytes = size_t{256} << 20;
+
+// One line to one line, without the newline. InvalidArgument is one sentence that starts with `where`.
+absl::StatusOr<std::string> LossLine(absl::string_view line, absl::string_view where);
+
+// Every line of `in` (blank ones skipped), each result written to `out` before the next is read. Stops at the first
+// error: InvalidArgument names source_name and the line's number.
+absl::Status LossJsonl(std::istream& in, std::ostream& out, absl::string_view source_name);
+
+}  // namespace tactus

@@ -1,0 +1,140 @@
+#include "learner/algo/policy_loss.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace tactus {
+namespace {
+
+struct Term {
+  double value = 0;
+  double slope = 0;  // d value / d logp_new
+  bool clipped = false;
+};
+
+// -min(ratio A, clip(ratio) A). The gradient is that of the unclipped branch, or none.
+Term ClipTerm(const PolicyLossOptions& options, double ratio, double advantage) {
+  const double unclipped = ratio * advantage;
+  const double clipped = std::clamp(ratio, 1 - options.clip_low, 1 + options.clip_high) * advantage;
+  if (clipped < unclipped) return {-clipped, 0, true};
+  return {-unclipped, -unclipped, false};
+}
+
+Term CispoTerm(const PolicyLossOptions& options, double ratio, double advantage, double logp_new) {
+  const double weight = std::clamp(ratio, 1 - options.clip_low, 1 + options.clip_high);
+  return {-weight * advantage * logp_new, -weight * advantage, weight != ratio};
+}
+
+double TokenAdvantage(CreditSignRule rule, double advantage, double credit) {
+  switch (rule) {
+    case CreditSignRule::kNone:
+      return advantage;
+    case CreditSignRule::kV1:
+      return advantage >= 0 ? advantage * credit : advantage;
+    case CreditSignRule::kV2:
+      return advantage * credit;
+  }
+  return advantage;
+}
+
+// The weight of one token of a completion with `own_tokens` trained tokens.
+double AggregationWeight(const PolicyLossOptions& options, const GlobalCounts& counts, int64_t own_tokens) {
+  switch (options.aggregation) {
+    case LossAggregation::kTokenMean:
+      return 1.0 / static_cast<double>(counts.tokens);
+    case LossAggregation::kSeqMean:
+      return 1.0 / (static_cast<double>(counts.completions) * static_cast<double>(own_tokens));
+    case LossAggregation::kFixedLength:
+      return 1.0 / (static_cast<double>(counts.completions) * static_cast<double>(options.fixed_length_tokens));
+  }
+  return 0;
+}
+
+// exp(x) - x - 1 >= 0; expm1 keeps the digits where x is small.
+double K3(double log_ratio) { return std::expm1(log_ratio) - log_ratio; }
+
+template <typename T>
+bool Trained(const CompletionLogProbs<T>& completion, size_t t) {
+  return completion.mask.empty() || completion.mask[t] != 0;
+}
+
+// Mean of new - old over the trained tokens.
+template <typename T>
+double MeanLogRatio(const CompletionLogProbs<T>& completion, int64_t own_tokens) {
+  double sum = 0;
+  for (size_t t = 0; t < completion.logp_new.size(); ++t) {
+    if (Trained(completion, t)) sum += double{completion.logp_new[t]} - double{completion.logp_old[t]};
+  }
+  return sum / static_cast<double>(own_tokens);
+}
+
+}  // namespace
+
+LossTotals& LossTotals::operator+=(const LossTotals& other) {
+  loss += other.loss;
+  tokens += other.tokens;
+  clipped += other.clipped;
+  kl_old += other.kl_old;
+  kl_reference += other.kl_reference;
+  tis_weight += other.tis_weight;
+  tis_capped += other.tis_capped;
+  ratio_max = std::max(ratio_max, other.ratio_max);
+  tis_weight_max = std::max(tis_weight_max, other.tis_weight_max);
+  return *this;
+}
+
+template <typename T>
+void AddPolicyLoss(const PolicyLossOptions& options, const GlobalCounts& counts,
+                   const CompletionLogProbs<T>& completion, std::span<T> gradient, LossTotals& totals) {
+  const size_t length = completion.logp_new.size();
+  std::fill(gradient.begin(), gradient.end(), T{0});
+  int64_t own_tokens = 0;
+  for (size_t t = 0; t < length; ++t) own_tokens += Trained(completion, t) ? 1 : 0;
+  if (own_tokens == 0) return;
+  const double weight = AggregationWeight(options, counts, own_tokens);
+  const bool sequence_ratio = options.loss == PolicyLossKind::kGspo;
+  const double mean_log_ratio = sequence_ratio ? MeanLogRatio(completion, own_tokens) : 0;
+
+  LossTotals sum;
+  sum.tokens = static_cast<double>(own_tokens);
+  for (size_t t = 0; t < length; ++t) {
+    if (!Trained(completion, t)) continue;
+    const double logp_new = completion.logp_new[t], logp_old = completion.logp_old[t];
+    const double ratio = std::exp(sequence_ratio ? mean_log_ratio : logp_new - logp_old);
+    const double credit = options.sign_rule == CreditSignRule::kNone ? 1.0 : double{completion.credit[t]};
+    const double advantage = TokenAdvantage(options.sign_rule, completion.advantage, credit);
+    double tis = 1;
+    if (options.tis_cap.has_value()) {
+      const double uncapped = std::exp(logp_old - double{completion.logp_behavior[t]});
+      sum.tis_capped += uncapped > *options.tis_cap ? 1 : 0;
+      tis = std::min(uncapped, *options.tis_cap);
+    }
+    Term term;  // stays exactly 0 without an advantage, also where the ratio overflows
+    if (advantage != 0) {
+      term = options.loss == PolicyLossKind::kCispo ? CispoTerm(options, ratio, advantage, logp_new)
+                                                    : ClipTerm(options, ratio, advantage);
+    }
+    double value = tis * term.value, slope = tis * term.slope;
+    if (options.kl_beta != 0) {
+      const double log_ratio = double{completion.logp_reference[t]} - logp_new;
+      sum.kl_reference += K3(log_ratio);
+      value += options.kl_beta * K3(log_ratio);
+      slope -= options.kl_beta * std::expm1(log_ratio);
+    }
+    sum.loss += weight * value;
+    gradient[t] = static_cast<T>(weight * slope);
+    sum.clipped += term.clipped ? 1 : 0;
+    sum.kl_old += K3(logp_new - logp_old);
+    sum.tis_weight += tis;
+    sum.ratio_max = std::max(sum.ratio_max, ratio);
+    sum.tis_weight_max = std::max(sum.tis_weight_max, tis);
+  }
+  totals += sum;
+}
+
+template void AddPolicyLoss<float>(const PolicyLossOptions&, const GlobalCounts&, const CompletionLogProbs<float>&,
+                                   std::span<float>, LossTotals&);
+template void AddPolicyLoss<double>(const PolicyLossOptions&, const GlobalCounts&, const CompletionLogProbs<double>&,
+                                    std::span<double>, LossTotals&);
+
+}  // namespace tactus

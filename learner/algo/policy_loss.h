@@ -1,0 +1,85 @@
+// The policy-gradient losses, their exact gradient with respect to each token's log-prob, and what to watch about them.
+//
+// For a completion with advantage A, token t trained where mask is 1, log-probs new, old (proximal policy), behav (what
+// sampled the token), ref (starting policy):
+//   A_t    = A * gamma_t where the sign rule lets the weight apply, else A
+//   ratio  = exp(new - old); GSPO: exp(mean over the completion's trained tokens of new - old)
+//   w_t    = min(exp(old - behav), tis_cap), a constant; 1 when off (truncated importance sampling: Yao et al., "Your
+//            efficient RL framework secretly brings you off-policy RL training", 2025)
+//   clip   -w min(ratio A_t, clip(ratio, 1 - low, 1 + high) A_t)
+//            PPO: Schulman et al., arXiv 1707.06347; the two bounds: DAPO, Yu et al., arXiv 2503.14476
+//   gspo   the same with the sequence ratio s in its token form, sg[s] exp(new - sg[new]): d/dnew = -w s A_t unless
+//            clipped. Zheng et al., arXiv 2507.18071
+//   cispo  -sg[clip(ratio)] w A_t new. MiniMax-M1, arXiv 2506.13585
+//   kl     + kl_beta (exp(ref - new) - (ref - new) - 1), k3 of Schulman's "Approximating KL divergence"; without w_t
+//
+// Completions are aggregated by weights that come from explicit global counts, so the sum over any split of a batch
+// into micro-batches or ranks is the same loss:
+//   token_mean 1 / tokens,  seq_mean 1 / (completions * the completion's own trained tokens),
+//   fixed_length 1 / (completions * fixed_length_tokens)
+// Pure functions: thread-safe. All arithmetic is double. A masked token has no effect, whatever stands there.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+
+namespace tactus {
+
+enum class PolicyLossKind { kClip, kGspo, kCispo };
+enum class LossAggregation { kTokenMean, kSeqMean, kFixedLength };
+// Where the credit weight gamma multiplies the advantage: nowhere, where the advantage is >= 0, everywhere.
+enum class CreditSignRule { kNone, kV1, kV2 };
+
+struct PolicyLossOptions {
+  PolicyLossKind loss = PolicyLossKind::kClip;
+  LossAggregation aggregation = LossAggregation::kTokenMean;
+  int64_t fixed_length_tokens = 0;  // > 0 with kFixedLength
+  double clip_low = 0.2;
+  double clip_high = 0.2;
+  std::optional<double> tis_cap;
+  double kl_beta = 0;
+  CreditSignRule sign_rule = CreditSignRule::kV2;
+};
+
+// Of the whole optimizer step: over all ranks and micro-batches, completions without a trained token included.
+struct GlobalCounts {
+  int64_t completions = 0;
+  int64_t tokens = 0;  // trained ones
+};
+
+// One completion, T tokens. Spans that are not needed may be empty: logp_behavior without tis_cap, logp_reference with
+// kl_beta 0, credit with kNone, mask when every token is trained.
+template <typename T>
+struct CompletionLogProbs {
+  double advantage = 0;
+  std::span<const T> logp_new;        // [T]
+  std::span<const T> logp_old;        // [T]
+  std::span<const T> logp_behavior;   // [T]
+  std::span<const T> logp_reference;  // [T]
+  std::span<const T> credit;          // [T]
+  std::span<const uint8_t> mask;      // [T] 0 or 1
+};
+
+// Sums (and maxima) over trained tokens; add up over completions, micro-batches and ranks.
+struct LossTotals {
+  double loss = 0;  // already normalised by the global counts
+  double tokens = 0;
+  double clipped = 0;       // tokens whose policy gradient the clip removed (cispo: changed)
+  double kl_old = 0;        // k3 of the proximal policy against the new one
+  double kl_reference = 0;  // k3 against the starting policy; 0 without one
+  double tis_weight = 0;
+  double tis_capped = 0;  // tokens at the cap
+  double ratio_max = 0;
+  double tis_weight_max = 0;
+
+  LossTotals& operator+=(const LossTotals& other);
+};
+
+// Adds the completion's share to `totals` and writes d loss / d logp_new [T], 0 where masked.
+// T = float or double.
+template <typename T>
+void AddPolicyLoss(const PolicyLossOptions& options, const GlobalCounts& counts,
+                   const CompletionLogProbs<T>& completion, std::span<T> gradient, LossTotals& totals);
+
+}  // namespace tactus

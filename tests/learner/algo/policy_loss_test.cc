@@ -1,0 +1,296 @@
+// The loss against a slow float64 reference that is written from the definitions and keeps every stop-gradient as an
+// explicit second argument, so that its finite differences are the wanted gradient.
+#include "learner/algo/policy_loss.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <random>
+#include <string>
+#include <vector>
+
+namespace tactus {
+namespace {
+
+using Rows = std::vector<std::vector<double>>;
+
+struct Batch {
+  std::vector<double> advantages;
+  Rows logp_new, logp_old, logp_behavior, logp_reference, credit;
+  std::vector<std::vector<uint8_t>> mask;
+};
+
+Batch RandomBatch(int seed) {
+  std::mt19937_64 random(seed);
+  std::normal_distribution<double> normal;
+  std::uniform_real_distribution<double> uniform;
+  Batch batch;
+  for (size_t length : {5, 1, 8, 3, 0, 4}) {
+    batch.advantages.push_back(length == 3 ? 0.0 : normal(random));
+    std::vector<double> rows[5];
+    std::vector<uint8_t> mask;
+    for (size_t t = 0; t < length; ++t) {
+      const double old = -2 + normal(random);
+      rows[0].push_back(old + 0.4 * normal(random));
+      rows[1].push_back(old);
+      rows[2].push_back(old + 0.5 * normal(random));
+      rows[3].push_back(old + 0.3 * normal(random));
+      rows[4].push_back(uniform(random) < 0.4 ? 1.5 : 1.0);
+      mask.push_back(length == 4 || uniform(random) < 0.3 ? 0 : 1);  // the one of length 4 has no trained token
+    }
+    batch.logp_new.push_back(rows[0]);
+    batch.logp_old.push_back(rows[1]);
+    batch.logp_behavior.push_back(rows[2]);
+    batch.logp_reference.push_back(rows[3]);
+    batch.credit.push_back(rows[4]);
+    batch.mask.push_back(mask);
+  }
+  return batch;
+}
+
+double TrainedTokens(const std::vector<uint8_t>& mask) {
+  double count = 0;
+  for (uint8_t m : mask) count += m;
+  return count;
+}
+
+// `fixed` is logp_new behind a stop-gradient, `moving` the logp_new that is differentiated.
+double ReferenceLoss(const PolicyLossOptions& o, const Batch& batch, const Rows& fixed, const Rows& moving) {
+  double all_tokens = 0, loss = 0;
+  for (const auto& mask : batch.mask) all_tokens += TrainedTokens(mask);
+  const double completions = static_cast<double>(batch.mask.size());
+  for (size_t b = 0; b < batch.mask.size(); ++b) {
+    const double own_tokens = TrainedTokens(batch.mask[b]);
+    double mean_log_ratio = 0, sum = 0;
+    for (size_t t = 0; t < fixed[b].size(); ++t) {
+      if (batch.mask[b][t]) mean_log_ratio += (fixed[b][t] - batch.logp_old[b][t]) / own_tokens;
+    }
+    for (size_t t = 0; t < fixed[b].size(); ++t) {
+      if (!batch.mask[b][t]) continue;
+      double advantage = batch.advantages[b];
+      const bool weighted =
+          o.sign_rule == CreditSignRule::kV2 || (o.sign_rule == CreditSignRule::kV1 && advantage >= 0);
+      if (weighted) advantage *= batch.credit[b][t];
+      const double now = moving[b][t], old = batch.logp_old[b][t];
+      double w = 1;
+      if (o.tis_cap) w = std::min(std::exp(old - batch.logp_behavior[b][t]), *o.tis_cap);
+      const auto clip = [&](double r) { return std::min(std::max(r, 1 - o.clip_low), 1 + o.clip_high); };
+      double policy = 0;
+      if (o.loss == PolicyLossKind::kClip) {
+        const double ratio = std::exp(now - old);
+        policy = -w * std::min(ratio * advantage, clip(ratio) * advantage);
+      } else if (o.loss == PolicyLossKind::kGspo) {
+        const double ratio = std::exp(mean_log_ratio) * std::exp(now - fixed[b][t]);
+        policy = -w * std::min(ratio * advantage, clip(ratio) * advantage);
+      } else {
+        policy = -clip(std::exp(fixed[b][t] - old)) * w * advantage * now;
+      }
+      const double difference = batch.logp_reference[b][t] - now;
+      const double token = policy + o.kl_beta * (std::exp(difference) - difference - 1);
+      if (o.aggregation == LossAggregation::kTokenMean) sum += token / all_tokens;
+      if (o.aggregation == LossAggregation::kSeqMean) sum += token / own_tokens / completions;
+      if (o.aggregation == LossAggregation::kFixedLength) {
+        sum += token / (completions * static_cast<double>(o.fixed_length_tokens));
+      }
+    }
+    loss += sum;
+  }
+  return loss;
+}
+
+template <typename T>
+struct Result {
+  LossTotals totals;
+  std::vector<std::vector<T>> gradient;
+};
+
+GlobalCounts CountsOf(const Batch& batch) {
+  GlobalCounts counts;
+  counts.completions = static_cast<int64_t>(batch.mask.size());
+  for (const auto& mask : batch.mask) counts.tokens += static_cast<int64_t>(TrainedTokens(mask));
+  return counts;
+}
+
+// Completions [first, last) under the counts of the whole batch.
+template <typename T>
+Result<T> Compute(const PolicyLossOptions& options, const Batch& batch, size_t first, size_t last) {
+  Result<T> result;
+  const auto row = [](const std::vector<double>& values) { return std::vector<T>(values.begin(), values.end()); };
+  for (size_t b = first; b < last; ++b) {
+    const auto now = row(batch.logp_new[b]), old = row(batch.logp_old[b]), behavior = row(batch.logp_behavior[b]),
+               reference = row(batch.logp_reference[b]), credit = row(batch.credit[b]);
+    CompletionLogProbs<T> completion;
+    completion.advantage = batch.advantages[b];
+    completion.logp_new = now;
+    completion.logp_old = old;
+    if (options.tis_cap) completion.logp_behavior = behavior;
+    if (options.kl_beta != 0) completion.logp_reference = reference;
+    if (options.sign_rule != CreditSignRule::kNone) completion.credit = credit;
+    completion.mask = batch.mask[b];
+    std::vector<T> gradient(now.size(), T{99});
+    AddPolicyLoss<T>(options, CountsOf(batch), completion, gradient, result.totals);
+    result.gradient.push_back(gradient);
+  }
+  return result;
+}
+
+template <typename T>
+Result<T> Compute(const PolicyLossOptions& options, const Batch& batch) {
+  return Compute<T>(options, batch, 0, batch.mask.size());
+}
+
+std::vector<PolicyLossOptions> AllCombinations() {
+  std::vector<PolicyLossOptions> all;
+  for (auto loss : {PolicyLossKind::kClip, PolicyLossKind::kGspo, PolicyLossKind::kCispo}) {
+    for (auto aggregation : {LossAggregation::kTokenMean, LossAggregation::kSeqMean, LossAggregation::kFixedLength}) {
+      for (auto sign : {CreditSignRule::kNone, CreditSignRule::kV1, CreditSignRule::kV2}) {
+        for (std::optional<double> cap : {std::optional<double>(), std::optional<double>(1.2)}) {
+          for (double kl_beta : {0.0, 0.3}) {
+            all.push_back({loss, aggregation, 11, 0.1, 0.25, cap, kl_beta, sign});
+          }
+        }
+      }
+    }
+  }
+  return all;
+}
+
+std::string Name(const PolicyLossOptions& o) {
+  return "loss " + std::to_string(static_cast<int>(o.loss)) + " agg " +
+         std::to_string(static_cast<int>(o.aggregation)) + " sign " + std::to_string(static_cast<int>(o.sign_rule)) +
+         (o.tis_cap ? " tis" : "") + (o.kl_beta != 0 ? " kl" : "");
+}
+
+TEST(PolicyLossTest, EveryCombinationEqualsTheReferenceAndItsFiniteDifferences) {
+  for (const PolicyLossOptions& options : AllCombinations()) {
+    SCOPED_TRACE(Name(options));
+    const Batch batch = RandomBatch(3);
+    const Result<double> result = Compute<double>(options, batch);
+    ASSERT_NEAR(result.totals.loss, ReferenceLoss(options, batch, batch.logp_new, batch.logp_new), 1e-13);
+    for (size_t b = 0; b < batch.mask.size(); ++b) {
+      for (size_t t = 0; t < batch.mask[b].size(); ++t) {
+        const double step = 1e-5;
+        Rows up = batch.logp_new, down = batch.logp_new;
+        up[b][t] += step;
+        down[b][t] -= step;
+        const double slope =
+            (ReferenceLoss(options, batch, batch.logp_new, up) - ReferenceLoss(options, batch, batch.logp_new, down)) /
+            (2 * step);
+        ASSERT_NEAR(result.gradient[b][t], slope, 1e-9) << "completion " << b << ", token " << t;
+      }
+    }
+  }
+}
+
+TEST(PolicyLossTest, TheCombinationsClipAndCapSomething) {
+  for (const PolicyLossOptions& options : AllCombinations()) {
+    const LossTotals totals = Compute<double>(options, RandomBatch(3)).totals;
+    EXPECT_GT(totals.clipped, 0) << Name(options);
+    EXPECT_LT(totals.clipped, totals.tokens) << Name(options);
+    if (options.tis_cap) {
+      EXPECT_GT(totals.tis_capped, 0);
+      EXPECT_LT(totals.tis_capped, totals.tokens);
+      EXPECT_EQ(totals.tis_weight_max, 1.2);
+    }
+  }
+}
+
+TEST(PolicyLossTest, FloatInputsGiveTheDoubleResultRounded) {
+  for (const PolicyLossOptions& options : AllCombinations()) {
+    const Batch batch = RandomBatch(4);
+    const Result<double> exact = Compute<double>(options, batch);
+    const Result<float> rounded = Compute<float>(options, batch);
+    EXPECT_NEAR(exact.totals.loss, rounded.totals.loss, 1e-6) << Name(options);
+    for (size_t b = 0; b < batch.mask.size(); ++b) {
+      for (size_t t = 0; t < batch.mask[b].size(); ++t) {
+        EXPECT_NEAR(exact.gradient[b][t], rounded.gradient[b][t], 1e-6) << Name(options);
+      }
+    }
+  }
+}
+
+TEST(PolicyLossTest, GarbageUnderTheMaskHasNoEffect) {
+  const double nan = std::numeric_limits<double>::quiet_NaN(), infinity = std::numeric_limits<double>::infinity();
+  for (const PolicyLossOptions& options : AllCombinations()) {
+    const Batch clean = RandomBatch(5);
+    const Result<double> expected = Compute<double>(options, clean);
+    for (double garbage : {nan, infinity, -infinity, 1e300}) {
+      Batch dirty = clean;
+      for (size_t b = 0; b < dirty.mask.size(); ++b) {
+        for (size_t t = 0; t < dirty.mask[b].size(); ++t) {
+          if (dirty.mask[b][t] != 0) continue;
+          for (Rows* rows :
+               {&dirty.logp_new, &dirty.logp_old, &dirty.logp_behavior, &dirty.logp_reference, &dirty.credit}) {
+            (*rows)[b][t] = garbage;
+          }
+        }
+      }
+      const Result<double> result = Compute<double>(options, dirty);
+      EXPECT_EQ(result.totals.loss, expected.totals.loss) << Name(options);
+      EXPECT_EQ(result.totals.ratio_max, expected.totals.ratio_max);
+      EXPECT_EQ(result.totals.kl_old, expected.totals.kl_old);
+      EXPECT_EQ(result.gradient, expected.gradient) << Name(options);
+    }
+  }
+}
+
+TEST(PolicyLossTest, PartsUnderTheGlobalCountsAddUpToTheWhole) {
+  for (const PolicyLossOptions& options : AllCombinations()) {
+    const Batch batch = RandomBatch(6);
+    const Result<double> whole = Compute<double>(options, batch);
+    for (size_t cut = 0; cut <= batch.mask.size(); ++cut) {
+      Result<double> first = Compute<double>(options, batch, 0, cut);
+      const Result<double> second = Compute<double>(options, batch, cut, batch.mask.size());
+      first.totals += second.totals;
+      first.gradient.insert(first.gradient.end(), second.gradient.begin(), second.gradient.end());
+      EXPECT_NEAR(first.totals.loss, whole.totals.loss, 1e-14) << Name(options);
+      EXPECT_EQ(first.totals.tokens, whole.totals.tokens);
+      EXPECT_EQ(first.totals.ratio_max, whole.totals.ratio_max);
+      EXPECT_EQ(first.gradient, whole.gradient) << Name(options);
+    }
+  }
+}
+
+TEST(PolicyLossTest, NoAdvantageMeansExactlyNoPolicyGradient) {
+  PolicyLossOptions options;
+  options.sign_rule = CreditSignRule::kNone;
+  const std::vector<double> now = {800, -800}, old = {0, 0};  // the first ratio overflows
+  CompletionLogProbs<double> completion;
+  completion.logp_new = now;
+  completion.logp_old = old;
+  std::vector<double> gradient(2, 99);
+  LossTotals totals;
+  AddPolicyLoss<double>(options, {1, 2}, completion, gradient, totals);
+  EXPECT_EQ(totals.loss, 0);
+  EXPECT_THAT(gradient, testing::ElementsAre(0.0, 0.0));
+}
+
+TEST(PolicyLossTest, DiagnosticsOfAKnownCompletion) {
+  PolicyLossOptions options;
+  options.tis_cap = 2;
+  options.sign_rule = CreditSignRule::kNone;
+  const std::vector<double> now = {std::log(0.6), std::log(0.2)}, old = {std::log(0.3), std::log(0.2)},
+                            behavior = {std::log(0.1), std::log(0.4)};
+  CompletionLogProbs<double> completion;
+  completion.advantage = 1;
+  completion.logp_new = now;
+  completion.logp_old = old;
+  completion.logp_behavior = behavior;
+  std::vector<double> gradient(2);
+  LossTotals totals;
+  AddPolicyLoss<double>(options, {1, 2}, completion, gradient, totals);
+  EXPECT_NEAR(totals.loss, -(2 * 1.2 + 0.5 * 1) / 2, 1e-15);  // ratio 2 clipped at 1.2, weights 3 -> 2 and 0.5
+  EXPECT_EQ(gradient[0], 0);
+  EXPECT_NEAR(gradient[1], -0.25, 1e-15);
+  EXPECT_EQ(totals.tokens, 2);
+  EXPECT_EQ(totals.clipped, 1);
+  EXPECT_EQ(totals.tis_capped, 1);
+  EXPECT_NEAR(totals.tis_weight, 2.5, 1e-15);
+  EXPECT_NEAR(totals.ratio_max, 2, 1e-15);
+  EXPECT_NEAR(totals.kl_old, 2 - std::log(2.0) - 1, 1e-15);
+}
+
+}  // namespace
+}  // namespace tactus
