@@ -1,0 +1,270 @@
+#include "common/data/codec.h"
+
+#include <google/protobuf/io/coded_stream.h>
+#include <google/protobuf/wire_format_lite.h>
+
+#include <cmath>
+#include <limits>
+#include <span>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/status_macros.h"
+
+namespace tactus {
+namespace {
+
+using google::protobuf::internal::WireFormatLite;
+using google::protobuf::io::CodedInputStream;
+
+constexpr size_t kBytesPerId = 5;                          // varint of a non-negative int32
+constexpr size_t kBytesPerToken = 5 + 3 * 4 + 5 + 5 + 10;  // id, three floats, a version span on every token
+constexpr size_t kBytesPerMessage = 2 * kMaxNameBytes;     // tags, lengths, scalars and the one name
+constexpr double kMaxLeaseTimeoutS = 1e7;
+
+template <typename... Parts>
+absl::Status Invalid(const Parts&... parts) {
+  return absl::InvalidArgumentError(absl::StrCat(parts...));
+}
+
+absl::Status CheckIds(absl::string_view field, std::span<const TokenId> ids, int max_tokens, int vocab_size) {
+  if (ids.empty() || ids.size() > static_cast<size_t>(max_tokens)) {
+    return Invalid(field, " has ", ids.size(), " tokens; expected 1 to ", max_tokens);
+  }
+  for (size_t i = 0; i < ids.size(); ++i) {
+    if (ids[i] < 0 || ids[i] >= vocab_size) {
+      return Invalid(field, "[", i, "] is ", ids[i], "; expected a token id in [0, ", vocab_size, ")");
+    }
+  }
+  return absl::OkStatus();
+}
+
+// Values per token: as many as tokens, each finite and in [low, high].
+absl::Status CheckValues(absl::string_view field, std::span<const float> values, size_t tokens, float low, float high) {
+  if (values.size() != tokens) {
+    return Invalid(field, " has ", values.size(), " values; expected one for each of ", tokens, " tokens");
+  }
+  for (size_t i = 0; i < values.size(); ++i) {
+    if (!std::isfinite(values[i]) || values[i] < low || values[i] > high) {
+      return Invalid(field, "[", i, "] is ", values[i], "; expected a finite number in [", low, ", ", high, "]");
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckSpans(absl::string_view where, std::span<const VersionSpan> spans, size_t tokens) {
+  if (spans.empty() || spans[0].start_token != 0) return Invalid(where, ".versions must start with a span at token 0");
+  for (size_t i = 1; i < spans.size(); ++i) {
+    if (spans[i].start_token <= spans[i - 1].start_token || spans[i].version <= spans[i - 1].version) {
+      return Invalid(where, ".versions[", i, "] must start later and be newer than the span before it");
+    }
+  }
+  if (static_cast<size_t>(spans.back().start_token) >= tokens) {
+    return Invalid(where, ".versions starts a span at token ", spans.back().start_token, " of ", tokens);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckReward(absl::string_view where, const Reward& reward) {
+  if (!std::isfinite(reward.total) || !std::isfinite(reward.correct) || !std::isfinite(reward.format)) {
+    return Invalid(where, ".reward must be finite numbers");
+  }
+  if (reward.reason.size() > kMaxNameBytes) {
+    return Invalid(where, ".reward.reason has ", reward.reason.size(), " bytes; at most ", kMaxNameBytes, " allowed");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckCompletion(absl::string_view where, const Completion& completion, const TrajectoryLimits& limits) {
+  const size_t tokens = completion.token_ids.size();
+  const float max_float = std::numeric_limits<float>::max();
+  const float max_entropy = std::log(static_cast<float>(limits.vocab_size)) * 1.001F + kLogprobTolerance;
+  RETURN_IF_ERROR(CheckIds(absl::StrCat(where, ".token_ids"), completion.token_ids, limits.max_completion_tokens,
+                           limits.vocab_size));
+  RETURN_IF_ERROR(
+      CheckValues(absl::StrCat(where, ".logprobs"), completion.logprobs, tokens, -max_float, kLogprobTolerance));
+  RETURN_IF_ERROR(
+      CheckValues(absl::StrCat(where, ".entropy"), completion.entropy, tokens, -kLogprobTolerance, max_entropy));
+  RETURN_IF_ERROR(CheckValues(absl::StrCat(where, ".credit"), completion.credit, tokens, 0.0F, max_float));
+  RETURN_IF_ERROR(CheckSpans(where, completion.versions, tokens));
+  return CheckReward(where, completion.reward);
+}
+
+// Counts the completions before anything is allocated for them: an empty one costs 2 bytes here and 200 in memory.
+bool HasMoreCompletionsThan(absl::string_view bytes, int limit) {
+  CodedInputStream in(reinterpret_cast<const uint8_t*>(bytes.data()), static_cast<int>(bytes.size()));
+  int count = 0;
+  while (const uint32_t tag = in.ReadTag()) {
+    if (WireFormatLite::GetTagFieldNumber(tag) == wire::TrajectoryGroup::kCompletionsFieldNumber) ++count;
+    if (count > limit) return true;
+    if (!WireFormatLite::SkipField(&in, tag)) return false;  // malformed: the real parser reports it
+  }
+  return false;
+}
+
+template <typename To, typename From>
+std::vector<To> ToVector(const From& field) {
+  return std::vector<To>(field.begin(), field.end());
+}
+
+absl::StatusOr<Completion> FromWire(absl::string_view where, const wire::Completion& in) {
+  const int spans = in.span_start_tokens_size();
+  if (in.span_incarnations_size() != spans || in.span_steps_size() != spans) {
+    return Invalid(where, ".span_start_tokens, span_incarnations and span_steps must have equal lengths");
+  }
+  if (in.finish_reason() != wire::FINISH_STOP && in.finish_reason() != wire::FINISH_LENGTH) {
+    return Invalid(where, ".finish_reason is ", static_cast<int>(in.finish_reason()),
+                   "; expected FINISH_STOP or FINISH_LENGTH");
+  }
+  Completion out;
+  out.token_ids = ToVector<TokenId>(in.token_ids());
+  out.logprobs = ToVector<float>(in.logprobs());
+  out.entropy = ToVector<float>(in.entropy());
+  out.credit = ToVector<float>(in.credit());
+  out.versions.reserve(static_cast<size_t>(spans));
+  for (int i = 0; i < spans; ++i) {
+    out.versions.push_back({in.span_start_tokens(i), {in.span_incarnations(i), in.span_steps(i)}});
+  }
+  out.reward = {in.reward_total(), in.reward_correct(), in.reward_format(), in.reward_reason()};
+  out.finish_reason = in.finish_reason() == wire::FINISH_STOP ? FinishReason::kStop : FinishReason::kLength;
+  return out;
+}
+
+void ToWire(const Completion& in, wire::Completion* out) {
+  out->mutable_token_ids()->Add(in.token_ids.begin(), in.token_ids.end());
+  out->mutable_logprobs()->Add(in.logprobs.begin(), in.logprobs.end());
+  out->mutable_entropy()->Add(in.entropy.begin(), in.entropy.end());
+  out->mutable_credit()->Add(in.credit.begin(), in.credit.end());
+  for (const VersionSpan& span : in.versions) {
+    out->add_span_start_tokens(span.start_token);
+    out->add_span_incarnations(span.version.incarnation);
+    out->add_span_steps(span.version.step);
+  }
+  out->set_reward_total(in.reward.total);
+  out->set_reward_correct(in.reward.correct);
+  out->set_reward_format(in.reward.format);
+  out->set_reward_reason(in.reward.reason);
+  out->set_finish_reason(in.finish_reason == FinishReason::kStop ? wire::FINISH_STOP : wire::FINISH_LENGTH);
+}
+
+}  // namespace
+
+size_t MaxGroupBytes(const TrajectoryLimits& limits) {
+  const size_t completion = static_cast<size_t>(limits.max_completion_tokens) * kBytesPerToken + kBytesPerMessage;
+  return static_cast<size_t>(limits.max_prompt_tokens) * kBytesPerId + kBytesPerMessage +
+         static_cast<size_t>(limits.completions_per_prompt) * completion;
+}
+
+size_t MaxLeaseBytes(const TrajectoryLimits& limits) {
+  return static_cast<size_t>(limits.max_prompt_tokens) * kBytesPerId + kMaxAnswerKeyBytes + kBytesPerMessage;
+}
+
+absl::Status ValidateGroup(const TrajectoryGroup& group, const TrajectoryLimits& limits) {
+  if (group.actor_id.empty() || group.actor_id.size() > kMaxNameBytes) {
+    return Invalid("group.actor_id has ", group.actor_id.size(), " bytes; expected 1 to ", kMaxNameBytes);
+  }
+  RETURN_IF_ERROR(
+      CheckIds("group.prompt_token_ids", group.prompt_token_ids, limits.max_prompt_tokens, limits.vocab_size));
+  if (group.completions.size() != static_cast<size_t>(limits.completions_per_prompt)) {
+    return Invalid("group.completions has ", group.completions.size(), " entries; expected ",
+                   limits.completions_per_prompt);
+  }
+  for (size_t i = 0; i < group.completions.size(); ++i) {
+    RETURN_IF_ERROR(CheckCompletion(absl::StrCat("group.completions[", i, "]"), group.completions[i], limits));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ValidatePrompt(const Prompt& prompt, const TrajectoryLimits& limits) {
+  if (prompt.answer_key_json.size() > kMaxAnswerKeyBytes) {
+    return Invalid("prompt.answer_key_json has ", prompt.answer_key_json.size(), " bytes; at most ", kMaxAnswerKeyBytes,
+                   " allowed");
+  }
+  return CheckIds("prompt.token_ids", prompt.token_ids, limits.max_prompt_tokens, limits.vocab_size);
+}
+
+std::string EncodeGroup(const TrajectoryGroup& group) {
+  wire::TrajectoryGroup out;
+  out.set_lease_id(group.lease_id);
+  out.set_prompt_id(group.prompt_id);
+  out.mutable_prompt_token_ids()->Add(group.prompt_token_ids.begin(), group.prompt_token_ids.end());
+  for (const Completion& completion : group.completions) ToWire(completion, out.add_completions());
+  out.set_actor_id(group.actor_id);
+  return out.SerializeAsString();
+}
+
+absl::StatusOr<TrajectoryGroup> DecodeGroup(absl::string_view bytes, const TrajectoryLimits& limits) {
+  if (bytes.size() > MaxGroupBytes(limits)) {
+    return Invalid("group has ", bytes.size(), " bytes; at most ", MaxGroupBytes(limits), " are possible in this run");
+  }
+  if (HasMoreCompletionsThan(bytes, limits.completions_per_prompt)) {
+    return Invalid("group.completions has more entries than ", limits.completions_per_prompt);
+  }
+  wire::TrajectoryGroup in;
+  if (!in.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) {
+    return Invalid("group is not a TrajectoryGroup message: ", bytes.size(), " bytes do not parse");
+  }
+  // A repeated scalar keeps only its last value, so the parsed message is smaller than its bytes.
+  if (in.ByteSizeLong() != bytes.size()) {
+    return Invalid("group has a field that occurs twice or is not minimally encoded: ", bytes.size(), " bytes hold ",
+                   in.ByteSizeLong());
+  }
+  TrajectoryGroup group;
+  group.lease_id = in.lease_id();
+  group.prompt_id = in.prompt_id();
+  group.prompt_token_ids = ToVector<TokenId>(in.prompt_token_ids());
+  group.actor_id = in.actor_id();
+  group.completions.reserve(static_cast<size_t>(in.completions_size()));
+  for (int i = 0; i < in.completions_size(); ++i) {
+    ASSIGN_OR_RETURN(Completion completion, FromWire(absl::StrCat("group.completions[", i, "]"), in.completions(i)));
+    group.completions.push_back(std::move(completion));
+  }
+  RETURN_IF_ERROR(ValidateGroup(group, limits));
+  return group;
+}
+
+wire::PolicyVersion ToWire(const PolicyVersion& version) {
+  wire::PolicyVersion out;
+  out.set_incarnation(version.incarnation);
+  out.set_step(version.step);
+  return out;
+}
+
+PolicyVersion FromWire(const wire::PolicyVersion& version) { return {version.incarnation(), version.step()}; }
+
+wire::PromptLease ToWire(const PromptLease& lease) {
+  wire::PromptLease out;
+  out.set_lease_id(lease.lease_id);
+  out.mutable_prompt()->set_id(lease.prompt.id);
+  out.mutable_prompt()->mutable_token_ids()->Add(lease.prompt.token_ids.begin(), lease.prompt.token_ids.end());
+  out.mutable_prompt()->set_answer_key_json(lease.prompt.answer_key_json);
+  out.set_completions_wanted(static_cast<uint32_t>(lease.completions_wanted));
+  out.set_seed(lease.seed);
+  out.set_timeout_s(lease.timeout_s);
+  *out.mutable_version() = ToWire(lease.version);
+  return out;
+}
+
+absl::StatusOr<PromptLease> FromWire(const wire::PromptLease& lease, const TrajectoryLimits& limits) {
+  PromptLease out;
+  out.lease_id = lease.lease_id();
+  out.prompt.id = lease.prompt().id();
+  out.prompt.token_ids = ToVector<TokenId>(lease.prompt().token_ids());
+  out.prompt.answer_key_json = lease.prompt().answer_key_json();
+  RETURN_IF_ERROR(ValidatePrompt(out.prompt, limits));
+  if (lease.completions_wanted() != static_cast<uint32_t>(limits.completions_per_prompt)) {
+    return Invalid("lease.completions_wanted is ", lease.completions_wanted(), "; expected ",
+                   limits.completions_per_prompt);
+  }
+  if (!(lease.timeout_s() > 0 && lease.timeout_s() <= kMaxLeaseTimeoutS)) {
+    return Invalid("lease.timeout_s is ", lease.timeout_s(), "; expected seconds in (0, ", kMaxLeaseTimeoutS, "]");
+  }
+  out.completions_wanted = limits.completions_per_prompt;
+  out.seed = lease.seed();
+  out.timeout_s = lease.timeout_s();
+  out.version = FromWire(lease.version());
+  return out;
+}
+
+std::string VersionName(const PolicyVersion& version) { return absl::StrCat(version.incarnation, ".", version.step); }
+
+}  // namespace tactus

@@ -1,0 +1,55 @@
+// Between the plain types of types.h and their wire form, proto/trajectory.proto.
+//
+// Decoding trusts nothing: it bounds every count before it allocates, compares every length, and refuses numbers that
+// training cannot use. Errors are InvalidArgument, one sentence that names the field. All functions are pure and
+// thread-safe.
+#pragma once
+
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "common/data/types.h"
+#include "proto/trajectory.pb.h"
+
+namespace tactus {
+
+// What a run allows. All of them are > 0.
+struct TrajectoryLimits {
+  int max_prompt_tokens = 0;
+  int max_completion_tokens = 0;
+  int completions_per_prompt = 0;  // a group has exactly as many
+  int vocab_size = 0;
+};
+
+inline constexpr size_t kMaxAnswerKeyBytes = size_t{64} << 10;
+inline constexpr size_t kMaxNameBytes = 256;  // actor ids, reward reasons
+// A log-probability may exceed 0 by this much: the rounding of a float32 log-softmax over a large vocabulary.
+inline constexpr float kLogprobTolerance = 1e-3F;
+
+// No encoded group or lease within the limits is larger.
+size_t MaxGroupBytes(const TrajectoryLimits& limits);
+size_t MaxLeaseBytes(const TrajectoryLimits& limits);
+
+// Checks everything that DecodeGroup checks, on the plain type.
+absl::Status ValidateGroup(const TrajectoryGroup& group, const TrajectoryLimits& limits);
+absl::Status ValidatePrompt(const Prompt& prompt, const TrajectoryLimits& limits);
+
+// Equal groups give equal bytes.
+std::string EncodeGroup(const TrajectoryGroup& group);
+
+// Refuses, besides what ValidateGroup refuses, bytes that are no TrajectoryGroup and fields that occur twice.
+// Memory used is at most a small multiple of MaxGroupBytes.
+absl::StatusOr<TrajectoryGroup> DecodeGroup(absl::string_view bytes, const TrajectoryLimits& limits);
+
+wire::PolicyVersion ToWire(const PolicyVersion& version);
+PolicyVersion FromWire(const wire::PolicyVersion& version);
+
+wire::PromptLease ToWire(const PromptLease& lease);
+absl::StatusOr<PromptLease> FromWire(const wire::PromptLease& lease, const TrajectoryLimits& limits);
+
+// "3.120": incarnation and step, for logs and errors.
+std::string VersionName(const PolicyVersion& version);
+
+}  // namespace tactus
