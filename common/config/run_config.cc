@@ -1,0 +1,125 @@
+#include "common/config/run_config.h"
+
+#include <optional>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "common/base/file.h"
+#include "common/base/status_macros.h"
+#include "common/config/field_path.h"
+#include "common/config/resolve.h"
+#include "common/config/validate.h"
+#include "google/protobuf/io/tokenizer.h"
+#include "google/protobuf/text_format.h"
+
+namespace tactus::config {
+namespace {
+
+using google::protobuf::TextFormat;
+
+// Keeps the first error; lines and columns count from 1 for people.
+class FirstError : public google::protobuf::io::ErrorCollector {
+ public:
+  explicit FirstError(absl::string_view source) : source_(source) {}
+  void AddError(int line, int column, const std::string& message) override {
+    if (text_) return;
+    text_ = line < 0 ? absl::StrCat(source_, ": ", message)
+                     : absl::StrCat(source_, ":", line + 1, ":", column + 1, ": ", message);
+  }
+  const std::optional<std::string>& text() const { return text_; }
+
+ private:
+  std::string source_;
+  std::optional<std::string> text_;
+};
+
+absl::StatusOr<RunConfig> ParseText(absl::string_view text, absl::string_view source,
+                                    TextFormat::ParseInfoTree* locations) {
+  RunConfig config;
+  FirstError errors(source);
+  TextFormat::Parser parser;
+  parser.RecordErrorsTo(&errors);
+  parser.WriteLocationsTo(locations);
+  if (!parser.ParseFromString(std::string(text), &config)) {
+    std::string message = errors.text().value_or(absl::StrCat(source, ": not a textproto"));
+    if (message.back() != '.') message.push_back('.');
+    return absl::InvalidArgumentError(message);
+  }
+  return config;
+}
+
+absl::Status ApplyOverride(absl::string_view text, RunConfig* config) {
+  const size_t equals = text.find('=');
+  if (equals == absl::string_view::npos || equals == 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--set ", text, ": expected path.to.field=value, such as --set rollout.temperature=0.8."));
+  }
+  const absl::Status status = SetField(config, text.substr(0, equals), text.substr(equals + 1));
+  return status.ok() ? status : absl::Status(status.code(), absl::StrCat("--set ", text, ": ", status.message()));
+}
+
+// Where a field stands: "--set" if it came from there, "file:line:column" if the file has it, else the file.
+std::string Where(absl::string_view path, absl::string_view source, const std::vector<std::string>& overrides,
+                  const TextFormat::ParseInfoTree& locations) {
+  for (auto it = overrides.rbegin(); it != overrides.rend(); ++it) {
+    if (absl::StartsWith(*it, absl::StrCat(path, "="))) return absl::StrCat("--set ", *it);
+  }
+  const TextFormat::ParseInfoTree* tree = &locations;
+  const auto* type = RunConfig::descriptor();
+  const std::vector<std::string> parts = absl::StrSplit(path, '.');
+  for (size_t i = 0; i < parts.size() && tree != nullptr; ++i) {
+    const auto* field = type->FindFieldByName(parts[i]);
+    if (i + 1 == parts.size()) {
+      const TextFormat::ParseLocation location = tree->GetLocation(field, field->is_repeated() ? 0 : -1);
+      if (location.line >= 0) return absl::StrCat(source, ":", location.line + 1, ":", location.column + 1);
+      break;
+    }
+    tree = tree->GetTreeForNested(field, -1);
+    type = field->message_type();
+  }
+  return std::string(source);
+}
+
+}  // namespace
+
+absl::StatusOr<RunConfig> ParseRunConfig(absl::string_view text, absl::string_view source,
+                                         const std::vector<std::string>& overrides) {
+  TextFormat::ParseInfoTree locations;
+  ASSIGN_OR_RETURN(RunConfig config, ParseText(text, source, &locations));
+  for (const std::string& item : overrides) RETURN_IF_ERROR(ApplyOverride(item, &config));
+  Resolve(&config);
+  if (const std::optional<Problem> problem = Validate(config)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(Where(problem->path, source, overrides, locations), ": ", problem->path, " ", problem->text, "."));
+  }
+  return config;
+}
+
+absl::StatusOr<RunConfig> LoadRunConfig(const std::string& path, const std::vector<std::string>& overrides) {
+  ASSIGN_OR_RETURN(const std::string text, ReadFile(path, kMaxConfigBytes));
+  return ParseRunConfig(text, path, overrides);
+}
+
+std::vector<std::string> Warnings(const RunConfig& config) {
+  std::vector<std::string> warnings;
+  const RolloutOptions& rollout = config.rollout();
+  if (rollout.top_p() < 1.0 || rollout.top_k() > 0) {
+    warnings.push_back(
+        "rollout.top_p and rollout.top_k change the distribution that is sampled: the recorded log-probs are those of "
+        "the "
+        "truncated one, which training does not follow; prefer 1.0 and 0.");
+  }
+  if (rollout.completions_per_prompt() == 1) {
+    warnings.push_back("rollout.completions_per_prompt is 1: a group of one has no advantage, so nothing is learned.");
+  }
+  if (config.optimizer().warmup_steps() >= config.learner().steps()) {
+    warnings.push_back(
+        "optimizer.warmup_steps is not below learner.steps: the learning rate never reaches optimizer.lr.");
+  }
+  if (config.service().plaintext()) {
+    warnings.push_back("service.plaintext is true: the streams between learner and actors are not encrypted.");
+  }
+  return warnings;
+}
+
+}  // namespace tactus::config

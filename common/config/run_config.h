@@ -1,0 +1,45 @@
+// A run's configuration: read once, resolved and checked once, never changed afterwards.
+//
+//   ASSIGN_OR_RETURN(const config::RunConfig run, config::LoadRunConfig("configs/quickstart.textproto", {"seed=2"}));
+//
+// After loading every field of proto/config.proto that has a default is set, so readers never ask has_x().
+// All functions are thread-safe and hold no state. Only LoadRunConfig does I/O.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "proto/config.pb.h"
+
+namespace tactus::config {
+
+// Larger files are refused unread: a configuration is a page of text.
+inline constexpr size_t kMaxConfigBytes = size_t{1} << 20;
+
+// Reads a textproto, applies `overrides` ("path.to.field=value", in order; a repeated field takes "1,2,3" and is
+// replaced whole), fills in the defaults and checks every field. NotFound: no such file. InvalidArgument: one sentence
+// that names the file with line and column, or the --set, and says what was expected.
+absl::StatusOr<RunConfig> LoadRunConfig(const std::string& path, const std::vector<std::string>& overrides);
+
+// The same for text in memory; `source` stands for the file's name in errors.
+absl::StatusOr<RunConfig> ParseRunConfig(absl::string_view text, absl::string_view source,
+                                         const std::vector<std::string>& overrides);
+
+// Things that are allowed and seldom meant, one sentence each: truncated sampling in training, ...
+std::vector<std::string> Warnings(const RunConfig& config);
+
+// The complete configuration as a textproto with every field in declaration order. Loading it gives the same
+// configuration, and the same text again.
+std::string ResolvedText(const RunConfig& config);
+
+// Names what two processes of one run must agree on, as 64 hex digits: the SHA-256 of the resolved text without
+// the fields that belong to one machine (service, actor, checkpoint, learner.threads, learner.collective_timeout_s).
+std::string Fingerprint(const RunConfig& config);
+
+// Every leaf field as "path.to.field", in declaration order.
+std::vector<std::string> FieldPaths();
+
+}  // namespace tactus::config

@@ -1,0 +1,31 @@
+// Every file in configs/ loads, so an example never rots.
+#include <filesystem>
+
+#include "common/config/run_config.h"
+#include "gtest/gtest.h"
+
+namespace tactus::config {
+namespace {
+
+TEST(ConfigFilesTest, EveryFileLoads) {
+  int files = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(TACTUS_SOURCE_DIR "/configs")) {
+    if (entry.path().extension() != ".textproto") continue;
+    ++files;
+    const absl::StatusOr<RunConfig> config = LoadRunConfig(entry.path().string(), {});
+    EXPECT_TRUE(config.ok()) << config.status();
+  }
+  EXPECT_GE(files, 5);
+}
+
+TEST(ConfigFilesTest, QwenFollowsThePapersBatch) {
+  const RunConfig config = LoadRunConfig(TACTUS_SOURCE_DIR "/configs/qwen3_4b_countdown.textproto", {}).value();
+  const RolloutOptions& rollout = config.rollout();
+  EXPECT_EQ(rollout.prompts_per_step() * rollout.completions_per_prompt(), 512);
+  EXPECT_EQ(rollout.max_prompt_tokens() + rollout.max_completion_tokens(), 1024);
+  EXPECT_EQ(config.algorithm().updates_per_batch(), 16);
+  EXPECT_EQ(config.credit().strategy(), CreditOptions::COUPLED);
+}
+
+}  // namespace
+}  // namespace tactus::config

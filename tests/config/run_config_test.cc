@@ -1,0 +1,206 @@
+// Parsing, overrides, defaults and validation, with a bad input for each rule.
+#include "common/config/run_config.h"
+
+#include <fstream>
+
+#include "common/config/resolve.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace tactus::config {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
+
+constexpr char kMinimal[] = R"(model { path: "m" }
+task { name: "countdown" }
+service { plaintext: true }
+)";
+
+absl::StatusOr<RunConfig> Parse(const std::vector<std::string>& overrides, const std::string& text = kMinimal) {
+  return ParseRunConfig(text, "run.textproto", overrides);
+}
+
+std::string ErrorOf(const std::vector<std::string>& overrides, const std::string& text = kMinimal) {
+  const absl::StatusOr<RunConfig> config = Parse(overrides, text);
+  EXPECT_EQ(config.status().code(), absl::StatusCode::kInvalidArgument) << config.status();
+  return std::string(config.status().message());
+}
+
+TEST(RunConfigTest, MinimalConfigGetsDocumentedDefaults) {
+  const RunConfig config = Parse({}).value();
+  EXPECT_EQ(config.seed(), 1u);
+  EXPECT_EQ(config.model().dtype(), FLOAT32);
+  EXPECT_EQ(config.rollout().prompts_per_step(), 16);
+  EXPECT_EQ(config.credit().q(), "0.4");
+  EXPECT_EQ(config.credit().sign_rule(), CreditOptions::SIGN_V2);
+  EXPECT_EQ(config.optimizer().lr(), 1e-6);
+  EXPECT_EQ(config.algorithm().fixed_length_tokens(), 256) << "follows rollout.max_completion_tokens";
+  EXPECT_EQ(config.task().prompt_style(), "chat");
+}
+
+TEST(RunConfigTest, SyntaxErrorsHaveLineAndColumn) {
+  EXPECT_THAT(ErrorOf({}, "model { path: \"m\" }\nrollout {\n  promts_per_step: 3\n}\n"),
+              StartsWith("run.textproto:3:18: "));
+  EXPECT_THAT(ErrorOf({}, "model { path: \"m\" }\nrollout {\n  promts_per_step: 3\n}\n"), HasSubstr("promts_per_step"));
+  EXPECT_THAT(ErrorOf({}, "seed: 1\nseed: 2\n"), StartsWith("run.textproto:2:"));
+  EXPECT_THAT(ErrorOf({}, "seed: \"x\""), StartsWith("run.textproto:1:7: "));
+  EXPECT_THAT(ErrorOf({}, "model { path: \"m\""), StartsWith("run.textproto:1:"));
+  EXPECT_THAT(ErrorOf({}, "model { dtype: FLOAT64 }"), HasSubstr("FLOAT64"));
+  EXPECT_THAT(ErrorOf({}, std::string("\0\xff{{{", 5)), StartsWith("run.textproto:1:"));
+}
+
+TEST(RunConfigTest, ValidationErrorsPointAtTheFieldsPlace) {
+  EXPECT_EQ(ErrorOf({}, std::string(kMinimal) + "rollout {\n  prompts_per_step: 0\n}\n"),
+            "run.textproto:5:3: rollout.prompts_per_step is 0: expected a value from 1 to 65536.");
+  EXPECT_EQ(
+      ErrorOf({"rollout.max_staleness_steps=-1"}),
+      "--set rollout.max_staleness_steps=-1: rollout.max_staleness_steps is -1: expected a value from 0 to 1000.");
+  EXPECT_EQ(ErrorOf({}, "task { name: \"countdown\" } service { plaintext: true }"),
+            "run.textproto: model.path is missing: expected a Hugging Face model folder.");
+}
+
+TEST(RunConfigTest, OverridesSetEveryKindOfField) {
+  const RunConfig config =
+      Parse({"seed=18446744073709551615", "rollout.temperature=0.75", "model.dtype=BFLOAT16", "model.path=a=b c",
+             "learner.activation_checkpointing=true", "rollout.stop_token_ids=1, 2,3", "rollout.top_k=5",
+             "rollout.top_k=6", "credit.strategy=RANDOM"})
+          .value();
+  EXPECT_EQ(config.seed(), 18446744073709551615u);
+  EXPECT_EQ(config.rollout().temperature(), 0.75);
+  EXPECT_EQ(config.model().dtype(), BFLOAT16);
+  EXPECT_EQ(config.model().path(), "a=b c");
+  EXPECT_TRUE(config.learner().activation_checkpointing());
+  EXPECT_THAT(config.rollout().stop_token_ids(), ::testing::ElementsAre(1, 2, 3));
+  EXPECT_EQ(config.rollout().top_k(), 6) << "the last one wins";
+  EXPECT_EQ(config.credit().strategy(), CreditOptions::RANDOM);
+}
+
+TEST(RunConfigTest, RepeatedOverrideReplaces) {
+  const std::string text = std::string(kMinimal) + "rollout { stop_token_ids: [7, 8] }";
+  EXPECT_THAT(Parse({"rollout.stop_token_ids=[9]"}, text)->rollout().stop_token_ids(), ::testing::ElementsAre(9));
+  EXPECT_EQ(Parse({"rollout.stop_token_ids="}, text)->rollout().stop_token_ids_size(), 0);
+}
+
+TEST(RunConfigTest, BadOverridesSayWhatWasExpected) {
+  EXPECT_THAT(ErrorOf({"rollout.temprature=1"}), HasSubstr("rollout has prompts_per_step"));
+  EXPECT_THAT(ErrorOf({"nothing=1"}), HasSubstr("the top level has seed"));
+  EXPECT_THAT(ErrorOf({"rollout=1"}), HasSubstr("a group of fields"));
+  EXPECT_THAT(ErrorOf({"seed.x=1"}), HasSubstr("seed is a single value"));
+  EXPECT_THAT(ErrorOf({"seed"}), HasSubstr("expected path.to.field=value"));
+  EXPECT_THAT(ErrorOf({"=1"}), HasSubstr("expected path.to.field=value"));
+  EXPECT_THAT(ErrorOf({".=1"}), HasSubstr("there is no field"));
+  EXPECT_THAT(ErrorOf({"seed=-1"}), HasSubstr("0 to 2^64"));
+  EXPECT_THAT(ErrorOf({"rollout.top_k=99999999999"}), HasSubstr("32 bits"));
+  EXPECT_THAT(ErrorOf({"rollout.top_k=1x"}), HasSubstr("32 bits"));
+  EXPECT_THAT(ErrorOf({"optimizer.lr=nan"}), HasSubstr("a finite number"));
+  EXPECT_THAT(ErrorOf({"optimizer.lr=1e999"}), HasSubstr("a finite number"));
+  EXPECT_THAT(ErrorOf({"service.plaintext=yes"}), HasSubstr("true or false"));
+  EXPECT_THAT(ErrorOf({"algorithm.loss=PPO"}), HasSubstr("one of CLIP, GSPO, CISPO"));
+  EXPECT_THAT(ErrorOf({"algorithm.loss=LOSS_UNSPECIFIED"}), HasSubstr("one of CLIP"));
+  EXPECT_THAT(ErrorOf({"rollout.stop_token_ids=1,x"}), HasSubstr("32 bits"));
+}
+
+// {override, part of the sentence}: one for each rule that is not a plain range.
+TEST(RunConfigTest, CrossFieldRules) {
+  const std::vector<std::pair<std::vector<std::string>, std::string>> cases = {
+      {{"model.path="}, "model.path is missing"},
+      {{"model.prompt_template=Q: {question}"}, "model.prompt_template has no {user}"},
+      {{"task.name="}, "task.name is missing"},
+      {{"task.name=chess"}, "task.name is \"chess\""},
+      {{"task.name=qa"}, "task.train_path is missing"},
+      {{"task.name=qa", "task.train_path=a.jsonl"}, "task.test_path is missing"},
+      {{"task.min_numbers=5"}, "task.min_numbers is 5: expected at most task.max_numbers = 4"},
+      {{"task.prompt_style=plain"}, "task.prompt_style is \"plain\""},
+      {{"learner.micro_batch_tokens=511"}, "learner.micro_batch_tokens is 511: expected at least 512"},
+      {{"actor.max_step_tokens=31"}, "actor.max_step_tokens is 31"},
+      {{"algorithm.updates_per_batch=3"}, "algorithm.updates_per_batch is 3: expected a divisor"},
+      {{"service.tls_cert_path=c", "service.tls_ca_path=a"}, "service.tls_key_path is missing"},
+      {{"service.plaintext=false"}, "service.plaintext is false and no certificate is given"},
+      {{"service.tls_cert_path=c", "service.tls_key_path=k", "service.tls_ca_path=a"},
+       "service.plaintext is true although"},
+      {{"service.listen=localhost"}, "service.listen is \"localhost\": expected host:port"},
+      {{"service.listen=::1:80"}, "service.listen is"},
+      {{"service.listen=h:65536"}, "service.listen is"},
+      {{"service.metrics_listen=:9"}, "service.metrics_listen is"},
+      {{"service.run_id=a b"}, "service.run_id is"},
+      {{"service.run_id="}, "service.run_id is"},
+      {{"rollout.stop_token_ids=3,-4"}, "rollout.stop_token_ids holds -4"},
+  };
+  for (const auto& [overrides, expected] : cases) EXPECT_THAT(ErrorOf(overrides), HasSubstr(expected));
+  EXPECT_THAT(ErrorOf({}, std::string(kMinimal) + "credit { strategy: STRATEGY_UNSPECIFIED }"),
+              HasSubstr("credit.strategy is UNSPECIFIED"));
+}
+
+TEST(RunConfigTest, CreditShareIsAnExactDecimal) {
+  for (const char* good : {"0.4", "1", "1.0", "0.05", "0.3333333333"}) {
+    EXPECT_TRUE(Parse({std::string("credit.q=") + good}).ok()) << good;
+  }
+  for (const char* bad :
+       {"", "0", "0.0", "1.01", "-0.4", "4e-1", ".4", "1.", "0.4.1", "2/5", "nan", "0.33333333333333333"}) {
+    EXPECT_THAT(ErrorOf({std::string("credit.q=") + bad}), HasSubstr("credit.q is")) << bad;
+  }
+}
+
+TEST(RunConfigTest, MutualTlsIsAccepted) {
+  EXPECT_TRUE(Parse({"service.plaintext=false", "service.tls_cert_path=c", "service.tls_key_path=k",
+                     "service.tls_ca_path=a", "service.listen=[::1]:8443"})
+                  .ok());
+}
+
+TEST(RunConfigTest, EveryNumberHasARangeThatIsEnforced) {
+  for (const FieldSpec& spec : FieldSpecs()) {
+    if (!(spec.min > -1e300) || std::string(spec.path) == "rollout.stop_token_ids") continue;
+    const std::string below = spec.min > 0 && spec.min < 1 ? "0" : "-1";
+    const std::string value = spec.min >= 1 ? "0" : below;
+    if (std::string(spec.path) == "seed" || std::string(spec.path) == "task.data_seed") continue;
+    EXPECT_THAT(ErrorOf({std::string(spec.path) + "=" + value}), HasSubstr(std::string(spec.path) + " is "))
+        << spec.path;
+  }
+}
+
+TEST(RunConfigTest, ResolvedTextIsCompleteAndStable) {
+  const RunConfig config =
+      Parse({"optimizer.lr=3e-4", "model.system_prompt=say \"é\"\n", "rollout.stop_token_ids=5,6"}).value();
+  const std::string text = ResolvedText(config);
+  EXPECT_THAT(text, HasSubstr("  lr: 3e-04\n"));
+  EXPECT_THAT(text, HasSubstr("  stop_token_ids: [5, 6]\n"));
+  EXPECT_THAT(text, HasSubstr("  tls_cert_path: \"\"\n"));
+  const RunConfig again = ParseRunConfig(text, "resolved", {}).value();
+  EXPECT_EQ(ResolvedText(again), text);
+  EXPECT_EQ(again.model().system_prompt(), "say \"é\"\n");
+  for (const std::string& path : FieldPaths()) {
+    const std::string leaf = path.substr(path.rfind('.') + 1);
+    EXPECT_THAT(text, HasSubstr(leaf + ": ")) << path;
+  }
+}
+
+TEST(RunConfigTest, FingerprintIgnoresWhatBelongsToOneMachine) {
+  const std::string base = Fingerprint(Parse({}).value());
+  EXPECT_EQ(base.size(), 64u);
+  EXPECT_EQ(Fingerprint(Parse({"service.listen=0.0.0.0:7000"}).value()), base);
+  EXPECT_EQ(Fingerprint(Parse({"actor.threads=4"}).value()), base);
+  EXPECT_EQ(Fingerprint(Parse({"learner.threads=4"}).value()), base);
+  EXPECT_NE(Fingerprint(Parse({"seed=2"}).value()), base);
+  EXPECT_NE(Fingerprint(Parse({"credit.q=0.5"}).value()), base);
+  EXPECT_NE(Fingerprint(Parse({"rollout.temperature=0.9"}).value()), base);
+}
+
+TEST(RunConfigTest, WarnsOfTruncatedSampling) {
+  EXPECT_THAT(Warnings(Parse({"rollout.top_p=0.9"}).value()), ::testing::Contains(HasSubstr("rollout.top_p")));
+  EXPECT_THAT(Warnings(Parse({"rollout.top_k=20"}).value()), ::testing::Contains(HasSubstr("rollout.top_k")));
+  EXPECT_THAT(Warnings(Parse({}).value()), ::testing::Not(::testing::Contains(HasSubstr("rollout.top_p"))));
+}
+
+TEST(RunConfigTest, FilesAreReadAndNamed) {
+  EXPECT_EQ(LoadRunConfig("/nonexistent/run.textproto", {}).status().code(), absl::StatusCode::kNotFound);
+  const std::string path = ::testing::TempDir() + "/run_config_test.textproto";
+  std::ofstream(path) << kMinimal << "bogus: 1\n";
+  EXPECT_THAT(std::string(LoadRunConfig(path, {}).status().message()), StartsWith(path + ":4:"));
+  std::ofstream(path) << std::string(kMaxConfigBytes + 1, '#');
+  EXPECT_EQ(LoadRunConfig(path, {}).status().code(), absl::StatusCode::kResourceExhausted);
+}
+
+}  // namespace
+}  // namespace tactus::config
