@@ -1,0 +1,42 @@
+#include "actor/engine/engine.h"
+
+#include <utility>
+
+#include "common/base/status_macros.h"
+
+namespace tactus {
+
+absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(const EngineOptions& options,
+                                                       std::unique_ptr<ModelRunner> runner) {
+  SchedulerOptions scheduler_options;
+  scheduler_options.max_sequences = options.max_sequences;
+  scheduler_options.max_step_tokens = options.max_step_tokens;
+  scheduler_options.max_waiting_groups = options.max_waiting_groups;
+  scheduler_options.max_position = runner->config().max_position;
+  scheduler_options.vocab_size = static_cast<int32_t>(runner->config().vocab_size);
+  scheduler_options.num_pages = runner->num_pages();
+  ASSIGN_OR_RETURN(std::unique_ptr<Scheduler> scheduler, Scheduler::Create(scheduler_options));
+  return std::unique_ptr<Engine>(new Engine(std::move(scheduler), std::move(runner)));
+}
+
+Engine::Engine(std::unique_ptr<Scheduler> scheduler, std::unique_ptr<ModelRunner> runner)
+    : scheduler_(std::move(scheduler)), runner_(std::move(runner)) {}
+
+absl::StatusOr<std::span<FinishedCompletion>> Engine::Step() {
+  finished_.clear();
+  if (scheduler_->idle()) return std::span<FinishedCompletion>();
+  const StepPlan& plan = scheduler_->Plan();
+  if (plan.empty()) return absl::InternalError("the scheduler has requests and planned no work for them.");
+  sampled_.resize(plan.draws.size());
+  RETURN_IF_ERROR(runner_->Execute(plan, sampled_));
+  scheduler_->Commit(sampled_, version_, finished_);
+  return std::span<FinishedCompletion>(finished_);
+}
+
+absl::Status Engine::SwapWeights(PolicyVersion version, std::span<const float> parameters) {
+  RETURN_IF_ERROR(runner_->SetWeights(parameters));
+  version_ = version;
+  return absl::OkStatus();
+}
+
+}  // namespace tactus

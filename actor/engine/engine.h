@@ -1,0 +1,64 @@
+// Samples completions: a scheduler and a model runner, stepped by one thread.
+//
+//   engine->Add(request);  while (!engine->idle()) for (auto& done : *engine->Step()) …
+//
+// What a request gets depends on the weights and on the request alone: not on what else is in the batch, on
+// preemption, or on the options below. Weights change only between two steps; sequences in flight go on, their
+// version spans tell which token is whose, and the cache keeps what older weights computed.
+//
+// Owned by one thread. Step blocks for one forward pass; nothing else blocks. Memory is bounded by the options.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "actor/engine/model_runner.h"
+#include "actor/engine/request.h"
+#include "actor/engine/scheduler.h"
+
+namespace tactus {
+
+struct EngineOptions {
+  int max_sequences = 32;
+  int max_step_tokens = 2048;
+  int max_waiting_groups = 64;
+};
+
+class Engine {
+ public:
+  // InvalidArgument names the option that cannot work.
+  static absl::StatusOr<std::unique_ptr<Engine>> Create(const EngineOptions& options,
+                                                        std::unique_ptr<ModelRunner> runner);
+
+  // See Scheduler::Add and Cancel for the errors.
+  absl::Status Add(EngineRequest request) { return scheduler_->Add(std::move(request)); }
+  absl::Status Cancel(uint64_t request_id) { return scheduler_->Cancel(request_id); }
+
+  // One step. The completions it finished; valid until the next call. Empty at once when idle.
+  // Internal: the model failed; the engine is not usable afterwards.
+  absl::StatusOr<std::span<FinishedCompletion>> Step();
+
+  // From the next step on, `parameters` (in ParameterLayout order) sample, under the name `version`.
+  absl::Status SwapWeights(PolicyVersion version, std::span<const float> parameters);
+
+  bool idle() const { return scheduler_->idle(); }
+  bool full() const { return scheduler_->full(); }
+  PolicyVersion version() const { return version_; }
+  const ModelConfig& config() const { return runner_->config(); }
+  SchedulerStats stats() const { return scheduler_->stats(); }
+
+ private:
+  Engine(std::unique_ptr<Scheduler> scheduler, std::unique_ptr<ModelRunner> runner);
+
+  std::unique_ptr<Scheduler> scheduler_;
+  std::unique_ptr<ModelRunner> runner_;
+  PolicyVersion version_;
+  std::vector<ops::SampledToken> sampled_;    // reused
+  std::vector<FinishedCompletion> finished_;  // reused
+};
+
+}  // namespace tactus

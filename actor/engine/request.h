@@ -1,0 +1,39 @@
+// What the engine is asked and what it answers. Plain values, not thread-safe.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "common/data/types.h"
+
+namespace tactus {
+
+struct SamplingOptions {
+  float temperature = 1.0f;  // 0 = greedy
+  float top_p = 1.0f;        // 1 = off
+  int32_t top_k = 0;         // 0 = off
+};
+
+// G completions of one prompt. The prompt is computed once and its pages are shared.
+struct EngineRequest {
+  uint64_t request_id = 0;  // the caller's name for it, unique among the requests in the engine
+  uint64_t prompt_id = 0;   // with `seed`, the completion index and the token index it keys the draws
+  uint64_t seed = 0;
+  std::vector<TokenId> prompt_ids;  // at least one
+  int num_completions = 1;          // G
+  int max_tokens = 0;               // of each completion
+  SamplingOptions sampling;
+  std::vector<TokenId> stop_ids;  // each ends a completion and stays its last token
+  // When not empty: nothing is drawn, every completion is this one, and its log-probs (at sampling.temperature) are
+  // what is wanted. stop_ids and max_tokens have no effect then.
+  std::vector<TokenId> forced_ids;
+};
+
+// `completion` has tokens, log-probs, entropy, version spans and finish reason; credit and reward are the caller's.
+struct FinishedCompletion {
+  uint64_t request_id = 0;
+  int completion_index = 0;
+  Completion completion;
+};
+
+}  // namespace tactus

@@ -1,0 +1,456 @@
+#include "actor/engine/scheduler.h"
+
+#include <algorithm>
+#include <cassert>
+#include <compare>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/philox.h"
+
+namespace tactus {
+namespace {
+
+// The draw's counter keeps 24 bits for the completion index; far fewer are ever useful.
+constexpr int kMaxCompletions = 1 << 16;
+
+int64_t PagesFor(int64_t tokens) { return (tokens + kPageTokens - 1) / kPageTokens; }
+
+absl::Status CheckRequest(const EngineRequest& request, const SchedulerOptions& options) {
+  const auto check_ids = [&](const std::vector<TokenId>& ids, const char* field) {
+    for (size_t i = 0; i < ids.size(); ++i) {
+      if (ids[i] >= 0 && ids[i] < options.vocab_size) continue;
+      return absl::InvalidArgumentError(absl::StrCat("request ", request.request_id, ": ", field, "[", i, "] is ",
+                                                     ids[i], ", expected an id in [0, ", options.vocab_size, ")."));
+    }
+    return absl::OkStatus();
+  };
+  const auto invalid = [&](const auto&... parts) {
+    return absl::InvalidArgumentError(absl::StrCat("request ", request.request_id, ": ", parts...));
+  };
+  if (request.prompt_ids.empty()) return invalid("prompt_ids is empty, expected at least one token.");
+  if (absl::Status status = check_ids(request.prompt_ids, "prompt_ids"); !status.ok()) return status;
+  if (absl::Status status = check_ids(request.forced_ids, "forced_ids"); !status.ok()) return status;
+  if (request.num_completions < 1 || request.num_completions > kMaxCompletions) {
+    return invalid("num_completions is ", request.num_completions, ", expected 1 to ", kMaxCompletions, ".");
+  }
+  const int64_t new_tokens = request.forced_ids.empty() ? request.max_tokens : request.forced_ids.size();
+  if (new_tokens < 1) return invalid("max_tokens is ", new_tokens, ", expected at least 1.");
+  const int64_t prompt = request.prompt_ids.size();
+  if (prompt + new_tokens > options.max_position) {
+    return invalid("a prompt of ", prompt, " tokens and up to ", new_tokens, " new ones exceed the model's ",
+                   options.max_position, " positions.");
+  }
+  // The newest token is never fed back, and a prefix keeps its own partial page while members run.
+  const int64_t pages = PagesFor(prompt + new_tokens - 1) + 1;
+  if (pages > options.num_pages) {
+    return invalid("a prompt of ", prompt, " tokens and up to ", new_tokens, " new ones need ", pages,
+                   " cache pages of ", kPageTokens, " tokens, and there are ", options.num_pages,
+                   ": raise actor.kv_cache_mib.");
+  }
+  const SamplingOptions& sampling = request.sampling;
+  if (!(sampling.temperature >= 0) || !(sampling.top_p > 0 && sampling.top_p <= 1) || sampling.top_k < 0) {
+    return invalid("sampling needs temperature >= 0, 0 < top_p <= 1 and top_k >= 0.");
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+// Where a unit stands in the order of service; a group's prefix stands before its members.
+struct Scheduler::Key {
+  uint64_t group_order = 0;
+  int member = -1;
+  friend auto operator<=>(const Key&, const Key&) = default;
+};
+
+struct Scheduler::Member {
+  Group* group = nullptr;
+  int index = 0;
+  MemberState state = MemberState::kReady;
+  std::vector<int32_t> pages;  // empty unless running
+  int64_t computed = 0;        // tokens of prompt + completion whose keys and values are in the cache
+  int64_t planned_rows = 0;
+  Completion completion;
+};
+
+struct Scheduler::Group {
+  enum class Prefix : uint8_t { kNone, kPrefilling, kReady };
+
+  EngineRequest request;
+  uint64_t order = 0;
+  Prefix prefix = Prefix::kNone;
+  bool first_tokens_drawn = false;
+  std::vector<int32_t> pages;  // the prompt's, held by the group itself
+  int64_t computed = 0;        // prompt tokens in the cache
+  int64_t planned_rows = 0;
+  std::vector<Member> members;  // [G]
+  int running = 0;
+  int unfinished = 0;
+
+  int64_t prompt_tokens() const { return static_cast<int64_t>(request.prompt_ids.size()); }
+};
+
+absl::StatusOr<std::unique_ptr<Scheduler>> Scheduler::Create(const SchedulerOptions& options) {
+  if (options.max_sequences < 1) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("actor.max_sequences is ", options.max_sequences, ", expected at least 1."));
+  }
+  if (options.max_step_tokens < options.max_sequences) {
+    return absl::InvalidArgumentError(absl::StrCat("actor.max_step_tokens is ", options.max_step_tokens,
+                                                   ", expected at least actor.max_sequences (", options.max_sequences,
+                                                   "): every running sequence computes one token per step."));
+  }
+  if (options.max_waiting_groups < 1 || options.num_pages < 2 || options.vocab_size < 1) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("the engine needs a waiting queue, a vocabulary and at least 2 cache pages, and got ",
+                     options.max_waiting_groups, ", ", options.vocab_size, " and ", options.num_pages,
+                     ": raise actor.kv_cache_mib."));
+  }
+  return std::unique_ptr<Scheduler>(new Scheduler(options));
+}
+
+Scheduler::Scheduler(const SchedulerOptions& options) : options_(options), pool_(options.num_pages) {
+  running_.reserve(options.max_sequences);
+}
+Scheduler::~Scheduler() = default;
+
+Scheduler::Key Scheduler::KeyOf(const Group& group) const { return {group.order, -1}; }
+Scheduler::Key Scheduler::KeyOf(const Member& member) const { return {member.group->order, member.index}; }
+
+absl::Status Scheduler::Add(EngineRequest request) {
+  if (absl::Status status = CheckRequest(request, options_); !status.ok()) return status;
+  if (full()) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("the engine's queue holds its ", options_.max_waiting_groups, " requests; step it first."));
+  }
+  const auto same = [&](const auto& group) { return group->request.request_id == request.request_id; };
+  if (std::any_of(waiting_.begin(), waiting_.end(), same) || std::any_of(active_.begin(), active_.end(), same)) {
+    return absl::AlreadyExistsError(absl::StrCat("request ", request.request_id, " is in the engine already."));
+  }
+  auto group = std::make_unique<Group>();
+  group->request = std::move(request);
+  group->order = next_order_++;
+  waiting_.push_back(std::move(group));
+  return absl::OkStatus();
+}
+
+// ---- pages ----------------------------------------------------------------------------------------------------------
+
+bool Scheduler::Reserve(const Key& key, int64_t tokens, std::vector<int32_t>& pages) {
+  while (static_cast<int64_t>(pages.size()) < PagesFor(tokens)) {
+    const int32_t page = pool_.Allocate();
+    if (page != KvBlockPool::kNoPage) {
+      pages.push_back(page);
+    } else if (!ReclaimFromNewest(key)) {
+      return false;
+    }
+  }
+  return true;
+}
+
+// Preempts the newest running member, or drops the newest prefix that no member is running from, if newer than `key`.
+bool Scheduler::ReclaimFromNewest(const Key& key) {
+  const auto droppable = std::find_if(active_.rbegin(), active_.rend(), [](const auto& group) {
+    return group->prefix != Group::Prefix::kNone && group->running == 0;
+  });
+  const bool has_prefix = droppable != active_.rend();
+  Member* newest = running_.empty() ? nullptr : running_.back();
+  if (newest != nullptr && (!has_prefix || KeyOf(*newest) > KeyOf(**droppable))) {
+    if (KeyOf(*newest) <= key) return false;
+    Preempt(*newest);
+    return true;
+  }
+  if (!has_prefix || KeyOf(**droppable) <= key) return false;
+  DropPrefix(**droppable);
+  return true;
+}
+
+void Scheduler::Preempt(Member& member) {
+  pool_.ReleaseAll(member.pages);
+  member.computed = 0;
+  member.state = MemberState::kReady;
+  --member.group->running;
+  running_.erase(std::find(running_.begin(), running_.end(), &member));
+  ++stats_.preemptions;
+}
+
+void Scheduler::DropPrefix(Group& group) {
+  pool_.ReleaseAll(group.pages);
+  group.computed = 0;
+  group.prefix = Group::Prefix::kNone;
+  ++stats_.prefix_drops;
+}
+
+bool Scheduler::HasRoom(int64_t pages) const {
+  return pool_.free_pages() >= pages + static_cast<int64_t>(running_.size());
+}
+
+// ---- planning -------------------------------------------------------------------------------------------------------
+
+const StepPlan& Scheduler::Plan() {
+  plan_.Clear();
+  draw_members_.clear();
+  ReservePagesOfRunning();
+  StartReadyMembers();
+  bool prefixes_wait = false;
+  for (const auto& group : active_) {
+    if (group->prefix != Group::Prefix::kNone || AdmitPrefix(*group)) continue;
+    prefixes_wait = true;
+    break;
+  }
+  if (!prefixes_wait) AdmitGroups();
+  AssignRows();
+  EmitRuns();
+  return plan_;
+}
+
+// Oldest first, so that what a member takes from newer ones is settled before their own turn.
+void Scheduler::ReservePagesOfRunning() {
+  for (size_t i = 0; i < running_.size(); ++i) {
+    Member& member = *running_[i];
+    if (!Reserve(KeyOf(member), member.computed + 1, member.pages)) Preempt(member);  // the newest: the loop ends here
+  }
+}
+
+void Scheduler::StartReadyMembers() {
+  for (const auto& group : active_) {
+    if (group->prefix != Group::Prefix::kReady || group->running == group->unfinished) continue;
+    for (Member& member : group->members) {
+      if (member.state != MemberState::kReady) continue;
+      if (static_cast<int>(running_.size()) >= options_.max_sequences) return;
+      const int64_t tokens = group->prompt_tokens() + static_cast<int64_t>(member.completion.token_ids.size());
+      const int64_t own_pages = PagesFor(tokens) - group->prompt_tokens() / kPageTokens;
+      // With nothing running there is nobody to wait for: start by taking pages from newer prefixes.
+      if (!running_.empty() && !HasRoom(own_pages)) return;
+      Fork(member);
+    }
+  }
+}
+
+void Scheduler::Fork(Member& member) {
+  Group& group = *member.group;
+  const int64_t prompt = group.prompt_tokens();
+  const int64_t full_pages = prompt / kPageTokens;
+  ++group.running;  // from here on the prefix cannot be dropped
+  for (int64_t i = 0; i < full_pages; ++i) {
+    pool_.Share(group.pages[i]);
+    member.pages.push_back(group.pages[i]);
+  }
+  if (!Reserve(KeyOf(member), prompt + 1, member.pages)) {
+    pool_.ReleaseAll(member.pages);
+    --group.running;
+    return;
+  }
+  if (prompt % kPageTokens != 0) plan_.copies.push_back({group.pages[full_pages], member.pages[full_pages]});
+  member.computed = prompt;
+  member.state = MemberState::kRunning;
+  const auto newer = [&](const Member* other) { return KeyOf(*other) > KeyOf(member); };
+  running_.insert(std::find_if(running_.begin(), running_.end(), newer), &member);
+}
+
+bool Scheduler::AdmitPrefix(Group& group) {
+  const bool must_advance = running_.empty() && &group == active_.front().get();
+  const int64_t headroom = std::min(unfinished_members_, options_.max_sequences);
+  if (!must_advance && pool_.free_pages() < PagesFor(group.prompt_tokens()) + headroom) return false;
+  if (!Reserve(KeyOf(group), group.prompt_tokens(), group.pages)) {
+    pool_.ReleaseAll(group.pages);
+    return false;
+  }
+  group.prefix = Group::Prefix::kPrefilling;
+  return true;
+}
+
+// A new prompt is prefilled once the active groups cannot fill every slot.
+void Scheduler::AdmitGroups() {
+  while (!waiting_.empty() && unfinished_members_ < options_.max_sequences) {
+    active_.push_back(std::move(waiting_.front()));
+    waiting_.pop_front();
+    Group& group = *active_.back();
+    if (!AdmitPrefix(group)) {
+      waiting_.push_front(std::move(active_.back()));
+      active_.pop_back();
+      return;
+    }
+    const int count = group.request.num_completions;
+    group.members.resize(count);
+    for (int i = 0; i < count; ++i) {
+      group.members[i].group = &group;
+      group.members[i].index = i;
+    }
+    group.unfinished = count;
+    unfinished_members_ += count;
+  }
+}
+
+void Scheduler::AssignRows() {
+  int64_t budget = options_.max_step_tokens;
+  const auto remaining = [](const Member& member) {
+    return member.group->prompt_tokens() + static_cast<int64_t>(member.completion.token_ids.size()) - member.computed;
+  };
+  for (Member* member : running_) {
+    member->planned_rows = remaining(*member) == 1 ? 1 : 0;
+    budget -= member->planned_rows;
+  }
+  for (Member* member : running_) {
+    if (member->planned_rows > 0) continue;
+    int64_t rows = std::min(remaining(*member), budget);
+    while (static_cast<int64_t>(member->pages.size()) < PagesFor(member->computed + rows)) {
+      const int32_t page = pool_.Allocate();  // only what is free: this step's other members keep theirs
+      if (page == KvBlockPool::kNoPage) break;
+      member->pages.push_back(page);
+    }
+    rows = std::min(rows, static_cast<int64_t>(member->pages.size()) * kPageTokens - member->computed);
+    member->planned_rows = rows;
+    budget -= rows;
+  }
+  for (const auto& group : active_) {
+    group->planned_rows = 0;
+    if (group->prefix != Group::Prefix::kPrefilling) continue;
+    group->planned_rows = std::min(group->prompt_tokens() - group->computed, budget);
+    budget -= group->planned_rows;
+  }
+}
+
+void Scheduler::EmitRuns() {
+  for (Member* member : running_) {
+    if (member->planned_rows > 0) EmitMember(*member);
+  }
+  for (const auto& group : active_) {
+    if (group->planned_rows > 0) EmitPrefix(*group);
+  }
+  if (!plan_.empty()) ++stats_.steps;
+}
+
+void Scheduler::EmitMember(Member& member) {
+  const auto& tokens = member.completion.token_ids;
+  std::vector<TokenId>& rows = plan_.batch.token_ids;
+  const int64_t first_row = rows.size();
+  const int64_t from = member.computed - member.group->prompt_tokens();
+  rows.insert(rows.end(), tokens.begin() + from, tokens.begin() + from + member.planned_rows);
+  plan_.batch.runs.push_back({first_row, member.planned_rows, member.computed, member.pages});
+  const bool draws = from + member.planned_rows == static_cast<int64_t>(tokens.size());
+  if (draws) EmitDraw(first_row + member.planned_rows - 1, member);
+  stats_.decode_rows += draws ? 1 : 0;
+  stats_.recomputed_rows += member.planned_rows - (draws ? 1 : 0);
+}
+
+void Scheduler::EmitPrefix(Group& group) {
+  const auto& tokens = group.request.prompt_ids;
+  std::vector<TokenId>& rows = plan_.batch.token_ids;
+  const int64_t first_row = rows.size();
+  rows.insert(rows.end(), tokens.begin() + group.computed, tokens.begin() + group.computed + group.planned_rows);
+  plan_.batch.runs.push_back({first_row, group.planned_rows, group.computed, group.pages});
+  (group.first_tokens_drawn ? stats_.recomputed_rows : stats_.prefill_rows) += group.planned_rows;
+  if (group.first_tokens_drawn || group.computed + group.planned_rows < group.prompt_tokens()) return;
+  for (Member& member : group.members) EmitDraw(first_row + group.planned_rows - 1, member);
+}
+
+void Scheduler::EmitDraw(int64_t row, Member& member) {
+  const EngineRequest& request = member.group->request;
+  const uint32_t token_index = static_cast<uint32_t>(member.completion.token_ids.size());
+  RowDraw draw;
+  draw.row = static_cast<int32_t>(row);
+  draw.params.temperature = request.sampling.temperature;
+  draw.params.top_p = request.sampling.top_p;
+  draw.params.top_k = request.sampling.top_k;
+  if (request.forced_ids.empty()) {
+    draw.params.uniform =
+        UniformDouble(TokenDraw(request.seed, request.prompt_id, member.index, token_index, DrawPurpose::kSampling));
+  } else {
+    draw.target = request.forced_ids[token_index];
+  }
+  plan_.draws.push_back(draw);
+  draw_members_.push_back(&member);
+}
+
+// ---- results --------------------------------------------------------------------------------------------------------
+
+void Scheduler::Commit(std::span<const ops::SampledToken> sampled, PolicyVersion version,
+                       std::vector<FinishedCompletion>& finished) {
+  assert(sampled.size() == draw_members_.size());
+  for (Member* member : running_) member->computed += member->planned_rows;
+  for (const auto& group : active_) {
+    if (group->prefix != Group::Prefix::kPrefilling) continue;
+    group->computed += group->planned_rows;
+    if (group->computed < group->prompt_tokens()) continue;
+    group->prefix = Group::Prefix::kReady;
+    group->first_tokens_drawn = true;
+  }
+  for (size_t i = 0; i < sampled.size(); ++i) Append(*draw_members_[i], sampled[i], version, finished);
+  RemoveFinishedGroups();
+}
+
+void Scheduler::Append(Member& member, const ops::SampledToken& sampled, PolicyVersion version,
+                       std::vector<FinishedCompletion>& finished) {
+  const EngineRequest& request = member.group->request;
+  const bool forced = !request.forced_ids.empty();
+  const size_t max_tokens = forced ? request.forced_ids.size() : request.max_tokens;
+  Completion& completion = member.completion;
+  if (completion.token_ids.empty()) {
+    completion.token_ids.reserve(max_tokens);
+    completion.logprobs.reserve(max_tokens);
+    completion.entropy.reserve(max_tokens);
+  }
+  if (completion.versions.empty() || completion.versions.back().version != version) {
+    completion.versions.push_back({static_cast<int>(completion.token_ids.size()), version});
+  }
+  const TokenId token = forced ? request.forced_ids[completion.token_ids.size()] : sampled.token;
+  completion.token_ids.push_back(token);
+  completion.logprobs.push_back(sampled.logprob);
+  completion.entropy.push_back(sampled.entropy);
+  const auto& stops = request.stop_ids;
+  if (!forced && std::find(stops.begin(), stops.end(), token) != stops.end()) {
+    Finish(member, FinishReason::kStop, finished);
+  } else if (completion.token_ids.size() >= max_tokens) {
+    Finish(member, FinishReason::kLength, finished);
+  }
+}
+
+void Scheduler::Finish(Member& member, FinishReason reason, std::vector<FinishedCompletion>& finished) {
+  Group& group = *member.group;
+  if (member.state == MemberState::kRunning) {
+    pool_.ReleaseAll(member.pages);
+    running_.erase(std::find(running_.begin(), running_.end(), &member));
+    --group.running;
+  }
+  member.state = MemberState::kFinished;
+  --group.unfinished;
+  --unfinished_members_;
+  member.completion.finish_reason = reason;
+  finished.push_back({group.request.request_id, member.index, std::move(member.completion)});
+}
+
+void Scheduler::RemoveFinishedGroups() {
+  std::erase_if(active_, [&](const std::unique_ptr<Group>& group) {
+    if (group->unfinished > 0) return false;
+    pool_.ReleaseAll(group->pages);
+    return true;
+  });
+}
+
+absl::Status Scheduler::Cancel(uint64_t request_id) {
+  const auto same = [&](const auto& group) { return group->request.request_id == request_id; };
+  if (std::erase_if(waiting_, same) > 0) return absl::OkStatus();
+  const auto found = std::find_if(active_.begin(), active_.end(), same);
+  if (found == active_.end()) {
+    return absl::NotFoundError(absl::StrCat("request ", request_id, " is not in the engine."));
+  }
+  Group& group = **found;
+  std::erase_if(running_, [&](const Member* member) { return member->group == &group; });
+  for (Member& member : group.members) pool_.ReleaseAll(member.pages);
+  unfinished_members_ -= group.unfinished;
+  group.unfinished = 0;
+  RemoveFinishedGroups();
+  return absl::OkStatus();
+}
+
+SchedulerStats Scheduler::stats() const {
+  SchedulerStats stats = stats_;
+  stats.running = static_cast<int>(running_.size());
+  stats.waiting_groups = static_cast<int>(waiting_.size());
+  stats.free_pages = pool_.free_pages();
+  return stats;
+}
+
+}  // namespace tactus

@@ -1,0 +1,127 @@
+// Decides what each engine step computes: continuous batching over a paged key/value cache.
+//
+// A group is one prompt with G completions. Its life:
+//   waiting ──admit──► prefix prefilling ──last prompt row: G first tokens──► prefix ready
+//   member: ready ──start (fork: shares the prompt's full pages, copies the partial one)──► running ──► finished
+//                     ▲────────────── preempted: pages freed, tokens kept ──────────┘
+// A preempted member forks again and recomputes its own tokens as one prefill piece: nothing is drawn a second time.
+// A prefix is held until the group is finished; under pressure one with no running member is dropped and prefilled
+// again.
+//
+// Order: groups are served as they came, members by index. A unit (a prefix or a running member) that needs a page may
+// take those of newer units, newest first, never of older ones: so the oldest always advances and nothing starves.
+// Each step computes one row for every running member, then, up to max_step_tokens rows in all, recomputation and
+// prompts.
+//
+// Pure host code: no clock, no I/O, no model. Not thread-safe. Never blocks. Results of members do not depend on
+// anything decided here, as long as the model's rows do not depend on their batch neighbours.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "actor/engine/kv_block_pool.h"
+#include "actor/engine/request.h"
+#include "actor/engine/step_plan.h"
+
+namespace tactus {
+
+struct SchedulerOptions {
+  int max_sequences = 32;        // members running at once
+  int max_step_tokens = 2048;    // rows of one step; at least max_sequences
+  int max_waiting_groups = 64;   // in the queue, not yet admitted
+  int64_t max_position = 32768;  // longest prompt + completion, tokens
+  int32_t vocab_size = 0;        // ids outside it are refused
+  int32_t num_pages = 0;
+};
+
+// Counts since creation; the gauges are of this moment.
+struct SchedulerStats {
+  int64_t steps = 0;
+  int64_t decode_rows = 0;
+  int64_t prefill_rows = 0;
+  int64_t recomputed_rows = 0;  // of preempted members and dropped prefixes
+  int64_t preemptions = 0;
+  int64_t prefix_drops = 0;
+  int running = 0;
+  int waiting_groups = 0;
+  int free_pages = 0;
+};
+
+class Scheduler {
+ public:
+  // InvalidArgument names the option that cannot work.
+  static absl::StatusOr<std::unique_ptr<Scheduler>> Create(const SchedulerOptions& options);
+  ~Scheduler();
+
+  // InvalidArgument: a malformed request, or one that could never fit in the cache or in max_position.
+  // ResourceExhausted: the waiting queue is full: step first.  AlreadyExists: request_id is in use.
+  absl::Status Add(EngineRequest request);
+
+  // The next step's work; empty when there is nothing to do. The plan belongs to the scheduler. Commit it before the
+  // next call of any other method.
+  const StepPlan& Plan();
+
+  // Takes the results of the plan's draws, in their order, and appends what finished. `version` sampled them.
+  void Commit(std::span<const ops::SampledToken> sampled, PolicyVersion version,
+              std::vector<FinishedCompletion>& finished);
+
+  // Drops a request with all its completions. NotFound: there is no such request (any more).
+  absl::Status Cancel(uint64_t request_id);
+
+  bool idle() const { return waiting_.empty() && active_.empty(); }
+  bool full() const { return static_cast<int>(waiting_.size()) >= options_.max_waiting_groups; }
+  SchedulerStats stats() const;
+
+ private:
+  enum class MemberState : uint8_t { kReady, kRunning, kFinished };
+  struct Group;
+  struct Member;
+  struct Key;
+
+  explicit Scheduler(const SchedulerOptions& options);
+
+  Key KeyOf(const Group& group) const;
+  Key KeyOf(const Member& member) const;
+  // Grows a page table to cover `tokens`; takes pages of newer units when none are free. False: not enough.
+  bool Reserve(const Key& key, int64_t tokens, std::vector<int32_t>& pages);
+  bool ReclaimFromNewest(const Key& key);
+  void Preempt(Member& member);
+  void DropPrefix(Group& group);
+  // True when `pages` are free with one more for every running member, so that the start is not undone at once.
+  bool HasRoom(int64_t pages) const;
+
+  void ReservePagesOfRunning();
+  void StartReadyMembers();
+  void Fork(Member& member);
+  bool AdmitPrefix(Group& group);
+  void AdmitGroups();
+  void AssignRows();
+  void EmitRuns();
+  void EmitMember(Member& member);
+  void EmitPrefix(Group& group);
+  void EmitDraw(int64_t row, Member& member);
+
+  void Append(Member& member, const ops::SampledToken& sampled, PolicyVersion version,
+              std::vector<FinishedCompletion>& finished);
+  void Finish(Member& member, FinishReason reason, std::vector<FinishedCompletion>& finished);
+  void RemoveFinishedGroups();
+
+  const SchedulerOptions options_;
+  KvBlockPool pool_;
+  uint64_t next_order_ = 0;
+  std::deque<std::unique_ptr<Group>> waiting_;
+  std::deque<std::unique_ptr<Group>> active_;  // in order of arrival
+  std::vector<Member*> running_;               // sorted by key
+  int unfinished_members_ = 0;                 // of active groups
+  StepPlan plan_;
+  std::vector<Member*> draw_members_;  // whose each draw is
+  SchedulerStats stats_;
+};
+
+}  // namespace tactus
