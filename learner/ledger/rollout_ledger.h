@@ -1,0 +1,131 @@
+// Admits prompts, leases them to actors and holds finished groups until trained. A pure state machine: does no I/O,
+// reads no clock, starts no thread; the caller passes `now` from any monotonic clock.
+//
+// One prompt's way:  Add -> WAITING -> Lease -> LEASED -> Submit -> READY -> Take -> TAKEN -> Release -> gone.
+// Back to WAITING: LEASED whose lease expired or whose actor is lost; READY that became too old. WAITING is served in
+// admission order, so a prompt that comes back is the next one out.
+//
+// A slot is charged by Add and freed only by Release: at most (S+1)*P groups exist anywhere in the system. A lease is
+// granted only for weights at most max(0, S-1) steps behind, and Take prefers the oldest version and waits for leases
+// that would otherwise become too old; so with S <= 1 no finished work is ever thrown away for its age.
+// With S = 0, Take gives exactly the oldest prompts in admission order: the batch does not depend on how many actors
+// there were, in which order they answered, or whether one was lost.
+//
+// Not thread-safe; RolloutServer guards it with one mutex. Never blocks. Owns its groups until Take.
+#pragma once
+
+#include <deque>
+#include <map>
+#include <optional>
+#include <span>
+#include <string>
+#include <unordered_map>
+#include <unordered_set>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "common/data/types.h"
+#include "learner/ledger/ledger_types.h"
+
+namespace tactus {
+
+class RolloutLedger {
+ public:
+  explicit RolloutLedger(const LedgerOptions& options);
+
+  // Prompts come in the order of their ids, without gaps, from 0 or from where a restore left off.
+  // InvalidArgument: another id. ResourceExhausted: no free slot.
+  absl::Status Add(Prompt prompt);
+
+  // One to `max_leases` prompts. FailedPrecondition: `held` is too old or of another incarnation: fetch weights first.
+  // ResourceExhausted: no prompt is waiting. InvalidArgument: max_leases < 1.
+  absl::StatusOr<std::vector<PromptLease>> Lease(const std::string& actor_id, int max_leases, PolicyVersion held,
+                                                 absl::Duration now);
+
+  // What Submit would say, without counting or changing anything: so that a group can be made durable before it counts.
+  struct Verdict {
+    absl::Status status;                   // for the actor
+    std::optional<RejectReason> rejected;  // nullopt = would be accepted
+  };
+  Verdict Judge(const TrajectoryGroup& group) const;
+
+  // Takes a finished group. OK also for a repeat of an accepted lease id, which changes nothing.
+  // NotFound: the lease expired: drop the group. InvalidArgument: the group does not answer its lease, which stays out.
+  // The group's own values are the codec's business.
+  absl::Status Submit(TrajectoryGroup group);
+
+  // Counts a submission that could not even be decoded.
+  void CountMalformed();
+
+  // Exactly `count` groups (1 to (S+1)*P) in admission order, or none when they are not there yet. Groups more than S
+  // steps old are dropped and their prompts wait again.
+  std::vector<TrajectoryGroup> Take(int count);
+
+  // Frees the slots of the `count` groups taken first, as trained. FailedPrecondition: fewer are taken.
+  absl::Status Release(int count);
+
+  // Leases whose deadline has passed, or of a lost actor (except those it still works on), go back to WAITING.
+  std::vector<LeaseInfo> Expire(absl::Duration now);
+  std::vector<LeaseInfo> ReturnLeases(const std::string& actor_id, std::span<const uint64_t> keep);
+
+  // The learner's weights are now these. InvalidArgument unless newer.
+  absl::Status SetVersion(PolicyVersion version);
+  PolicyVersion version() const { return version_; }
+
+  // FailedPrecondition while groups are taken: release them first.
+  absl::StatusOr<LedgerSnapshot> Snapshot() const;
+
+  // Into a ledger that was never used. `prompts` are those of snapshot.open_prompt_ids, in that order; leased ones wait
+  // again. `incarnation` must be above every one used before, whether or not a checkpoint knows it: lease ids and
+  // versions are unique through it. InvalidArgument: snapshot and prompts or options do not fit; nothing has changed.
+  absl::Status Restore(const LedgerSnapshot& snapshot, std::vector<Prompt> prompts, uint32_t incarnation);
+
+  // A group acknowledged by an earlier incarnation after its last snapshot. Used again if its prompt is open, or will
+  // be added, and its weights belong to the restored history; counted as dropped otherwise.
+  void Replay(TrajectoryGroup group);
+
+  const LedgerCounters& counters() const { return counters_; }
+  LedgerView View() const;
+  int LeasesOf(const std::string& actor_id) const;
+  // When the next lease expires; InfiniteDuration when none is out.
+  absl::Duration NextDeadline() const;
+  int slots() const { return slots_; }
+
+ private:
+  enum class State { kWaiting, kLeased, kReady, kTaken };
+  struct Entry {
+    Prompt prompt;
+    State state = State::kWaiting;
+    LeaseInfo lease;          // while leased
+    absl::Duration deadline;  // while leased
+    PolicyVersion version;    // while leased, ready or taken: what staleness is counted from
+    TrajectoryGroup group;    // while ready
+  };
+
+  PolicyVersion OldestLeasable() const;
+  void Wait(Entry& entry);
+  void MakeReady(Entry& entry, TrajectoryGroup group, PolicyVersion version);
+  void RememberAnswered(uint64_t lease_id);
+  void DropStale();
+  std::vector<Entry*> ChooseInOrder(size_t count);
+  std::vector<Entry*> ChooseOldestVersion(size_t count);
+
+  // Constant after construction.
+  const LedgerOptions options_;
+  const int slots_;
+
+  PolicyVersion version_;
+  uint64_t next_prompt_id_ = 0;
+  uint64_t next_lease_ = 1;                            // low bits of the next lease id
+  std::map<uint64_t, Entry> entries_;                  // by prompt id = admission order; at most slots_
+  std::unordered_map<uint64_t, uint64_t> leases_;      // lease id -> prompt id
+  std::deque<uint64_t> taken_;                         // prompt ids in the order taken
+  std::deque<uint64_t> answered_order_;                // the newest accepted lease ids; bounded
+  std::unordered_set<uint64_t> answered_;              // the same, for look-up
+  std::map<uint64_t, TrajectoryGroup> not_yet_added_;  // replayed, by prompt id >= next_prompt_id_; at most slots_
+  LedgerCounters counters_;
+};
+
+}  // namespace tactus

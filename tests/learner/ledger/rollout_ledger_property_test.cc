@@ -1,0 +1,225 @@
+// Random histories against a model that is as plain as possible: it knows for each lease whether it is out, answered or
+// lost, and for each prompt whether it was trained. After every event the counters must add up, every prompt must be
+// somewhere, and the limits must hold.
+#include <gtest/gtest.h>
+
+#include <map>
+#include <random>
+#include <set>
+
+#include "learner/ledger/rollout_ledger.h"
+#include "tests/data/group_builder.h"
+
+namespace tactus {
+namespace {
+
+constexpr int kPrompts = 3;
+
+class History {
+ public:
+  History(int staleness, uint64_t seed)
+      : staleness_(staleness),
+        ledger_({.prompts_per_step = kPrompts,
+                 .completions_per_prompt = 2,
+                 .max_staleness_steps = staleness,
+                 .lease_timeout = absl::Seconds(20)}),
+        random_(seed) {}
+
+  void Step() {
+    switch (random_() % 10) {
+      case 0:
+      case 1:
+        AddPrompts();
+        break;
+      case 2:
+      case 3:
+        Lease();
+        break;
+      case 4:
+      case 5:
+      case 6:
+        Submit();
+        break;
+      case 7:
+        Train();
+        break;
+      case 8:
+        Lose();
+        break;
+      default:
+        now_ += absl::Seconds(static_cast<int>(random_() % 8));
+        Forget(ledger_.Expire(now_));
+    }
+    CheckInvariants();
+  }
+
+  // Fair weather: every lease is answered, so training must go on.
+  void Finish() {
+    const int64_t trained = ledger_.counters().trained;
+    for (int round = 0; round < 20; ++round) {
+      AddPrompts();
+      absl::StatusOr<std::vector<PromptLease>> leases = ledger_.Lease("last", 100, ledger_.version(), now_);
+      if (leases.ok()) {
+        for (const PromptLease& lease : *leases) out_[lease.lease_id] = {lease, "last", ledger_.version()};
+      }
+      while (!out_.empty()) SubmitNow(out_.begin()->first);
+      Train();
+      CheckInvariants();
+    }
+    EXPECT_GE(ledger_.counters().trained, trained + 10 * kPrompts);
+  }
+
+  const LedgerCounters& counters() const { return ledger_.counters(); }
+
+ private:
+  struct Out {
+    PromptLease lease;
+    std::string actor;
+    PolicyVersion held;
+  };
+
+  void AddPrompts() {
+    while (ledger_.View().free_slots > 0) ASSERT_TRUE(ledger_.Add(MakePrompt(next_prompt_++)).ok());
+    ASSERT_EQ(ledger_.Add(MakePrompt(next_prompt_)).code(), absl::StatusCode::kResourceExhausted);
+  }
+
+  void Lease() {
+    const std::string actor(1, static_cast<char>('a' + random_() % 3));
+    PolicyVersion held = ledger_.version();
+    held.step -= std::min<uint64_t>(held.step, random_() % 3);
+    const auto lag = ledger_.version().step - held.step;
+    const absl::StatusOr<std::vector<PromptLease>> leases = ledger_.Lease(actor, 1 + random_() % 3, held, now_);
+    if (lag > static_cast<uint64_t>(std::max(0, staleness_ - 1))) {
+      ASSERT_EQ(leases.status().code(), absl::StatusCode::kFailedPrecondition);
+    } else if (!leases.ok()) {
+      ASSERT_EQ(leases.status().code(), absl::StatusCode::kResourceExhausted);
+      ASSERT_EQ(ledger_.View().waiting, 0);
+    } else {
+      for (const PromptLease& lease : *leases) {
+        ASSERT_EQ(seen_.count(lease.lease_id), 0u);
+        ASSERT_EQ(trained_.count(lease.prompt.id), 0u);
+        seen_.insert(lease.lease_id);
+        out_[lease.lease_id] = {lease, actor, held};
+      }
+    }
+  }
+
+  void SubmitNow(uint64_t lease_id) {
+    const Out out = out_.at(lease_id);
+    ASSERT_TRUE(ledger_.Submit(MakeGroup(out.lease, out.actor, out.held)).ok());
+    out_.erase(lease_id);
+    answered_[lease_id] = out;
+  }
+
+  // An answer in time, a repeat, or one for a lost lease.
+  void Submit() {
+    const uint64_t kind = random_() % 8;
+    if (kind < 6 && !out_.empty()) {
+      SubmitNow(std::next(out_.begin(), static_cast<int64_t>(random_() % out_.size()))->first);
+    } else if (kind == 6 && !answered_.empty()) {
+      const Out& out = answered_.rbegin()->second;
+      const int64_t accepted = ledger_.counters().accepted;
+      ASSERT_TRUE(ledger_.Submit(MakeGroup(out.lease, out.actor, out.held)).ok());
+      ASSERT_EQ(ledger_.counters().accepted, accepted);
+    } else if (!lost_.empty()) {
+      const Out& out = lost_[random_() % lost_.size()];
+      ASSERT_EQ(ledger_.Submit(MakeGroup(out.lease, out.actor, out.held)).code(), absl::StatusCode::kNotFound);
+    }
+  }
+
+  void Train() {
+    const std::vector<TrajectoryGroup> batch = ledger_.Take(kPrompts);
+    if (batch.empty()) return;
+    ASSERT_EQ(batch.size(), static_cast<size_t>(kPrompts));
+    const uint64_t step = ledger_.version().step;
+    for (const TrajectoryGroup& group : batch) {
+      ASSERT_TRUE(trained_.insert(group.prompt_id).second) << "trained twice";
+      ASSERT_EQ(answered_.count(group.lease_id), 1u);
+      for (const Completion& completion : group.completions) {
+        ASSERT_LE(step - completion.versions[0].version.step, static_cast<uint64_t>(staleness_));
+      }
+      if (staleness_ == 0) {
+        ASSERT_EQ(group.prompt_id, next_trained_++) << "not in admission order";
+      }
+    }
+    ASSERT_EQ(ledger_.View().taken, kPrompts);
+    CheckInvariants();
+    ASSERT_TRUE(ledger_.SetVersion({0, step + 1}).ok());
+    ASSERT_TRUE(ledger_.Release(kPrompts).ok());
+  }
+
+  void Lose() {
+    const std::string actor(1, static_cast<char>('a' + random_() % 3));
+    std::vector<uint64_t> keep;
+    for (const auto& [id, out] : out_) {
+      if (random_() % 2 == 0) keep.push_back(id);
+    }
+    Forget(ledger_.ReturnLeases(actor, keep));
+    for (const auto& [id, out] : out_) {
+      if (out.actor == actor) {
+        ASSERT_NE(std::find(keep.begin(), keep.end(), id), keep.end());
+      }
+    }
+  }
+
+  void Forget(const std::vector<LeaseInfo>& leases) {
+    for (const LeaseInfo& lease : leases) {
+      const auto out = out_.find(lease.lease_id);
+      ASSERT_NE(out, out_.end());
+      lost_.push_back(out->second);
+      out_.erase(out);
+    }
+  }
+
+  void CheckInvariants() {
+    const LedgerView view = ledger_.View();
+    const LedgerCounters& counters = ledger_.counters();
+    ASSERT_TRUE(counters.Balanced());
+    ASSERT_EQ(counters.queued, view.ready + view.taken);
+    ASSERT_EQ(view.leased, static_cast<int>(out_.size()));
+    const int held = view.waiting + view.leased + view.ready + view.taken;
+    ASSERT_EQ(held + view.free_slots, (staleness_ + 1) * kPrompts);
+    ASSERT_EQ(static_cast<int64_t>(next_prompt_), held + counters.trained) << "a prompt was lost";
+    if (staleness_ <= 1) {
+      ASSERT_EQ(counters.dropped[0], 0) << "finished work was thrown away";
+    }
+  }
+
+  const int staleness_;
+  RolloutLedger ledger_;
+  std::mt19937_64 random_;
+  absl::Duration now_;
+  uint64_t next_prompt_ = 0;
+  uint64_t next_trained_ = 0;
+  std::set<uint64_t> trained_, seen_;
+  std::map<uint64_t, Out> out_, answered_;
+  std::vector<Out> lost_;
+};
+
+class LedgerProperty : public ::testing::TestWithParam<int> {};
+
+TEST_P(LedgerProperty, HoldsInRandomHistories) {
+  int64_t trained = 0, expired = 0, duplicates = 0;
+  for (uint64_t seed = 0; seed < 200; ++seed) {
+    SCOPED_TRACE(seed);
+    History history(GetParam(), seed);
+    for (int event = 0; event < 500; ++event) {
+      history.Step();
+      if (HasFatalFailure()) return;
+    }
+    trained += history.counters().trained;
+    expired += history.counters().rejected[static_cast<size_t>(RejectReason::kExpired)];
+    duplicates += history.counters().rejected[static_cast<size_t>(RejectReason::kDuplicate)];
+    history.Finish();
+    if (HasFatalFailure()) return;
+  }
+  // The histories do reach what they are meant to test.
+  EXPECT_GT(trained, 1000);
+  EXPECT_GT(expired, 1000);
+  EXPECT_GT(duplicates, 1000);
+}
+
+INSTANTIATE_TEST_SUITE_P(Staleness, LedgerProperty, ::testing::Values(0, 1, 2, 3));
+
+}  // namespace
+}  // namespace tactus

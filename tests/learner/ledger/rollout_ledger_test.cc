@@ -1,0 +1,378 @@
+// Scenarios of the ledger: crash, duplicate, late, stale, out of order; S = 0, 1, 2; snapshot, restore, replay.
+#include "learner/ledger/rollout_ledger.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/data/group_builder.h"
+
+namespace tactus {
+namespace {
+
+using ::testing::ElementsAre;
+
+constexpr absl::Duration kStart = absl::Seconds(1000);
+
+LedgerOptions Options(int staleness, int prompts = 4) {
+  return {.prompts_per_step = prompts,
+          .completions_per_prompt = 2,
+          .max_staleness_steps = staleness,
+          .lease_timeout = absl::Seconds(100),
+          .seed = 11};
+}
+
+void Fill(RolloutLedger& ledger, uint64_t& next_id) {
+  while (ledger.View().free_slots > 0) ASSERT_TRUE(ledger.Add(MakePrompt(next_id++)).ok());
+}
+
+std::vector<PromptLease> Lease(RolloutLedger& ledger, const std::string& actor, int count, PolicyVersion held,
+                               absl::Duration now = kStart) {
+  absl::StatusOr<std::vector<PromptLease>> leases = ledger.Lease(actor, count, held, now);
+  EXPECT_TRUE(leases.ok()) << leases.status();
+  return leases.ok() ? *leases : std::vector<PromptLease>{};
+}
+
+absl::Status Answer(RolloutLedger& ledger, const PromptLease& lease, const std::string& actor, PolicyVersion version) {
+  return ledger.Submit(MakeGroup(lease, actor, version));
+}
+
+std::vector<uint64_t> PromptIds(const std::vector<TrajectoryGroup>& groups) {
+  std::vector<uint64_t> ids;
+  for (const TrajectoryGroup& group : groups) ids.push_back(group.prompt_id);
+  return ids;
+}
+
+struct LedgerTest : ::testing::Test {
+  void TearDown() override { EXPECT_TRUE(ledger.counters().Balanced()); }
+  RolloutLedger ledger{Options(0)};
+  uint64_t next_id = 0;
+};
+
+TEST_F(LedgerTest, OneStep) {
+  Fill(ledger, next_id);
+  EXPECT_EQ(ledger.Add(MakePrompt(next_id)).code(), absl::StatusCode::kResourceExhausted);
+  const std::vector<PromptLease> leases = Lease(ledger, "a", 4, {0, 0});
+  ASSERT_EQ(leases.size(), 4u);
+  EXPECT_EQ(leases[2].prompt.id, 2u);
+  EXPECT_EQ(leases[2].completions_wanted, 2);
+  EXPECT_EQ(leases[2].seed, 11u);
+  EXPECT_EQ(leases[2].timeout_s, 100);
+  EXPECT_EQ(ledger.Lease("b", 1, {0, 0}, kStart).status().code(), absl::StatusCode::kResourceExhausted);
+  for (int i : {3, 0, 2, 1}) EXPECT_TRUE(Answer(ledger, leases[static_cast<size_t>(i)], "a", {0, 0}).ok());
+  EXPECT_THAT(PromptIds(ledger.Take(4)), ElementsAre(0, 1, 2, 3));
+  EXPECT_EQ(ledger.View().taken, 4);
+  EXPECT_EQ(ledger.View().free_slots, 0);
+  ASSERT_TRUE(ledger.SetVersion({0, 1}).ok());
+  ASSERT_TRUE(ledger.Release(4).ok());
+  EXPECT_EQ(ledger.View().free_slots, 4);
+  EXPECT_EQ(ledger.counters().trained, 4);
+  EXPECT_EQ(ledger.counters().queued, 0);
+}
+
+TEST_F(LedgerTest, PromptsComeWithoutGaps) {
+  EXPECT_EQ(ledger.Add(MakePrompt(1)).code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_TRUE(ledger.Add(MakePrompt(0)).ok());
+  EXPECT_EQ(ledger.Add(MakePrompt(0)).code(), absl::StatusCode::kInvalidArgument);
+}
+
+TEST_F(LedgerTest, TheBatchDoesNotDependOnWhoAnsweredWhen) {
+  Fill(ledger, next_id);
+  const std::vector<PromptLease> slow = Lease(ledger, "slow", 1, {0, 0});
+  const std::vector<PromptLease> fast = Lease(ledger, "fast", 3, {0, 0});
+  for (const PromptLease& lease : fast) EXPECT_TRUE(Answer(ledger, lease, "fast", {0, 0}).ok());
+  EXPECT_TRUE(ledger.Take(3).empty()) << "three are ready, but not the three that were admitted first";
+  EXPECT_TRUE(Answer(ledger, slow[0], "slow", {0, 0}).ok());
+  EXPECT_THAT(PromptIds(ledger.Take(3)), ElementsAre(0, 1, 2));
+  EXPECT_THAT(PromptIds(ledger.Take(1)), ElementsAre(3));
+}
+
+TEST_F(LedgerTest, DuplicateIsAcknowledgedAndChangesNothing) {
+  Fill(ledger, next_id);
+  const std::vector<PromptLease> leases = Lease(ledger, "a", 1, {0, 0});
+  EXPECT_TRUE(Answer(ledger, leases[0], "a", {0, 0}).ok());
+  EXPECT_TRUE(Answer(ledger, leases[0], "a", {0, 0}).ok());
+  EXPECT_THAT(PromptIds(ledger.Take(1)), ElementsAre(0));
+  EXPECT_TRUE(Answer(ledger, leases[0], "a", {0, 0}).ok()) << "also once taken";
+  ASSERT_TRUE(ledger.Release(1).ok());
+  EXPECT_TRUE(Answer(ledger, leases[0], "a", {0, 0}).ok()) << "also once trained";
+  EXPECT_EQ(ledger.counters().accepted, 1);
+  EXPECT_EQ(ledger.counters()[RejectReason::kDuplicate], 3);
+}
+
+TEST_F(LedgerTest, LateAnswerIsRefusedAndThePromptIsNextInLine) {
+  Fill(ledger, next_id);
+  const std::vector<PromptLease> lost = Lease(ledger, "a", 2, {0, 0});
+  EXPECT_TRUE(ledger.Expire(kStart + absl::Seconds(99)).empty());
+  EXPECT_EQ(ledger.NextDeadline(), kStart + absl::Seconds(100));
+  EXPECT_EQ(ledger.Expire(kStart + absl::Seconds(100)).size(), 2u);
+  EXPECT_EQ(Answer(ledger, lost[0], "a", {0, 0}).code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(ledger.counters()[RejectReason::kExpired], 1);
+  const std::vector<PromptLease> again = Lease(ledger, "b", 2, {0, 0});
+  EXPECT_EQ(again[0].prompt.id, 0u);
+  EXPECT_EQ(again[1].prompt.id, 1u);
+  EXPECT_NE(again[0].lease_id, lost[0].lease_id);
+  EXPECT_EQ(Answer(ledger, lost[0], "a", {0, 0}).code(), absl::StatusCode::kNotFound) << "also when leased again";
+  EXPECT_TRUE(Answer(ledger, again[0], "b", {0, 0}).ok());
+}
+
+TEST_F(LedgerTest, LostActorsLeasesReturnExceptThoseItKeeps) {
+  Fill(ledger, next_id);
+  const std::vector<PromptLease> leases = Lease(ledger, "a", 3, {0, 0});
+  Lease(ledger, "b", 1, {0, 0});
+  const uint64_t keep[] = {leases[1].lease_id};
+  EXPECT_EQ(ledger.ReturnLeases("a", keep).size(), 2u);
+  EXPECT_EQ(ledger.LeasesOf("a"), 1);
+  EXPECT_EQ(ledger.LeasesOf("b"), 1);
+  EXPECT_TRUE(Answer(ledger, leases[1], "a", {0, 0}).ok());
+  EXPECT_EQ(Answer(ledger, leases[0], "a", {0, 0}).code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(ledger.counters().leases_returned, 2);
+}
+
+TEST_F(LedgerTest, AnswerMustMatchItsLease) {
+  Fill(ledger, next_id);
+  const PromptLease lease = Lease(ledger, "a", 1, {0, 0})[0];
+  const auto refused = [&](auto spoil) {
+    TrajectoryGroup group = MakeGroup(lease, "a", {0, 0});
+    spoil(group);
+    EXPECT_EQ(ledger.Submit(group).code(), absl::StatusCode::kInvalidArgument);
+  };
+  refused([](TrajectoryGroup& g) { g.actor_id = "b"; });
+  refused([](TrajectoryGroup& g) { g.prompt_id = 1; });
+  refused([](TrajectoryGroup& g) { g.prompt_token_ids[0] = 400; });
+  refused([](TrajectoryGroup& g) { g.completions.pop_back(); });
+  refused([](TrajectoryGroup& g) { g.completions[1].versions.clear(); });
+  refused([](TrajectoryGroup& g) { g.completions[1].versions[0].version.incarnation = 1; });
+  ledger.CountMalformed();
+  EXPECT_EQ(ledger.counters()[RejectReason::kMalformed], 7);
+  EXPECT_TRUE(Answer(ledger, lease, "a", {0, 0}).ok()) << "the lease is still out";
+}
+
+TEST_F(LedgerTest, JudgeChangesNothing) {
+  Fill(ledger, next_id);
+  const PromptLease lease = Lease(ledger, "a", 1, {0, 0})[0];
+  EXPECT_FALSE(ledger.Judge(MakeGroup(lease, "a", {0, 0})).rejected.has_value());
+  EXPECT_EQ(ledger.counters().received, 0);
+  EXPECT_EQ(ledger.View().leased, 1);
+}
+
+TEST_F(LedgerTest, OnlyTheNewestVersionLeasesWhenSynchronous) {
+  ASSERT_TRUE(ledger.SetVersion({0, 7}).ok());
+  EXPECT_FALSE(ledger.SetVersion({0, 7}).ok());
+  Fill(ledger, next_id);
+  EXPECT_EQ(ledger.Lease("a", 1, {0, 6}, kStart).status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(ledger.Lease("a", 1, {1, 7}, kStart).status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_TRUE(ledger.Lease("a", 1, {0, 7}, kStart).ok());
+  EXPECT_EQ(ledger.Lease("a", 0, {0, 7}, kStart).status().code(), absl::StatusCode::kInvalidArgument);
+}
+
+TEST_F(LedgerTest, ReleaseTakesNoMoreThanWasTaken) {
+  EXPECT_EQ(ledger.Release(1).code(), absl::StatusCode::kFailedPrecondition);
+}
+
+TEST(LedgerAsync, LeasesWhileTheLearnerTrains) {
+  RolloutLedger ledger(Options(1));
+  uint64_t next_id = 0;
+  Fill(ledger, next_id);
+  EXPECT_EQ(next_id, 8u);
+  const std::vector<PromptLease> first = Lease(ledger, "a", 4, {0, 0});
+  for (const PromptLease& lease : first) ASSERT_TRUE(Answer(ledger, lease, "a", {0, 0}).ok());
+  ASSERT_EQ(ledger.Take(4).size(), 4u);
+  const std::vector<PromptLease> second = Lease(ledger, "a", 8, {0, 0});
+  EXPECT_EQ(second.size(), 4u) << "granted while the first four are taken";
+  ASSERT_TRUE(ledger.SetVersion({0, 1}).ok());
+  ASSERT_TRUE(ledger.Release(4).ok());
+  Fill(ledger, next_id);
+  EXPECT_FALSE(ledger.Lease("a", 1, {0, 0}, kStart).ok()) << "what it would make is one step old at birth";
+  const std::vector<PromptLease> third = Lease(ledger, "a", 4, {0, 1});
+  for (const PromptLease& lease : third) ASSERT_TRUE(Answer(ledger, lease, "a", {0, 1}).ok());
+  EXPECT_TRUE(ledger.Take(4).empty()) << "the second four are on their last chance and must go first";
+  for (const PromptLease& lease : second) ASSERT_TRUE(Answer(ledger, lease, "a", {0, 0}).ok());
+  EXPECT_THAT(PromptIds(ledger.Take(4)), ElementsAre(4, 5, 6, 7));
+  EXPECT_EQ(ledger.counters()[DropReason::kStale], 0);
+  EXPECT_TRUE(ledger.counters().Balanced());
+}
+
+TEST(LedgerAsync, StaleGroupIsDroppedCountedAndAnsweredAgain) {
+  RolloutLedger ledger(Options(1));
+  uint64_t next_id = 0;
+  Fill(ledger, next_id);
+  const PromptLease lease = Lease(ledger, "a", 1, {0, 0})[0];
+  ASSERT_TRUE(Answer(ledger, lease, "a", {0, 0}).ok());
+  ASSERT_TRUE(ledger.SetVersion({0, 2}).ok());
+  EXPECT_TRUE(ledger.Take(1).empty());
+  EXPECT_EQ(ledger.counters()[DropReason::kStale], 1);
+  EXPECT_TRUE(ledger.counters().Balanced());
+  EXPECT_EQ(Lease(ledger, "a", 1, {0, 2})[0].prompt.id, 0u);
+}
+
+TEST(LedgerAsync, StalenessCountsFromTheOldestToken) {
+  RolloutLedger ledger(Options(2));
+  uint64_t next_id = 0;
+  ASSERT_TRUE(ledger.SetVersion({0, 5}).ok());
+  Fill(ledger, next_id);
+  EXPECT_FALSE(ledger.Lease("a", 1, {0, 3}, kStart).ok());
+  const std::vector<PromptLease> old_weights = Lease(ledger, "a", 1, {0, 4});
+  const std::vector<PromptLease> new_weights = Lease(ledger, "a", 1, {0, 5});
+  TrajectoryGroup swapped = MakeGroup(old_weights[0], "a", {0, 4});
+  for (Completion& completion : swapped.completions) completion.versions.push_back({2, {0, 5}});
+  ASSERT_TRUE(ledger.Submit(swapped).ok());
+  ASSERT_TRUE(Answer(ledger, new_weights[0], "a", {0, 5}).ok());
+  ASSERT_TRUE(ledger.SetVersion({0, 7}).ok());
+  EXPECT_THAT(PromptIds(ledger.Take(1)), ElementsAre(1)) << "prompt 0 began at step 4, three steps ago";
+  EXPECT_EQ(ledger.counters()[DropReason::kStale], 1);
+}
+
+TEST(LedgerAsync, ClaimedFutureVersionEarnsNothing) {
+  RolloutLedger ledger(Options(1));
+  uint64_t next_id = 0;
+  Fill(ledger, next_id);
+  const PromptLease lease = Lease(ledger, "a", 1, {0, 1'000'000})[0];
+  ASSERT_TRUE(Answer(ledger, lease, "a", {0, 1'000'000}).ok());
+  ASSERT_TRUE(ledger.SetVersion({0, 2}).ok());
+  EXPECT_TRUE(ledger.Take(1).empty());
+  EXPECT_EQ(ledger.counters()[DropReason::kStale], 1);
+}
+
+TEST(LedgerAsync, OldestVersionGoesFirstAfterALeaseWasLost) {
+  RolloutLedger ledger(Options(1, 2));
+  uint64_t next_id = 0;
+  Fill(ledger, next_id);
+  const std::vector<PromptLease> leases = Lease(ledger, "a", 4, {0, 0});
+  for (int i : {1, 2, 3}) ASSERT_TRUE(Answer(ledger, leases[static_cast<size_t>(i)], "a", {0, 0}).ok());
+  EXPECT_THAT(PromptIds(ledger.Take(2)), ElementsAre(1, 2));
+  ASSERT_TRUE(ledger.SetVersion({0, 1}).ok());
+  ASSERT_TRUE(ledger.Release(2).ok());
+  Fill(ledger, next_id);
+  ledger.ReturnLeases("a", {});
+  const std::vector<PromptLease> again = Lease(ledger, "b", 2, {0, 1});
+  EXPECT_EQ(again[0].prompt.id, 0u);
+  for (const PromptLease& lease : again) ASSERT_TRUE(Answer(ledger, lease, "b", {0, 1}).ok());
+  EXPECT_THAT(PromptIds(ledger.Take(2)), ElementsAre(0, 3)) << "3 is older by version, 0 by admission";
+}
+
+struct RestoreTest : ::testing::Test {
+  // Step 3 of an asynchronous run: prompt 0 ready, 1 leased, the others waiting.
+  RestoreTest() {
+    EXPECT_TRUE(before.SetVersion({0, 3}).ok());
+    Fill(before, next_id);
+    leases = Lease(before, "a", 2, {0, 3});
+    EXPECT_TRUE(Answer(before, leases[0], "a", {0, 3}).ok());
+  }
+  std::vector<Prompt> Prompts(const LedgerSnapshot& snapshot) const {
+    std::vector<Prompt> prompts;
+    for (const uint64_t id : snapshot.open_prompt_ids) prompts.push_back(MakePrompt(id));
+    return prompts;
+  }
+  RolloutLedger before{Options(1, 2)};
+  RolloutLedger after{Options(1, 2)};
+  uint64_t next_id = 0;
+  std::vector<PromptLease> leases;
+};
+
+TEST_F(RestoreTest, LeasedPromptsWaitAgainAndReadyOnesStayReady) {
+  const absl::StatusOr<LedgerSnapshot> snapshot = before.Snapshot();
+  ASSERT_TRUE(snapshot.ok());
+  ASSERT_TRUE(after.Restore(*snapshot, Prompts(*snapshot), 1).ok());
+  EXPECT_EQ(after.version(), (PolicyVersion{1, 3}));
+  EXPECT_EQ(after.View().ready, 1);
+  EXPECT_EQ(after.View().waiting, 3);
+  EXPECT_EQ(after.counters().accepted, 1);
+  EXPECT_EQ(after.Add(MakePrompt(4)).code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(Answer(after, leases[1], "a", {0, 3}).code(), absl::StatusCode::kNotFound);
+  EXPECT_FALSE(after.Lease("a", 1, {0, 3}, kStart).ok()) << "weights of the lost history";
+  const std::vector<PromptLease> again = Lease(after, "a", 1, {1, 3});
+  EXPECT_EQ(again[0].prompt.id, 1u);
+  ASSERT_TRUE(Answer(after, again[0], "a", {1, 3}).ok());
+  EXPECT_THAT(PromptIds(after.Take(2)), ElementsAre(0, 1));
+  ASSERT_TRUE(after.Release(2).ok());
+  EXPECT_TRUE(after.Add(MakePrompt(4)).ok());
+  EXPECT_TRUE(after.counters().Balanced());
+}
+
+TEST_F(RestoreTest, LeaseIdsOfTwoIncarnationsDiffer) {
+  const LedgerSnapshot snapshot = *before.Snapshot();
+  const uint64_t lost = Lease(before, "a", 1, {0, 3})[0].lease_id;
+  ASSERT_TRUE(after.Restore(snapshot, Prompts(snapshot), 1).ok());
+  EXPECT_NE(Lease(after, "a", 1, {1, 3})[0].lease_id, lost);
+  EXPECT_NE(Lease(after, "a", 1, {1, 3})[0].lease_id, leases[1].lease_id);
+}
+
+TEST_F(RestoreTest, RefusesWhatDoesNotFit) {
+  const LedgerSnapshot good = *before.Snapshot();
+  EXPECT_FALSE(after.Restore(good, Prompts(good), 0).ok()) << "incarnation not new";
+  EXPECT_FALSE(after.Restore(good, {MakePrompt(0)}, 1).ok()) << "prompts missing";
+  std::vector<Prompt> swapped = Prompts(good);
+  std::swap(swapped[0], swapped[1]);
+  EXPECT_FALSE(after.Restore(good, swapped, 1).ok());
+  LedgerSnapshot bad = good;
+  bad.counters.trained = 5;
+  EXPECT_FALSE(after.Restore(bad, Prompts(bad), 1).ok());
+  bad = good;
+  bad.ready[0].group.prompt_token_ids[0] += 1;
+  EXPECT_FALSE(after.Restore(bad, Prompts(bad), 1).ok());
+  bad = good;
+  bad.open_prompt_ids[3] = 99;
+  EXPECT_FALSE(after.Restore(bad, Prompts(bad), 1).ok());
+  RolloutLedger small(Options(0, 2));
+  EXPECT_FALSE(small.Restore(good, Prompts(good), 1).ok()) << "four prompts, two slots";
+  EXPECT_TRUE(after.Restore(good, Prompts(good), 1).ok()) << "failures left it unused";
+  EXPECT_FALSE(after.Restore(good, Prompts(good), 1).ok()) << "used now";
+}
+
+TEST_F(RestoreTest, NoSnapshotWhileGroupsAreTaken) {
+  ASSERT_TRUE(Answer(before, leases[1], "a", {0, 3}).ok());
+  ASSERT_EQ(before.Take(2).size(), 2u);
+  EXPECT_EQ(before.Snapshot().status().code(), absl::StatusCode::kFailedPrecondition);
+}
+
+TEST_F(RestoreTest, ReplayUsesWhatWasAcknowledgedAfterTheSnapshot) {
+  const LedgerSnapshot snapshot = *before.Snapshot();
+  ASSERT_TRUE(after.Restore(snapshot, Prompts(snapshot), 1).ok());
+  after.Replay(MakeGroup(leases[1], "a", {0, 3}));
+  EXPECT_EQ(after.View().ready, 2);
+  after.Replay(MakeGroup(leases[1], "a", {0, 3}));
+  EXPECT_EQ(after.counters()[RejectReason::kDuplicate], 1);
+  PromptLease later = leases[1];
+  later.prompt = MakePrompt(4);
+  after.Replay(MakeGroup(later, "a", {0, 3}));
+  EXPECT_EQ(after.counters().queued, 3) << "kept until prompt 4 is added";
+  later.prompt = MakePrompt(2);
+  after.Replay(MakeGroup(later, "a", {0, 4}));
+  EXPECT_EQ(after.counters()[DropReason::kRolledBack], 1) << "step 4 is not in the restored history";
+  EXPECT_TRUE(after.counters().Balanced());
+
+  EXPECT_THAT(PromptIds(after.Take(2)), ElementsAre(0, 1));
+  ASSERT_TRUE(after.Release(2).ok());
+  ASSERT_TRUE(after.Add(MakePrompt(4)).ok());
+  EXPECT_EQ(after.View().ready, 1);
+  EXPECT_THAT(PromptIds(after.Take(1)), ElementsAre(4));
+  EXPECT_TRUE(after.counters().Balanced());
+}
+
+TEST_F(RestoreTest, ReplayedGroupsForOtherPromptsAreDroppedAndCounted) {
+  const LedgerSnapshot snapshot = *before.Snapshot();
+  ASSERT_TRUE(after.Restore(snapshot, Prompts(snapshot), 1).ok());
+  PromptLease other = leases[1];
+  other.prompt = MakePrompt(4);
+  other.prompt.token_ids[0] += 1;
+  after.Replay(MakeGroup(other, "a", {0, 3}));
+  other.prompt = MakePrompt(5);
+  after.Replay(MakeGroup(other, "a", {0, 3}));
+  const LedgerSnapshot again = *after.Snapshot();
+  EXPECT_EQ(again.ready.size(), 3u) << "what waits for its prompt is in the snapshot too";
+  for (const PromptLease& lease : Lease(after, "a", 3, {1, 3})) ASSERT_TRUE(Answer(after, lease, "a", {1, 3}).ok());
+  ASSERT_EQ(after.Take(2).size(), 2u);
+  ASSERT_TRUE(after.Release(2).ok());
+  ASSERT_TRUE(after.Add(MakePrompt(4)).ok());
+  EXPECT_EQ(after.counters()[DropReason::kRolledBack], 1) << "prompt 4 has another text now";
+  ASSERT_TRUE(after.SetVersion({1, 4}).ok());
+  EXPECT_EQ(after.counters()[DropReason::kRolledBack], 2) << "prompt 5 was not added in time";
+  EXPECT_TRUE(after.counters().Balanced());
+
+  RolloutLedger third(Options(1, 2));
+  ASSERT_TRUE(third.Restore(again, Prompts(again), 2).ok());
+  EXPECT_EQ(third.counters().queued, 3);
+}
+
+}  // namespace
+}  // namespace tactus
