@@ -1,0 +1,57 @@
+// Countdown: reach the target with every given number used exactly once, by + - * / and parentheses.
+//
+// CountdownVerifier judges an answer; DrawCountdown makes puzzles that have a solution by construction.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "common/tasks/draw_stream.h"
+#include "common/tasks/task.h"
+
+namespace tactus {
+
+struct CountdownPuzzle {
+  std::vector<int64_t> numbers;  // in the order shown
+  int64_t target = 0;
+};
+
+// {"numbers":[...],"target":n}, and back. InvalidArgument names the field; numbers may be 1 to 100 of any 64-bit value.
+std::string CountdownKey(const CountdownPuzzle& puzzle);
+absl::StatusOr<CountdownPuzzle> ParseCountdownKey(absl::string_view answer_key_json);
+
+// The answer is the text of the last complete <answer>...</answer> (see answer_text.h) in the grammar of expression.h.
+// A right answer earns total = correct = 1 and format = 0. One that parses but is wrong earns total = format =
+// format_reward. Everything else earns 0. reason is one of correct, no_answer, empty_answer, too_long, bad_character,
+// too_deep, syntax_error, wrong_numbers, wrong_stated_value, division_by_zero, wrong_value. Thread-safe, stateless.
+class CountdownVerifier : public Verifier {
+ public:
+  explicit CountdownVerifier(double format_reward) : format_reward_(format_reward) {}
+
+  absl::StatusOr<Reward> Score(absl::string_view answer_key_json, absl::string_view completion) const override;
+  // The same for a key already parsed.
+  Reward Score(const CountdownPuzzle& puzzle, absl::string_view completion) const;
+
+ private:
+  double format_reward_;
+};
+
+struct CountdownShape {
+  int min_numbers = 3;
+  int max_numbers = 4;
+  int max_number = 99;
+  int max_target = 100;
+};
+
+inline constexpr int kMaxCountdownNumbers = 6;    // keeps every intermediate value far from 64 bits,
+inline constexpr int kMaxCountdownNumber = 1000;  // at most 1000^6 = 10^18
+
+// A puzzle with a solution whose steps are whole and not negative: numbers are drawn in [1, max_number] and joined by
+// drawn operations until the result lies in [1, max_target].
+CountdownPuzzle DrawCountdown(const CountdownShape& shape, DrawStream& draws);
+
+}  // namespace tactus

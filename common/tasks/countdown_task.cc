@@ -1,0 +1,119 @@
+#include "common/tasks/countdown_task.h"
+
+#include <algorithm>
+#include <set>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "common/base/status_macros.h"
+#include "common/tasks/countdown.h"
+#include "common/tasks/countdown_trace.h"
+#include "common/tasks/draw_stream.h"
+#include "common/tasks/task_options.h"
+
+namespace tactus {
+namespace {
+
+// Redraws of one puzzle before the space of puzzles counts as exhausted.
+constexpr int kMaxRedraws = 10000;
+
+using PuzzleIdentity = std::pair<std::vector<int64_t>, int64_t>;
+
+PuzzleIdentity Identity(const CountdownPuzzle& puzzle) {
+  PuzzleIdentity identity(puzzle.numbers, puzzle.target);
+  std::sort(identity.first.begin(), identity.first.end());
+  return identity;
+}
+
+class CountdownTask : public Task {
+ public:
+  CountdownTask(PromptStyle style, uint64_t seed, double format_reward, std::vector<CountdownPuzzle> train,
+                std::vector<CountdownPuzzle> test)
+      : style_(style), seed_(seed), verifier_(format_reward), train_(std::move(train)), test_(std::move(test)) {}
+
+  size_t Size(Split split) const override { return Puzzles(split).size(); }
+
+  TaskExample Example(Split split, size_t index) const override {
+    const CountdownPuzzle& puzzle = Puzzles(split)[index];
+    const std::string key = CountdownKey(puzzle);
+    if (style_ == PromptStyle::kCompact)
+      return {.system = "", .user = CompactCountdownPrompt(puzzle), .answer_key_json = key};
+    return {.system = "You solve number puzzles. You think first, then you answer.",
+            .user = absl::StrCat(
+                "Use each of the numbers ", absl::StrJoin(puzzle.numbers, ", "),
+                " exactly once, with +, -, *, / and parentheses, to make an expression that equals ", puzzle.target,
+                ". Think step by step. Then write the expression alone between <answer> and </answer>, "
+                "like this: <answer>(1 + 2) * 3</answer>"),
+            .answer_key_json = key};
+  }
+
+  const Verifier& verifier() const override { return verifier_; }
+
+  absl::StatusOr<std::string> Trace(size_t index, uint64_t variant) const override {
+    if (style_ != PromptStyle::kCompact) {
+      return absl::UnimplementedError("task.prompt_style: countdown has worked answers for \"compact\" only");
+    }
+    DrawStream draws(seed_, DataKind::kTrace, index << 32 | (variant & 0xFFFFFFFF));
+    return CountdownTrace(train_[index], draws);
+  }
+
+ private:
+  const std::vector<CountdownPuzzle>& Puzzles(Split split) const { return split == Split::kTrain ? train_ : test_; }
+
+  PromptStyle style_;
+  uint64_t seed_;
+  CountdownVerifier verifier_;
+  std::vector<CountdownPuzzle> train_;
+  std::vector<CountdownPuzzle> test_;
+};
+
+// Draws `size` puzzles that are not in `taken`; with `different`, none comes twice.
+absl::StatusOr<std::vector<CountdownPuzzle>> DrawSplit(const CountdownShape& shape, uint64_t seed, DataKind kind,
+                                                       int size, bool different, std::set<PuzzleIdentity>& taken) {
+  std::vector<CountdownPuzzle> puzzles;
+  for (int i = 0; i < size; ++i) {
+    DrawStream draws(seed, kind, static_cast<uint64_t>(i));
+    CountdownPuzzle puzzle;
+    int redraws = 0;
+    do {
+      if (++redraws > kMaxRedraws) {
+        return absl::InvalidArgumentError(absl::StrCat(
+            "task.test_size: there are too few different countdown puzzles with these numbers for the test "
+            "set and train puzzles beside it (puzzle ",
+            i, " of ", size, "), expected a smaller test_size or a larger max_number or max_target"));
+      }
+      puzzle = DrawCountdown(shape, draws);
+    } while (taken.count(Identity(puzzle)) != 0);
+    if (different) taken.insert(Identity(puzzle));
+    puzzles.push_back(std::move(puzzle));
+  }
+  return puzzles;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Task>> CreateCountdownTask(const config::TaskOptions& options) {
+  CountdownShape shape;
+  ASSIGN_OR_RETURN(const GeneratedSizes sizes, ReadGeneratedSizes(options));
+  ASSIGN_OR_RETURN(const double format_reward, ReadFormatReward(options));
+  ASSIGN_OR_RETURN(const PromptStyle style, ReadPromptStyle(options));
+  if (options.has_min_numbers()) shape.min_numbers = options.min_numbers();
+  if (options.has_max_numbers()) shape.max_numbers = options.max_numbers();
+  if (options.has_max_number()) shape.max_number = options.max_number();
+  if (options.has_max_target()) shape.max_target = options.max_target();
+  RETURN_IF_ERROR(CheckRange("min_numbers", shape.min_numbers, 2, kMaxCountdownNumbers));
+  RETURN_IF_ERROR(CheckRange("max_numbers", shape.max_numbers, shape.min_numbers, kMaxCountdownNumbers));
+  RETURN_IF_ERROR(CheckRange("max_number", shape.max_number, 1, kMaxCountdownNumber));
+  RETURN_IF_ERROR(CheckRange("max_target", shape.max_target, 1, 1'000'000));
+
+  const uint64_t seed = DataSeed(options);
+  std::set<PuzzleIdentity> test_puzzles;
+  ASSIGN_OR_RETURN(auto test, DrawSplit(shape, seed, DataKind::kTest, sizes.test, /*different=*/true, test_puzzles));
+  ASSIGN_OR_RETURN(auto train,
+                   DrawSplit(shape, seed, DataKind::kTrain, sizes.train, /*different=*/false, test_puzzles));
+  return std::make_unique<CountdownTask>(style, seed, format_reward, std::move(train), std::move(test));
+}
+
+}  // namespace tactus

@@ -1,0 +1,17 @@
+// The generated countdown data set behind the Task interface.
+#pragma once
+
+#include <memory>
+
+#include "absl/status/statusor.h"
+#include "common/tasks/task.h"
+
+namespace tactus {
+
+// Both splits are drawn when the task is made: the test split first, its puzzles all different; then the train split,
+// where a puzzle (its numbers in any order, with its target) that the test split holds is drawn again. So the test
+// split does not depend on train_size. A train puzzle may come twice. InvalidArgument names the field that is out of
+// range, or test_size when there are not enough different puzzles.
+absl::StatusOr<std::unique_ptr<Task>> CreateCountdownTask(const config::TaskOptions& options);
+
+}  // namespace tactus

@@ -1,0 +1,45 @@
+#include "common/tasks/json_fields.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "common/base/status_macros.h"
+#include "common/base/strict_json.h"
+
+namespace tactus {
+
+absl::StatusOr<int64_t> JsonInt64(const nlohmann::ordered_json& value, absl::string_view where) {
+  const bool fits = value.is_number_integer() &&
+                    (!value.is_number_unsigned() ||
+                     value.get<uint64_t>() <= static_cast<uint64_t>(std::numeric_limits<int64_t>::max()));
+  if (fits) return value.get<int64_t>();
+  return absl::InvalidArgumentError(absl::StrCat(where, ": expected a 64-bit integer, found ", value.type_name(),
+                                                 value.is_number() ? " that is none" : ""));
+}
+
+absl::StatusOr<nlohmann::ordered_json> ParseJsonLine(absl::string_view line, absl::string_view where,
+                                                     std::initializer_list<absl::string_view> keys) {
+  ASSIGN_OR_RETURN(
+      auto json,
+      ParseStrictJson(
+          line, where,
+          {.max_bytes = kMaxJsonLineBytes, .max_depth = 4, .max_values = 1000, .max_string = kMaxJsonLineBytes}));
+  const std::string expected = absl::StrJoin(keys, ", ");
+  if (!json.is_object()) {
+    return absl::InvalidArgumentError(absl::StrCat(where, ": expected a JSON object with the keys ", expected));
+  }
+  for (const auto& item : json.items()) {
+    if (std::find(keys.begin(), keys.end(), absl::string_view(item.key())) == keys.end()) {
+      return absl::InvalidArgumentError(absl::StrCat(where, ": unknown key \"", item.key(), "\", expected ", expected));
+    }
+  }
+  for (const absl::string_view key : keys) {
+    if (json.contains(std::string(key))) continue;
+    return absl::InvalidArgumentError(absl::StrCat(where, ": key \"", key, "\" is missing, expected ", expected));
+  }
+  return json;
+}
+
+}  // namespace tactus
