@@ -33,6 +33,7 @@ class ModelRunner {
 struct ModelRunnerOptions {
   StorageDType weights_dtype = StorageDType::kFloat32;
   int64_t kv_cache_mib = 1024;
+  int64_t max_pages = 1 << 30;  // more than the caller can use are not allocated
 };
 
 // Loads the folder's weights into a DecoderLm and allocates its cache.
