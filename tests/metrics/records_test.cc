@@ -1,0 +1,161 @@
+// metrics.jsonl and samples.jsonl: their lines, and files that a killed run left behind.
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include "common/metrics/jsonl_writer.h"
+#include "common/metrics/sample_record.h"
+#include "common/metrics/step_record.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace tactus {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+std::string FileText(const std::string& path) {
+  std::ostringstream text;
+  text << std::ifstream(path).rdbuf();
+  return text.str();
+}
+
+TEST(StepRecordTest, RoundTripsEveryField) {
+  StepRecord record;
+  record.step = 12;
+  record.version = "1.12";
+  record.time_s = 3.25;
+  double value = 0.125;
+  for (const StepField& field : StepFields()) record.*field.member = value += 1;
+  const StepRecord again = StepRecordFromJson(StepRecordToJson(record)).value();
+  EXPECT_EQ(again.step, 12);
+  EXPECT_EQ(again.version, "1.12");
+  EXPECT_EQ(again.time_s, 3.25);
+  for (const StepField& field : StepFields()) EXPECT_EQ(again.*field.member, record.*field.member) << field.key;
+}
+
+TEST(StepRecordTest, KeysAreFrozen) {
+  StepRecord record;
+  record.step = 1;
+  record.version = "0.1";
+  record.eval_pass1 = 0.5;
+  EXPECT_EQ(
+      StepRecordToJson(record),
+      "{\"step\":1,\"version\":\"0.1\",\"time_s\":0.0,\"reward_mean\":0.0,\"reward_std\":0.0,\"correct_rate\":0.0,"
+      "\"format_rate\":0.0,\"completion_tokens_mean\":0.0,\"tokens_generated_per_s\":0.0,"
+      "\"tokens_trained_per_s\":0.0,\"loss\":0.0,\"grad_norm\":0.0,\"lr\":0.0,\"kl_k3\":0.0,\"clip_fraction\":0.0,"
+      "\"entropy_mean\":0.0,\"mismatch_mean\":0.0,\"mismatch_max\":0.0,\"mismatch_kl\":0.0,\"tis_mean\":1.0,"
+      "\"staleness_mean\":0.0,\"staleness_max\":0.0,\"zero_signal_share\":0.0,\"skipped_steps\":0.0,"
+      "\"step_time_s\":0.0,\"phase_wait_s\":0.0,\"phase_forward_s\":0.0,\"phase_backward_s\":0.0,"
+      "\"phase_allreduce_s\":0.0,\"phase_optimizer_s\":0.0,\"phase_publish_s\":0.0,\"phase_checkpoint_s\":0.0,"
+      "\"actors_connected\":0.0,\"groups_dropped_stale\":0.0,\"eval_pass1\":0.5,\"cpu_share_learner\":0.0,"
+      "\"credit_mean\":1.0,\"credit_amplified_share\":0.0}");
+}
+
+TEST(StepRecordTest, NonFiniteIsNullAndNoEvaluationIsNoKey) {
+  StepRecord record;
+  record.loss = std::nan("");
+  const std::string line = StepRecordToJson(record);
+  EXPECT_THAT(line, HasSubstr("\"loss\":null"));
+  EXPECT_THAT(line, Not(HasSubstr("eval_pass1")));
+  EXPECT_TRUE(std::isnan(StepRecordFromJson(line)->loss));
+}
+
+TEST(StepRecordTest, BadLinesAreRefused) {
+  for (const char* line : {"", "{", "[]", "{}", "{\"step\":1.5}", "{\"step\":\"1\"}", "{\"step\":1,\"loss\":\"x\"}",
+                           "{\"step\":1,\"version\":3}", "{\"step\":1,\"step\":2}", "{\"step\":1} x"}) {
+    EXPECT_FALSE(StepRecordFromJson(line).ok()) << line;
+  }
+  EXPECT_FALSE(StepRecordFromJson(std::string(100000, ' ') + "{\"step\":1}").ok());
+  EXPECT_TRUE(StepRecordFromJson("{\"step\":1,\"a_later_key\":[1,2]}").ok());
+}
+
+SampleRecord Sample() {
+  return {.step = 3,
+          .version = "0.2",
+          .prompt_id = 18446744073709551615u,
+          .completion = 1,
+          .prompt = "p",
+          .text = "a\xff",
+          .tokens = {"a", "\xff"},
+          .gamma = {1.0, 1.5},
+          .logprobs = {-0.5, -2},
+          .reward = 0.05,
+          .correct = false,
+          .reason = "wrong_value"};
+}
+
+TEST(SampleRecordTest, RoundTripsAndShowsBrokenUtf8) {
+  const SampleRecord again = SampleRecordFromJson(SampleRecordToJson(Sample())).value();
+  EXPECT_EQ(again.prompt_id, 18446744073709551615u);
+  EXPECT_EQ(again.tokens, (std::vector<std::string>{"a", "\xef\xbf\xbd"}));
+  EXPECT_EQ(again.gamma, (std::vector<double>{1.0, 1.5}));
+  EXPECT_EQ(again.reason, "wrong_value");
+}
+
+TEST(SampleRecordTest, BadLinesNameTheKey) {
+  std::string line = SampleRecordToJson(Sample());
+  const auto with = [&line](const std::string& from, const std::string& to) {
+    std::string changed = line;
+    changed.replace(changed.find(from), from.size(), to);
+    return std::string(SampleRecordFromJson(changed).status().message());
+  };
+  EXPECT_THAT(with("\"gamma\":[1.0,1.5]", "\"gamma\":[1.0]"), HasSubstr("differ in length"));
+  EXPECT_THAT(with("\"gamma\":[1.0,1.5]", "\"gamma\":[1.0,\"x\"]"), HasSubstr("\"gamma\""));
+  EXPECT_THAT(with("\"correct\":false", "\"correct\":0"), HasSubstr("\"correct\""));
+  EXPECT_THAT(with("\"text\"", "\"txt\""), HasSubstr("\"text\""));
+  EXPECT_THAT(with("\"step\":3", "\"step\":3.5"), HasSubstr("\"step\""));
+}
+
+class JsonlWriterTest : public ::testing::Test {
+ protected:
+  std::string path_ = ::testing::TempDir() + "/jsonl_writer_test.jsonl";
+  void SetUp() override { std::filesystem::remove(path_); }
+  void Write(int64_t keep_through, std::vector<int64_t> steps) {
+    auto writer = JsonlWriter::Open(path_, keep_through).value();
+    for (const int64_t step : steps) {
+      StepRecord record;
+      record.step = step;
+      ASSERT_TRUE(writer->WriteStep(record).ok());
+    }
+  }
+  std::vector<int64_t> Steps() {
+    std::vector<int64_t> steps;
+    std::istringstream lines(FileText(path_));
+    for (std::string line; std::getline(lines, line);) steps.push_back(StepRecordFromJson(line)->step);
+    return steps;
+  }
+};
+
+TEST_F(JsonlWriterTest, AResumedRunReplacesTheStepsItRepeats) {
+  Write(0, {1, 2, 3, 4});
+  Write(2, {3, 4, 5});
+  EXPECT_EQ(Steps(), (std::vector<int64_t>{1, 2, 3, 4, 5}));
+}
+
+TEST_F(JsonlWriterTest, ATornLastLineIsDropped) {
+  Write(0, {1, 2});
+  std::ofstream(path_, std::ios::app) << "{\"step\":3,\"ver";
+  Write(100, {3});
+  EXPECT_EQ(Steps(), (std::vector<int64_t>{1, 2, 3}));
+}
+
+TEST_F(JsonlWriterTest, LinesAreVisibleAtOnce) {
+  auto writer = JsonlWriter::Open(path_, 0).value();
+  StepRecord record;
+  record.step = 1;
+  ASSERT_TRUE(writer->WriteStep(record).ok());
+  EXPECT_EQ(Steps(), (std::vector<int64_t>{1}));
+}
+
+TEST_F(JsonlWriterTest, ErrorsNameThePath) {
+  const absl::Status status = JsonlWriter::Open("/nonexistent/x.jsonl", 0).status();
+  EXPECT_THAT(std::string(status.message()), HasSubstr("/nonexistent/x.jsonl"));
+  auto full = JsonlWriter::Open("/dev/full", 0);
+  ASSERT_TRUE(full.ok()) << full.status();
+  EXPECT_EQ((*full)->WriteStep({}).code(), absl::StatusCode::kUnavailable);
+}
+
+}  // namespace
+}  // namespace tactus
