@@ -1,0 +1,59 @@
+#include <algorithm>
+#include <atomic>
+
+#include "absl/strings/str_cat.h"
+#include "common/collective/collective.h"
+#include "common/collective/gloo_collective.h"
+
+namespace tactus {
+namespace {
+
+// A group of one: every sum is the input.
+class SingleCollective : public Collective {
+ public:
+  int rank() const override { return 0; }
+  int size() const override { return 1; }
+  absl::Status AllReduceSum(std::span<float>) override { return Check(); }
+  absl::Status AllReduceSum(std::span<double>) override { return Check(); }
+  absl::Status AllGather(std::span<const double> mine, std::span<double> all) override { return Copy(mine, all); }
+  absl::Status ReduceScatterSum(std::span<const float> all, std::span<float> mine) override { return Copy(all, mine); }
+  absl::Status Broadcast(std::span<char>, int root) override {
+    if (root != 0)
+      return absl::InvalidArgumentError(absl::StrCat("Broadcast: root ", root, " is not in a group of 1."));
+    return Check();
+  }
+  absl::Status Barrier() override { return Check(); }
+  void Abort() override { aborted_ = true; }
+
+ private:
+  absl::Status Check() const {
+    return aborted_ ? absl::AbortedError("The collective group of rank 0 was aborted.") : absl::OkStatus();
+  }
+  template <typename T>
+  absl::Status Copy(std::span<const T> from, std::span<T> to) const {
+    if (from.size() != to.size())
+      return absl::InvalidArgumentError(
+          absl::StrCat("Collective: ", from.size(), " values do not fit ", to.size(), " in a group of 1."));
+    std::copy(from.begin(), from.end(), to.begin());
+    return Check();
+  }
+
+  std::atomic<bool> aborted_ = false;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Collective>> CreateCollective(const CollectiveOptions& options) {
+  if (options.world < 1 || options.rank < 0 || options.rank >= options.world)
+    return absl::InvalidArgumentError(
+        absl::StrCat("Collective: rank ", options.rank, " does not exist in a world of ", options.world, "."));
+  if (options.world == 1) return std::make_unique<SingleCollective>();
+  if (options.store_port < 1 || options.store_port > 65535)
+    return absl::InvalidArgumentError(
+        absl::StrCat("Collective: store port ", options.store_port, " must be from 1 to 65535 with several ranks."));
+  if (options.timeout < absl::Milliseconds(1))
+    return absl::InvalidArgumentError("Collective: the timeout must be at least one millisecond.");
+  return CreateGlooCollective(options);
+}
+
+}  // namespace tactus
