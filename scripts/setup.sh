@@ -1,0 +1,107 @@
+#!/bin/sh
+# Installs what Tactus is built with: Debian packages, and the CPU part of torch in a project-local .venv.
+#
+#   scripts/setup.sh [--lint]      --lint adds clang-format and clang-tidy, which CI uses
+#
+# Made for Debian 12 and Ubuntu 24.04 on x86-64. Says what it does and how much it downloads; uses sudo when not root;
+# does nothing the second time. Touches nothing outside the package database and .venv.
+set -eu
+
+packages="
+  g++ cmake ninja-build ccache pkg-config python3 python3-venv openssl ca-certificates
+  libgrpc++-dev protobuf-compiler protobuf-compiler-grpc libprotobuf-dev libabsl-dev prometheus-cpp-dev
+  libgtest-dev libgmock-dev libbenchmark-dev
+  libpcre2-dev nlohmann-json3-dev libzstd-dev libgloo-dev libssl-dev
+  libgmp-dev
+"
+lint_packages="clang-format clang-tidy"
+# The torch wheel alone can't be imported in Python, and need not be: only its C++ libraries are used, and of CUDA's
+# only the two that libtorch_cpu.so itself names. Together 0.55 GB to download, 1.3 GB on disk.
+wheels="torch==2.11.0 nvidia-cuda-runtime==13.0.96 nvidia-cuda-cupti==13.0.85"
+wheels_download="about 550 MB"
+
+say() { printf 'setup: %s\n' "$*"; }
+die() {
+  printf 'setup: error: %s\n' "$*" >&2
+  exit 2
+}
+
+for arg in "$@"; do
+  case "$arg" in
+    --lint) packages="$packages $lint_packages" ;;
+    -h | --help)
+      sed -n '2,7s/^# \{0,1\}//p' "$0"
+      exit 0
+      ;;
+    *) die "unknown argument '$arg'; the only option is --lint" ;;
+  esac
+done
+cd "$(dirname "$0")/.."
+
+check_system() {
+  [ "$(uname -s)-$(uname -m)" = Linux-x86_64 ] ||
+    die "this is $(uname -s) on $(uname -m), expected Linux on x86_64"
+  system=unknown
+  [ -r /etc/os-release ] && system=$(. /etc/os-release && echo "${ID:-unknown} ${VERSION_ID:-}")
+  case "$system" in
+    "debian 12" | "ubuntu 24.04") ;;
+    *) die "this is $system, expected debian 12 or ubuntu 24.04; elsewhere install the packages listed in $0 by hand, \
+make .venv as its last lines do, and run 'cmake --preset release'" ;;
+  esac
+}
+
+# Prints the packages of the list that are not installed.
+missing_packages() {
+  # shellcheck disable=SC2086
+  installed=$(dpkg-query -W -f='${binary:Package} ${db:Status-Status}\n' $packages 2>/dev/null |
+    sed -n 's/^\([^: ]*\)[^ ]* installed$/\1/p')
+  for p in $packages; do
+    printf '%s\n' "$installed" | grep -qxF "$p" || printf '%s ' "$p"
+  done
+}
+
+install_packages() {
+  missing=$(missing_packages)
+  [ -n "$missing" ] || return 0
+  check_system
+  sudo=""
+  if [ "$(id -u)" != 0 ]; then
+    command -v sudo >/dev/null || die "these packages are missing and neither root nor sudo is here to install them: $missing"
+    sudo="sudo"
+  fi
+  say "installing with apt-get: $missing"
+  $sudo apt-get -qq update || die "apt-get update failed: is there a network, and is /etc/apt/sources.list right?"
+  # shellcheck disable=SC2086
+  bytes=$(apt-get -qq --print-uris --no-install-recommends install $missing | awk '{s += $3} END {print int(s / 1000000)}')
+  say "downloading about $bytes MB of packages"
+  # shellcheck disable=SC2086
+  $sudo env DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install $missing >/dev/null </dev/null ||
+    die "apt-get could not install: $missing"
+}
+
+install_wheels() {
+  stamp=.venv/tactus-wheels
+  wanted="$wheels python$(python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')"
+  [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && return 0
+  # An environment that an earlier version of this script made is right too: look for the wheels' own records.
+  if ! wheels_present; then
+    say "making .venv with $wheels: $wheels_download to download, 1.3 GB on disk"
+    rm -f "$stamp"
+    python3 -m venv --clear .venv || die "python3 -m venv --clear .venv failed; remove .venv and try again"
+    # shellcheck disable=SC2086
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-input --only-binary=:all: --no-deps $wheels ||
+      die "pip could not install $wheels into .venv: is there a network, and 2 GB of free disk?"
+  fi
+  printf '%s\n' "$wanted" >"$stamp"
+}
+
+wheels_present() {
+  for wheel in $wheels; do
+    name=$(printf '%s' "${wheel%%==*}" | tr - _)
+    set -- .venv/lib/python3*/site-packages/"$name-${wheel##*==}".dist-info/RECORD
+    [ -e "$1" ] || return 1
+  done
+}
+
+install_packages
+install_wheels

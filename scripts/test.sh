@@ -1,0 +1,27 @@
+#!/bin/sh
+# Sets up, builds everything and runs every test. Ends with the line "N passed, N failed" (and ", N skipped").
+#
+#   scripts/test.sh [--preset release|dev|asan|tsan] [PATTERN ...]      PATTERN: test binaries to run, as in 'ledger_*'
+#
+# Besides the GoogleTest binaries it checks the include layers, the formatting of changed files (where clang-format is
+# installed) and, under CI=true, clang-tidy on a few of them; files and functions over the size limits are warned about.
+set -eu
+cd "$(dirname "$0")/.."
+
+preset=release
+case "${1:-}" in
+  -h | --help)
+    sed -n '2,7s/^# \{0,1\}//p' "$0"
+    exit 0
+    ;;
+  --preset)
+    [ -n "${2:-}" ] || { echo "test: --preset needs a name from CMakePresets.json" >&2; exit 2; }
+    preset=$2
+    shift 2
+    ;;
+esac
+
+scripts/setup.sh
+cmake --preset "$preset" >/dev/null
+cmake --build --preset "$preset" --parallel "$(nproc)"
+exec python3 scripts/run_tests.py --build "build/$preset" "$@"
