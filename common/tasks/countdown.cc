@@ -5,7 +5,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "common/base/status_macros.h"
-#include "common/base/strict_json.h"
 #include "common/tasks/answer_text.h"
 #include "common/tasks/expression.h"
 #include "common/tasks/json_fields.h"
@@ -52,30 +51,24 @@ std::string CountdownKey(const CountdownPuzzle& puzzle) {
   return absl::StrCat("{\"numbers\":[", absl::StrJoin(puzzle.numbers, ","), "],\"target\":", puzzle.target, "}");
 }
 
-absl::StatusOr<CountdownPuzzle> ParseCountdownKey(absl::string_view answer_key_json) {
-  constexpr absl::string_view kSource = "countdown answer key";
-  ASSIGN_OR_RETURN(const auto json, ParseStrictJson(answer_key_json, kSource));
-  const auto bad = [&](absl::string_view what) {
-    return absl::InvalidArgumentError(absl::StrCat(kSource, ": ", what));
-  };
-  if (!json.is_object()) return bad("expected an object with numbers and target");
+absl::StatusOr<CountdownPuzzle> PuzzleFromJson(const nlohmann::ordered_json& object, absl::string_view where) {
   CountdownPuzzle puzzle;
-  for (const auto& [key, value] : json.items()) {
-    if (key == "numbers") {
-      if (!value.is_array() || value.empty() || value.size() > 100) return bad("numbers: expected 1 to 100 integers");
-      for (const auto& number : value) {
-        ASSIGN_OR_RETURN(const int64_t parsed, JsonInt64(number, "countdown answer key: numbers"));
-        puzzle.numbers.push_back(parsed);
-      }
-    } else if (key == "target") {
-      ASSIGN_OR_RETURN(puzzle.target, JsonInt64(value, "countdown answer key: target"));
-    } else {
-      return bad(absl::StrCat("unknown field \"", key, "\", expected numbers and target"));
-    }
+  const auto& numbers = object.at("numbers");
+  if (!numbers.is_array() || numbers.empty() || numbers.size() > 100) {
+    return absl::InvalidArgumentError(absl::StrCat(where, ": numbers: expected an array of 1 to 100 integers"));
   }
-  if (puzzle.numbers.empty()) return bad("numbers is missing");
-  if (!json.contains("target")) return bad("target is missing");
+  for (const auto& number : numbers) {
+    ASSIGN_OR_RETURN(const int64_t parsed, JsonInt64(number, where, "numbers"));
+    puzzle.numbers.push_back(parsed);
+  }
+  ASSIGN_OR_RETURN(puzzle.target, JsonInt64(object.at("target"), where, "target"));
   return puzzle;
+}
+
+absl::StatusOr<CountdownPuzzle> ParseCountdownKey(absl::string_view answer_key_json) {
+  constexpr absl::string_view kWhere = "countdown answer key";
+  ASSIGN_OR_RETURN(const auto json, ParseJsonLine(answer_key_json, kWhere, {"numbers", "target"}));
+  return PuzzleFromJson(json, kWhere);
 }
 
 absl::StatusOr<Reward> CountdownVerifier::Score(absl::string_view answer_key_json, absl::string_view completion) const {

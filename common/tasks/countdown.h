@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
@@ -23,6 +24,8 @@ struct CountdownPuzzle {
 // {"numbers":[...],"target":n}, and back. InvalidArgument names the field; numbers may be 1 to 100 of any 64-bit value.
 std::string CountdownKey(const CountdownPuzzle& puzzle);
 absl::StatusOr<CountdownPuzzle> ParseCountdownKey(absl::string_view answer_key_json);
+// The same from a parsed object that has both keys; `where` starts the errors.
+absl::StatusOr<CountdownPuzzle> PuzzleFromJson(const nlohmann::ordered_json& object, absl::string_view where);
 
 // The answer is the text of the last complete <answer>...</answer> (see answer_text.h) in the grammar of expression.h.
 // A right answer earns total = correct = 1 and format = 0. One that parses but is wrong earns total = format =

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <streambuf>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -10,13 +11,36 @@
 
 namespace tactus {
 
-absl::StatusOr<int64_t> JsonInt64(const nlohmann::ordered_json& value, absl::string_view where) {
+absl::StatusOr<int64_t> JsonInt64(const nlohmann::ordered_json& value, absl::string_view where,
+                                  absl::string_view field) {
   const bool fits = value.is_number_integer() &&
                     (!value.is_number_unsigned() ||
                      value.get<uint64_t>() <= static_cast<uint64_t>(std::numeric_limits<int64_t>::max()));
   if (fits) return value.get<int64_t>();
-  return absl::InvalidArgumentError(absl::StrCat(where, ": expected a 64-bit integer, found ", value.type_name(),
-                                                 value.is_number() ? " that is none" : ""));
+  return absl::InvalidArgumentError(absl::StrCat(where, ": ", field, ": expected a 64-bit integer, found a ",
+                                                 value.type_name(), value.is_number() ? " that is none" : ""));
+}
+
+absl::StatusOr<std::string> JsonString(const nlohmann::ordered_json& object, absl::string_view where,
+                                       const char* field) {
+  const auto& value = object.at(field);
+  if (value.is_string()) return value.get<std::string>();
+  return absl::InvalidArgumentError(
+      absl::StrCat(where, ": ", field, ": expected a string, found a ", value.type_name()));
+}
+
+absl::StatusOr<bool> ReadJsonLine(std::istream& in, absl::string_view where, std::string& line) {
+  line.clear();
+  std::streambuf& buffer = *in.rdbuf();
+  for (int c = buffer.sbumpc(); c != std::char_traits<char>::eof(); c = buffer.sbumpc()) {
+    if (c == '\n') return true;
+    if (line.size() == kMaxJsonLineBytes) {
+      return absl::ResourceExhaustedError(
+          absl::StrCat(where, ": the line is longer than the limit of ", kMaxJsonLineBytes, " bytes"));
+    }
+    line.push_back(static_cast<char>(c));
+  }
+  return !line.empty();
 }
 
 absl::StatusOr<nlohmann::ordered_json> ParseJsonLine(absl::string_view line, absl::string_view where,

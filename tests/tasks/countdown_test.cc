@@ -114,16 +114,16 @@ TEST(CountdownVerifier, TheFormatPartIsConfigurable) {
 TEST(ParseCountdownKey, NamesWhatIsWrong) {
   const std::pair<const char*, const char*> cases[] = {
       {"", "not valid JSON"},
-      {"[]", "expected an object"},
-      {"{\"target\":1}", "numbers is missing"},
-      {"{\"numbers\":[1]}", "target is missing"},
+      {"[]", "expected a JSON object"},
+      {"{\"target\":1}", "key \"numbers\" is missing"},
+      {"{\"numbers\":[1]}", "key \"target\" is missing"},
       {"{\"numbers\":[],\"target\":1}", "1 to 100"},
       {"{\"numbers\":3,\"target\":1}", "1 to 100"},
       {"{\"numbers\":[1.5],\"target\":1}", "numbers: expected a 64-bit integer"},
       {"{\"numbers\":[\"1\"],\"target\":1}", "numbers: expected a 64-bit integer"},
       {"{\"numbers\":[1],\"target\":9223372036854775808}", "target: expected a 64-bit integer"},
       {"{\"numbers\":[1],\"target\":true}", "target: expected a 64-bit integer"},
-      {"{\"numbers\":[1],\"target\":1,\"goal\":2}", "unknown field \"goal\""},
+      {"{\"numbers\":[1],\"target\":1,\"goal\":2}", "unknown key \"goal\""},
       {"{\"numbers\":[1],\"numbers\":[2],\"target\":1}", "twice"},
   };
   for (const auto& [key, message] : cases) {
