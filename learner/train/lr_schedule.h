@@ -1,0 +1,21 @@
+// The learning rate of each optimizer step: a linear warm-up, then constant, or half a cosine down to a floor.
+// Pure: thread-safe.
+#pragma once
+
+#include <cstdint>
+
+namespace tactus {
+
+struct LrSchedule {
+  enum class Shape { kConstant, kCosine };
+  double lr = 1e-6;  // at the end of the warm-up
+  int64_t warmup_steps = 0;
+  Shape shape = Shape::kConstant;
+  double min_lr_ratio = 0.1;  // kCosine's floor as a share of lr
+  int64_t total_steps = 1;    // where kCosine reaches the floor, and stays
+
+  // step counts from 0. Step k of the warm-up has lr * (k + 1) / warmup_steps: never 0, and lr at its last.
+  double At(int64_t step) const;
+};
+
+}  // namespace tactus

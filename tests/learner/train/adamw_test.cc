@@ -1,0 +1,183 @@
+#include "learner/train/adamw.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <random>
+
+#include "common/base/file.h"
+#include "learner/train/lr_schedule.h"
+
+namespace tactus {
+namespace {
+
+using Json = nlohmann::json;
+
+// Parameters one after the other at multiples of 16, as MakeParameterLayout packs them.
+ParameterLayout Layout(const std::vector<std::pair<std::string, std::vector<int64_t>>>& shapes) {
+  ParameterLayout layout;
+  for (const auto& [name, shape] : shapes) {
+    ParameterSpec spec{name, shape, layout.total_numel, 1};
+    for (int64_t size : shape) spec.numel *= size;
+    layout.total_numel += (spec.numel + 15) / 16 * 16;
+    layout.specs.push_back(spec);
+  }
+  return layout;
+}
+
+std::vector<float> Random(size_t size, int seed) {
+  std::mt19937 random(static_cast<uint32_t>(seed));
+  std::normal_distribution<float> normal;
+  std::vector<float> values(size);
+  for (float& value : values) value = normal(random);
+  return values;
+}
+
+TEST(AdamWTest, EqualsTorch) {
+  const auto text = ReadFile(TACTUS_SOURCE_DIR "/tests/goldens/train/adamw.json");
+  ASSERT_TRUE(text.ok());
+  const Json golden = Json::parse(*text);
+  const Json& o = golden["options"];
+  const ParameterLayout layout = Layout({{"matrix", golden["shapes"]["matrix"].get<std::vector<int64_t>>()},
+                                         {"vector", golden["shapes"]["vector"].get<std::vector<int64_t>>()}});
+  AdamW optimizer(layout, {o["beta1"], o["beta2"], o["eps"], o["weight_decay"], o["max_grad_norm"]});
+  const auto flat = [&](const Json& values) {
+    std::vector<float> result(static_cast<size_t>(layout.total_numel), 0.0f);
+    for (const ParameterSpec& spec : layout.specs) {
+      const auto part = values[spec.name].get<std::vector<float>>();
+      std::copy(part.begin(), part.end(), result.begin() + spec.offset);
+    }
+    return result;
+  };
+  std::vector<float> parameters = flat(golden["start"]);
+  bool clipped = false, unclipped = false;
+  for (const Json& step : golden["steps"]) {
+    const AdamW::StepResult result = optimizer.Step(parameters, flat(step["gradients"]), o["lr"]);
+    EXPECT_NEAR(result.grad_norm, step["norm"].get<double>(), 1e-6 * result.grad_norm);
+    clipped = clipped || result.grad_norm > o["max_grad_norm"];
+    unclipped = unclipped || result.grad_norm < o["max_grad_norm"];
+    const std::vector<float> expected = flat(step["after"]);
+    for (size_t i = 0; i < expected.size(); ++i) ASSERT_NEAR(parameters[i], expected[i], 5e-7) << i;
+  }
+  EXPECT_TRUE(clipped && unclipped);
+}
+
+TEST(AdamWTest, EqualsAFloat64Loop) {
+  // Larger than a block, and no multiple of any vector width.
+  const ParameterLayout layout = Layout({{"a", {251, 157}}, {"b", {37}}, {"c", {1, 1}}});
+  const size_t size = static_cast<size_t>(layout.total_numel);
+  const AdamWOptions options{0.8, 0.99, 1e-6, 0.05, 0.5};
+  AdamW optimizer(layout, options);
+  std::vector<float> parameters = Random(size, 1);
+  for (int64_t i = 37; i < 48; ++i) parameters[static_cast<size_t>(layout.specs[1].offset + i)] = 0;
+  std::vector<double> p(parameters.begin(), parameters.end()), m(size), v(size);
+  for (int t = 1; t <= 5; ++t) {
+    std::vector<float> gradients(size, 0.0f);
+    const std::vector<float> random = Random(size, 10 + t);
+    double squares = 0;
+    for (const ParameterSpec& spec : layout.specs) {
+      for (int64_t i = spec.offset; i < spec.offset + spec.numel; ++i) {
+        gradients[static_cast<size_t>(i)] = random[static_cast<size_t>(i)];
+        squares += double{gradients[static_cast<size_t>(i)]} * gradients[static_cast<size_t>(i)];
+      }
+    }
+    const double lr = 0.01 * t, norm = std::sqrt(squares);
+    const AdamW::StepResult result = optimizer.Step(parameters, gradients, lr);
+    EXPECT_NEAR(result.grad_norm, norm, 1e-12 * norm);
+    for (const ParameterSpec& spec : layout.specs) {
+      const double decay = spec.shape.size() == 1 ? 0 : options.weight_decay;
+      for (size_t i = static_cast<size_t>(spec.offset); i < static_cast<size_t>(spec.offset + spec.numel); ++i) {
+        const double g = gradients[i] * (options.max_grad_norm / (norm + 1e-6));
+        m[i] = options.beta1 * m[i] + (1 - options.beta1) * g;
+        v[i] = options.beta2 * v[i] + (1 - options.beta2) * g * g;
+        const double m_hat = m[i] / (1 - std::pow(options.beta1, t)), v_hat = v[i] / (1 - std::pow(options.beta2, t));
+        p[i] = p[i] * (1 - lr * decay) - lr * m_hat / (std::sqrt(v_hat) + options.eps);
+        ASSERT_NEAR(parameters[i], p[i], 2e-6) << spec.name << " " << i;
+      }
+    }
+  }
+  EXPECT_EQ(optimizer.steps(), 5);
+  EXPECT_EQ(parameters[static_cast<size_t>(layout.specs[1].offset) + 40], 0.0f);  // padding stays 0
+}
+
+TEST(AdamWTest, ANonFiniteGradientChangesNothing) {
+  const ParameterLayout layout = Layout({{"a", {100, 9}}});
+  AdamW optimizer(layout, {});
+  std::vector<float> parameters = Random(static_cast<size_t>(layout.total_numel), 2);
+  const std::vector<float> gradients = Random(parameters.size(), 3);
+  ASSERT_FALSE(optimizer.Step(parameters, gradients, 0.1).skipped);
+  const std::vector<float> before = parameters, first(optimizer.first_moment().begin(), optimizer.first_moment().end());
+  for (float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(),
+                    -std::numeric_limits<float>::infinity()}) {
+    std::vector<float> spoilt = gradients;
+    spoilt[899] = bad;
+    EXPECT_TRUE(optimizer.Step(parameters, spoilt, 0.1).skipped);
+    EXPECT_EQ(parameters, before);
+    EXPECT_TRUE(std::equal(first.begin(), first.end(), optimizer.first_moment().begin()));
+  }
+  EXPECT_EQ(optimizer.skipped_steps(), 3);
+  EXPECT_EQ(optimizer.steps(), 1);
+  EXPECT_FALSE(optimizer.Step(parameters, gradients, 0.1).skipped);
+}
+
+TEST(AdamWTest, LargeFiniteGradientsAreClippedNotSkipped) {
+  const ParameterLayout layout = Layout({{"a", {4, 4}}});
+  AdamW optimizer(layout, {});
+  std::vector<float> parameters(16, 0.0f), gradients(16, 1e38f);
+  const AdamW::StepResult result = optimizer.Step(parameters, gradients, 0.1);
+  EXPECT_FALSE(result.skipped);
+  EXPECT_NEAR(result.grad_norm, 4e38, 1e32);
+  for (float value : parameters) EXPECT_NEAR(value, -0.1, 1e-6);
+}
+
+TEST(AdamWTest, RestoredStateContinuesWithTheSameBits) {
+  const ParameterLayout layout = Layout({{"a", {30, 20}}, {"b", {20}}});
+  const size_t size = static_cast<size_t>(layout.total_numel);
+  AdamW whole(layout, {}), first(layout, {}), second(layout, {});
+  std::vector<float> p1 = Random(size, 4), p2 = p1;
+  for (int t = 0; t < 6; ++t) whole.Step(p1, Random(size, 20 + t), 0.01);
+  for (int t = 0; t < 3; ++t) first.Step(p2, Random(size, 20 + t), 0.01);
+  std::copy(first.first_moment().begin(), first.first_moment().end(), second.first_moment().begin());
+  std::copy(first.second_moment().begin(), first.second_moment().end(), second.second_moment().begin());
+  ASSERT_TRUE(second.RestoreCounts(first.steps(), first.skipped_steps()).ok());
+  for (int t = 3; t < 6; ++t) second.Step(p2, Random(size, 20 + t), 0.01);
+  EXPECT_EQ(p1, p2);
+  EXPECT_FALSE(second.RestoreCounts(-1, 0).ok());
+}
+
+TEST(GlobalNormTest, EverySizeCounts) {
+  for (size_t size : {0u, 1u, 15u, 16u, 17u, 32768u, 32769u, 70001u}) {
+    const std::vector<float> values(size, 2.0f);
+    EXPECT_DOUBLE_EQ(GlobalNorm(values), 2 * std::sqrt(static_cast<double>(size)));
+  }
+}
+
+TEST(LrScheduleTest, WarmsUpThenHolds) {
+  const LrSchedule schedule{1.0, 4, LrSchedule::Shape::kConstant, 0.1, 100};
+  EXPECT_DOUBLE_EQ(schedule.At(0), 0.25);
+  EXPECT_DOUBLE_EQ(schedule.At(3), 1.0);
+  EXPECT_DOUBLE_EQ(schedule.At(4), 1.0);
+  EXPECT_DOUBLE_EQ(schedule.At(1000), 1.0);
+}
+
+TEST(LrScheduleTest, CosineFallsToItsFloorAndStays) {
+  const LrSchedule schedule{2.0, 10, LrSchedule::Shape::kCosine, 0.25, 110};
+  EXPECT_DOUBLE_EQ(schedule.At(10), 2.0);
+  EXPECT_DOUBLE_EQ(schedule.At(60), 2.0 * (0.25 + 0.75 / 2));
+  EXPECT_DOUBLE_EQ(schedule.At(110), 0.5);
+  EXPECT_DOUBLE_EQ(schedule.At(500), 0.5);
+  for (int step = 10; step < 110; ++step) EXPECT_GT(schedule.At(step), schedule.At(step + 1));
+}
+
+TEST(LrScheduleTest, WarmUpLongerThanTheRun) {
+  const LrSchedule schedule{1.0, 10, LrSchedule::Shape::kCosine, 0.0, 5};
+  EXPECT_DOUBLE_EQ(schedule.At(4), 0.5);
+  EXPECT_DOUBLE_EQ(schedule.At(9), 1.0);
+  EXPECT_GE(schedule.At(10), 0.0);
+}
+
+}  // namespace
+}  // namespace tactus
