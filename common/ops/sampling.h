@@ -1,9 +1,11 @@
-// From a row of logits to a token, its log-prob and the row's entropy, in one pass over the vocabulary.
+// From a row of logits to a token, its log-prob and the row's entropy, in two passes over the vocabulary.
 // Pure functions of the row: thread-safe, and the same bits on the actor and the learner.
 #pragma once
 
 #include <cstdint>
 #include <span>
+
+#include "common/ops/parallel.h"  // SetThreads
 
 namespace tactus::ops {
 
@@ -25,16 +27,13 @@ void SampleRows(const float* logits, int64_t vocab, std::span<const SamplingPara
                 std::span<SampledToken> out);
 
 struct TokenLogProb {
-  float logprob = 0;      // of `target` under softmax(logits / temperature), nats
-  float entropy = 0;      // at temperature 1, nats
-  float log_sum_exp = 0;  // of logits / temperature
+  float logprob = 0;  // of `target` under softmax(logits / temperature), nats
+  float entropy = 0;  // at temperature 1, nats
+  float max = 0;      // of the logits
+  double sum = 0;     // of exp((logit - max) / temperature)
 };
 // logits [R, V], targets [R], out [R].
 void LogProbRows(const float* logits, int64_t vocab, std::span<const int32_t> targets, float temperature,
                  std::span<TokenLogProb> out);
-
-// Intra-op threads of this process, for every op. Call once at start.
-void SetThreads(int threads);
-int Threads();
 
 }  // namespace tactus::ops

@@ -1,0 +1,123 @@
+#include "common/ops/gemm.h"
+
+#include <algorithm>
+#include <bit>
+
+#include "common/ops/kernels.h"
+#include "common/ops/parallel.h"
+
+namespace tactus::ops {
+namespace {
+
+// Rows of A that one piece of work covers: they stay in the second-level cache while panels stream past.
+constexpr int64_t kRowBlock = 96;
+
+}  // namespace
+
+uint16_t ToBf16(float x) {
+  const uint32_t bits = std::bit_cast<uint32_t>(x);
+  if ((bits & 0x7fffffff) > 0x7f800000) return static_cast<uint16_t>(bits >> 16 | 0x40);  // NaN stays NaN
+  return static_cast<uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
+float FromBf16(uint16_t x) { return std::bit_cast<float>(uint32_t{x} << 16); }
+
+PackedMatrix::PackedMatrix(int64_t depth, int64_t columns, PanelType type)
+    : depth_(depth), columns_(columns), type_(type) {
+  const int64_t count = panels() * depth * kPanel;
+  if (type == PanelType::kFloat32) {
+    f32_ = Buffer<float>(count);
+  } else {
+    bf16_ = Buffer<uint16_t>(count);
+  }
+}
+
+inline void PackedMatrix::Put(int64_t panel, int64_t row, int64_t lane, float value) {
+  const int64_t at = (panel * depth_ + row) * kPanel + lane;
+  if (type_ == PanelType::kFloat32) {
+    f32_[at] = value;
+  } else {
+    bf16_[at] = ToBf16(value);
+  }
+}
+
+void PackedMatrix::PackTransposed(const float* w, int64_t rows_of_w, int64_t first_column) {
+  ParallelFor((rows_of_w + kPanel - 1) / kPanel, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t p = begin; p < end; ++p) {
+      const int64_t lanes = std::min(kPanel, rows_of_w - p * kPanel);
+      const float* block = w + p * kPanel * depth_;
+      for (int64_t k = 0; k < depth_; ++k) {
+        for (int64_t lane = 0; lane < lanes; ++lane) {
+          Put(first_column / kPanel + p, k, lane, block[lane * depth_ + k]);
+        }
+      }
+    }
+  });
+}
+
+void PackedMatrix::PackRows(const float* w, int64_t count, int64_t first_row, int64_t w_row) {
+  ParallelFor(panels(), 1, [&](int64_t begin, int64_t end) {
+    for (int64_t p = begin; p < end; ++p) {
+      const int64_t lanes = std::min(kPanel, columns_ - p * kPanel);
+      for (int64_t k = 0; k < count; ++k) {
+        const float* row = w + k * w_row + p * kPanel;
+        for (int64_t lane = 0; lane < lanes; ++lane) Put(p, first_row + k, lane, row[lane]);
+      }
+    }
+  });
+}
+
+namespace {
+
+// One panel of columns for a block of rows. bf16 panels are widened a chain at a time into first-level cache.
+void PanelBlock(const Kernels& kernels, StridedMatrix a, int64_t first_row, int64_t rows, const PackedMatrix& b,
+                int64_t panel, float* c, int64_t c_row, bool accumulate) {
+  alignas(64) float widened[kChain * kPanel];
+  alignas(64) float edge[kRowBlock * kPanel];
+  const int64_t lanes = std::min(kPanel, b.columns() - panel * kPanel);
+  float* target = c + first_row * c_row + panel * kPanel;
+  TileArgs tile{.rows = rows,
+                .a = a.data + first_row * a.row,
+                .a_row = a.row,
+                .a_col = a.col,
+                .c = target,
+                .c_row = c_row,
+                .accumulate = accumulate};
+  if (lanes < kPanel) {
+    for (int64_t r = 0; accumulate && r < rows; ++r) std::copy_n(target + r * c_row, lanes, edge + r * kPanel);
+    tile.c = edge;
+    tile.c_row = kPanel;
+  }
+  for (int64_t k = 0; k == 0 || k < b.depth(); k += kChain) {
+    tile.depth = std::min(kChain, b.depth() - k);
+    if (b.type() == PanelType::kFloat32) {
+      tile.b = b.panel_f32(panel) + k * kPanel;
+    } else {
+      kernels.widen_bf16(b.panel_bf16(panel) + k * kPanel, tile.depth * kPanel, widened);
+      tile.b = widened;
+    }
+    kernels.tile_gemm(tile);
+    tile.a += kChain * a.col;
+    tile.accumulate = true;
+  }
+  if (lanes < kPanel) {
+    for (int64_t r = 0; r < rows; ++r) std::copy_n(edge + r * kPanel, lanes, target + r * c_row);
+  }
+}
+
+}  // namespace
+
+void Gemm(StridedMatrix a, int64_t rows, const PackedMatrix& b, float* c, int64_t c_row, bool accumulate) {
+  const Kernels& kernels = ActiveKernels();
+  const int64_t row_blocks = (rows + kRowBlock - 1) / kRowBlock;
+  const int64_t panels = b.panels();
+  // Panels run fastest: the block of A stays near while B streams.
+  ParallelFor(row_blocks * panels, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t item = begin; item < end; ++item) {
+      const int64_t first_row = item / panels * kRowBlock;
+      PanelBlock(kernels, a, first_row, std::min(kRowBlock, rows - first_row), b, item % panels, c, c_row, accumulate);
+    }
+  });
+}
+
+}  // namespace tactus::ops

@@ -1,0 +1,59 @@
+// Matrix products C = A B with B laid out once in panels of 16 columns.
+//
+// Row r of C depends on row r of A and on B alone, bit for bit: any number of rows may be computed together.
+// (libtorch's float32 product on CPUs changes its order of summation with the number of rows: docs/adr/0002.) Blocking;
+// uses the intra-op threads.
+#pragma once
+
+#include <cstdint>
+
+#include "common/ops/buffer.h"
+
+namespace tactus::ops {
+
+enum class PanelType { kFloat32, kBFloat16 };
+
+// B [depth, columns], stored as ceil(columns / 16) panels of [depth, 16]; columns past the end are 0.
+class PackedMatrix {
+ public:
+  PackedMatrix() = default;
+  PackedMatrix(int64_t depth, int64_t columns, PanelType type);
+
+  // Columns [first_column, first_column + rows_of_w) become the rows of w [rows_of_w, depth]: y = x w^T of a linear
+  // layer. first_column must be a multiple of 16 unless it is 0.
+  void PackTransposed(const float* w, int64_t rows_of_w, int64_t first_column);
+  // Rows [first_row, first_row + count) become those of w [count, columns], rows `w_row` apart.
+  void PackRows(const float* w, int64_t count, int64_t first_row, int64_t w_row);
+
+  int64_t depth() const { return depth_; }
+  int64_t columns() const { return columns_; }
+  int64_t panels() const { return (columns_ + 15) / 16; }
+  PanelType type() const { return type_; }
+  const float* panel_f32(int64_t p) const { return f32_.data() + p * depth_ * 16; }
+  const uint16_t* panel_bf16(int64_t p) const { return bf16_.data() + p * depth_ * 16; }
+
+ private:
+  void Put(int64_t panel, int64_t row, int64_t lane, float value);
+
+  int64_t depth_ = 0;
+  int64_t columns_ = 0;
+  PanelType type_ = PanelType::kFloat32;
+  Buffer<float> f32_;
+  Buffer<uint16_t> bf16_;
+};
+
+// The left operand: element (r, k) at data[r * row + k * col].
+struct StridedMatrix {
+  const float* data = nullptr;
+  int64_t row = 0;
+  int64_t col = 1;
+};
+
+// C [rows, b.columns()] = A B, or += with accumulate. Rows of C are c_row floats apart.
+void Gemm(StridedMatrix a, int64_t rows, const PackedMatrix& b, float* c, int64_t c_row, bool accumulate);
+
+// Round to nearest even, as every bf16 weight in the program is made.
+uint16_t ToBf16(float x);
+float FromBf16(uint16_t x);
+
+}  // namespace tactus::ops

@@ -1,0 +1,109 @@
+// The table of single-threaded CPU kernels, one per instruction set, chosen once at run time.
+//
+// Every kernel's result for a row depends on that row alone: never on how many rows come with it, where in the batch it
+// stands, or which instruction set ran it. Callers split rows among threads (parallel.h).
+// Pointers are to contiguous float32 unless a stride is given; strides count floats.
+#pragma once
+
+#include <cstdint>
+
+namespace tactus::ops {
+
+// The width of a packed column panel, and the number of keys in a page.
+inline constexpr int64_t kPanel = 16;
+// Products are summed in chains of this many terms, chains then added in order: see Kernels::tile_gemm.
+inline constexpr int64_t kChain = 256;
+
+// C[rows, 16] (+)= A[rows, depth] * B[depth, 16].
+struct TileArgs {
+  int64_t rows = 0;
+  int64_t depth = 0;
+  const float* a = nullptr;  // element (r, k) at a[r * a_row + k * a_col]
+  int64_t a_row = 0;
+  int64_t a_col = 1;
+  const float* b = nullptr;  // row k at b + k * b_row
+  int64_t b_row = kPanel;
+  float* c = nullptr;  // row r at c + r * c_row
+  int64_t c_row = 0;
+  bool accumulate = false;
+};
+
+// One run of query rows of one sequence against its pages, for one key/value head.
+struct AttentionArgs {
+  int64_t num_rows = 0;        // query tokens
+  int64_t start_position = 0;  // of the first row
+  int64_t group = 1;           // query heads that share this key/value head
+  int64_t head_dim = 0;        // D, a multiple of 16
+  float scale = 1;
+  const float* q = nullptr;  // row r, head g of the group at q + r * q_row + g * D
+  int64_t q_row = 0;
+  const float* keys = nullptr;    // page p's [D, 16] at keys + p * page_stride
+  const float* values = nullptr;  // page p's [16, D] at values + p * page_stride
+  int64_t page_stride = 0;
+  const int32_t* pages = nullptr;
+  float* out = nullptr;  // as q
+  int64_t out_row = 0;
+  float* log_sum_exp = nullptr;  // row r, head g at [r * lse_row + g]; may be null
+  int64_t lse_row = 0;
+};
+
+struct SoftmaxStats {
+  float max = 0;       // of the raw logits
+  double sum = 0;      // sum of exp((x - max) / temperature)
+  double entropy = 0;  // at temperature 1, nats
+};
+
+struct Kernels {
+  const char* name;  // "avx2", "avx512"
+
+  // Each element is built from chains of fused multiply-adds over k = 0, 1, … , at most kChain terms each, starting at
+  // 0; the chains are added to C in order. depth may be any size; depth <= kChain is one chain.
+  void (*tile_gemm)(const TileArgs& args);
+
+  // Softmax attention with running maximum over key blocks of 16, in order. scratch: AttentionScratchFloats(D) floats.
+  void (*attention)(const AttentionArgs& args, float* scratch);
+
+  // y = x / sqrt(mean(x^2) + eps) * weight, rows of `width`. inverse_rms [rows] may be null.
+  void (*rms_norm)(const float* x, const float* weight, float eps, int64_t rows, int64_t width, int64_t x_row,
+                   int64_t y_row, float* y, float* inverse_rms);
+  // dx += gradient through the norm; dweight[width] += its gradient.
+  void (*rms_norm_backward)(const float* x, const float* weight, const float* inverse_rms, const float* dy,
+                            int64_t rows, int64_t width, int64_t x_row, int64_t dy_row, int64_t dx_row, float* dx,
+                            float* dweight, bool accumulate_dx);
+
+  // Rotates pairs (i, i + D/2) of one head; direction +1 forward, -1 its inverse (the backward pass).
+  void (*rope)(float* head, const float* cosines, const float* sines, int64_t head_dim, float direction);
+
+  // out = silu(gate) * up, row: gate [I] then up [I].
+  void (*swiglu)(const float* gate_up, int64_t rows, int64_t width, float* out);
+  // d(gate_up) from d(out); may write over nothing else.
+  void (*swiglu_backward)(const float* gate_up, const float* dout, int64_t rows, int64_t width, float* dgate_up);
+
+  // One row of logits. sums of blocks of kSoftmaxBlock exponentials go to block_sums (may be null).
+  SoftmaxStats (*softmax_stats)(const float* logits, int64_t width, float inverse_temperature, float* block_sums);
+  // logits -> factor * exp((x - max) * inverse_temperature), in place: softmax times a number.
+  void (*softmax_scale)(float* logits, int64_t width, float max, float inverse_temperature, float factor);
+  // y += x * factor
+  void (*add_scaled)(const float* x, float factor, int64_t count, float* y);
+  // out = exp(x * scale - offset) for one row, and out2 = out * (dp - delta) * scale: attention's backward pass.
+  void (*attention_probs)(const float* scores, const float* dp, float scale, float log_sum_exp, float delta,
+                          int64_t count, float* probs, float* dscores);
+  float (*dot)(const float* a, const float* b, int64_t count);
+  // bf16 to float32; count a multiple of 16.
+  void (*widen_bf16)(const uint16_t* x, int64_t count, float* y);
+};
+
+inline constexpr int64_t kSoftmaxBlock = 256;
+inline constexpr int64_t kAttentionTileRows = 6;
+
+constexpr int64_t AttentionScratchFloats(int64_t head_dim) {
+  return kAttentionTileRows * (2 * head_dim + 3 * kPanel) + 64;
+}
+
+// The best table this CPU can run. Dies with one sentence on a CPU without AVX2 and FMA. TACTUS_ISA=avx2 in the
+// environment asks for the smaller one (tests run both).
+const Kernels& ActiveKernels();
+// All tables this CPU can run: the conformance suite runs each.
+const Kernels* const* RunnableKernels(int* count);
+
+}  // namespace tactus::ops

@@ -1,0 +1,11 @@
+// The tables of each instruction set, for dispatch.cc.
+#pragma once
+
+#include "common/ops/kernels.h"
+
+namespace tactus::ops {
+
+const Kernels* Avx2Kernels();
+const Kernels* Avx512Kernels();
+
+}  // namespace tactus::ops

@@ -1,0 +1,19 @@
+// The process's intra-op threads: splits a range among them and waits.
+#pragma once
+
+#include <cstdint>
+
+#include "absl/functional/function_ref.h"
+
+namespace tactus::ops {
+
+// Calls fn(begin, end) on disjoint pieces that cover [0, count), each a multiple of `grain` but the last, and returns
+// when all are done. Which thread runs which piece never influences a result: pieces share no output. Calls from
+// several threads at once are serialised; nested calls run inline. Uses at most Threads() threads.
+void ParallelFor(int64_t count, int64_t grain, absl::FunctionRef<void(int64_t, int64_t)> fn);
+
+// Intra-op threads of this process, the caller's included. SetThreads is called once at start, before any ParallelFor.
+void SetThreads(int threads);
+int Threads();
+
+}  // namespace tactus::ops
