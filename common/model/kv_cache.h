@@ -20,10 +20,7 @@ class KvCache {
   KvCache(const ModelConfig& config, int64_t num_layers, int64_t num_pages);
 
   int64_t num_pages() const { return num_pages_; }
-  // Floats from one page to the next, within one layer's K or V: num_kv_heads * 16 * D.
-  int64_t page_stride() const { return page_stride_; }
-  float* keys(int64_t layer) { return keys_.data_ptr<float>() + layer * num_pages_ * page_stride_; }
-  float* values(int64_t layer) { return values_.data_ptr<float>() + layer * num_pages_ * page_stride_; }
+  ops::PagedKeysValues layer(int64_t index);
 
   // Copies one page (all layers, K and V): a shared page about to be written gets a private copy.
   void CopyPage(int32_t from, int32_t to);
@@ -33,9 +30,9 @@ class KvCache {
  private:
   int64_t num_layers_;
   int64_t num_pages_;
-  int64_t page_stride_;
-  at::Tensor keys_;    // [layers, pages, kv_heads, D, 16]
-  at::Tensor values_;  // [layers, pages, kv_heads, 16, D]
+  int64_t page_stride_;  // floats of one page in one layer's K or V: kv_heads * 16 * D
+  at::Tensor keys_;      // [layers, pages, kv_heads, D, 16]
+  at::Tensor values_;    // [layers, pages, kv_heads, 16, D]
 };
 
 }  // namespace tactus

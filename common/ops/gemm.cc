@@ -32,6 +32,17 @@ PackedMatrix::PackedMatrix(int64_t depth, int64_t columns, PanelType type)
   }
 }
 
+void PackedMatrix::Resize(int64_t depth, int64_t columns) {
+  depth_ = depth;
+  columns_ = columns;
+  const int64_t count = panels() * depth * kPanel;
+  if (type_ == PanelType::kFloat32) {
+    f32_.Reserve(count);
+  } else {
+    bf16_.Reserve(count);
+  }
+}
+
 inline void PackedMatrix::Put(int64_t panel, int64_t row, int64_t lane, float value) {
   const int64_t at = (panel * depth_ + row) * kPanel + lane;
   if (type_ == PanelType::kFloat32) {
@@ -61,7 +72,7 @@ void PackedMatrix::PackRows(const float* w, int64_t count, int64_t first_row, in
       const int64_t lanes = std::min(kPanel, columns_ - p * kPanel);
       for (int64_t k = 0; k < count; ++k) {
         const float* row = w + k * w_row + p * kPanel;
-        for (int64_t lane = 0; lane < lanes; ++lane) Put(p, first_row + k, lane, row[lane]);
+        for (int64_t lane = 0; lane < kPanel; ++lane) Put(p, first_row + k, lane, lane < lanes ? row[lane] : 0.0f);
       }
     }
   });
@@ -116,6 +127,34 @@ void Gemm(StridedMatrix a, int64_t rows, const PackedMatrix& b, float* c, int64_
     for (int64_t item = begin; item < end; ++item) {
       const int64_t first_row = item / panels * kRowBlock;
       PanelBlock(kernels, a, first_row, std::min(kRowBlock, rows - first_row), b, item % panels, c, c_row, accumulate);
+    }
+  });
+}
+
+void GemmTransposedA(const float* a, int64_t a_row, int64_t rows, const PackedMatrix& b, float* c, int64_t c_row) {
+  const Kernels& kernels = ActiveKernels();
+  ParallelFor((rows + kRowBlock - 1) / kRowBlock, 1, [&](int64_t begin, int64_t end) {
+    // A's columns lie far apart, often a power of two: a block is gathered once and used for every panel.
+    thread_local Buffer<float> block;
+    block.Reserve(kChain * kRowBlock);
+    for (int64_t item = begin; item < end; ++item) {
+      const int64_t first = item * kRowBlock, count = std::min(kRowBlock, rows - first);
+      for (int64_t k = 0; k < b.depth(); k += kChain) {
+        const int64_t depth = std::min(kChain, b.depth() - k);
+        for (int64_t i = 0; i < depth; ++i)
+          std::copy_n(a + (k + i) * a_row + first, count, block.data() + i * kRowBlock);
+        for (int64_t panel = 0; panel < b.panels(); ++panel) {
+          kernels.tile_gemm({.rows = count,
+                             .depth = depth,
+                             .a = block.data(),
+                             .a_row = 1,
+                             .a_col = kRowBlock,
+                             .b = b.panel_f32(panel) + k * kPanel,
+                             .c = c + first * c_row + panel * kPanel,
+                             .c_row = c_row,
+                             .accumulate = true});
+        }
+      }
     }
   });
 }

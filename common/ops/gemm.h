@@ -19,6 +19,9 @@ class PackedMatrix {
   PackedMatrix() = default;
   PackedMatrix(int64_t depth, int64_t columns, PanelType type);
 
+  // Changes the shape, keeping the memory where it suffices; the content is lost.
+  void Resize(int64_t depth, int64_t columns);
+
   // Columns [first_column, first_column + rows_of_w) become the rows of w [rows_of_w, depth]: y = x w^T of a linear
   // layer. first_column must be a multiple of 16 unless it is 0.
   void PackTransposed(const float* w, int64_t rows_of_w, int64_t first_column);
@@ -51,6 +54,10 @@ struct StridedMatrix {
 
 // C [rows, b.columns()] = A B, or += with accumulate. Rows of C are c_row floats apart.
 void Gemm(StridedMatrix a, int64_t rows, const PackedMatrix& b, float* c, int64_t c_row, bool accumulate);
+
+// C [rows, b.columns()] += A^T B for A [b.depth(), rows], rows of A a_row floats apart: a weight's gradient from the
+// gradients and the inputs of its layer. Summed in a fixed order for any number of threads.
+void GemmTransposedA(const float* a, int64_t a_row, int64_t rows, const PackedMatrix& b, float* c, int64_t c_row);
 
 // Round to nearest even, as every bf16 weight in the program is made.
 uint16_t ToBf16(float x);

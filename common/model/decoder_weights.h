@@ -1,0 +1,72 @@
+// A decoder's parameters, and the same laid out for the kernels. Internal to common/model.
+//
+// Shapes: H hidden, I intermediate, Hq/Hk query and key/value heads, D head size, V vocabulary.
+// Not thread-safe.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "common/model/hf_folder.h"
+#include "common/model/model_config.h"
+#include "common/ops/buffer.h"
+#include "common/ops/gemm.h"
+
+namespace tactus {
+
+// Offsets of one layer's parameters in the flat buffer; -1 where the family has none.
+struct LayerOffsets {
+  int64_t input_norm, q, k, v, q_bias = -1, k_bias = -1, v_bias = -1, q_norm = -1, k_norm = -1, o, post_norm, gate, up,
+                               down;
+};
+
+struct LayerWeights {
+  std::vector<float> input_norm;  // [H]
+  std::vector<float> qkv_bias;    // [(Hq + 2 Hk) D] or empty
+  std::vector<float> q_norm;      // [D] or empty
+  std::vector<float> k_norm;      // [D] or empty
+  std::vector<float> post_norm;   // [H]
+  ops::PackedMatrix qkv;          // [H, (Hq + 2 Hk) D]
+  ops::PackedMatrix o;            // [Hq D, H]
+  ops::PackedMatrix gate_up;      // [H, 2 I]
+  ops::PackedMatrix down;         // [I, H]
+};
+
+class DecoderWeights {
+ public:
+  DecoderWeights(const ModelConfig& config, StorageDType dtype);
+
+  // Rounds to the storage dtype and lays out every matrix from the flat parameters.
+  void Pack();
+
+  // Row of the embedding table, rounded to the storage dtype, to out [H].
+  void Embed(int32_t token, float* out) const;
+
+  // Cosines and sines for positions below `positions`: [positions, D/2] each.
+  void EnsureRope(int64_t positions);
+  const float* cosines(int64_t position) const { return cosines_.data() + position * config.head_dim / 2; }
+  const float* sines(int64_t position) const { return sines_.data() + position * config.head_dim / 2; }
+
+  int64_t qkv_columns() const { return (config.num_heads + 2 * config.num_kv_heads) * config.head_dim; }
+
+  const ModelConfig config;
+  const ParameterLayout layout;
+  const StorageDType dtype;
+  ops::Buffer<float> flat;  // [layout.total_numel], float32 master values
+  std::vector<LayerOffsets> offsets;
+  int64_t embed_offset, final_norm_offset, head_offset;  // head = embedding when tied
+  std::vector<LayerWeights> layers;
+  std::vector<float> final_norm;  // [H]
+  ops::PackedMatrix head;         // [H, V]
+  int64_t generation = 0;         // + 1 per Pack: who keeps another layout sees that it is old
+
+ private:
+  std::vector<float> Rounded(int64_t offset, int64_t count) const;
+
+  std::vector<float> inverse_frequencies_;  // [D/2]
+  std::vector<float> cosines_, sines_;
+};
+
+}  // namespace tactus
