@@ -14,6 +14,7 @@ target_compile_options(tactus_torch INTERFACE
   -Wno-unused-parameter -Wno-pedantic -Wno-shadow)
 target_link_libraries(tactus_torch INTERFACE
   ${TACTUS_TORCH_DIR}/lib/libtorch_cpu.so ${TACTUS_TORCH_DIR}/lib/libc10.so)
-target_link_options(tactus_torch INTERFACE -Wl,-rpath,${TACTUS_TORCH_DIR}/lib
+# No -rpath here: CMake adds the wheel's folder while building and takes it out again when installing.
+target_link_options(tactus_torch INTERFACE
   -Wl,-rpath-link,${TACTUS_TORCH_DIR}/lib -Wl,--allow-shlib-undefined)
 add_library(tactus::torch ALIAS tactus_torch)
