@@ -231,6 +231,24 @@ TEST_F(FolderTest, ErrorsNameTheFile) {
   EXPECT_FALSE(OpenModelFolder(Path("m"), WeightsExpected::kOptional).ok());  // weights that are there are checked
 }
 
+// Folders as transformers writes them: tied and untied, sharded, float32 and bfloat16, both rope styles.
+TEST_F(FolderTest, LoadsEveryReferenceModel) {
+  int loaded = 0;
+  for (const auto& entry : fs::directory_iterator(TACTUS_SOURCE_DIR "/tests/goldens/models")) {
+    if (!entry.is_directory()) continue;
+    const auto folder = OpenModelFolder(entry.path().string());
+    if (entry.path().filename() == "llama_bias") {
+      EXPECT_THAT(std::string(folder.status().message()), HasSubstr("attention_bias is true"));
+      continue;
+    }
+    ASSERT_TRUE(folder.ok()) << folder.status();
+    std::vector<float> flat(static_cast<size_t>(folder->layout.total_numel));
+    EXPECT_TRUE(LoadParameters(*folder, flat).ok()) << entry.path();
+    ++loaded;
+  }
+  EXPECT_GE(loaded, 5);
+}
+
 TEST_F(FolderTest, InitialisesByTheRecipe) {
   const ModelFolder recipe = Recipe("m", false);
   std::vector<float> flat(static_cast<size_t>(recipe.layout.total_numel), 9.0f);

@@ -1,0 +1,51 @@
+// The actor's side of proto/weight_service.proto: fetches the newest weights, whole and verified, or not at all.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "common/data/types.h"
+#include "common/model/model_config.h"
+#include "common/weights/weight_assembler.h"
+
+namespace grpc {
+class Channel;
+class ClientContext;
+}  // namespace grpc
+
+namespace tactus {
+
+// Fetch is for one thread at a time; Close may be called from any.
+class WeightReceiver {
+ public:
+  WeightReceiver(std::shared_ptr<grpc::Channel> channel, std::string run_id, std::string actor_id,
+                 ParameterLayout layout);
+  ~WeightReceiver();
+
+  // Blocks up to `timeout` for the newest set, at least `at_least`. The caller retries, after a pause, on
+  //   Unavailable        the learner cannot be reached, or has nothing so new yet
+  //   DeadlineExceeded   it took too long
+  //   DataLoss           a hash was wrong or the stream ended early
+  // and gives up on
+  //   FailedPrecondition another run;  InvalidArgument another model, or a broken stream;  Cancelled after Close.
+  absl::StatusOr<ReceivedWeights> Fetch(PolicyVersion at_least, absl::Duration timeout) ABSL_LOCKS_EXCLUDED(mu_);
+
+  // Ends a blocked Fetch, and every later one, with Cancelled. Idempotent.
+  void Close() ABSL_LOCKS_EXCLUDED(mu_);
+
+ private:
+  const std::shared_ptr<grpc::Channel> channel_;
+  const std::string run_id_;
+  const std::string actor_id_;
+  const ParameterLayout layout_;
+
+  absl::Mutex mu_;
+  grpc::ClientContext* call_ ABSL_GUARDED_BY(mu_) = nullptr;  // of the Fetch that is running
+  bool closed_ ABSL_GUARDED_BY(mu_) = false;
+};
+
+}  // namespace tactus

@@ -1,0 +1,112 @@
+#include "common/weights/grpc_weight_service.h"
+
+#include <grpcpp/grpcpp.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/log.h"
+#include "common/data/codec.h"
+#include "common/weights/weight_assembler.h"
+#include "proto/weight_service.grpc.pb.h"
+
+namespace tactus {
+namespace {
+
+using Reactor = grpc::ServerWriteReactor<wire::FetchWeightsResponse>;
+
+// One fetch: the manifest, then chunk after chunk, one write in flight. Deletes itself in OnDone. Finish is called from
+// OnWriteDone alone, so never twice; a cancelled call ends through a failed write.
+class FetchStream : public Reactor {
+ public:
+  FetchStream(std::shared_ptr<const WeightSnapshot> snapshot, std::atomic<int>* streams)
+      : snapshot_(std::move(snapshot)), streams_(streams) {
+    *message_.mutable_manifest() = ToWire(snapshot_->manifest);
+    StartWrite(&message_);
+  }
+
+  void OnWriteDone(bool ok) override {
+    if (!ok) {
+      Finish(grpc::Status(grpc::StatusCode::CANCELLED, "the reader went away"));
+    } else if (sent_ == snapshot_->bytes.size()) {
+      Finish(grpc::Status::OK);
+    } else {
+      const size_t size = std::min(kMaxWeightChunkBytes, snapshot_->bytes.size() - sent_);
+      wire::WeightChunk& chunk = *message_.mutable_chunk();
+      chunk.set_offset(sent_);
+      chunk.set_data(snapshot_->bytes.data() + sent_, size);
+      sent_ += size;
+      StartWrite(&message_);
+    }
+  }
+
+  void OnDone() override {
+    --*streams_;
+    delete this;
+  }
+
+ private:
+  const std::shared_ptr<const WeightSnapshot> snapshot_;
+  std::atomic<int>* const streams_;
+  wire::FetchWeightsResponse message_;
+  size_t sent_ = 0;
+};
+
+// Refuses a call.
+class Refusal : public Reactor {
+ public:
+  explicit Refusal(const grpc::Status& status) { Finish(status); }
+  void OnDone() override { delete this; }
+};
+
+class WeightServiceImpl final : public wire::WeightService::CallbackService {
+ public:
+  explicit WeightServiceImpl(const WeightPublisher* publisher) : publisher_(publisher) {}
+
+  Reactor* Fetch(grpc::CallbackServerContext* context, const wire::FetchWeightsRequest* request) override {
+    std::shared_ptr<const WeightSnapshot> snapshot = publisher_->Newest();
+    const grpc::Status refusal = Check(*context, *request, snapshot.get());
+    if (!refusal.ok()) return new Refusal(refusal);
+    if (++streams_ > kMaxWeightStreams) {
+      --streams_;
+      return new Refusal(grpc::Status(grpc::StatusCode::UNAVAILABLE,
+                                      absl::StrCat("more than ", kMaxWeightStreams, " fetches are under way")));
+    }
+    return new FetchStream(std::move(snapshot), &streams_);
+  }
+
+ private:
+  grpc::Status Check(const grpc::CallbackServerContext& context, const wire::FetchWeightsRequest& request,
+                     const WeightSnapshot* snapshot) const {
+    if (request.run_id() != publisher_->run_id()) {
+      TACTUS_LOG(WARNING) << "refused weights to an actor of another run at " << context.peer();
+      return grpc::Status(grpc::StatusCode::FAILED_PRECONDITION,
+                          absl::StrCat("this learner serves run \"", publisher_->run_id(), "\", not the actor's run"));
+    }
+    if (context.deadline() > std::chrono::system_clock::now() + std::chrono::minutes(kMaxFetchMinutes)) {
+      return grpc::Status(grpc::StatusCode::INVALID_ARGUMENT,
+                          absl::StrCat("the call needs a deadline of at most ", kMaxFetchMinutes, " minutes"));
+    }
+    if (snapshot == nullptr) return grpc::Status(grpc::StatusCode::UNAVAILABLE, "no weights are published yet");
+    if (snapshot->manifest.version < FromWire(request.at_least())) {
+      return grpc::Status(grpc::StatusCode::UNAVAILABLE,
+                          absl::StrCat("the newest weights are of version ", VersionName(snapshot->manifest.version),
+                                       ", older than ", VersionName(FromWire(request.at_least()))));
+    }
+    return grpc::Status::OK;
+  }
+
+  const WeightPublisher* const publisher_;
+  std::atomic<int> streams_{0};
+};
+
+}  // namespace
+
+std::unique_ptr<grpc::Service> MakeWeightService(const WeightPublisher* publisher) {
+  return std::make_unique<WeightServiceImpl>(publisher);
+}
+
+}  // namespace tactus

@@ -1,0 +1,154 @@
+#include "common/weights/weight_assembler.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "common/base/status_macros.h"
+#include "common/data/codec.h"
+#include "common/model/hf_folder.h"
+
+namespace tactus {
+namespace {
+
+constexpr size_t kSha256Bytes = 32;
+
+void ConvertFrom(absl::string_view bytes, StorageDType dtype, float* out) {
+  if (dtype == StorageDType::kFloat32) {
+    std::memcpy(out, bytes.data(), bytes.size());
+    return;
+  }
+  for (size_t i = 0; i < bytes.size(); i += sizeof(uint16_t)) {
+    uint16_t bits;
+    std::memcpy(&bits, bytes.data() + i, sizeof(bits));
+    *out++ = BFloat16ToFloat(bits);
+  }
+}
+
+// Empty when the manifest describes exactly `layout`, else what differs.
+std::string Difference(const WeightManifest& manifest, const ParameterLayout& layout) {
+  if (manifest.tensors.size() != layout.specs.size()) {
+    return absl::StrCat("has ", manifest.tensors.size(), " tensors; this model has ", layout.specs.size());
+  }
+  uint64_t total = 0;
+  for (size_t i = 0; i < layout.specs.size(); ++i) {
+    const WeightManifest::Tensor& tensor = manifest.tensors[i];
+    const ParameterSpec& spec = layout.specs[i];
+    const auto bytes = static_cast<uint64_t>(spec.numel * BytesPerElement(manifest.dtype));
+    if (tensor.name != spec.name) {
+      return absl::StrCat("has tensor ", tensor.name.substr(0, 200), " where this model has ", spec.name);
+    }
+    if (tensor.shape != spec.shape || tensor.bytes != bytes) {
+      return absl::StrCat("gives tensor ", spec.name, " ", tensor.bytes, " bytes or a shape that this model does not (",
+                          bytes, " bytes)");
+    }
+    total += bytes;
+  }
+  if (manifest.total_bytes == total) return "";
+  return absl::StrCat("announces ", manifest.total_bytes, " bytes for tensors of ", total);
+}
+
+}  // namespace
+
+wire::WeightManifest ToWire(const WeightManifest& manifest) {
+  wire::WeightManifest out;
+  out.set_run_id(manifest.run_id);
+  *out.mutable_version() = ToWire(manifest.version);
+  out.set_dtype(manifest.dtype == StorageDType::kFloat32 ? wire::WeightManifest::DTYPE_F32
+                                                         : wire::WeightManifest::DTYPE_BF16);
+  out.set_total_bytes(manifest.total_bytes);
+  for (const WeightManifest::Tensor& tensor : manifest.tensors) {
+    wire::WeightManifest::Tensor& added = *out.add_tensors();
+    added.set_name(tensor.name);
+    added.mutable_shape()->Add(tensor.shape.begin(), tensor.shape.end());
+    added.set_bytes(tensor.bytes);
+    added.set_sha256(absl::HexStringToBytes(tensor.sha256_hex));
+  }
+  return out;
+}
+
+absl::StatusOr<WeightManifest> FromWire(const wire::WeightManifest& manifest) {
+  WeightManifest out;
+  out.run_id = manifest.run_id();
+  out.version = FromWire(manifest.version());
+  if (manifest.dtype() != wire::WeightManifest::DTYPE_F32 && manifest.dtype() != wire::WeightManifest::DTYPE_BF16) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("weight manifest: dtype is ", static_cast<int>(manifest.dtype()), "; expected F32 or BF16"));
+  }
+  out.dtype = manifest.dtype() == wire::WeightManifest::DTYPE_F32 ? StorageDType::kFloat32 : StorageDType::kBFloat16;
+  out.total_bytes = manifest.total_bytes();
+  for (const wire::WeightManifest::Tensor& tensor : manifest.tensors()) {
+    if (tensor.sha256().size() != kSha256Bytes) {
+      return absl::InvalidArgumentError(absl::StrCat("weight manifest: a tensor's sha256 has ", tensor.sha256().size(),
+                                                     " bytes; expected ", kSha256Bytes));
+    }
+    out.tensors.push_back({tensor.name(),
+                           {tensor.shape().begin(), tensor.shape().end()},
+                           tensor.bytes(),
+                           absl::BytesToHexString(tensor.sha256())});
+  }
+  return out;
+}
+
+WeightAssembler::WeightAssembler(const WeightManifest& manifest, const ParameterLayout& layout)
+    : manifest_(manifest),
+      layout_(&layout),
+      flat_(static_cast<size_t>(layout.total_numel), 0.0f),
+      hash_(std::make_unique<Sha256>()) {}
+
+absl::StatusOr<WeightAssembler> WeightAssembler::Start(const WeightManifest& manifest, const ParameterLayout& layout) {
+  if (const std::string difference = Difference(manifest, layout); !difference.empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("weight manifest of version ", VersionName(manifest.version), " ", difference));
+  }
+  return WeightAssembler(manifest, layout);
+}
+
+absl::Status WeightAssembler::Append(uint64_t offset, absl::string_view data) {
+  const auto width = static_cast<uint64_t>(BytesPerElement(manifest_.dtype));
+  if (offset != received_ || data.empty() || data.size() > kMaxWeightChunkBytes || data.size() % width != 0 ||
+      data.size() > manifest_.total_bytes - received_) {
+    return absl::InvalidArgumentError(absl::StrCat("weight chunk of ", data.size(), " bytes at ", offset,
+                                                   "; expected the bytes from ", received_, " up to ",
+                                                   manifest_.total_bytes, ", at most ", kMaxWeightChunkBytes));
+  }
+  received_ += data.size();
+  while (!data.empty()) {
+    const ParameterSpec& spec = layout_->specs[tensor_];
+    const uint64_t left = manifest_.tensors[tensor_].bytes - tensor_received_;
+    const absl::string_view piece = data.substr(0, std::min<uint64_t>(left, data.size()));
+    ConvertFrom(piece, manifest_.dtype, flat_.data() + spec.offset + tensor_received_ / width);
+    hash_->Update(piece);
+    tensor_received_ += piece.size();
+    data.remove_prefix(piece.size());
+    RETURN_IF_ERROR(FinishTensorIfFull());
+  }
+  return absl::OkStatus();
+}
+
+absl::Status WeightAssembler::FinishTensorIfFull() {
+  const WeightManifest::Tensor& tensor = manifest_.tensors[tensor_];
+  if (tensor_received_ < tensor.bytes) return absl::OkStatus();
+  if (hash_->FinishHex() != tensor.sha256_hex) {
+    return absl::DataLossError(absl::StrCat("weights of version ", VersionName(manifest_.version), ": tensor ",
+                                            tensor.name, " arrived with a wrong SHA-256"));
+  }
+  ++tensor_;
+  tensor_received_ = 0;
+  hash_ = std::make_unique<Sha256>();
+  return absl::OkStatus();
+}
+
+absl::StatusOr<ReceivedWeights> WeightAssembler::Finish() {
+  const std::string name = absl::StrCat("weights of version ", VersionName(manifest_.version));
+  if (!done()) {
+    return absl::DataLossError(
+        absl::StrCat(name, ": ", received_, " of ", manifest_.total_bytes, " bytes arrived before the stream ended"));
+  }
+  RETURN_IF_ERROR(CheckFinite(*layout_, flat_, name));
+  return ReceivedWeights{manifest_.version, std::move(flat_)};
+}
+
+}  // namespace tactus

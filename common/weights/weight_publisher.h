@@ -1,0 +1,62 @@
+// The newest weights of the policy, ready to be sent: converted to the wire's type once, hashed once, shared by every
+// reader. Readers of an older set keep it alive until they end, so at most one set per unfinished fetch exists.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/synchronization/mutex.h"
+#include "common/data/types.h"
+#include "common/model/dtype.h"
+#include "common/model/model_config.h"
+
+namespace tactus {
+
+// What a set of weights consists of; proto/weight_service.proto on the wire.
+struct WeightManifest {
+  struct Tensor {
+    std::string name;
+    std::vector<int64_t> shape;
+    uint64_t bytes = 0;
+    std::string sha256_hex;  // of the wire bytes
+  };
+  std::string run_id;
+  PolicyVersion version;
+  StorageDType dtype = StorageDType::kFloat32;
+  std::vector<Tensor> tensors;  // in the layout's order
+  uint64_t total_bytes = 0;
+};
+
+// One published set, immutable.
+struct WeightSnapshot {
+  WeightManifest manifest;
+  std::vector<char> bytes;  // [manifest.total_bytes] the tensors end to end, little-endian
+};
+
+// Thread-safe. Publish blocks its caller for the conversion and hashing (about 1 GB/s), never a reader.
+class WeightPublisher {
+ public:
+  explicit WeightPublisher(std::string run_id) : run_id_(std::move(run_id)) {}
+
+  // Makes `flat` [layout.total_numel] the newest set. FailedPrecondition: the version is not above the last one.
+  // InvalidArgument: wrong size, or a tensor holds NaN or infinity; the last set stays the newest.
+  absl::Status Publish(PolicyVersion version, const ParameterLayout& layout, std::span<const float> flat,
+                       StorageDType dtype) ABSL_LOCKS_EXCLUDED(mu_);
+
+  // nullptr before the first Publish.
+  std::shared_ptr<const WeightSnapshot> Newest() const ABSL_LOCKS_EXCLUDED(mu_);
+
+  const std::string& run_id() const { return run_id_; }
+
+ private:
+  const std::string run_id_;
+  mutable absl::Mutex mu_;
+  std::shared_ptr<const WeightSnapshot> newest_ ABSL_GUARDED_BY(mu_);
+};
+
+}  // namespace tactus

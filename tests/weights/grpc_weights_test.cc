@@ -1,0 +1,259 @@
+// The weight stream over loopback, against the real service and against a service that follows a bad script.
+#include <gmock/gmock.h>
+#include <grpcpp/grpcpp.h>
+#include <gtest/gtest.h>
+
+#include <thread>
+
+#include "absl/time/clock.h"
+#include "common/weights/grpc_weight_receiver.h"
+#include "common/weights/grpc_weight_service.h"
+#include "proto/weight_service.grpc.pb.h"
+#include "tests/weights/sample_weights.h"
+
+namespace tactus {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr absl::Duration kPatience = absl::Seconds(30);
+
+// A server on a free loopback port for the life of the object.
+class LoopbackServer {
+ public:
+  explicit LoopbackServer(grpc::Service* service) {
+    grpc::ServerBuilder builder;
+    int port = 0;
+    builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
+    builder.RegisterService(service);
+    server_ = builder.BuildAndStart();
+    channel_ = grpc::CreateChannel("127.0.0.1:" + std::to_string(port), grpc::InsecureChannelCredentials());
+  }
+  ~LoopbackServer() { server_->Shutdown(std::chrono::system_clock::now() + std::chrono::seconds(1)); }
+  const std::shared_ptr<grpc::Channel>& channel() const { return channel_; }
+
+ private:
+  std::unique_ptr<grpc::Server> server_;
+  std::shared_ptr<grpc::Channel> channel_;
+};
+
+class GrpcWeightsTest : public testing::Test {
+ protected:
+  GrpcWeightsTest()
+      : layout_(SampleLayout(1'000'000)),
+        values_(SampleValues(layout_)),
+        publisher_("run"),
+        service_(MakeWeightService(&publisher_)),
+        server_(service_.get()) {}
+
+  void Publish(uint64_t step, float scale = 1, StorageDType dtype = StorageDType::kFloat32) {
+    ASSERT_TRUE(publisher_.Publish({0, step}, layout_, SampleValues(layout_, scale), dtype).ok());
+  }
+  WeightReceiver Receiver(const std::string& run = "run") { return {server_.channel(), run, "actor", layout_}; }
+
+  const ParameterLayout layout_;
+  const std::vector<float> values_;
+  WeightPublisher publisher_;
+  std::unique_ptr<grpc::Service> service_;
+  LoopbackServer server_;
+};
+
+TEST_F(GrpcWeightsTest, DeliversTheNewestSet) {
+  Publish(1, 2.0f);
+  Publish(2);
+  WeightReceiver receiver = Receiver();
+  for (const uint64_t at_least : {0, 1, 2}) {
+    const auto weights = receiver.Fetch({0, at_least}, kPatience);
+    ASSERT_TRUE(weights.ok()) << weights.status();
+    EXPECT_EQ(weights->version, (PolicyVersion{0, 2}));
+    EXPECT_EQ(weights->flat, values_);
+  }
+  Publish(3, 1, StorageDType::kBFloat16);
+  const auto rounded = receiver.Fetch({0, 3}, kPatience);
+  ASSERT_TRUE(rounded.ok()) << rounded.status();
+  EXPECT_EQ(rounded->flat[20], BFloat16ToFloat(FloatToBFloat16(values_[20])));
+}
+
+TEST_F(GrpcWeightsTest, NothingNewEnoughIsUnavailable) {
+  WeightReceiver receiver = Receiver();
+  EXPECT_THAT(std::string(receiver.Fetch({0, 0}, kPatience).status().message()), HasSubstr("no weights are published"));
+  Publish(4);
+  const absl::Status status = receiver.Fetch({0, 5}, kPatience).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("newest weights are of version 0.4, older than 0.5"));
+}
+
+TEST_F(GrpcWeightsTest, AnotherRunOrModelIsRefused) {
+  Publish(1);
+  WeightReceiver stranger = Receiver("other");
+  EXPECT_EQ(stranger.Fetch({0, 0}, kPatience).status().code(), absl::StatusCode::kFailedPrecondition);
+  WeightReceiver other_model(server_.channel(), "run", "actor", SampleLayout());
+  const absl::Status status = other_model.Fetch({0, 0}, kPatience).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("middle.weight"));
+}
+
+TEST_F(GrpcWeightsTest, ACallWithoutADeadlineIsRefused) {
+  Publish(1);
+  const auto stub = wire::WeightService::NewStub(server_.channel());
+  wire::FetchWeightsRequest request;
+  request.set_run_id("run");
+  grpc::ClientContext context;
+  const auto reader = stub->Fetch(&context, request);
+  wire::FetchWeightsResponse message;
+  EXPECT_FALSE(reader->Read(&message));
+  EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+}
+
+TEST_F(GrpcWeightsTest, NobodyListeningIsUnavailable) {
+  WeightReceiver receiver(grpc::CreateChannel("127.0.0.1:1", grpc::InsecureChannelCredentials()), "run", "actor",
+                          layout_);
+  EXPECT_EQ(receiver.Fetch({0, 0}, kPatience).status().code(), absl::StatusCode::kUnavailable);
+}
+
+TEST_F(GrpcWeightsTest, AReaderOfAnOldSetGetsItWholeAndThenItIsFreed) {
+  // Larger than what gRPC buffers between a stalled reader and the server.
+  const ParameterLayout large = SampleLayout(8'000'000);
+  const auto publish = [&](uint64_t step, float scale) {
+    ASSERT_TRUE(publisher_.Publish({0, step}, large, SampleValues(large, scale), StorageDType::kFloat32).ok());
+  };
+  publish(1, 1);
+  const std::weak_ptr<const WeightSnapshot> old = publisher_.Newest();
+  const auto stub = wire::WeightService::NewStub(server_.channel());
+  wire::FetchWeightsRequest request;
+  request.set_run_id("run");
+  grpc::ClientContext context;
+  context.set_deadline(absl::ToChronoTime(absl::Now() + kPatience));
+  const auto reader = stub->Fetch(&context, request);
+  wire::FetchWeightsResponse message;
+  ASSERT_TRUE(reader->Read(&message));
+  auto assembler = WeightAssembler::Start(*FromWire(message.manifest()), large);
+  ASSERT_TRUE(assembler.ok());
+  publish(2, 3);
+  EXPECT_FALSE(old.expired());
+  while (reader->Read(&message)) {
+    ASSERT_TRUE(assembler->Append(message.chunk().offset(), message.chunk().data()).ok());
+  }
+  EXPECT_TRUE(reader->Finish().ok());
+  const auto weights = assembler->Finish();
+  ASSERT_TRUE(weights.ok()) << weights.status();
+  EXPECT_EQ(weights->version, (PolicyVersion{0, 1}));
+  EXPECT_EQ(weights->flat, SampleValues(large));
+  for (int i = 0; i < 3000 && !old.expired(); ++i) absl::SleepFor(absl::Milliseconds(10));
+  EXPECT_TRUE(old.expired());
+}
+
+TEST_F(GrpcWeightsTest, ManyActorsAtOnce) {
+  Publish(1);
+  std::vector<std::thread> actors;
+  std::atomic<int> good{0};
+  for (int i = 0; i < 16; ++i) {
+    actors.emplace_back([&] {
+      WeightReceiver receiver = Receiver();
+      const auto weights = receiver.Fetch({0, 1}, kPatience);
+      good += weights.ok() && weights->flat == values_;
+    });
+  }
+  for (std::thread& actor : actors) actor.join();
+  EXPECT_EQ(good, 16);
+}
+
+// Sends a prepared list of messages, then ends with a prepared status, or hangs until the call is cancelled.
+class ScriptedService final : public wire::WeightService::Service {
+ public:
+  grpc::Status Fetch(grpc::ServerContext* context, const wire::FetchWeightsRequest*,
+                     grpc::ServerWriter<wire::FetchWeightsResponse>* writer) override {
+    for (const auto& message : messages) writer->Write(message);
+    while (hang && !context->IsCancelled()) absl::SleepFor(absl::Milliseconds(5));
+    return ending;
+  }
+  std::vector<wire::FetchWeightsResponse> messages;
+  grpc::Status ending;
+  bool hang = false;
+};
+
+class ScriptedWeightsTest : public testing::Test {
+ protected:
+  ScriptedWeightsTest() : layout_(SampleLayout()), server_(&service_), publisher_("run") {
+    EXPECT_TRUE(publisher_.Publish({0, 1}, layout_, SampleValues(layout_), StorageDType::kFloat32).ok());
+    const auto snapshot = publisher_.Newest();
+    *service_.messages.emplace_back().mutable_manifest() = ToWire(snapshot->manifest);
+    constexpr size_t kChunk = 100'000;
+    for (size_t at = 0; at < snapshot->bytes.size(); at += kChunk) {
+      wire::WeightChunk& chunk = *service_.messages.emplace_back().mutable_chunk();
+      chunk.set_offset(at);
+      chunk.set_data(snapshot->bytes.data() + at, std::min(kChunk, snapshot->bytes.size() - at));
+    }
+  }
+
+  absl::Status Fetch(absl::Duration timeout = kPatience) {
+    WeightReceiver receiver(server_.channel(), "run", "actor", layout_);
+    return receiver.Fetch({0, 1}, timeout).status();
+  }
+
+  const ParameterLayout layout_;
+  ScriptedService service_;
+  LoopbackServer server_;
+  WeightPublisher publisher_;
+};
+
+TEST_F(ScriptedWeightsTest, TheScriptItselfIsGood) { EXPECT_TRUE(Fetch().ok()) << Fetch(); }
+
+TEST_F(ScriptedWeightsTest, AStreamCutAnywhereGivesNothing) {
+  const auto whole = service_.messages;
+  for (size_t keep = 0; keep < whole.size(); ++keep) {
+    service_.messages.assign(whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(keep));
+    service_.ending = grpc::Status::OK;
+    EXPECT_EQ(Fetch().code(), absl::StatusCode::kDataLoss) << keep;
+    service_.ending = grpc::Status(grpc::StatusCode::UNAVAILABLE, "going down");
+    EXPECT_EQ(Fetch().code(), absl::StatusCode::kUnavailable) << keep;
+  }
+}
+
+TEST_F(ScriptedWeightsTest, WrongMessagesAreRefused) {
+  const auto good = service_.messages;
+  const auto code = [&] {
+    const absl::Status status = Fetch();
+    service_.messages = good;
+    return status.code();
+  };
+  service_.messages[2].mutable_chunk()->mutable_data()->at(5) ^= 0x40;
+  EXPECT_EQ(code(), absl::StatusCode::kDataLoss);
+  std::swap(service_.messages[1], service_.messages[2]);
+  EXPECT_EQ(code(), absl::StatusCode::kInvalidArgument);
+  service_.messages.erase(service_.messages.begin());
+  EXPECT_EQ(code(), absl::StatusCode::kInvalidArgument);
+  service_.messages.insert(service_.messages.begin() + 2, service_.messages[0]);
+  EXPECT_EQ(code(), absl::StatusCode::kInvalidArgument);
+  service_.messages.insert(service_.messages.begin() + 1, wire::FetchWeightsResponse());
+  EXPECT_EQ(code(), absl::StatusCode::kInvalidArgument);
+  service_.messages.push_back(good.back());
+  EXPECT_EQ(code(), absl::StatusCode::kInvalidArgument);
+  service_.messages[0].mutable_manifest()->set_run_id("other");
+  EXPECT_EQ(code(), absl::StatusCode::kFailedPrecondition);
+  service_.messages[0].mutable_manifest()->mutable_version()->set_step(0);
+  EXPECT_EQ(code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(code(), absl::StatusCode::kOk);
+}
+
+TEST_F(ScriptedWeightsTest, ASilentLearnerEndsAtTheDeadline) {
+  service_.messages.resize(2);
+  service_.hang = true;
+  EXPECT_EQ(Fetch(absl::Milliseconds(200)).code(), absl::StatusCode::kDeadlineExceeded);
+}
+
+TEST_F(ScriptedWeightsTest, CloseEndsABlockedFetch) {
+  service_.messages.resize(2);
+  service_.hang = true;
+  WeightReceiver receiver(server_.channel(), "run", "actor", layout_);
+  std::thread closer([&] {
+    absl::SleepFor(absl::Milliseconds(100));
+    receiver.Close();
+  });
+  EXPECT_EQ(receiver.Fetch({0, 1}, kPatience).status().code(), absl::StatusCode::kCancelled);
+  closer.join();
+  EXPECT_EQ(receiver.Fetch({0, 1}, kPatience).status().code(), absl::StatusCode::kCancelled);
+}
+
+}  // namespace
+}  // namespace tactus
