@@ -1,0 +1,424 @@
+#include "actor/actor.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <functional>
+#include <random>
+#include <string>
+#include <thread>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/log.h"
+#include "common/base/status_macros.h"
+
+namespace tactus {
+namespace {
+
+// Longest time between two looks at the stop flag, which a signal handler sets without waking anybody.
+constexpr absl::Duration kSlice = absl::Milliseconds(200);
+constexpr absl::Duration kCallTimeout = absl::Seconds(1);
+constexpr absl::Duration kSubmitTimeout = absl::Seconds(30);
+constexpr absl::Duration kLogWaitEvery = absl::Seconds(10);
+constexpr absl::Duration kFirstBackOff = absl::Milliseconds(100);
+constexpr absl::Duration kLongestBackOff = absl::Seconds(5);
+// Groups the learner refuses as malformed in a row before the actor gives up: the fault is ours and will not pass.
+constexpr int kMaxRefusedInRow = 8;
+
+std::string Name(const PolicyVersion& version) { return absl::StrCat(version.incarnation, ".", version.step); }
+
+// The learner is out of reach, or a call took too long: worth another try.
+bool MayPass(const absl::Status& status) { return absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status); }
+
+}  // namespace
+
+// Logs a wait that lasts: what is awaited and since when.
+struct Actor::Wait {
+  std::string what;
+  absl::Time since = absl::InfinitePast();
+  absl::Time logged = absl::InfinitePast();
+
+  void Continue(const std::string& now_awaited) {
+    const absl::Time now = absl::Now();
+    if (now_awaited != what || since == absl::InfinitePast()) {
+      what = now_awaited;
+      since = logged = now;
+    } else if (now - logged >= kLogWaitEvery) {
+      logged = now;
+      TACTUS_LOG(INFO) << "waiting for " << what << " since "
+                       << absl::FormatDuration(absl::Trunc(now - since, absl::Seconds(1)));
+    }
+  }
+  void End() { since = absl::InfinitePast(); }
+};
+
+Actor::Actor(ActorSettings settings, std::unique_ptr<Engine> engine, RolloutPort* port, WeightSource* weights,
+             GroupScorer scorer)
+    : settings_(std::move(settings)), port_(port), weights_(weights), scorer_(scorer), engine_(std::move(engine)) {}
+
+Actor::~Actor() = default;
+
+absl::Status Actor::Run() {
+  HeardLearner();
+  std::thread weights([this] { WeightsLoop(); });
+  std::thread leases([this] { LeaseLoop(); });
+  std::thread submits([this] { SubmitLoop(); });
+  absl::Status status = EngineLoop();
+  {
+    absl::MutexLock lock(&mutex_);
+    closing_ = true;
+    if (!fatal_.ok()) status = fatal_;
+  }
+  port_->Close();
+  weights_->Close();
+  weights.join();
+  leases.join();
+  submits.join();
+  return status;
+}
+
+// ---- engine thread --------------------------------------------------------------------------------------------------
+
+absl::Status Actor::EngineLoop() {
+  Wait wait;
+  absl::Time drain_deadline = absl::InfiniteFuture();
+  while (!Done(drain_deadline)) {
+    RETURN_IF_ERROR(SwapStagedWeights());
+    RETURN_IF_ERROR(StartLeasedGroups());
+    DropExpiredGroups();
+    if (engine_->idle()) {
+      WaitForWork(wait);
+      continue;
+    }
+    wait.End();
+    const absl::Time start = absl::Now();
+    ASSIGN_OR_RETURN(const std::span<FinishedCompletion> finished, engine_->Step());
+    Collect(finished);
+    absl::MutexLock lock(&mutex_);
+    stats_.step_s += absl::ToDoubleSeconds(absl::Now() - start);
+    stats_.engine = engine_->stats();
+  }
+  return absl::OkStatus();
+}
+
+bool Actor::Done(absl::Time& drain_deadline) {
+  if (port_->RunFinished()) {
+    TACTUS_LOG(INFO) << "the learner says that the run is finished";
+    return true;
+  }
+  absl::MutexLock lock(&mutex_);
+  if (!fatal_.ok()) return true;
+  if (!stop_requested_.load(std::memory_order_relaxed)) return false;
+  if (drain_deadline == absl::InfiniteFuture()) {
+    drain_deadline = absl::Now() + settings_.drain_grace;
+    TACTUS_LOG(INFO) << "asked to stop: finishing " << open_groups_ << " groups within "
+                     << absl::FormatDuration(settings_.drain_grace);
+  }
+  if (open_groups_ == 0) return true;
+  if (absl::Now() < drain_deadline) return false;
+  TACTUS_LOG(WARNING) << "leaving " << open_groups_ << " groups unfinished: their leases return to the queue";
+  return true;
+}
+
+absl::Status Actor::SwapStagedWeights() {
+  std::optional<NewWeights> staged;
+  {
+    absl::MutexLock lock(&mutex_);
+    staged.swap(staged_);
+  }
+  if (!staged.has_value()) return absl::OkStatus();
+  RETURN_IF_ERROR(engine_->SwapWeights(staged->version, staged->parameters));
+  absl::MutexLock lock(&mutex_);
+  held_ = staged->version;
+  version_too_old_ = false;
+  ++stats_.weight_swaps;
+  stats_.version = held_;
+  return absl::OkStatus();
+}
+
+absl::Status Actor::StartLeasedGroups() {
+  while (!engine_->full()) {
+    OpenGroup open;
+    {
+      absl::MutexLock lock(&mutex_);
+      if (leased_.empty()) return absl::OkStatus();
+      open = std::move(leased_.front());
+      leased_.pop_front();
+      stats_.prompt_tokens += static_cast<int64_t>(open.lease.prompt.token_ids.size());
+    }
+    EngineRequest request;
+    request.request_id = open.lease.lease_id;
+    request.prompt_id = open.lease.prompt.id;
+    request.seed = open.lease.seed;
+    request.prompt_ids = open.lease.prompt.token_ids;
+    request.num_completions = open.lease.completions_wanted;
+    request.max_tokens = settings_.max_completion_tokens;
+    request.sampling = settings_.sampling;
+    request.stop_ids = settings_.stop_ids;
+    RETURN_IF_ERROR(engine_->Add(std::move(request)));
+    open_.emplace(open.lease.lease_id, std::move(open));
+  }
+  return absl::OkStatus();
+}
+
+void Actor::DropExpiredGroups() {
+  const absl::Time now = absl::Now();
+  for (auto it = open_.begin(); it != open_.end();) {
+    if (it->second.deadline > now) {
+      ++it;
+      continue;
+    }
+    const absl::Status cancelled = engine_->Cancel(it->first);
+    TACTUS_LOG(WARNING) << "lease " << it->first << " ran out with " << it->second.unfinished << " of "
+                        << it->second.lease.completions_wanted << " completions unfinished"
+                        << (cancelled.ok() ? "" : " (not in the engine)");
+    absl::MutexLock lock(&mutex_);
+    ++stats_.groups_expired;
+    CloseGroup(it->second.unfinished);
+    it = open_.erase(it);
+  }
+}
+
+void Actor::Collect(std::span<FinishedCompletion> finished) {
+  for (FinishedCompletion& one : finished) {
+    const auto found = open_.find(one.request_id);
+    if (found == open_.end()) continue;
+    OpenGroup& open = found->second;
+    absl::MutexLock lock(&mutex_);
+    ++stats_.completions;
+    stats_.completion_tokens += static_cast<int64_t>(one.completion.token_ids.size());
+    open.group.completions[one.completion_index] = std::move(one.completion);
+    --unfinished_completions_;
+    if (--open.unfinished > 0) continue;
+    finished_.push_back(std::move(open));
+    open_.erase(found);
+  }
+}
+
+void Actor::WaitForWork(Wait& wait) {
+  absl::MutexLock lock(&mutex_);
+  const bool want_weights = !held_.has_value() || version_too_old_;
+  wait.Continue(want_weights ? absl::StrCat("weights newer than ", held_ ? Name(*held_) : "none", " from the learner")
+                             : absl::StrCat("a lease from the learner (holding weights ", Name(*held_), ")"));
+  const absl::Time start = absl::Now();
+  const auto work = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return closing_ || !fatal_.ok() || !leased_.empty() || staged_.has_value();
+  };
+  mutex_.AwaitWithTimeout(absl::Condition(&work), kSlice);
+  (want_weights ? stats_.wait_weights_s : stats_.wait_lease_s) += absl::ToDoubleSeconds(absl::Now() - start);
+}
+
+// ---- lease thread ---------------------------------------------------------------------------------------------------
+
+// Enough groups to fill the free slots, so that the fleet's prompts spread over its actors.
+int Actor::LeaseRoom() const {
+  const int free_sequences = settings_.max_sequences - unfinished_completions_;
+  if (!held_.has_value() || free_sequences <= 0) return 0;
+  const int groups = (free_sequences + settings_.completions_per_prompt - 1) / settings_.completions_per_prompt;
+  return std::min(groups, settings_.max_leases - open_groups_);
+}
+
+void Actor::LeaseLoop() {
+  int failures = 0;
+  while (!closing() && !stop_requested_.load(std::memory_order_relaxed)) {
+    PolicyVersion held;
+    int room = 0;
+    {
+      absl::MutexLock lock(&mutex_);
+      if (version_too_old_) {
+        const auto newer = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return closing_ || !version_too_old_; };
+        mutex_.AwaitWithTimeout(absl::Condition(&newer), kSlice);
+      }
+      const auto ready = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return closing_ || LeaseRoom() > 0; };
+      if (!mutex_.AwaitWithTimeout(absl::Condition(&ready), kSlice) || closing_) continue;
+      held = *held_;
+      room = LeaseRoom();
+    }
+    if (!HandleLeases(port_->Lease(room, held, kCallTimeout), held, failures)) return;
+  }
+}
+
+// False: leasing is over.
+bool Actor::HandleLeases(absl::StatusOr<std::vector<PromptLease>> leases, PolicyVersion held, int& failures) {
+  if (leases.ok()) {
+    failures = 0;
+    HeardLearner();
+    absl::MutexLock lock(&mutex_);
+    for (PromptLease& lease : *leases) {
+      OpenGroup open;
+      open.deadline = absl::Now() + absl::Seconds(lease.timeout_s);
+      open.unfinished = lease.completions_wanted;
+      open.group.lease_id = lease.lease_id;
+      open.group.prompt_id = lease.prompt.id;
+      open.group.prompt_token_ids = lease.prompt.token_ids;
+      open.group.actor_id = settings_.actor_id;
+      open.group.completions.resize(lease.completions_wanted);
+      open.lease = std::move(lease);
+      ++open_groups_;
+      unfinished_completions_ += open.unfinished;
+      ++stats_.groups_leased;
+      leased_.push_back(std::move(open));
+    }
+    return true;
+  }
+  const absl::Status& status = leases.status();
+  if (absl::IsFailedPrecondition(status)) {
+    failures = 0;
+    HeardLearner();
+    absl::MutexLock lock(&mutex_);
+    version_too_old_ = held_ == held;
+    return true;
+  }
+  if (absl::IsDeadlineExceeded(status)) return true;
+  if (absl::IsCancelled(status)) return false;
+  if (!MayPass(status)) {
+    SetFatal(status);
+    return false;
+  }
+  BackOff(status, "leasing prompts", failures++);
+  return true;
+}
+
+// ---- weights thread -------------------------------------------------------------------------------------------------
+
+void Actor::WeightsLoop() {
+  std::optional<PolicyVersion> have;
+  int failures = 0;
+  while (!closing()) {
+    {
+      absl::MutexLock lock(&mutex_);
+      const auto taken = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return closing_ || !staged_.has_value(); };
+      if (!mutex_.AwaitWithTimeout(absl::Condition(&taken), kSlice)) continue;
+    }
+    absl::StatusOr<std::optional<NewWeights>> fetched = weights_->Fetch(have, kCallTimeout);
+    if (fetched.ok()) {
+      failures = 0;
+      if (!fetched->has_value()) continue;
+      HeardLearner();
+      have = (*fetched)->version;
+      absl::MutexLock lock(&mutex_);
+      staged_ = *std::move(fetched);
+    } else if (absl::IsCancelled(fetched.status())) {
+      return;
+    } else if (MayPass(fetched.status()) || absl::IsDataLoss(fetched.status())) {
+      BackOff(fetched.status(), "fetching weights", failures++);
+    } else {
+      SetFatal(fetched.status());
+      return;
+    }
+  }
+}
+
+// ---- submit thread --------------------------------------------------------------------------------------------------
+
+void Actor::SubmitLoop() {
+  while (true) {
+    OpenGroup open;
+    {
+      absl::MutexLock lock(&mutex_);
+      const auto ready = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+        return closing_ || !fatal_.ok() || !finished_.empty();
+      };
+      if (!mutex_.AwaitWithTimeout(absl::Condition(&ready), kCallTimeout)) continue;
+      if (closing_ || !fatal_.ok()) return;
+      open = std::move(finished_.front());
+      finished_.pop_front();
+    }
+    ScoreAndSubmit(open);
+    absl::MutexLock lock(&mutex_);
+    CloseGroup(0);
+  }
+}
+
+void Actor::ScoreAndSubmit(OpenGroup& open) {
+  if (absl::Status status = scorer_.Score(open.lease, open.group); !status.ok()) {
+    SetFatal(std::move(status));
+    return;
+  }
+  const absl::Status status = SubmitWithRetry(open);
+  if (absl::IsCancelled(status)) return;
+  int refused_in_row = 0;
+  {
+    absl::MutexLock lock(&mutex_);
+    if (status.ok()) {
+      ++stats_.groups_submitted;
+      refused_in_row_ = 0;
+      return;
+    }
+    if (absl::IsNotFound(status) || MayPass(status)) {
+      ++stats_.groups_expired;
+    } else {
+      ++stats_.groups_refused;
+      refused_in_row = ++refused_in_row_;
+    }
+  }
+  TACTUS_LOG(WARNING) << "lease " << open.lease.lease_id << " dropped: " << status.ToString();
+  if (refused_in_row >= kMaxRefusedInRow) SetFatal(status);
+}
+
+// Until the lease runs out.
+absl::Status Actor::SubmitWithRetry(const OpenGroup& open) {
+  for (int failures = 0;; ++failures) {
+    const absl::Duration left = open.deadline - absl::Now();
+    const absl::Status status = port_->Submit(open.group, std::clamp(left, kCallTimeout, kSubmitTimeout));
+    if (!MayPass(status)) {
+      if (!absl::IsCancelled(status)) HeardLearner();
+      return status;
+    }
+    if (absl::Now() >= open.deadline) return status;
+    BackOff(status, "submitting a group", failures);
+    absl::MutexLock lock(&mutex_);
+    if (closing_) return absl::CancelledError("the actor stops");
+    ++stats_.submit_retries;
+  }
+}
+
+// ---- shared ---------------------------------------------------------------------------------------------------------
+
+void Actor::CloseGroup(int unfinished_completions) {
+  --open_groups_;
+  unfinished_completions_ -= unfinished_completions;
+}
+
+void Actor::SetFatal(absl::Status status) {
+  absl::MutexLock lock(&mutex_);
+  if (fatal_.ok()) fatal_ = std::move(status);
+}
+
+void Actor::HeardLearner() {
+  absl::MutexLock lock(&mutex_);
+  last_contact_ = absl::Now();
+}
+
+void Actor::BackOff(const absl::Status& status, const char* what, int failures) {
+  thread_local std::minstd_rand random(static_cast<uint32_t>(std::hash<std::string>{}(settings_.actor_id)));
+  const double jitter = std::uniform_real_distribution<double>(0.5, 1.0)(random);
+  const absl::Duration pause =
+      std::min(kLongestBackOff, kFirstBackOff * static_cast<double>(1 << std::min(failures, 10))) * jitter;
+  absl::MutexLock lock(&mutex_);
+  const absl::Duration silent = absl::Now() - last_contact_;
+  if (silent > settings_.learner_timeout && fatal_.ok()) {
+    fatal_ = absl::UnavailableError(absl::StrCat("no answer from the learner for ",
+                                                 absl::FormatDuration(absl::Trunc(silent, absl::Seconds(1))), " while ",
+                                                 what, ": ", status.message()));
+  }
+  if (failures % 10 == 0) {
+    TACTUS_LOG(WARNING) << what << " failed (try " << failures + 1 << "), trying again: " << status.ToString();
+  }
+  const auto out = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return closing_ || !fatal_.ok(); };
+  mutex_.AwaitWithTimeout(absl::Condition(&out), pause);
+}
+
+bool Actor::closing() const {
+  absl::MutexLock lock(&mutex_);
+  return closing_;
+}
+
+ActorStats Actor::stats() const {
+  absl::MutexLock lock(&mutex_);
+  ActorStats stats = stats_;
+  stats.open_groups = open_groups_;
+  return stats;
+}
+
+}  // namespace tactus

@@ -1,0 +1,142 @@
+// The actor's loop: leases prompts, samples and scores their completions, submits the groups, follows the weights.
+//
+//   thread    does                                       waits for                       who ends the wait
+//   engine    swaps weights, adds leases, steps          a lease, weights                lease, weights thread
+//   lease     RolloutPort::Lease while slots are free    room; a newer version           engine, submit thread
+//   weights   WeightSource::Fetch, stages one set        the staged set's swap           engine thread
+//   submit    scores and submits one group at a time     a finished group                engine thread
+//
+// Every wait is cut into slices of at most a second and logged when it lasts. At most `max_leases` groups exist here.
+// An actor keeps no state worth saving: killed at any moment, its leases expire and are answered elsewhere.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "actor/engine/engine.h"
+#include "actor/group_scorer.h"
+#include "actor/weight_source.h"
+#include "common/data/types.h"
+#include "common/rollout/rollout_port.h"
+
+namespace tactus {
+
+struct ActorSettings {
+  std::string actor_id;
+  int max_leases = 8;      // groups in this actor at once
+  int max_sequences = 32;  // the engine's: no lease is taken while this many completions are unfinished
+  int completions_per_prompt = 8;
+  int max_completion_tokens = 256;
+  SamplingOptions sampling;
+  std::vector<TokenId> stop_ids;                       // the model's eos ids and the run's own
+  absl::Duration drain_grace = absl::Seconds(30);      // to finish what is running after RequestStop
+  absl::Duration learner_timeout = absl::Minutes(10);  // without any answer from the learner: give up
+};
+
+// Counts since start; gauges of this moment.
+struct ActorStats {
+  int64_t groups_leased = 0;
+  int64_t groups_submitted = 0;  // acknowledged
+  int64_t groups_expired = 0;    // the lease ran out before the group was in
+  int64_t groups_refused = 0;    // malformed or stale, says the learner
+  int64_t submit_retries = 0;
+  int64_t completions = 0;
+  int64_t completion_tokens = 0;
+  int64_t prompt_tokens = 0;
+  int64_t weight_swaps = 0;
+  double wait_lease_s = 0;    // the engine was idle for want of prompts
+  double wait_weights_s = 0;  // … of a first or newer version
+  double step_s = 0;          // in Engine::Step
+  int open_groups = 0;
+  std::optional<PolicyVersion> version;
+  SchedulerStats engine;
+};
+
+class Actor {
+ public:
+  // `port`, `weights` and `scorer` must outlive the actor. `engine` must take `max_leases` waiting groups.
+  Actor(ActorSettings settings, std::unique_ptr<Engine> engine, RolloutPort* port, WeightSource* weights,
+        GroupScorer scorer);
+  ~Actor();
+
+  // Blocks. OK: the run is finished, or RequestStop was called and everything was handed in or its grace is over.
+  // Unavailable: the learner was out of reach for too long. Otherwise what made going on senseless.
+  absl::Status Run();
+
+  // Stops leasing, finishes and submits what is running within the grace, ends Run. Async-signal-safe.
+  void RequestStop() { stop_requested_.store(true, std::memory_order_relaxed); }
+
+  ActorStats stats() const;  // thread-safe
+
+ private:
+  struct OpenGroup {
+    PromptLease lease;
+    absl::Time deadline;
+    TrajectoryGroup group;
+    int unfinished = 0;
+  };
+  struct Wait;  // what is awaited, since when
+
+  // Engine thread.
+  absl::Status EngineLoop();
+  bool Done(absl::Time& drain_deadline);
+  absl::Status SwapStagedWeights();
+  absl::Status StartLeasedGroups();
+  void DropExpiredGroups();
+  void Collect(std::span<FinishedCompletion> finished);
+  void WaitForWork(Wait& wait);
+
+  // The other threads.
+  void LeaseLoop();
+  bool HandleLeases(absl::StatusOr<std::vector<PromptLease>> leases, PolicyVersion held, int& failures);
+  void WeightsLoop();
+  void SubmitLoop();
+  void ScoreAndSubmit(OpenGroup& open);
+  absl::Status SubmitWithRetry(const OpenGroup& open);
+
+  int LeaseRoom() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void CloseGroup(int unfinished_completions) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void SetFatal(absl::Status status) ABSL_LOCKS_EXCLUDED(mutex_);
+  void HeardLearner() ABSL_LOCKS_EXCLUDED(mutex_);
+  // Sleeps before try `failures` + 1, jittered; ends the run when the learner has been silent for too long.
+  void BackOff(const absl::Status& status, const char* what, int failures) ABSL_LOCKS_EXCLUDED(mutex_);
+  bool closing() const ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // Constant after construction.
+  const ActorSettings settings_;
+  RolloutPort* const port_;
+  WeightSource* const weights_;
+  const GroupScorer scorer_;
+
+  // Owned by the engine thread.
+  std::unique_ptr<Engine> engine_;
+  std::map<uint64_t, OpenGroup> open_;  // by lease id: in the engine
+
+  std::atomic<bool> stop_requested_{false};
+
+  mutable absl::Mutex mutex_;
+  bool closing_ ABSL_GUARDED_BY(mutex_) = false;  // everybody out, at once
+  absl::Status fatal_ ABSL_GUARDED_BY(mutex_);
+  std::deque<OpenGroup> leased_ ABSL_GUARDED_BY(mutex_);    // not yet in the engine
+  std::deque<OpenGroup> finished_ ABSL_GUARDED_BY(mutex_);  // not yet submitted
+  int open_groups_ ABSL_GUARDED_BY(mutex_) = 0;             // leased, in the engine, finished or being submitted
+  int unfinished_completions_ ABSL_GUARDED_BY(mutex_) = 0;  // of leased groups and those in the engine
+  std::optional<PolicyVersion> held_ ABSL_GUARDED_BY(mutex_);
+  std::optional<NewWeights> staged_ ABSL_GUARDED_BY(mutex_);
+  bool version_too_old_ ABSL_GUARDED_BY(mutex_) = false;  // the learner refused a lease to `held_`
+  absl::Time last_contact_ ABSL_GUARDED_BY(mutex_);
+  int refused_in_row_ ABSL_GUARDED_BY(mutex_) = 0;
+  ActorStats stats_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace tactus

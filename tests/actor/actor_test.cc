@@ -1,0 +1,383 @@
+#include "actor/actor.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "tests/actor/fake_model_runner.h"
+
+namespace tactus {
+namespace {
+
+using testing::FakeModelRunner;
+using ::testing::HasSubstr;
+using testing::ReferenceCompletion;
+
+constexpr int64_t kVocab = 50;
+constexpr int kCompletions = 3;
+constexpr int kMaxTokens = 12;
+constexpr PolicyVersion kFirst{1, 0};
+constexpr PolicyVersion kSecond{1, 1};
+
+PromptLease MakeLease(uint64_t lease_id) {
+  PromptLease lease;
+  lease.lease_id = lease_id;
+  lease.prompt.id = lease_id * 5;
+  for (uint64_t i = 0; i < 3 + lease_id % 20; ++i) lease.prompt.token_ids.push_back((lease_id + i) % kVocab);
+  lease.prompt.answer_key_json = absl::StrCat("{\"key\":", lease_id, "}");
+  lease.completions_wanted = kCompletions;
+  lease.seed = 77;
+  lease.timeout_s = 60;
+  return lease;
+}
+
+// A learner without a learner: gives out leases 1 … n, then says that the run is finished once all are answered.
+class FakePort : public RolloutPort {
+ public:
+  explicit FakePort(int leases) {
+    for (int i = 1; i <= leases; ++i) waiting.push_back(MakeLease(i));
+  }
+
+  absl::StatusOr<std::vector<PromptLease>> Lease(int max_leases, PolicyVersion held, absl::Duration timeout) override {
+    absl::MutexLock lock(&mutex);
+    if (closed) return absl::CancelledError("closed");
+    if (!lease_error.ok()) return lease_error;
+    if (held < required) return absl::FailedPreconditionError("held version is too old");
+    EXPECT_GE(max_leases, 1);
+    const auto ready = [this] { return closed || !waiting.empty(); };
+    mutex.AwaitWithTimeout(absl::Condition(&ready), std::min(timeout, absl::Milliseconds(20)));
+    std::vector<PromptLease> out;
+    for (; !waiting.empty() && static_cast<int>(out.size()) < max_leases; waiting.pop_front()) {
+      out.push_back(waiting.front());
+    }
+    open += static_cast<int>(out.size());
+    max_open = std::max(max_open, open);
+    return out;
+  }
+
+  absl::Status Submit(const TrajectoryGroup& group, absl::Duration) override {
+    absl::MutexLock lock(&mutex);
+    if (closed) return absl::CancelledError("closed");
+    if (!submit_errors.empty()) {
+      const absl::Status status = submit_errors.front();
+      submit_errors.pop_front();
+      if (!absl::IsUnavailable(status)) --open;
+      return status;
+    }
+    --open;
+    groups[group.lease_id] = group;
+    if (after_submit) after_submit(group);
+    return absl::OkStatus();
+  }
+
+  std::optional<PolicyVersion> LatestVersion() const override { return kFirst; }
+  bool RunFinished() const override {
+    absl::MutexLock lock(&mutex);
+    return finish_when_empty && waiting.empty() && open == 0;
+  }
+  void Close() override {
+    absl::MutexLock lock(&mutex);
+    closed = true;
+  }
+
+  mutable absl::Mutex mutex;
+  std::deque<PromptLease> waiting;
+  std::deque<absl::Status> submit_errors;
+  absl::Status lease_error;
+  PolicyVersion required;
+  std::map<uint64_t, TrajectoryGroup> groups;
+  std::function<void(const TrajectoryGroup&)> after_submit;
+  bool finish_when_empty = true;
+  bool closed = false;
+  int open = 0, max_open = 0;
+};
+
+class FakeWeights : public WeightSource {
+ public:
+  void Publish(PolicyVersion version, std::vector<float> parameters) {
+    absl::MutexLock lock(&mutex_);
+    newest_ = NewWeights{version, std::move(parameters)};
+  }
+  void Fail(absl::Status status) {
+    absl::MutexLock lock(&mutex_);
+    error_ = std::move(status);
+  }
+  void Reopen() {
+    absl::MutexLock lock(&mutex_);
+    closed_ = false;
+  }
+  absl::StatusOr<std::optional<NewWeights>> Fetch(std::optional<PolicyVersion> held, absl::Duration timeout) override {
+    absl::MutexLock lock(&mutex_);
+    const auto ready = [&] {
+      return closed_ || !error_.ok() || (newest_.has_value() && (!held.has_value() || newest_->version > *held));
+    };
+    if (!mutex_.AwaitWithTimeout(absl::Condition(&ready), timeout)) return std::optional<NewWeights>();
+    if (closed_) return absl::CancelledError("closed");
+    if (!error_.ok()) return error_;
+    return newest_;
+  }
+  void Close() override {
+    absl::MutexLock lock(&mutex_);
+    closed_ = true;
+  }
+
+ private:
+  absl::Mutex mutex_;
+  std::optional<NewWeights> newest_;
+  absl::Status error_;
+  bool closed_ = false;
+};
+
+class FakeTokenizer : public Tokenizer {
+ public:
+  std::vector<TokenId> Encode(absl::string_view, bool) const override { return {}; }
+  absl::StatusOr<std::string> Decode(std::span<const TokenId> ids, bool) const override {
+    std::string text;
+    for (const TokenId id : ids) {
+      if (id == unknown) return absl::InvalidArgumentError("no such id");
+      absl::StrAppend(&text, id, " ");
+    }
+    return text;
+  }
+  int vocab_size() const override { return kVocab; }
+  TokenId TokenToId(absl::string_view) const override { return -1; }
+  TokenId unknown = -1;
+};
+
+class FakeVerifier : public Verifier {
+ public:
+  absl::StatusOr<Reward> Score(absl::string_view key, absl::string_view text) const override {
+    if (key == "broken") return absl::InvalidArgumentError("answer key is not JSON");
+    return Reward{.total = 1.0 + static_cast<double>(text.size()), .reason = std::string(key)};
+  }
+};
+
+class ActorTest : public ::testing::Test {
+ protected:
+  ActorTest() {
+    settings_.actor_id = "actor-7";
+    settings_.max_leases = 3;
+    settings_.max_sequences = 5;
+    settings_.completions_per_prompt = kCompletions;
+    settings_.max_completion_tokens = kMaxTokens;
+    settings_.stop_ids = {4, 9};
+    config::CreditOptions credit;
+    credit.set_strategy(config::CreditOptions::ENTROPY);
+    credit.set_q("0.4");
+    credit.set_amplification(1.5);
+    credit_ = *CreateCreditStrategy(credit);
+    weights_.Publish(kFirst, {0});
+  }
+
+  // The fake model's cache holds 40 pages; completions are short.
+  absl::Status Run(FakePort& port) {
+    Start(port);
+    return actor_->Run();
+  }
+  void Start(FakePort& port) {
+    weights_.Reopen();
+    auto engine = *Engine::Create({.max_sequences = 5, .max_step_tokens = 64, .max_waiting_groups = 3},
+                                  std::make_unique<FakeModelRunner>(40, kVocab, 1000));
+    actor_ = std::make_unique<Actor>(settings_, std::move(engine), &port, &weights_,
+                                     GroupScorer(&tokenizer_, &verifier_, credit_.get()));
+  }
+
+  void ExpectAsReference(const TrajectoryGroup& group, PolicyVersion version, uint64_t salt) {
+    const PromptLease lease = MakeLease(group.lease_id);
+    EngineRequest request;
+    request.prompt_id = lease.prompt.id;
+    request.seed = lease.seed;
+    request.prompt_ids = lease.prompt.token_ids;
+    request.max_tokens = kMaxTokens;
+    request.stop_ids = settings_.stop_ids;
+    EXPECT_EQ(group.prompt_id, lease.prompt.id);
+    EXPECT_EQ(group.prompt_token_ids, lease.prompt.token_ids);
+    EXPECT_EQ(group.actor_id, "actor-7");
+    ASSERT_EQ(group.completions.size(), static_cast<size_t>(kCompletions));
+    for (int i = 0; i < kCompletions; ++i) {
+      const Completion& got = group.completions[i];
+      const Completion want = ReferenceCompletion(request, i, kVocab, version, salt);
+      EXPECT_EQ(got.token_ids, want.token_ids);
+      EXPECT_EQ(got.logprobs, want.logprobs);
+      EXPECT_EQ(got.versions, want.versions);
+      EXPECT_EQ(got.finish_reason, want.finish_reason);
+      EXPECT_EQ(got.reward.reason, lease.prompt.answer_key_json);
+      EXPECT_GT(got.reward.total, 0);
+      EXPECT_EQ(got.credit, credit_->Weights({.entropy = want.entropy}));
+    }
+  }
+
+  ActorSettings settings_;
+  FakeWeights weights_;
+  FakeTokenizer tokenizer_;
+  FakeVerifier verifier_;
+  std::unique_ptr<CreditStrategy> credit_;
+  std::unique_ptr<Actor> actor_;
+};
+
+TEST_F(ActorTest, AnswersEveryPromptAndStopsWhenTheRunIsFinished) {
+  FakePort port(20);
+  ASSERT_TRUE(Run(port).ok());
+  ASSERT_EQ(port.groups.size(), 20u);
+  for (const auto& [id, group] : port.groups) ExpectAsReference(group, kFirst, 0);
+  EXPECT_LE(port.max_open, settings_.max_leases);
+  const ActorStats stats = actor_->stats();
+  EXPECT_EQ(stats.groups_leased, 20);
+  EXPECT_EQ(stats.groups_submitted, 20);
+  EXPECT_EQ(stats.completions, 60);
+  EXPECT_EQ(stats.open_groups, 0);
+  EXPECT_EQ(stats.version, kFirst);
+}
+
+TEST_F(ActorTest, WaitsForTheVersionTheLearnerRequires) {
+  FakePort port(6);
+  port.after_submit = [&](const TrajectoryGroup&) {
+    if (port.groups.size() == 3) {  // as in a synchronous run: the step is trained, older weights get no more leases
+      port.required = kSecond;
+      weights_.Publish(kSecond, {5});
+    }
+  };
+  settings_.max_leases = 1;
+  ASSERT_TRUE(Run(port).ok());
+  ASSERT_EQ(port.groups.size(), 6u);
+  for (const auto& [id, group] : port.groups) {
+    if (id <= 3) {
+      ExpectAsReference(group, kFirst, 0);
+    } else if (group.completions[0].versions[0].version == kSecond) {
+      ExpectAsReference(group, kSecond, 5);
+    }
+  }
+  EXPECT_EQ(port.groups.at(6).completions[0].versions, (std::vector<VersionSpan>{{0, kSecond}}));
+  EXPECT_EQ(actor_->stats().weight_swaps, 2);
+}
+
+TEST_F(ActorTest, RepeatsASubmitUntilTheLearnerIsBack) {
+  FakePort port(2);
+  port.submit_errors = {absl::UnavailableError("down"), absl::UnavailableError("down")};
+  ASSERT_TRUE(Run(port).ok());
+  EXPECT_EQ(port.groups.size(), 2u);
+  EXPECT_EQ(actor_->stats().submit_retries, 2);
+}
+
+TEST_F(ActorTest, DropsWhatTheLearnerNoLongerWants) {
+  FakePort port(4);
+  port.submit_errors = {absl::NotFoundError("expired"), absl::InvalidArgumentError("bad")};
+  ASSERT_TRUE(Run(port).ok());
+  EXPECT_EQ(port.groups.size(), 2u);
+  EXPECT_EQ(actor_->stats().groups_expired, 1);
+  EXPECT_EQ(actor_->stats().groups_refused, 1);
+}
+
+TEST_F(ActorTest, GivesUpWhenEverythingItSendsIsMalformed) {
+  FakePort port(20);
+  port.submit_errors.assign(20, absl::InvalidArgumentError("logprobs[3] is nan"));
+  EXPECT_THAT(std::string(Run(port).message()), HasSubstr("logprobs[3] is nan"));
+  EXPECT_EQ(actor_->stats().groups_refused, 8);
+}
+
+TEST_F(ActorTest, DrainsWhenAskedToStop) {
+  FakePort port(1000);
+  settings_.max_completion_tokens = 200;
+  port.after_submit = [&](const TrajectoryGroup&) {
+    if (port.groups.size() == 5) actor_->RequestStop();
+  };
+  ASSERT_TRUE(Run(port).ok());
+  EXPECT_EQ(port.open, 0) << "a leased group was left behind";
+  EXPECT_GE(port.groups.size(), 5u);
+  EXPECT_LT(port.groups.size(), 100u);
+}
+
+TEST_F(ActorTest, LeavesWhatTheGraceDoesNotCover) {
+  FakePort port(3);
+  settings_.drain_grace = absl::Milliseconds(1);
+  port.submit_errors.assign(1000, absl::UnavailableError("down"));
+  Start(port);
+  std::thread stopper([&] {
+    while (actor_->stats().submit_retries == 0) absl::SleepFor(absl::Milliseconds(5));
+    actor_->RequestStop();
+  });
+  EXPECT_TRUE(actor_->Run().ok());
+  stopper.join();
+  EXPECT_GT(port.open, 0);
+}
+
+TEST_F(ActorTest, DropsAGroupWhoseLeaseRanOut) {
+  FakePort port(2);
+  port.waiting[0].timeout_s = 0;  // gone before the engine sees it
+  port.finish_when_empty = false;
+  port.after_submit = [&](const TrajectoryGroup&) { actor_->RequestStop(); };
+  ASSERT_TRUE(Run(port).ok());
+  EXPECT_EQ(port.groups.count(1), 0u);
+  EXPECT_EQ(port.groups.count(2), 1u);
+  EXPECT_EQ(actor_->stats().groups_expired, 1);
+  EXPECT_EQ(actor_->stats().open_groups, 0);
+}
+
+TEST_F(ActorTest, GivesUpWhenTheLearnerStaysSilent) {
+  FakePort port(1);
+  port.lease_error = absl::UnavailableError("connection refused");
+  settings_.learner_timeout = absl::Milliseconds(100);
+  weights_.Fail(absl::UnavailableError("connection refused"));
+  const absl::Status status = Run(port);
+  EXPECT_TRUE(absl::IsUnavailable(status));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("no answer from the learner"));
+}
+
+TEST_F(ActorTest, StopsWhileItWaitsForTheFirstWeights) {
+  FakePort port(1);
+  FakeWeights none;
+  auto engine = *Engine::Create({.max_sequences = 5}, std::make_unique<FakeModelRunner>(40, kVocab, 1000));
+  Actor actor(settings_, std::move(engine), &port, &none, GroupScorer(&tokenizer_, &verifier_, credit_.get()));
+  actor.RequestStop();
+  EXPECT_TRUE(actor.Run().ok());
+  EXPECT_EQ(actor.stats().groups_leased, 0);
+}
+
+TEST_F(ActorTest, ReportsMistakesThatWillNotPass) {
+  FakePort refused(1);
+  refused.lease_error = absl::PermissionDeniedError("run id \"a\" is not \"b\"");
+  EXPECT_THAT(std::string(Run(refused).message()), HasSubstr("run id"));
+
+  FakePort broken(1);
+  broken.waiting[0].prompt.answer_key_json = "broken";
+  EXPECT_THAT(std::string(Run(broken).message()), HasSubstr("prompt 5: answer key is not JSON"));
+
+  FakePort too_long(1);
+  too_long.waiting[0].prompt.token_ids.assign(700, 1);
+  EXPECT_THAT(std::string(Run(too_long).message()), HasSubstr("actor.kv_cache_mib"));
+
+  FakePort other_model(1);
+  weights_.Publish(kSecond, {1, 2, 3});
+  EXPECT_THAT(std::string(Run(other_model).message()), HasSubstr("got 3 weights"));
+}
+
+TEST_F(ActorTest, ACompletionThatCannotBeDecodedEarnsNothing) {
+  FakePort port(3);
+  settings_.stop_ids = {};
+  Start(port);
+  tokenizer_.unknown = 7;
+  ASSERT_TRUE(actor_->Run().ok());
+  int undecodable = 0;
+  for (const auto& [id, group] : port.groups) {
+    for (const Completion& completion : group.completions) {
+      const auto& ids = completion.token_ids;
+      const bool has = std::find(ids.begin(), ids.end(), 7) != ids.end();
+      EXPECT_EQ(completion.reward.reason == "undecodable", has);
+      EXPECT_EQ(completion.reward.total == 0, has);
+      undecodable += has ? 1 : 0;
+    }
+  }
+  EXPECT_GT(undecodable, 0);
+  EXPECT_LT(undecodable, 9);
+}
+
+}  // namespace
+}  // namespace tactus
