@@ -1,0 +1,136 @@
+"""Counts differences between our tokenizer and Hugging Face's, on generated strings and conversations.
+
+    python scripts/compare_tokenizers.py --binary build/release/bin/tokenize_jsonl_main [--smollm2 FOLDER]
+        [--strings 100000] [--conversations 2000] [--seed 1]
+
+Needs tokenizers, and for conversations transformers, jinja2 and trl, whose package holds the published chat templates.
+FOLDER is SmolLM2-135M-Instruct as a Hugging Face folder; without it only the small tokenizers of tests/goldens are run.
+One line per tokenizer on standard output; exit code 1 when anything differs.
+"""
+
+import argparse
+import importlib.util
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "scripts/goldens"))
+
+from tokenizers import Tokenizer  # noqa: E402
+from tokenizer_strings import Strings  # noqa: E402
+
+SMALL = ROOT / "tests/goldens/tokenizer"
+QWEN2_TEMPLATE = (
+    "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}{{ '<|im_start|>system\n"
+    "You are a helpful assistant.<|im_end|>\n' }}{% endif %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] "
+    "+ '<|im_end|>' + '\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}")
+
+
+def ours(binary, folder, lines):
+    """Our replies to JSON lines, in order."""
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    result = subprocess.run([binary, str(folder)], input=text, stdout=subprocess.PIPE, text=True, encoding="utf-8", check=True)
+    replies = [json.loads(line) for line in result.stdout.split("\n") if line]
+    assert [reply["id"] for reply in replies] == [line["id"] for line in lines], "replies missing or out of order"
+    return replies
+
+
+def report(name, what, differing, total, first):
+    print(f"{name}: {differing} of {total} {what} differ", flush=True)
+    if first is not None:
+        print(f"  first: {first}", flush=True)
+    return differing
+
+
+def compare_strings(binary, name, folder, count, seed):
+    reference = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    added = [token.content for token in reference.get_added_tokens_decoder().values()]
+    strings = Strings(seed, added)
+    texts = [strings.invalid_utf8().decode("utf-8", errors="replace") if i % 10 == 0 else strings.string()
+             for i in range(count)]
+    differing, first = 0, None
+    for text, reply in zip(texts, ours(binary, folder, [{"id": i, "text": text} for i, text in enumerate(texts)])):
+        ids = reference.encode(text).ids
+        if ids != reply["ids"] or reference.decode(ids, skip_special_tokens=False) != reply["text"]:
+            differing += 1
+            first = first or (text, ids, reply)
+    return report(name, "strings", differing, count, first)
+
+
+def conversation(strings):
+    r = strings.random
+    messages = [{"role": "system", "content": strings.string()}] if r.random() < 0.5 else []
+    for _ in range(r.randint(1, 3)):
+        question = strings.string()
+        if r.random() < 0.1:
+            question = f"<tool_response>{question}</tool_response>"
+        messages.append({"role": "user", "content": question})
+        thought = r.choice(["", "", f"<think>\n{strings.string()}\n</think>\n\n", "</think>\n", "<think>", "\n</think>x</think>\n"])
+        messages.append({"role": "assistant", "content": thought + strings.string()})
+    return messages[: r.randint(1, len(messages))]
+
+
+def chat_templates():
+    """Name, template source, tokenizer whose added tokens fit, text of the bos token."""
+    trl = pathlib.Path(importlib.util.find_spec("trl").submodule_search_locations[0]) / "chat_templates"
+    yield "Qwen2 template", QWEN2_TEMPLATE, "qwen", None
+    for name in ("qwen2_5", "qwen3", "qwen3_instruct_2507"):
+        yield f"{name} template", (trl / f"{name}.jinja").read_text(), "qwen", None
+    yield "llama3 template", (trl / "llama3.jinja").read_text(), "llama3", "<|begin_of_text|>"
+
+
+def compare_conversations(binary, name, folder, template, bos, count, seed):
+    from transformers import PreTrainedTokenizerFast
+
+    reference = PreTrainedTokenizerFast(tokenizer_file=str(folder / "tokenizer.json"), bos_token=bos)
+    strings = Strings(seed, ["<|im_end|>", "<|eot_id|>", "{user}", "<think>", "</think>"])
+    lines = [{"id": i, "messages": conversation(strings)} for i in range(count)]
+    differing, first = 0, None
+    for line, reply in zip(lines, ours(binary, folder, lines)):
+        prompt = reference.apply_chat_template(line["messages"], chat_template=template, tokenize=False,
+                                               add_generation_prompt=True)
+        if reference.backend_tokenizer.encode(prompt, add_special_tokens=False).ids != reply["ids"]:
+            differing += 1
+            first = first or (line, prompt, reply)
+    return report(name, "conversations", differing, count, first)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--binary", required=True)
+    parser.add_argument("--smollm2", type=pathlib.Path)
+    parser.add_argument("--strings", type=int, default=100000)
+    parser.add_argument("--conversations", type=int, default=2000)
+    parser.add_argument("--seed", type=int, default=1)
+    args = parser.parse_args()
+    differing = 0
+    with tempfile.TemporaryDirectory() as temporary:
+        folders = {name: pathlib.Path(temporary) / name for name in ("qwen", "llama3", "smol", "odd")}
+        for name, folder in folders.items():
+            folder.mkdir()
+            shutil.copy(SMALL / f"{name}.json", folder / "tokenizer.json")
+        if args.smollm2:
+            folders["SmolLM2"] = args.smollm2
+        for name, folder in folders.items():
+            differing += compare_strings(args.binary, name, folder, args.strings, args.seed)
+        if args.conversations:
+            for name, template, tokenizer, bos in chat_templates():
+                folder = folders[tokenizer]
+                (folder / "chat_template.jinja").write_text(template)
+                (folder / "tokenizer_config.json").write_text(json.dumps({"bos_token": bos}))
+                differing += compare_conversations(args.binary, name, folder, template, bos, args.conversations, args.seed)
+            if args.smollm2:
+                template = (args.smollm2 / "chat_template.jinja").read_text()
+                differing += compare_conversations(args.binary, "SmolLM2 template", args.smollm2, template, None,
+                                                   args.conversations, args.seed)
+    sys.exit(1 if differing else 0)
+
+
+if __name__ == "__main__":
+    main()
