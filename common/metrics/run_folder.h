@@ -1,0 +1,48 @@
+// The names inside a run's folder, and reading back what a run has written there. Thread-safe; blocking reads.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "common/metrics/sample_record.h"
+#include "common/metrics/step_record.h"
+
+namespace tactus {
+
+struct RunFolder {
+  std::string root;
+  std::string config() const { return root + "/config.textproto"; }  // resolved
+  std::string metrics() const { return root + "/metrics.jsonl"; }
+  std::string samples() const { return root + "/samples.jsonl"; }
+  std::string tensorboard() const { return root + "/tensorboard"; }
+  std::string checkpoints() const { return root + "/checkpoints"; }  // step-NNNNNN/ in it
+  std::string report() const { return root + "/report.html"; }
+  std::string logs() const { return root + "/logs"; }
+};
+
+// The records of a metrics file in order. A torn last line is left out; any other bad line is InvalidArgument with its
+// number. NotFound: no such file.
+absl::StatusOr<std::vector<StepRecord>> ReadSteps(const std::string& path);
+
+// The first and the last few samples, in order. A run without the file has none.
+absl::StatusOr<std::vector<SampleRecord>> ReadSamples(const std::string& path, size_t first, size_t last);
+
+// The highest step-NNNNNN folder under checkpoints(), or "" if there is none.
+std::string NewestCheckpoint(const RunFolder& folder);
+
+// Follows a metrics file that another process appends to. Not thread-safe.
+class StepFollower {
+ public:
+  explicit StepFollower(std::string path) : path_(std::move(path)) {}
+  // The records completed since the last call. Lines that do not parse are skipped: the learner's own log has the
+  // error.
+  std::vector<StepRecord> Poll();
+
+ private:
+  std::string path_;
+  uint64_t offset_ = 0;
+  std::string partial_;  // at most kMaxPartialBytes
+};
+
+}  // namespace tactus

@@ -1,0 +1,24 @@
+#include "learner/algo/loss_jsonl.h"
+#include "tools/command.h"
+#include "tools/jsonl_io.h"
+
+namespace tactus {
+namespace {
+
+constexpr FlagSpec kFlags[] = {kInputFlag, kOutputFlag};
+
+absl::Status Run(const Flags& flags) { return WithJsonl(flags, LossJsonl); }
+
+}  // namespace
+
+constinit const Command kLossCommand = {
+    .name = "loss",
+    .summary = "Computes the training losses on given numbers, in float64",
+    .synopsis = "--input FILE [--output FILE]",
+    .example = "tactus loss --input cases.jsonl --output losses.jsonl",
+    .flags = kFlags,
+    .rules = {},
+    .run = Run,
+};
+
+}  // namespace tactus

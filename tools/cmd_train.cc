@@ -1,0 +1,130 @@
+#include <unistd.h>
+
+#include <cstdio>
+#include <filesystem>
+#include <system_error>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "common/base/file.h"
+#include "common/base/status_macros.h"
+#include "common/config/run_config.h"
+#include "tools/command.h"
+#include "tools/train_job.h"
+
+namespace tactus {
+namespace {
+
+constexpr FlagSpec kFlags[] = {
+    {.name = "config", .value = "FILE", .help = "the run's configuration"},
+    {.name = "out", .value = "DIR", .help = "the run's folder, made new [runs/<config>-<time>]"},
+    {.name = "resume", .value = "DIR", .help = "go on from the newest complete checkpoint in DIR"},
+    {.name = "learners",
+     .type = FlagType::kInt,
+     .value = "N",
+     .help = "learner processes",
+     .fallback = "1",
+     .min = 1,
+     .max = 1024},
+    {.name = "actors",
+     .type = FlagType::kInt,
+     .value = "N",
+     .help = "actor processes",
+     .fallback = "2",
+     .min = 1,
+     .max = 1024},
+    {.name = "set", .value = "FIELD=VALUE", .help = "override one configuration field", .repeated = true},
+};
+
+// The folder where the sibling programs are.
+absl::StatusOr<std::string> BinaryFolder() {
+  std::error_code error;
+  const std::filesystem::path self = std::filesystem::read_symlink("/proc/self/exe", error);
+  if (error) return absl::InternalError(absl::StrCat("cannot find this program's own folder: ", error.message(), "."));
+  for (const char* name : {"tactus-learner", "tactus-actor"}) {
+    if (access((self.parent_path() / name).c_str(), X_OK) != 0) {
+      return absl::FailedPreconditionError(absl::StrCat(name, " is not in ", self.parent_path().string(),
+                                                        ": expected it beside tactus; build or install it."));
+    }
+  }
+  return self.parent_path().string();
+}
+
+absl::Status MakeFolder(const std::string& path) {
+  std::error_code error;
+  std::filesystem::create_directories(path, error);
+  return error
+             ? absl::FailedPreconditionError(absl::StrCat("cannot make the folder ", path, ": ", error.message(), "."))
+             : absl::OkStatus();
+}
+
+absl::StatusOr<RunFolder> NewFolder(const Flags& flags) {
+  RunFolder folder{flags.Text("out")};
+  if (folder.root.empty()) {
+    const std::string stem = std::filesystem::path(flags.Text("config")).stem().string();
+    folder.root =
+        absl::StrCat("runs/", stem, "-", absl::FormatTime("%Y%m%d-%H%M%S", absl::Now(), absl::LocalTimeZone()));
+  }
+  if (std::filesystem::exists(folder.config())) {
+    return absl::AlreadyExistsError(absl::StrCat(
+        folder.root, " already holds a run: expected a new folder, or --resume ", folder.root, " to go on with it."));
+  }
+  RETURN_IF_ERROR(MakeFolder(folder.logs()));
+  return folder;
+}
+
+absl::StatusOr<TrainJobOptions> Prepare(const Flags& flags) {
+  const bool resume = flags.Has("resume");
+  if (resume == flags.Has("config")) {
+    return absl::InvalidArgumentError("expected either --config FILE, for a new run, or --resume DIR.");
+  }
+  if (resume && flags.Has("out")) {
+    return absl::InvalidArgumentError("--out does not go with --resume: the run goes on in its own folder.");
+  }
+  TrainJobOptions options;
+  options.resume = resume;
+  options.learners = static_cast<int>(flags.Int("learners"));
+  options.actors = static_cast<int>(flags.Int("actors"));
+  options.terminal = isatty(STDERR_FILENO) == 1;
+  options.folder.root = flags.Text("resume");
+  const std::string config_path = resume ? options.folder.config() : flags.Text("config");
+  ASSIGN_OR_RETURN(options.config, config::LoadRunConfig(config_path, flags.All("set")));
+  if (!std::filesystem::is_directory(options.config.model().path())) {
+    return absl::NotFoundError(absl::StrCat(config_path, ": model.path is \"", options.config.model().path(),
+                                            "\": expected a model folder, seen from the working directory."));
+  }
+  ASSIGN_OR_RETURN(options.binary_folder, BinaryFolder());
+  if (resume && NewestCheckpoint(options.folder).empty()) {
+    return absl::NotFoundError(absl::StrCat(options.folder.checkpoints(), " holds no checkpoint to go on from."));
+  }
+  if (!resume) {
+    ASSIGN_OR_RETURN(options.folder, NewFolder(flags));
+  }
+  RETURN_IF_ERROR(WriteFileAtomic(options.folder.config(), config::ResolvedText(options.config)));
+  return options;
+}
+
+absl::Status Run(const Flags& flags) {
+  ASSIGN_OR_RETURN(TrainJobOptions options, Prepare(flags));
+  for (const std::string& warning : config::Warnings(options.config)) {
+    std::fprintf(stderr, "warning: %s\n", warning.c_str());
+  }
+  return TrainJob(std::move(options)).Run();
+}
+
+}  // namespace
+
+constinit const Command kTrainCommand = {
+    .name = "train",
+    .summary = "Trains on this machine: starts learners and actors, shows progress, keeps checkpoints",
+    .synopsis = "--config FILE [--out DIR] [--learners N] [--actors N] [--set FIELD=VALUE ...] | --resume DIR",
+    .example =
+        "tactus train --config configs/quickstart.textproto --actors 2\n"
+        "  tactus train --resume runs/quickstart-20260101-120000",
+    .flags = kFlags,
+    .rules = {},
+    .run = Run,
+};
+
+}  // namespace tactus

@@ -1,0 +1,32 @@
+// One subcommand of `tactus`: what it is called, what it accepts, how it runs. Constants, thread-safe.
+#pragma once
+
+#include <span>
+
+#include "absl/status/status.h"
+#include "common/config/flags.h"
+
+namespace tactus {
+
+struct Command {
+  const char* name;
+  const char* summary;   // one line for the list
+  const char* synopsis;  // what follows "tactus <name> " in the usage line
+  const char* example;   // a whole command line, or several
+  std::span<const FlagSpec> flags;
+  FlagRules rules;
+  // OK: exit code 0. A user's mistake (InvalidArgument, NotFound, AlreadyExists, FailedPrecondition, OutOfRange,
+  // PermissionDenied): 2. Cancelled, after a clean stop on Ctrl-C: 130. Anything else is our failure: 1.
+  absl::Status (*run)(const Flags& flags);
+};
+
+// The table, in the order of the help.
+std::span<const Command* const> Commands();
+
+// Each is defined in tools/cmd_<name>.cc.
+extern const Command kCheckConfigCommand;
+extern const Command kLossCommand;
+extern const Command kReportCommand;
+extern const Command kTrainCommand;
+
+}  // namespace tactus

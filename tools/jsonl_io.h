@@ -1,0 +1,27 @@
+// Opens the --input and --output of a batch command; "-" is standard input or output. Not thread-safe.
+#pragma once
+
+#include <fstream>
+#include <functional>
+#include <istream>
+#include <ostream>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "common/config/flags.h"
+
+namespace tactus {
+
+// The two flags, for a command's table.
+inline constexpr FlagSpec kInputFlag = {
+    .name = "input", .value = "FILE", .help = "JSONL to read; - is standard input", .required = true};
+inline constexpr FlagSpec kOutputFlag = {
+    .name = "output", .value = "FILE", .help = "JSONL to write; - is standard output", .fallback = "-"};
+
+// Calls work(in, out, name of the input). NotFound or PermissionDenied names a file that cannot be opened; Unavailable
+// an output that cannot be written to its end.
+absl::Status WithJsonl(const Flags& flags,
+                       const std::function<absl::Status(std::istream&, std::ostream&, absl::string_view)>& work);
+
+}  // namespace tactus

@@ -1,0 +1,109 @@
+// The `tactus` front end: finds the subcommand, reads its flags, runs it, and turns its status into an exit code.
+#include <csignal>
+#include <cstdio>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "common/metrics/build_info.h"
+#include "tools/command.h"
+
+namespace tactus {
+namespace {
+
+enum ExitCode { kOk = 0, kOurFailure = 1, kUsersMistake = 2, kInterrupted = 130 };
+
+void Print(std::FILE* to, const std::string& text) { std::fwrite(text.data(), 1, text.size(), to); }
+
+std::string Overview() {
+  std::string text =
+      "Tactus trains reasoning language models by reinforcement learning.\n\n"
+      "Usage: tactus COMMAND [flags]\n\nCommands:\n";
+  for (const Command* command : Commands()) {
+    std::string line = absl::StrCat("  ", command->name);
+    line.append(line.size() < 16 ? 16 - line.size() : 2, ' ');
+    absl::StrAppend(&text, line, command->summary, "\n");
+  }
+  absl::StrAppend(&text,
+                  "\n`tactus COMMAND --help` shows a command's flags and an example; `tactus --version` the build.\n");
+  return text;
+}
+
+std::string HelpOf(const Command& command) {
+  return absl::StrCat(command.summary, ".\n\nUsage: tactus ", command.name, " ", command.synopsis, "\n\nExample:\n  ",
+                      command.example, "\n\nFlags:\n", FlagHelp(command.flags));
+}
+
+int ExitCodeOf(const absl::Status& status) {
+  switch (status.code()) {
+    case absl::StatusCode::kOk:
+      return kOk;
+    case absl::StatusCode::kCancelled:
+      return kInterrupted;
+    case absl::StatusCode::kInvalidArgument:
+    case absl::StatusCode::kNotFound:
+    case absl::StatusCode::kAlreadyExists:
+    case absl::StatusCode::kFailedPrecondition:
+    case absl::StatusCode::kOutOfRange:
+    case absl::StatusCode::kPermissionDenied:
+      return kUsersMistake;
+    default:
+      return kOurFailure;
+  }
+}
+
+int Fail(const std::string& who, const absl::Status& status) {
+  const int code = ExitCodeOf(status);
+  if (code != kOk) Print(stderr, absl::StrCat(who, ": ", status.message(), "\n"));
+  return code;
+}
+
+int RunCommand(const Command& command, const std::vector<std::string>& args) {
+  for (const std::string& arg : args) {
+    if (arg == "--") break;
+    if (arg == "--help" || arg == "-h") {
+      Print(stdout, HelpOf(command));
+      return kOk;
+    }
+  }
+  const std::string who = absl::StrCat("tactus ", command.name);
+  const absl::StatusOr<Flags> flags = Flags::Parse(command.flags, args, command.rules);
+  if (!flags.ok()) return Fail(who, flags.status());
+  const absl::Status status = command.run(*flags);
+  if (status.ok() && std::fflush(stdout) != 0) {
+    return Fail(who, absl::UnavailableError("standard output could not be written."));
+  }
+  return Fail(who, status);
+}
+
+int Main(const std::vector<std::string>& args) {
+  std::signal(SIGPIPE, SIG_IGN);  // a closed pipe is a write error with a sentence, not a silent death
+  if (args.empty()) {
+    Print(stderr, Overview());
+    return kUsersMistake;
+  }
+  const std::string& name = args.front();
+  if (name == "--help" || name == "-h" || name == "help") {
+    Print(stdout, Overview());
+    return kOk;
+  }
+  if (name == "--version") {
+    Print(stdout, absl::StrCat("tactus ", ThisBuild().version, " (", ThisBuild().commit, ")\n"));
+    return kOk;
+  }
+  std::vector<std::string> names;
+  for (const Command* command : Commands()) {
+    if (name == command->name) return RunCommand(*command, {args.begin() + 1, args.end()});
+    names.push_back(command->name);
+  }
+  const std::string nearest = Nearest(name, names);
+  return Fail("tactus", absl::InvalidArgumentError(
+                            absl::StrCat("there is no command \"", name,
+                                         nearest.empty() ? "\"; `tactus --help` lists them."
+                                                         : absl::StrCat("\": did you mean ", nearest, "?"))));
+}
+
+}  // namespace
+}  // namespace tactus
+
+int main(int argc, char** argv) { return tactus::Main({argv + 1, argv + argc}); }

@@ -1,0 +1,187 @@
+#include "tools/report.h"
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "common/base/file.h"
+#include "common/base/status_macros.h"
+#include "common/metrics/build_info.h"
+#include "tools/report_assets.h"
+#include "tools/report_chart.h"
+#include "tools/train_display.h"
+
+namespace tactus {
+namespace {
+
+constexpr size_t kFirstSamples = 4, kLastSamples = 16;
+constexpr size_t kTrendSteps = 10;
+constexpr size_t kMaxTableRows = 500;
+
+using R = StepRecord;
+
+std::vector<ChartSpec> Charts() {
+  return {
+      {"Reward", "mean of the batch, with its running mean", {{"reward", &R::reward_mean}}, true},
+      {"Right answers",
+       "share of completions, and of well-formed ones",
+       {{"right", &R::correct_rate}, {"well-formed", &R::format_rate}},
+       true},
+      {"Held-out pass@1", "on prompts never trained on", {{"pass@1", &R::eval_pass1}}},
+      {"Length", "mean completion, tokens", {{"tokens", &R::completion_tokens_mean}}, true},
+      {"KL", "to the starting policy, k3, nats per token", {{"KL", &R::kl_k3}}, true},
+      {"Entropy", "of the sampling distribution, nats per token", {{"entropy", &R::entropy_mean}}, true},
+      {"Agreement",
+       "|Δ log p| between actor and learner, nats",
+       {{"mean", &R::mismatch_mean}, {"max", &R::mismatch_max}}},
+      {"Staleness",
+       "age of the samples when trained, versions",
+       {{"mean", &R::staleness_mean}, {"max", &R::staleness_max}}},
+      {"Throughput",
+       "tokens per second",
+       {{"generated", &R::tokens_generated_per_s}, {"trained", &R::tokens_trained_per_s}}},
+      {"Step time",
+       "seconds, and of them waiting for groups",
+       {{"step", &R::step_time_s}, {"waiting", &R::phase_wait_s}}},
+      {"Gradient norm", "before clipping", {{"norm", &R::grad_norm}}, true},
+      {"Credit",
+       "mean γ, and share of amplified tokens",
+       {{"mean γ", &R::credit_mean}, {"amplified", &R::credit_amplified_share}}},
+  };
+}
+
+double Mean(const std::vector<R>& steps, size_t begin, size_t end, double R::*member) {
+  double sum = 0;
+  for (size_t i = begin; i < end; ++i) sum += steps[i].*member;
+  return end > begin ? sum / static_cast<double>(end - begin) : 0;
+}
+
+std::string Tile(absl::string_view value, absl::string_view label, absl::string_view css = "") {
+  return absl::StrCat("<div class=\"tile\"><b class=\"", css, "\">", value, "</b><span>", label, "</span></div>\n");
+}
+
+std::string Tiles(const std::vector<R>& steps) {
+  if (steps.empty()) return "<p>No step has finished yet.</p>\n";
+  const size_t n = steps.size(), few = std::min(kTrendSteps, n);
+  const double first = Mean(steps, 0, few, &R::reward_mean), last = Mean(steps, n - few, n, &R::reward_mean);
+  double worst = 0, pass_first = std::nan(""), pass_last = std::nan("");
+  for (const R& step : steps) {
+    if (std::isfinite(step.mismatch_max)) worst = std::max(worst, step.mismatch_max);
+    if (std::isfinite(step.eval_pass1)) {
+      if (std::isnan(pass_first)) pass_first = step.eval_pass1;
+      pass_last = step.eval_pass1;
+    }
+  }
+  std::string out = "<div class=\"tiles\">\n";
+  out += Tile(absl::StrFormat("%.3f → %.3f", first, last), absl::StrFormat("reward, first and last %d steps", few),
+              last > first ? "up" : "");
+  if (std::isfinite(pass_last)) {
+    out += Tile(absl::StrFormat("%.3f → %.3f", pass_first, pass_last), "held-out pass@1, first and last",
+                pass_last > pass_first ? "up" : "");
+  }
+  out += Tile(absl::StrCat(steps.back().step), "steps");
+  out += Tile(DurationText(steps.back().time_s), "run time");
+  out += Tile(absl::StrFormat("%.0f", Mean(steps, 0, n, &R::tokens_generated_per_s)), "tokens sampled per second");
+  out += Tile(absl::StrFormat("%.0f", Mean(steps, 0, n, &R::tokens_trained_per_s)), "tokens trained per second");
+  out += Tile(NumberText(worst, 2), "largest |Δ log p|, nats");
+  return out + "</div>\n";
+}
+
+// Class by how far gamma is from 1, in steps of 0.1.
+std::string CreditClass(double gamma) {
+  const int level = static_cast<int>(std::clamp(std::lround(std::fabs(gamma - 1) * 10), 0L, 5L));
+  return level == 0 ? "" : absl::StrFormat(" class=\"%c%d\"", gamma > 1 ? 'h' : 'c', level);
+}
+
+std::string SampleHtml(const SampleRecord& sample) {
+  std::string out = absl::StrFormat(
+      "<article class=\"sample\"><header>step %d · prompt %d · completion %d · reward %.3g · <span "
+      "class=\"%s\">%s</span>%s</header>\n",
+      sample.step, sample.prompt_id, sample.completion, sample.reward, sample.correct ? "ok" : "",
+      sample.correct ? "right" : "wrong",
+      sample.reason.empty() ? "" : absl::StrCat(" (", EscapeHtml(sample.reason), ")"));
+  absl::StrAppend(&out, "<details><summary>Prompt</summary><div class=\"prompt\">", EscapeHtml(sample.prompt),
+                  "</div></details>\n<div class=\"tokens\">");
+  for (size_t i = 0; i < sample.tokens.size(); ++i) {
+    absl::StrAppend(&out, "<span", CreditClass(sample.gamma[i]), " title=\"γ ", NumberText(sample.gamma[i], 3),
+                    ", log p ", NumberText(sample.logprobs[i], 3), "\">", EscapeHtml(sample.tokens[i]), "</span>");
+  }
+  return out + "</div></article>\n";
+}
+
+std::string Table(const std::vector<R>& steps) {
+  std::string out =
+      "<details class=\"box\"><summary>All numbers as a table</summary><div class=\"scroll\" "
+      "tabindex=\"0\"><table><thead><tr><th scope=\"col\">step</th>";
+  for (const StepField& field : StepFields()) {
+    absl::StrAppend(&out, "<th scope=\"col\" title=\"", EscapeHtml(field.help), "\">", field.key, "</th>");
+  }
+  out += "</tr></thead><tbody>\n";
+  const size_t stride = (steps.size() + kMaxTableRows - 1) / kMaxTableRows;
+  for (size_t i = 0; i < steps.size(); i += stride) {
+    absl::StrAppend(&out, "<tr><th scope=\"row\">", steps[i].step, "</th>");
+    for (const StepField& field : StepFields()) {
+      const double value = steps[i].*field.member;
+      absl::StrAppend(&out, "<td>", std::isfinite(value) ? NumberText(value, 4) : "–", "</td>");
+    }
+    out += "</tr>\n";
+  }
+  absl::StrAppend(&out, "</tbody></table></div>", stride > 1 ? absl::StrCat("<p>Every ", stride, "th step.</p>") : "",
+                  "</details>\n");
+  return out;
+}
+
+}  // namespace
+
+std::string ReportHtml(const ReportData& data) {
+  const std::string title = EscapeHtml(data.title);
+  std::string out = absl::StrCat(
+      "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" "
+      "content=\"width=device-width,initial-scale=1\"><title>",
+      title, " · Tactus report</title><style>", kReportStyle, "</style></head><body><main>\n<h1>", title,
+      "</h1>\n<p class=\"sub\">Tactus ", ThisBuild().version, " (", ThisBuild().commit, ")",
+      data.steps.empty() ? "" : absl::StrCat(" · policy version ", EscapeHtml(data.steps.back().version)),
+      " · written ", absl::FormatTime("%Y-%m-%d %H:%M", absl::Now(), absl::LocalTimeZone()), "</p>\n",
+      Tiles(data.steps));
+  if (!data.steps.empty()) {
+    out += "<h2>Curves</h2>\n<div class=\"charts\">\n";
+    for (const ChartSpec& spec : Charts()) {
+      const bool any = std::any_of(data.steps.begin(), data.steps.end(),
+                                   [&spec](const R& step) { return std::isfinite(step.*spec.series.front().member); });
+      if (any) out += ChartHtml(spec, data.steps);
+    }
+    out += "</div>\n" + Table(data.steps);
+  }
+  if (!data.samples.empty()) {
+    out +=
+        "<h2>Completions</h2>\n<p class=\"scale\">Each token's credit weight γ: <span class=\"c3\">below 1</span>"
+        "<span>1</span><span class=\"h2\">1.2</span><span class=\"h5\">1.5 and more</span></p>\n";
+    for (const SampleRecord& sample : data.samples) out += SampleHtml(sample);
+  }
+  if (!data.config_text.empty()) {
+    absl::StrAppend(
+        &out,
+        "<h2>Configuration</h2>\n<details class=\"box\"><summary>Every field, resolved</summary><pre tabindex=\"0\">",
+        EscapeHtml(data.config_text), "</pre></details>\n");
+  }
+  return absl::StrCat(out, "</main><script>", kReportScript, "</script></body></html>\n");
+}
+
+absl::Status WriteReport(const RunFolder& folder, const std::string& path) {
+  ReportData data;
+  data.title = std::filesystem::absolute(folder.root).lexically_normal().filename().string();
+  if (data.title.empty())
+    data.title = std::filesystem::absolute(folder.root).lexically_normal().parent_path().filename().string();
+  ASSIGN_OR_RETURN(data.steps, ReadSteps(folder.metrics()));
+  ASSIGN_OR_RETURN(data.samples, ReadSamples(folder.samples(), kFirstSamples, kLastSamples));
+  if (std::filesystem::exists(folder.config())) {
+    ASSIGN_OR_RETURN(data.config_text, ReadFile(folder.config(), size_t{1} << 20));
+  }
+  return WriteFileAtomic(path, ReportHtml(data));
+}
+
+}  // namespace tactus
