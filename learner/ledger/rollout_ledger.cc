@@ -405,12 +405,4 @@ int RolloutLedger::LeasesOf(const std::string& actor_id) const {
   }));
 }
 
-absl::Duration RolloutLedger::NextDeadline() const {
-  absl::Duration next = absl::InfiniteDuration();
-  for (const auto& [id, entry] : entries_) {
-    if (entry.state == State::kLeased) next = std::min(next, entry.deadline);
-  }
-  return next;
-}
-
 }  // namespace tactus

@@ -89,8 +89,6 @@ class RolloutLedger {
   const LedgerCounters& counters() const { return counters_; }
   LedgerView View() const;
   int LeasesOf(const std::string& actor_id) const;
-  // When the next lease expires; InfiniteDuration when none is out.
-  absl::Duration NextDeadline() const;
   int slots() const { return slots_; }
 
  private:
