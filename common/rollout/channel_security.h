@@ -1,0 +1,16 @@
+// How a process proves who it is and checks its peers. A plain value, without gRPC.
+#pragma once
+
+#include <string>
+
+namespace tactus {
+
+// PEM files; all three or none. Without them `plaintext` must be true.
+struct ChannelSecurity {
+  std::string tls_cert_path;
+  std::string tls_key_path;
+  std::string tls_ca_path;
+  bool plaintext = false;
+};
+
+}  // namespace tactus

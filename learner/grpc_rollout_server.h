@@ -1,0 +1,108 @@
+// The learner's side of the rollout stream, as its training loop sees it: prompts in, groups out, versions announced.
+// Hosts the ledger and the gRPC server that actors attach to.
+//
+//   who waits                for what                                  who ends the wait
+//   TakeGroups               enough READY groups                       the ingest thread; Finish; the timeout
+//   an actor's lease request a WAITING prompt                          AddPrompts, an expired or returned lease;
+//                                                                      SetVersion; the request's timeout
+//   an actor's submission    decode, disk, ledger                      the ingest thread
+//
+// Thread-safe. Owns one thread (ingest and timers) besides gRPC's. One mutex guards the ledger; disk writes happen
+// outside it.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "common/data/codec.h"
+#include "common/rollout/channel_security.h"
+#include "learner/ledger/ledger_types.h"
+
+namespace grpc {
+class Service;
+}
+
+namespace tactus {
+
+struct RolloutServerOptions {
+  std::string listen;  // host:port; port 0 = any free one
+  ChannelSecurity security;
+  std::string run_id;
+  std::string config_fingerprint;
+  TrajectoryLimits limits;
+  LedgerOptions ledger;    // completions_per_prompt must equal limits'
+  std::string log_folder;  // of the submission log; empty = none: an acknowledged group may be lost with the process
+  // After this long without a stream, an actor's leases go back to the queue.
+  absl::Duration lost_actor_grace = absl::Seconds(5);
+  // Other services to be served on the same port; they must outlive the server.
+  std::vector<grpc::Service*> more_services;
+};
+
+// Where a resumed run goes on; see RolloutLedger::Restore.
+struct RolloutRestore {
+  LedgerSnapshot snapshot;
+  std::vector<Prompt> prompts;
+  uint32_t incarnation = 0;
+};
+
+struct ConnectedActor {
+  std::string id;
+  bool attached = false;  // false: lost, within its grace
+  PolicyVersion held;
+  absl::Duration since_heard;
+  int leases = 0;
+};
+
+class RolloutServer {
+ public:
+  // Listens when this returns. With `restore`, groups that the submission log has beyond the snapshot are used again.
+  // InvalidArgument: bad options or restore. FailedPrecondition: the address is taken, or there is no `restore` and the
+  // log folder holds groups of an earlier run. Errors of files and of the log are passed on.
+  static absl::StatusOr<std::unique_ptr<RolloutServer>> Start(const RolloutServerOptions& options,
+                                                              std::optional<RolloutRestore> restore);
+  ~RolloutServer();  // as Finish
+
+  int port() const;
+  PolicyVersion version() const;
+
+  // How many prompts may be added now, and adding them in the order of their ids. Errors as RolloutLedger::Add;
+  // InvalidArgument also for a prompt beyond the limits. What was added before an error stays.
+  int FreeSlots() const;
+  absl::Status AddPrompts(std::vector<Prompt> prompts);
+
+  // Blocks until exactly `count` groups can be taken; says every 10 s in the log what it waits for.
+  // DeadlineExceeded, with the same sentence. Cancelled: Finish was called. InvalidArgument: count is not in
+  // 1..(S+1)*P.
+  absl::StatusOr<std::vector<TrajectoryGroup>> TakeGroups(int count, absl::Duration timeout);
+
+  // Frees the slots of the `count` groups taken first, as trained.
+  absl::Status Release(int count);
+
+  // The learner's weights are now these, and actors can fetch them: announced on every stream.
+  absl::Status SetVersion(PolicyVersion version);
+
+  // What a checkpoint saves, and, once that checkpoint is complete, leave for the log to forget what it contains.
+  // FailedPrecondition while groups are taken.
+  absl::StatusOr<LedgerSnapshot> Snapshot();
+  absl::Status TruncateLog(const LedgerSnapshot& saved);
+
+  LedgerCounters Counters() const;
+  LedgerView View() const;
+  std::vector<ConnectedActor> Actors() const;
+  int64_t ProtocolViolations() const;  // streams that were ended for what they sent
+
+  // Tells every actor that the run is over and stops serving, after at most 5 s. Idempotent. Blocks.
+  void Finish();
+
+ private:
+  class Impl;
+  explicit RolloutServer(std::unique_ptr<Impl> impl);
+  const std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace tactus
