@@ -26,18 +26,16 @@ bool SameNumbers(std::vector<mpz_class> used, const std::vector<int64_t>& given)
                     [](const mpz_class& a, int64_t b) { return a == static_cast<long>(b); });
 }
 
-// Applies a drawn operation; false when the result is not a whole number >= 0.
+// Applies a drawn operation; false when the result is not a whole number >= 0 of 64 bits.
 bool ApplyDrawn(uint32_t op, int64_t a, int64_t b, int64_t* result) {
   switch (op) {
     case 0:
-      *result = a + b;
-      return true;
+      return !__builtin_add_overflow(a, b, result);
     case 1:
       *result = a - b;
       return *result >= 0;
     case 2:
-      *result = a * b;
-      return true;
+      return !__builtin_mul_overflow(a, b, result);
     default:
       if (b == 0 || a % b != 0) return false;
       *result = a / b;
@@ -90,24 +88,21 @@ Reward CountdownVerifier::Score(const CountdownPuzzle& puzzle, absl::string_view
   return {.total = 1, .correct = 1, .format = 0, .reason = "correct"};
 }
 
-CountdownPuzzle DrawCountdown(const CountdownShape& shape, DrawStream& draws) {
-  while (true) {
-    CountdownPuzzle puzzle;
-    const auto count = static_cast<size_t>(draws.Between(shape.min_numbers, shape.max_numbers));
-    for (size_t i = 0; i < count; ++i) puzzle.numbers.push_back(draws.Between(1, shape.max_number));
-    std::vector<int64_t> values = puzzle.numbers;
-    bool whole = true;
-    while (whole && values.size() > 1) {
-      const size_t left = draws.Below(static_cast<uint32_t>(values.size()));
-      std::swap(values[left], values.back());
-      const int64_t a = values.back();
-      values.pop_back();
-      int64_t& b = values[draws.Below(static_cast<uint32_t>(values.size()))];
-      whole = ApplyDrawn(draws.Below(4), a, b, &b);
-    }
-    puzzle.target = values.front();
-    if (whole && puzzle.target >= 1 && puzzle.target <= shape.max_target) return puzzle;
+std::optional<CountdownPuzzle> DrawCountdown(const CountdownShape& shape, DrawStream& draws) {
+  CountdownPuzzle puzzle;
+  const auto count = static_cast<size_t>(draws.Between(shape.min_numbers, shape.max_numbers));
+  for (size_t i = 0; i < count; ++i) puzzle.numbers.push_back(draws.Between(1, shape.max_number));
+  std::vector<int64_t> values = puzzle.numbers;
+  while (values.size() > 1) {
+    std::swap(values[draws.Below(static_cast<uint32_t>(values.size()))], values.back());
+    const int64_t a = values.back();
+    values.pop_back();
+    int64_t& b = values[draws.Below(static_cast<uint32_t>(values.size()))];
+    if (!ApplyDrawn(draws.Below(4), a, b, &b)) return std::nullopt;
   }
+  puzzle.target = values.front();
+  if (puzzle.target < 1 || puzzle.target > shape.max_target) return std::nullopt;
+  return puzzle;
 }
 
 }  // namespace tactus

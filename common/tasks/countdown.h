@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -50,11 +51,9 @@ struct CountdownShape {
   int max_target = 100;
 };
 
-inline constexpr int kMaxCountdownNumbers = 6;    // keeps every intermediate value far from 64 bits,
-inline constexpr int kMaxCountdownNumber = 1000;  // at most 1000^6 = 10^18
-
-// A puzzle with a solution whose steps are whole and not negative: numbers are drawn in [1, max_number] and joined by
-// drawn operations until the result lies in [1, max_target].
-CountdownPuzzle DrawCountdown(const CountdownShape& shape, DrawStream& draws);
+// One attempt at a puzzle: numbers in [1, max_number], joined by drawn operations. None when a step is not a whole
+// number
+// >= 0 or the result is outside [1, max_target]; so a puzzle that comes back has a solution with whole steps.
+std::optional<CountdownPuzzle> DrawCountdown(const CountdownShape& shape, DrawStream& draws);
 
 }  // namespace tactus

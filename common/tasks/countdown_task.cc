@@ -16,9 +16,6 @@
 namespace tactus {
 namespace {
 
-// Redraws of one puzzle before the space of puzzles counts as exhausted.
-constexpr int kMaxRedraws = 10000;
-
 using PuzzleIdentity = std::pair<std::vector<int64_t>, int64_t>;
 
 PuzzleIdentity Identity(const CountdownPuzzle& puzzle) {
@@ -69,25 +66,26 @@ class CountdownTask : public Task {
   std::vector<CountdownPuzzle> test_;
 };
 
-// Draws `size` puzzles that are not in `taken`; with `different`, none comes twice.
+// Draws `size` puzzles that are not in `taken`; with `different`, none comes twice. The attempts are bounded: a few
+// seconds at most.
 absl::StatusOr<std::vector<CountdownPuzzle>> DrawSplit(const CountdownShape& shape, uint64_t seed, DataKind kind,
                                                        int size, bool different, std::set<PuzzleIdentity>& taken) {
+  int64_t attempts_left = 2'000'000 + int64_t{200} * size;
   std::vector<CountdownPuzzle> puzzles;
-  for (int i = 0; i < size; ++i) {
-    DrawStream draws(seed, kind, static_cast<uint64_t>(i));
-    CountdownPuzzle puzzle;
-    int redraws = 0;
-    do {
-      if (++redraws > kMaxRedraws) {
+  while (puzzles.size() < static_cast<size_t>(size)) {
+    DrawStream draws(seed, kind, puzzles.size());
+    std::optional<CountdownPuzzle> puzzle;
+    while (!puzzle || taken.count(Identity(*puzzle)) != 0) {
+      if (--attempts_left < 0) {
         return absl::InvalidArgumentError(absl::StrCat(
-            "task.test_size: there are too few different countdown puzzles with these numbers for the test "
-            "set and train puzzles beside it (puzzle ",
-            i, " of ", size, "), expected a smaller test_size or a larger max_number or max_target"));
+            "task.test_size: found only ", puzzles.size(), " of ", size, " ", different ? "test" : "train",
+            " puzzles with ", shape.min_numbers, " to ", shape.max_numbers, " numbers up to ", shape.max_number,
+            " and targets up to ", shape.max_target, ", expected a smaller test_size or other limits"));
       }
       puzzle = DrawCountdown(shape, draws);
-    } while (taken.count(Identity(puzzle)) != 0);
-    if (different) taken.insert(Identity(puzzle));
-    puzzles.push_back(std::move(puzzle));
+    }
+    if (different) taken.insert(Identity(*puzzle));
+    puzzles.push_back(*std::move(puzzle));
   }
   return puzzles;
 }
@@ -103,9 +101,9 @@ absl::StatusOr<std::unique_ptr<Task>> CreateCountdownTask(const config::TaskOpti
   if (options.has_max_numbers()) shape.max_numbers = options.max_numbers();
   if (options.has_max_number()) shape.max_number = options.max_number();
   if (options.has_max_target()) shape.max_target = options.max_target();
-  RETURN_IF_ERROR(CheckRange("min_numbers", shape.min_numbers, 2, kMaxCountdownNumbers));
-  RETURN_IF_ERROR(CheckRange("max_numbers", shape.max_numbers, shape.min_numbers, kMaxCountdownNumbers));
-  RETURN_IF_ERROR(CheckRange("max_number", shape.max_number, 1, kMaxCountdownNumber));
+  RETURN_IF_ERROR(CheckRange("min_numbers", shape.min_numbers, 2, 8));
+  RETURN_IF_ERROR(CheckRange("max_numbers", shape.max_numbers, shape.min_numbers, 8));
+  RETURN_IF_ERROR(CheckRange("max_number", shape.max_number, 1, 1'000'000));
   RETURN_IF_ERROR(CheckRange("max_target", shape.max_target, 1, 1'000'000));
 
   const uint64_t seed = DataSeed(options);

@@ -16,15 +16,14 @@ absl::StatusOr<GeneratedSizes> ReadGeneratedSizes(const config::TaskOptions& opt
   if (options.has_train_size()) sizes.train = options.train_size();
   if (options.has_test_size()) sizes.test = options.test_size();
   RETURN_IF_ERROR(CheckRange("train_size", sizes.train, 1, 1'000'000));
-  RETURN_IF_ERROR(CheckRange("test_size", sizes.test, 1, 1'000'000));
+  RETURN_IF_ERROR(CheckRange("test_size", sizes.test, 0, 1'000'000));
   return sizes;
 }
 
 absl::StatusOr<double> ReadFormatReward(const config::TaskOptions& options) {
   const double reward = options.has_format_reward() ? options.format_reward() : 0.05;
-  if (reward >= 0 && reward < 1) return reward;  // false for NaN
-  return absl::InvalidArgumentError(
-      absl::StrCat("task.format_reward: ", reward, " is out of range, expected at least 0 and below 1"));
+  if (reward >= 0 && reward <= 1) return reward;  // false for NaN
+  return absl::InvalidArgumentError(absl::StrCat("task.format_reward: ", reward, " is out of range, expected 0 to 1"));
 }
 
 absl::StatusOr<PromptStyle> ReadPromptStyle(const config::TaskOptions& options) {

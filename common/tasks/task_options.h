@@ -20,8 +20,8 @@ enum class PromptStyle { kChat, kCompact };
 
 absl::Status CheckRange(absl::string_view field, int64_t value, int64_t low, int64_t high);
 
-absl::StatusOr<GeneratedSizes> ReadGeneratedSizes(const config::TaskOptions& options);  // each in [1, 1,000,000]
-absl::StatusOr<double> ReadFormatReward(const config::TaskOptions& options);            // in [0, 1)
+absl::StatusOr<GeneratedSizes> ReadGeneratedSizes(const config::TaskOptions& options);  // up to 1,000,000
+absl::StatusOr<double> ReadFormatReward(const config::TaskOptions& options);            // in [0, 1]
 absl::StatusOr<PromptStyle> ReadPromptStyle(const config::TaskOptions& options);
 uint64_t DataSeed(const config::TaskOptions& options);
 

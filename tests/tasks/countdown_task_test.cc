@@ -155,12 +155,14 @@ TEST(CountdownTask, RefusesBadOptionsByName) {
   EXPECT_THAT(error([](auto& o) { o.set_test_size(-1); }), HasSubstr("task.test_size"));
   EXPECT_THAT(error([](auto& o) { o.set_min_numbers(1); }), HasSubstr("task.min_numbers"));
   EXPECT_THAT(error([](auto& o) { o.set_min_numbers(5); }), HasSubstr("task.max_numbers"));
-  EXPECT_THAT(error([](auto& o) { o.set_max_numbers(7); }), HasSubstr("task.max_numbers"));
+  EXPECT_THAT(error([](auto& o) { o.set_max_numbers(9); }), HasSubstr("task.max_numbers"));
   EXPECT_THAT(error([](auto& o) { o.set_max_number(0); }), HasSubstr("task.max_number"));
   EXPECT_THAT(error([](auto& o) { o.set_max_target(0); }), HasSubstr("task.max_target"));
-  EXPECT_THAT(error([](auto& o) { o.set_format_reward(1); }), HasSubstr("task.format_reward"));
+  EXPECT_THAT(error([](auto& o) { o.set_format_reward(1.5); }), HasSubstr("task.format_reward"));
   EXPECT_THAT(error([](auto& o) { o.set_format_reward(std::nan("")); }), HasSubstr("task.format_reward"));
   EXPECT_THAT(error([](auto& o) { o.set_prompt_style("haiku"); }), HasSubstr("task.prompt_style"));
+  EXPECT_THAT(error([](auto& o) { o.set_min_numbers(3), o.set_max_numbers(8), o.set_max_number(1000000); }),
+              HasSubstr("task.test_size: found only "));
   EXPECT_THAT(error([](auto& o) { o.set_max_number(2), o.set_max_numbers(3); }), HasSubstr("task.test_size"));
 }
 

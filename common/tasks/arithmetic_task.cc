@@ -1,0 +1,102 @@
+#include "common/tasks/arithmetic_task.h"
+
+#include <algorithm>
+#include <set>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/status_macros.h"
+#include "common/tasks/answer_verifier.h"
+#include "common/tasks/draw_stream.h"
+#include "common/tasks/task_options.h"
+
+namespace tactus {
+namespace {
+
+// Far below the number of different questions, so that drawing one more always ends soon.
+constexpr int kMaxTestQuestions = 100'000;
+
+struct Question {
+  int64_t a = 0;
+  char op = '+';
+  int64_t b = 0;
+
+  int64_t Answer() const { return op == '+' ? a + b : op == '-' ? a - b : a * b; }
+  auto Identity() const { return std::tuple(op, std::max(a, b), std::min(a, b)); }
+};
+
+using Taken = std::set<std::tuple<char, int64_t, int64_t>>;
+
+Question DrawQuestion(DrawStream& draws) {
+  Question question;
+  question.op = "+-*"[draws.Below(3)];
+  const int64_t largest = question.op == '*' ? 99 : 999;
+  question.a = draws.Between(0, largest);
+  question.b = draws.Between(0, largest);
+  if (question.op == '-' && question.a < question.b) std::swap(question.a, question.b);
+  return question;
+}
+
+std::vector<Question> DrawSplit(uint64_t seed, DataKind kind, int size, bool different, Taken& taken) {
+  std::vector<Question> questions;
+  while (questions.size() < static_cast<size_t>(size)) {
+    DrawStream draws(seed, kind, questions.size());
+    Question question = DrawQuestion(draws);
+    while (taken.count(question.Identity()) != 0) question = DrawQuestion(draws);
+    if (different) taken.insert(question.Identity());
+    questions.push_back(question);
+  }
+  return questions;
+}
+
+class ArithmeticTask : public Task {
+ public:
+  ArithmeticTask(PromptStyle style, double format_reward, std::vector<Question> train, std::vector<Question> test)
+      : style_(style), verifier_(format_reward), train_(std::move(train)), test_(std::move(test)) {}
+
+  size_t Size(Split split) const override { return Questions(split).size(); }
+
+  TaskExample Example(Split split, size_t index) const override {
+    const Question& q = Questions(split)[index];
+    const absl::string_view op(&q.op, 1);
+    const std::string key = AnswerKey(absl::StrCat(q.Answer()));
+    if (style_ == PromptStyle::kCompact)
+      return {.system = "", .user = absl::StrCat(q.a, op, q.b, "="), .answer_key_json = key};
+    return {.system = "You are careful with numbers. You think first, then you answer.",
+            .user = absl::StrCat("What is ", q.a, " ", op, " ", q.b,
+                                 "? Think step by step. Then write the number alone between <answer> and </answer>, "
+                                 "like this: <answer>12</answer>"),
+            .answer_key_json = key};
+  }
+
+  const Verifier& verifier() const override { return verifier_; }
+
+  absl::StatusOr<std::string> Trace(size_t, uint64_t) const override {
+    return absl::UnimplementedError("task.name: arithmetic has no worked answers, expected countdown");
+  }
+
+ private:
+  const std::vector<Question>& Questions(Split split) const { return split == Split::kTrain ? train_ : test_; }
+
+  PromptStyle style_;
+  AnswerVerifier verifier_;
+  std::vector<Question> train_;
+  std::vector<Question> test_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Task>> CreateArithmeticTask(const config::TaskOptions& options) {
+  ASSIGN_OR_RETURN(const GeneratedSizes sizes, ReadGeneratedSizes(options));
+  ASSIGN_OR_RETURN(const double format_reward, ReadFormatReward(options));
+  ASSIGN_OR_RETURN(const PromptStyle style, ReadPromptStyle(options));
+  RETURN_IF_ERROR(CheckRange("test_size", sizes.test, 0, kMaxTestQuestions));
+  Taken taken;
+  std::vector<Question> test = DrawSplit(DataSeed(options), DataKind::kTest, sizes.test, /*different=*/true, taken);
+  std::vector<Question> train = DrawSplit(DataSeed(options), DataKind::kTrain, sizes.train, /*different=*/false, taken);
+  return std::make_unique<ArithmeticTask>(style, format_reward, std::move(train), std::move(test));
+}
+
+}  // namespace tactus

@@ -1,0 +1,109 @@
+#include "common/tasks/qa_task.h"
+
+#include <map>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "common/base/file.h"
+#include "common/base/status_macros.h"
+#include "common/tasks/answer_verifier.h"
+#include "common/tasks/json_fields.h"
+#include "common/tasks/task_options.h"
+
+namespace tactus {
+namespace {
+
+struct Item {
+  std::string question;
+  std::string answer;  // final answer
+  int64_t line = 0;
+};
+
+absl::StatusOr<Item> ParseItem(absl::string_view text, absl::string_view where) {
+  ASSIGN_OR_RETURN(const auto json, ParseJsonLine(text, where, {"question", "answer"}));
+  Item item;
+  ASSIGN_OR_RETURN(const std::string question, JsonString(json, where, "question"));
+  ASSIGN_OR_RETURN(const std::string answer, JsonString(json, where, "answer"));
+  item.question = std::string(absl::StripAsciiWhitespace(question));
+  item.answer = FinalAnswer(answer);
+  if (item.question.empty()) return absl::InvalidArgumentError(absl::StrCat(where, ": question: expected some text"));
+  if (item.answer.empty()) {
+    return absl::InvalidArgumentError(absl::StrCat(where, ": answer: expected a final answer, found none"));
+  }
+  return item;
+}
+
+absl::StatusOr<std::vector<Item>> ReadItems(absl::string_view field, const std::string& path) {
+  if (path.empty()) {
+    return absl::InvalidArgumentError(absl::StrCat("task.", field, ": expected the path of a JSONL file for task qa"));
+  }
+  ASSIGN_OR_RETURN(const std::string content, ReadFile(path));
+  std::vector<Item> items;
+  int64_t number = 0;
+  for (const absl::string_view line : absl::StrSplit(content, '\n')) {
+    ++number;
+    if (absl::StripAsciiWhitespace(line).empty()) continue;
+    ASSIGN_OR_RETURN(Item item, ParseItem(line, absl::StrCat(path, ":", number)));
+    item.line = number;
+    items.push_back(std::move(item));
+  }
+  if (items.empty()) return absl::InvalidArgumentError(absl::StrCat(path, ": expected at least one question"));
+  return items;
+}
+
+class QaTask : public Task {
+ public:
+  QaTask(PromptStyle style, double format_reward, std::vector<Item> train, std::vector<Item> test)
+      : style_(style), verifier_(format_reward), train_(std::move(train)), test_(std::move(test)) {}
+
+  size_t Size(Split split) const override { return Items(split).size(); }
+
+  TaskExample Example(Split split, size_t index) const override {
+    const Item& item = Items(split)[index];
+    const std::string key = AnswerKey(item.answer);
+    if (style_ == PromptStyle::kCompact) return {.system = "", .user = item.question, .answer_key_json = key};
+    return {.system = "You answer questions. You think first, then you answer.",
+            .user = absl::StrCat(item.question,
+                                 "\n\nThink step by step. Then write the final answer alone between <answer> and "
+                                 "</answer>."),
+            .answer_key_json = key};
+  }
+
+  const Verifier& verifier() const override { return verifier_; }
+
+  absl::StatusOr<std::string> Trace(size_t, uint64_t) const override {
+    return absl::UnimplementedError("task.name: qa has no worked answers, expected countdown");
+  }
+
+ private:
+  const std::vector<Item>& Items(Split split) const { return split == Split::kTrain ? train_ : test_; }
+
+  PromptStyle style_;
+  AnswerVerifier verifier_;
+  std::vector<Item> train_;
+  std::vector<Item> test_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Task>> CreateQaTask(const config::TaskOptions& options) {
+  ASSIGN_OR_RETURN(const double format_reward, ReadFormatReward(options));
+  ASSIGN_OR_RETURN(const PromptStyle style, ReadPromptStyle(options));
+  ASSIGN_OR_RETURN(std::vector<Item> train, ReadItems("train_path", options.train_path()));
+  ASSIGN_OR_RETURN(std::vector<Item> test, ReadItems("test_path", options.test_path()));
+  std::map<absl::string_view, int64_t> train_lines;
+  for (const Item& item : train) train_lines.emplace(item.question, item.line);
+  for (const Item& item : test) {
+    const auto found = train_lines.find(item.question);
+    if (found == train_lines.end()) continue;
+    return absl::InvalidArgumentError(absl::StrCat("task.test_path: ", options.test_path(), ":", item.line,
+                                                   " asks the question of ", options.train_path(), ":", found->second,
+                                                   ", expected test questions that are not trained on"));
+  }
+  return std::make_unique<QaTask>(style, format_reward, std::move(train), std::move(test));
+}
+
+}  // namespace tactus

@@ -1,0 +1,17 @@
+// Questions and reference answers from JSON lines behind the Task interface.
+#pragma once
+
+#include <memory>
+
+#include "absl/status/statusor.h"
+#include "common/tasks/task.h"
+
+namespace tactus {
+
+// Reads train_path and test_path: lines {"question": string, "answer": string}, at most kMaxJsonLineBytes each and 1
+// GiB per file; lines of white space only are skipped. GSM8K's files can be given as they are. InvalidArgument names
+// file, line and key: a malformed line, an empty question or answer, a question (trimmed) that both files hold, a file
+// without questions. NotFound: no such file.
+absl::StatusOr<std::unique_ptr<Task>> CreateQaTask(const config::TaskOptions& options);
+
+}  // namespace tactus

@@ -1,0 +1,103 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <string>
+
+#include "common/tasks/task.h"
+
+namespace tactus {
+namespace {
+
+using ::testing::HasSubstr;
+
+class QaTaskTest : public ::testing::Test {
+ protected:
+  QaTaskTest() {
+    std::string pattern = ::testing::TempDir() + "/qa_task_XXXXXX";
+    folder_ = ::mkdtemp(pattern.data());
+  }
+  ~QaTaskTest() override { std::filesystem::remove_all(folder_); }
+
+  absl::StatusOr<std::unique_ptr<Task>> Make(const std::string& train, const std::string& test) {
+    std::ofstream(folder_ + "/train.jsonl", std::ios::binary) << train;
+    std::ofstream(folder_ + "/test.jsonl", std::ios::binary) << test;
+    config::TaskOptions options;
+    options.set_name("qa");
+    options.set_train_path(folder_ + "/train.jsonl");
+    options.set_test_path(folder_ + "/test.jsonl");
+    return CreateTask(options);
+  }
+
+  std::string Error(const std::string& train, const std::string& test) {
+    const auto task = Make(train, test);
+    EXPECT_EQ(task.status().code(), absl::StatusCode::kInvalidArgument) << task.status();
+    return std::string(task.status().message());
+  }
+
+  std::string folder_;
+};
+
+constexpr char kTest[] = "{\"question\":\"Capital of France?\",\"answer\":\"Paris\"}\n";
+
+TEST_F(QaTaskTest, ReadsQuestionsAndJudgesAnswers) {
+  const auto task = Make(
+      "{\"question\":\"How many?\",\"answer\":\"24+48 = <<24+48=72>>72.\\n#### 1,072\"}\n"
+      "\n"
+      "{\"answer\":\"\\\\boxed{x}\",\"question\":\" Which letter? \"}\r\n",
+      kTest);
+  ASSERT_TRUE(task.ok()) << task.status();
+  EXPECT_EQ((*task)->Size(Split::kTrain), 2u);
+  EXPECT_EQ((*task)->Size(Split::kTest), 1u);
+  const TaskExample number = (*task)->Example(Split::kTrain, 0), letter = (*task)->Example(Split::kTrain, 1);
+  EXPECT_THAT(number.user, HasSubstr("How many?"));
+  EXPECT_THAT(number.user, HasSubstr("<answer>"));
+  const Verifier& verifier = (*task)->verifier();
+  EXPECT_EQ(verifier.Score(number.answer_key_json, "#### 1072")->total, 1);
+  EXPECT_EQ(verifier.Score(number.answer_key_json, "#### 72")->total, 0.05);
+  EXPECT_EQ(verifier.Score(letter.answer_key_json, "\\boxed{x}")->total, 1);
+  EXPECT_EQ((*task)->Trace(0, 0).status().code(), absl::StatusCode::kUnimplemented);
+}
+
+TEST_F(QaTaskTest, NamesFileAndLineOfAMistake) {
+  const std::pair<std::string, const char*> cases[] = {
+      {"{", "not valid JSON"},
+      {"7", "expected a JSON object"},
+      {"{\"question\":\"q\"}", "key \"answer\" is missing"},
+      {"{\"question\":\"q\",\"answer\":\"a\",\"id\":1}", "unknown key \"id\""},
+      {"{\"question\":1,\"answer\":\"a\"}", "question: expected a string"},
+      {"{\"question\":\"q\",\"answer\":1}", "answer: expected a string"},
+      {"{\"question\":\" \",\"answer\":\"a\"}", "question: expected some text"},
+      {"{\"question\":\"q\",\"answer\":\"work ####\"}", "answer: expected a final answer"},
+      {"{\"question\":\"\xFF\",\"answer\":\"a\"}", "not valid JSON"},
+  };
+  const std::string good = "{\"question\":\"q0\",\"answer\":\"a\"}\n";
+  for (const auto& [line, message] : cases) {
+    EXPECT_THAT(Error(good + line + "\n", kTest), HasSubstr("train.jsonl:2: ")) << line;
+    EXPECT_THAT(Error(good + line + "\n", kTest), HasSubstr(message)) << line;
+    EXPECT_THAT(Error(good, "\n" + line), HasSubstr("test.jsonl:2: ")) << line;
+  }
+}
+
+TEST_F(QaTaskTest, RefusesAQuestionInBothSplits) {
+  const std::string error =
+      Error(std::string("{\"question\":\"q\",\"answer\":\"a\"}\n") + kTest, std::string("\n") + kTest);
+  EXPECT_THAT(error, HasSubstr("test.jsonl:2 asks the question of "));
+  EXPECT_THAT(error, HasSubstr("train.jsonl:2"));
+}
+
+TEST_F(QaTaskTest, RefusesMissingAndEmptyFiles) {
+  EXPECT_THAT(Error("\n", kTest), HasSubstr("train.jsonl: expected at least one question"));
+  config::TaskOptions options;
+  options.set_name("qa");
+  EXPECT_THAT(std::string(CreateTask(options).status().message()), HasSubstr("task.train_path"));
+  options.set_train_path(folder_ + "/nowhere.jsonl");
+  options.set_test_path(folder_ + "/nowhere.jsonl");
+  EXPECT_EQ(CreateTask(options).status().code(), absl::StatusCode::kNotFound);
+  EXPECT_THAT(std::string(CreateTask(options).status().message()), HasSubstr("nowhere.jsonl"));
+}
+
+}  // namespace
+}  // namespace tactus
