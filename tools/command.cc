@@ -3,7 +3,10 @@
 namespace tactus {
 
 std::span<const Command* const> Commands() {
-  static constexpr const Command* kCommands[] = {&kTrainCommand, &kReportCommand, &kCheckConfigCommand, &kLossCommand};
+  static constexpr const Command* kCommands[] = {
+      &kTrainCommand,    &kSftCommand,    &kReportCommand, &kCheckConfigCommand,
+      &kTokenizeCommand, &kVerifyCommand, &kLossCommand,
+  };
   return kCommands;
 }
 

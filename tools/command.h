@@ -27,6 +27,9 @@ std::span<const Command* const> Commands();
 extern const Command kCheckConfigCommand;
 extern const Command kLossCommand;
 extern const Command kReportCommand;
+extern const Command kSftCommand;
+extern const Command kTokenizeCommand;
 extern const Command kTrainCommand;
+extern const Command kVerifyCommand;
 
 }  // namespace tactus

@@ -17,6 +17,7 @@
 #include "common/base/status_macros.h"
 #include "common/base/strict_json.h"
 #include "tools/report.h"
+#include "tools/stop_signals.h"
 
 namespace tactus {
 namespace {
@@ -29,30 +30,6 @@ constexpr absl::Duration kTick = absl::Milliseconds(100);
 constexpr int kMaxRestarts = 20;
 constexpr int kTailLines = 15;
 constexpr int kUsersMistake = 2;
-
-// Number of stop signals so far: the first asks for a clean stop, the second for a quick one.
-volatile std::sig_atomic_t stop_signals = 0;
-void OnStopSignal(int) { stop_signals = stop_signals + 1; }
-
-// Catches the signals that mean "stop" while it lives.
-class StopSignals {
- public:
-  StopSignals() {
-    stop_signals = 0;
-    struct sigaction action {};
-    action.sa_handler = OnStopSignal;
-    for (size_t i = 0; i < std::size(kSignals); ++i) sigaction(kSignals[i], &action, &old_[i]);
-  }
-  ~StopSignals() {
-    for (size_t i = 0; i < std::size(kSignals); ++i) sigaction(kSignals[i], &old_[i], nullptr);
-  }
-  StopSignals(const StopSignals&) = delete;
-  StopSignals& operator=(const StopSignals&) = delete;
-
- private:
-  static constexpr int kSignals[] = {SIGINT, SIGTERM, SIGHUP};
-  struct sigaction old_[std::size(kSignals)];
-};
 
 // A TCP port of loopback that nobody listens on now; another process could take it before we do.
 absl::StatusOr<int> FreePort() {
@@ -121,7 +98,7 @@ absl::Status TrainJob::AwaitLearner() {
     bool done = false;
     RETURN_IF_ERROR(CheckLearners(&done));
     if (done) return absl::OkStatus();  // nothing left to train, and it has said so
-    if (stop_signals > 0) return absl::OkStatus();
+    if (StopSignals::Count() > 0) return absl::OkStatus();
     if (absl::Now() > deadline) {
       return absl::InternalError(absl::StrCat("the learner was not ready after ", absl::FormatDuration(kReadyTimeout),
                                               "; see ", options_.folder.logs(), "."));
@@ -204,7 +181,7 @@ void TrainJob::ShowNewSteps() {
 }
 
 absl::Status TrainJob::Watch() {
-  for (bool done = false; !done && stop_signals == 0;) {
+  for (bool done = false; !done && StopSignals::Count() == 0;) {
     RETURN_IF_ERROR(CheckLearners(&done));
     if (!done) RETURN_IF_ERROR(CheckActors());
     ShowNewSteps();
@@ -219,7 +196,8 @@ absl::Status TrainJob::StopLearners() {
   const absl::Time deadline = absl::Now() + kCheckpointTimeout;
   for (bool done = false; !done;) {
     RETURN_IF_ERROR(CheckLearners(&done));
-    if (stop_signals > 1) return absl::CancelledError("ended at once; the newest complete checkpoint stays good.");
+    if (StopSignals::Count() > 1)
+      return absl::CancelledError("ended at once; the newest complete checkpoint stays good.");
     if (absl::Now() > deadline) {
       return absl::InternalError(absl::StrCat("the learner did not stop within ",
                                               absl::FormatDuration(kCheckpointTimeout), "; see ",
@@ -291,7 +269,7 @@ absl::Status TrainJob::Run() {
     for (size_t i = 0; i < actors_.size() && status.ok(); ++i) status = StartActor(i);
     if (status.ok()) status = Watch();
   }
-  const bool stopped = stop_signals > 0;
+  const bool stopped = StopSignals::Count() > 0;
   if (status.ok() && stopped) status = StopLearners();
   ShowNewSteps();
   display_.Finish();

@@ -2,6 +2,7 @@
 
 #include <optional>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "common/base/file.h"
@@ -116,8 +117,13 @@ std::vector<std::string> Warnings(const RunConfig& config) {
     warnings.push_back(
         "optimizer.warmup_steps is not below learner.steps: the learning rate never reaches optimizer.lr.");
   }
-  if (config.service().plaintext()) {
-    warnings.push_back("service.plaintext is true: the streams between learner and actors are not encrypted.");
+  const std::string& listen = config.service().listen();
+  const bool loopback =
+      absl::StartsWith(listen, "127.") || absl::StartsWith(listen, "localhost:") || absl::StartsWith(listen, "[::1]:");
+  if (config.service().plaintext() && !loopback) {
+    warnings.push_back(
+        "service.plaintext is true and service.listen is not loopback: the streams between learner and actors are not "
+        "encrypted.");
   }
   return warnings;
 }

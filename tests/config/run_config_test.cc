@@ -193,6 +193,12 @@ TEST(RunConfigTest, WarnsOfTruncatedSampling) {
   EXPECT_THAT(Warnings(Parse({}).value()), ::testing::Not(::testing::Contains(HasSubstr("rollout.top_p"))));
 }
 
+TEST(RunConfigTest, WarnsOfPlaintextBeyondLoopback) {
+  EXPECT_THAT(Warnings(Parse({"service.listen=0.0.0.0:7000"}).value()),
+              ::testing::Contains(HasSubstr("not encrypted")));
+  EXPECT_THAT(Warnings(Parse({}).value()), ::testing::IsEmpty());
+}
+
 TEST(RunConfigTest, FilesAreReadAndNamed) {
   EXPECT_EQ(LoadRunConfig("/nonexistent/run.textproto", {}).status().code(), absl::StatusCode::kNotFound);
   const std::string path = ::testing::TempDir() + "/run_config_test.textproto";

@@ -1,0 +1,62 @@
+#include <unistd.h>
+
+#include <cstdio>
+
+#include "common/base/status_macros.h"
+#include "common/config/run_config.h"
+#include "learner/sft/sft.h"
+#include "tools/command.h"
+#include "tools/stop_signals.h"
+#include "tools/train_display.h"
+
+namespace tactus {
+namespace {
+
+constexpr int64_t kStepsPerLine = 20;
+
+constexpr FlagSpec kFlags[] = {
+    {.name = "config",
+     .value = "FILE",
+     .help = "the configuration; sft.*, optimizer.* and task.* count",
+     .required = true},
+    {.name = "out", .value = "DIR", .help = "the model folder to write, made new", .required = true},
+    {.name = "set", .value = "FIELD=VALUE", .help = "override one configuration field", .repeated = true},
+};
+
+// One line that is drawn over on a terminal; else a line now and then.
+void Show(const SftProgress& p, bool terminal) {
+  if (!terminal && p.step % kStepsPerLine != 0 && p.step != p.steps && p.step != 1) return;
+  const double left = p.step > 0 ? p.time_s / static_cast<double>(p.step) * static_cast<double>(p.steps - p.step) : 0;
+  std::fprintf(stderr, "%sstep %lld/%lld  loss %.4f  gradient %.3f  lr %.2e  %.0f tok/s  left %s%s",
+               terminal ? "\r" : "", static_cast<long long>(p.step), static_cast<long long>(p.steps), p.loss,
+               p.grad_norm, p.lr, p.tokens_per_s, DurationText(left).c_str(), terminal ? "\033[K" : "\n");
+}
+
+absl::Status Run(const Flags& flags) {
+  ASSIGN_OR_RETURN(const config::RunConfig run, config::LoadRunConfig(flags.Text("config"), flags.All("set")));
+  const std::string out = flags.Text("out");
+  const bool terminal = isatty(STDERR_FILENO) == 1;
+  const StopSignals signals;
+  const absl::Status status = RunSft(
+      run, out, [terminal](const SftProgress& progress) { Show(progress, terminal); },
+      [] { return StopSignals::Count() > 0; });
+  if (terminal) std::fputc('\n', stderr);
+  RETURN_IF_ERROR(status);
+  std::printf("%s\n", out.c_str());
+  return StopSignals::Count() > 0 ? absl::CancelledError("stopped early by Ctrl-C; the folder holds the policy so far.")
+                                  : absl::OkStatus();
+}
+
+}  // namespace
+
+constinit const Command kSftCommand = {
+    .name = "sft",
+    .summary = "Warm-starts a policy by supervised training on worked answers",
+    .synopsis = "--config FILE --out DIR [--set FIELD=VALUE ...]",
+    .example = "tactus sft --config configs/quickstart_sft.textproto --out runs/quickstart-sft",
+    .flags = kFlags,
+    .rules = {},
+    .run = Run,
+};
+
+}  // namespace tactus
