@@ -1,0 +1,306 @@
+// What a tokenizer.json may not say: each mistake is one error that names the file and the field.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <functional>
+
+#include "common/tokenizer/tokenizer.h"
+#include "nlohmann/json.hpp"
+
+namespace tactus {
+namespace {
+
+using nlohmann::json;
+using testing::HasSubstr;
+
+const std::string kFolder = TACTUS_SOURCE_DIR "/tests/goldens/tokenizer/";
+
+std::string TempFile() { return testing::TempDir() + "/bad_tokenizer.json"; }
+
+absl::Status LoadText(const std::string& text) {
+  std::ofstream(TempFile(), std::ios::binary) << text;  // not synced: some tests write thousands
+  return Tokenizer::FromFile(TempFile()).status();
+}
+
+json Small() {
+  return json::parse(R"({
+    "version": "1.0", "added_tokens": [], "normalizer": null,
+    "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false, "use_regex": true},
+    "post_processor": null, "decoder": {"type": "ByteLevel"},
+    "model": {"type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 2}, "merges": ["a b"]}})");
+}
+
+json AddedTokenJson(int id, const std::string& content) {
+  return {{"id", id},        {"content", content},  {"single_word", false}, {"lstrip", false},
+          {"rstrip", false}, {"normalized", false}, {"special", true}};
+}
+
+json Split(const std::string& regex) {
+  return {{"type", "Sequence"},
+          {"pretokenizers",
+           {{{"type", "Split"}, {"pattern", {{"Regex", regex}}}, {"behavior", "Isolated"}, {"invert", false}},
+            {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", false}}}}};
+}
+
+TEST(BadTokenizerFileTest, SmallOneIsGood) {
+  EXPECT_TRUE(LoadText(Small().dump()).ok());
+  json with_regex = Small();
+  with_regex["pre_tokenizer"] = Split("[^\\s]+|\\s+(?!\\S)|(?i:'s|'[tm])|(a|b)?c{2,}|\\.?+");
+  EXPECT_THAT(LoadText(with_regex.dump()).message(), HasSubstr("matches the empty text"));
+  with_regex["pre_tokenizer"] = Split("[^\\s]+|\\s+(?!\\S)|(?i:'s|'[tm])|(a|b)?c{2,}|\\.++");
+  EXPECT_TRUE(LoadText(with_regex.dump()).ok()) << LoadText(with_regex.dump());
+}
+
+TEST(BadTokenizerFileTest, MissingFile) {
+  EXPECT_EQ(Tokenizer::FromFile("/nowhere/tokenizer.json").status().code(), absl::StatusCode::kNotFound);
+}
+
+struct BadCase {
+  std::string name;
+  std::function<void(json&)> spoil;
+  std::string error;
+};
+
+class BadFieldTest : public testing::TestWithParam<BadCase> {};
+
+TEST_P(BadFieldTest, IsNamed) {
+  json root = Small();
+  GetParam().spoil(root);
+  const absl::Status status = LoadText(root.dump());
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(status.message(), HasSubstr(TempFile() + ": " + GetParam().error));
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Model, BadFieldTest,
+    testing::Values(
+        BadCase{"Root", [](json& r) { r = json::array(); }, "expected an object"},
+        BadCase{"Version", [](json& r) { r["version"] = "2.0"; }, "version: expected \"1.0\""},
+        BadCase{"NoModel", [](json& r) { r.erase("model"); }, "model: expected an object"},
+        BadCase{"ModelType", [](json& r) { r["model"]["type"] = "Unigram"; }, "model.type: expected \"BPE\""},
+        BadCase{"Dropout", [](json& r) { r["model"]["dropout"] = 0.1; }, "model.dropout: expected null or 0"},
+        BadCase{"Prefix", [](json& r) { r["model"]["continuing_subword_prefix"] = "##"; },
+                "model.continuing_subword_prefix: expected null"},
+        BadCase{"Suffix", [](json& r) { r["model"]["end_of_word_suffix"] = 3; }, "model.end_of_word_suffix: expected"},
+        BadCase{"Fallback", [](json& r) { r["model"]["byte_fallback"] = "no"; },
+                "model.byte_fallback: expected true or false"},
+        BadCase{"Unknown", [](json& r) { r["model"]["unk_token"] = "?"; },
+                "model.unk_token: expected a token of the vocabulary"},
+        BadCase{"NoVocab", [](json& r) { r["model"].erase("vocab"); }, "model.vocab: expected an object"},
+        BadCase{"VocabList", [](json& r) { r["model"]["vocab"] = json::array({1}); },
+                "model.vocab: expected an object"},
+        BadCase{"IdType", [](json& r) { r["model"]["vocab"]["a"] = "0"; }, "model.vocab.a: expected an integer"},
+        BadCase{"IdFraction", [](json& r) { r["model"]["vocab"]["a"] = 0.5; }, "model.vocab.a: expected an integer"},
+        BadCase{"IdNegative", [](json& r) { r["model"]["vocab"]["a"] = -1; }, "model.vocab.a: expected an integer"},
+        BadCase{"IdHuge", [](json& r) { r["model"]["vocab"]["a"] = 4000000000u; },
+                "model.vocab.a: expected an integer"},
+        BadCase{"Id64", [](json& r) { r["model"]["vocab"]["a"] = 18446744073709551615u; },
+                "model.vocab.a: expected an integer"},
+        BadCase{"IdTwice", [](json& r) { r["model"]["vocab"]["b"] = 0; },
+                "model.vocab.b: the id 0 belongs to another token already"},
+        BadCase{"NoMerges", [](json& r) { r["model"].erase("merges"); }, "model.merges: expected an array"},
+        BadCase{"MergeUnknown", [](json& r) { r["model"]["merges"] = {"a c"}; },
+                "model.merges[0]: \"c\" is not a token of the vocabulary"},
+        BadCase{"MergeToUnknown",
+                [](json& r) {
+                  r["model"]["merges"] = {"a b", "b a"};
+                },
+                "model.merges[1]: \"ba\" is not a token"},
+        BadCase{"MergeOfOne", [](json& r) { r["model"]["merges"] = {"ab"}; },
+                "model.merges[0]: expected \"left right\""},
+        BadCase{"MergeOfThree",
+                [](json& r) {
+                  r["model"]["merges"] = json::array({{"a", "b", "a"}});
+                },
+                "model.merges[0]: expected"},
+        BadCase{"MergeNumber", [](json& r) { r["model"]["merges"] = {7}; }, "model.merges[0]: expected"}),
+    [](const auto& test) { return test.param.name; });
+
+INSTANTIATE_TEST_SUITE_P(
+    Steps, BadFieldTest,
+    testing::Values(
+        BadCase{"Normalizer",
+                [](json& r) {
+                  r["normalizer"] = {{"type", "Lowercase"}};
+                },
+                "normalizer.type: expected NFC"},
+        BadCase{"NormalizerType", [](json& r) { r["normalizer"] = "NFC"; }, "normalizer: expected an object"},
+        BadCase{"NoPreTokenizer", [](json& r) { r["pre_tokenizer"] = nullptr; }, "pre_tokenizer: expected"},
+        BadCase{"PreTokenizer", [](json& r) { r["pre_tokenizer"]["type"] = "Metaspace"; },
+                "pre_tokenizer.type: expected Sequence, Split"},
+        BadCase{"NoByteLevel",
+                [](json& r) {
+                  r["pre_tokenizer"] = {{"type", "Digits"}, {"individual_digits", true}};
+                },
+                "pre_tokenizer: expected ByteLevel once, as the last step"},
+        BadCase{"NoSteps",
+                [](json& r) {
+                  r["pre_tokenizer"] = {{"type", "Sequence"}, {"pretokenizers", json::array()}};
+                },
+                "pre_tokenizer: expected ByteLevel once"},
+        BadCase{"Behavior",
+                [](json& r) {
+                  r["pre_tokenizer"] = Split("a");
+                  r["pre_tokenizer"]["pretokenizers"][0]["behavior"] = "Isolate";
+                },
+                "pre_tokenizer.pretokenizers[0].behavior: expected Removed, Isolated"},
+        BadCase{"Invert",
+                [](json& r) {
+                  r["pre_tokenizer"] = Split("a");
+                  r["pre_tokenizer"]["pretokenizers"][0].erase("invert");
+                },
+                "pre_tokenizer.pretokenizers[0].invert: expected true or false"},
+        BadCase{"Decoder",
+                [](json& r) {
+                  r["decoder"] = {{"type", "WordPiece"}};
+                },
+                "decoder.type: expected Sequence"},
+        BadCase{"NoDecoder", [](json& r) { r["decoder"] = nullptr; }, "decoder: expected"},
+        BadCase{"Replace",
+                [](json& r) {
+                  r["decoder"] = {{"type", "Replace"}, {"pattern", {{"String", ""}}}, {"content", "x"}};
+                },
+                "decoder.pattern: expected a String that is not empty"},
+        BadCase{"PostProcessor",
+                [](json& r) {
+                  r["post_processor"] = {{"type", "BertProcessing"}};
+                },
+                "post_processor.type: expected ByteLevel, one TemplateProcessing"},
+        BadCase{"TemplateToken",
+                [](json& r) {
+                  r["post_processor"] = {{"type", "TemplateProcessing"},
+                                         {"single", {{{"SpecialToken", {{"id", "X"}}}}, {{"Sequence", {{"id", "A"}}}}}},
+                                         {"special_tokens", json::object()}};
+                },
+                "post_processor.special_tokens.X: expected an object"},
+        BadCase{"TemplateId",
+                [](json& r) {
+                  r["post_processor"] = {{"type", "TemplateProcessing"},
+                                         {"single", {{{"SpecialToken", {{"id", "X"}}}}, {{"Sequence", {{"id", "A"}}}}}},
+                                         {"special_tokens", {{"X", {{"ids", {99}}}}}}};
+                },
+                "post_processor.special_tokens.X.ids[0]: expected an integer from 0 to 2"},
+        BadCase{"TemplateWithoutText",
+                [](json& r) {
+                  r["post_processor"] = {
+                      {"type", "TemplateProcessing"}, {"single", json::array()}, {"special_tokens", json::object()}};
+                },
+                "post_processor.single: expected sequence A"}),
+    [](const auto& test) { return test.param.name; });
+
+INSTANTIATE_TEST_SUITE_P(
+    AddedTokens, BadFieldTest,
+    testing::Values(BadCase{"NotAList",
+                            [](json& r) {
+                              r["added_tokens"] = {{"a", 1}};
+                            },
+                            "added_tokens: expected an array"},
+                    BadCase{"Incomplete",
+                            [](json& r) {
+                              r["added_tokens"] = {{{"id", 3}, {"content", "<x>"}}};
+                            },
+                            "added_tokens[0].single_word: expected true or false"},
+                    BadCase{"Empty", [](json& r) { r["added_tokens"] = {AddedTokenJson(3, "")}; },
+                            "added_tokens[0].content: expected 1 to 1024 bytes"},
+                    BadCase{"TooLong", [](json& r) { r["added_tokens"] = {AddedTokenJson(3, std::string(1025, 'x'))}; },
+                            "added_tokens[0].content: expected 1 to 1024 bytes"},
+                    BadCase{"NotItsVocabularyId", [](json& r) { r["added_tokens"] = {AddedTokenJson(3, "a")}; },
+                            "added_tokens[0].id: expected 0, which this token has in model.vocab"},
+                    BadCase{"NotTheNextId", [](json& r) { r["added_tokens"] = {AddedTokenJson(7, "<x>")}; },
+                            "added_tokens[0].id: expected 3, the next id"},
+                    BadCase{"SameId",
+                            [](json& r) {
+                              r["added_tokens"] = {AddedTokenJson(3, "<x>"), AddedTokenJson(3, "<y>")};
+                            },
+                            "added_tokens[1].id: expected 4"},
+                    BadCase{"SameContent",
+                            [](json& r) {
+                              r["added_tokens"] = {AddedTokenJson(3, "<x>"), AddedTokenJson(4, "<x>")};
+                            },
+                            "added_tokens[1]: this content was added already"},
+                    BadCase{"IdOfAnother",
+                            [](json& r) {
+                              r["model"]["vocab"] = {{"a", 0}, {"b", 3}, {"ab", 2}};
+                              r["added_tokens"] = {AddedTokenJson(3, "<x>")};
+                            },
+                            "added_tokens[0]: the id 3 belongs to another token already"}),
+    [](const auto& test) { return test.param.name; });
+
+TEST(BadTokenizerFileTest, RefusesRegexesThatMeanSomethingElse) {
+  const std::pair<const char*, const char*> cases[] = {
+      {"\\w+", "an escape of this kind at byte 0"},
+      {"a|\\p{Lu}", "an escape of this kind at byte 2"},
+      {"(a+)+b", "a repeated group"},
+      {"(?:a|b)*", "a repeated group"},
+      {"(?<=a)b", "a group of this kind"},
+      {"(?i)a", "a group of this kind"},
+      {"(*UCP)a", "a group of this kind"},
+      {"a**", "a repeated quantifier"},
+      {"a{2}{3}", "a quantifier behind an interval"},
+      {"a{2,1}", "does not compile"},
+      {"a{99999}", "an interval of this kind"},
+      {"a{,2}", "an interval of this kind"},
+      {"a.b", "a bare ."},
+      {"^a", "a bare ^"},
+      {"*a", "a bare *"},
+      {"(a", "a group without its )"},
+      {"a)", "an unmatched )"},
+      {"[a", "a class without its ]"},
+      {"[]", "a nested or empty class"},
+      {"[[a]]", "a nested or empty class"},
+      {"[z-a]", "a class range of this kind"},
+      {"[a-\\s]", "a class range of this kind"},
+      {"[\\s\\S]x|[^\\s\\S]", "a class that nothing is in"},
+      {"(?i:\\p{L})", "a Unicode class inside (?i:"},
+      {"(?i:[^a])", "a class that is not plain ASCII"},
+      {"(?i:stop)", "a pair of letters that folds"},
+      {"(?i:\u00e9)", "a character outside ASCII"},
+      {"a\\", "an escape of this kind"},
+      {"a*", "matches the empty text"},
+      {"", "matches the empty text"},
+  };
+  for (const auto& [regex, error] : cases) {
+    json root = Small();
+    root["pre_tokenizer"] = Split(regex);
+    const absl::Status status = LoadText(root.dump());
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << regex;
+    EXPECT_THAT(status.message(), HasSubstr("pre_tokenizer.pretokenizers[0].pattern: the regex")) << regex;
+    EXPECT_THAT(status.message(), HasSubstr(error)) << regex;
+  }
+  json root = Small();
+  root["pre_tokenizer"] = Split(std::string(100, '(') + "a" + std::string(100, ')'));
+  EXPECT_THAT(LoadText(root.dump()).message(), HasSubstr("nested too deeply"));
+  root["pre_tokenizer"] = Split(std::string(5000, 'a'));
+  EXPECT_THAT(LoadText(root.dump()).message(), HasSubstr("more than 4096"));
+}
+
+TEST(BadTokenizerFileTest, RefusesTextThatIsNoJson) {
+  EXPECT_THAT(LoadText("").message(), HasSubstr("expected JSON"));
+  EXPECT_THAT(LoadText("{\"a\": 1,\n}").message(), HasSubstr("line 2"));
+  EXPECT_THAT(LoadText("{\"a\": \"\xff\"}").message(), HasSubstr("expected JSON"));
+  EXPECT_THAT(LoadText(std::string(1000000, '[')).message(), HasSubstr("no deeper than 64 levels"));
+  EXPECT_THAT(LoadText(R"({"model": )" + std::string(70, '[') + std::string(70, ']') + "}").message(),
+              HasSubstr("no deeper than 64 levels"));
+}
+
+// Any single byte of a good file changed: an error or a tokenizer, never a crash.
+TEST(BadTokenizerFileTest, SurvivesEveryChangedByte) {
+  const std::string good = Small().dump();
+  int loaded = 0;
+  for (size_t i = 0; i < good.size(); ++i) {
+    for (const char c : {'0', '"', '}', '\0', '\xff'}) {
+      std::string text = good;
+      text[i] = c;
+      std::ofstream(TempFile(), std::ios::binary) << text;
+      const auto tokenizer = Tokenizer::FromFile(TempFile());
+      if (!tokenizer.ok()) continue;
+      ++loaded;
+      (*tokenizer)->Encode("ab a <b>", true);
+    }
+  }
+  EXPECT_GT(loaded, 0);
+}
+
+}  // namespace
+}  // namespace tactus
