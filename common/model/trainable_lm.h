@@ -7,18 +7,10 @@
 #include <span>
 #include <vector>
 
-#include "common/data/types.h"
 #include "common/model/decoder_lm.h"
+#include "common/model/train_sequences.h"
 
 namespace tactus {
-
-// Several sequences end to end, [T] tokens. Log-probs are wanted at `target_rows`: row i predicts targets[i].
-struct TrainSequences {
-  std::vector<TokenId> token_ids;        // [T]
-  std::vector<int64_t> sequence_starts;  // [n + 1], first 0, last T
-  std::vector<int32_t> target_rows;      // [N] increasing; the row that reads the token before the target
-  std::vector<TokenId> targets;          // [N]
-};
 
 struct TrainableOptions {
   bool activation_checkpointing = false;
