@@ -5,11 +5,13 @@
 #include <cmath>
 
 #include "absl/strings/str_cat.h"
+#include "common/ops/parallel.h"
 
 namespace tactus {
 namespace {
 
-constexpr int64_t kBlock = 1 << 15;  // floats per piece of work: fits a core's cache with its moments
+constexpr int64_t kBlock = 1 << 15;     // floats per piece of work: fits a core's cache with its moments
+constexpr int64_t kBlocksPerPiece = 8;  // of a thread at a time
 constexpr size_t kLanes = 16;
 
 struct Coefficients {
@@ -79,10 +81,14 @@ const SquaresFunction kSquares = SquaresBaseline;
 
 double GlobalNorm(std::span<const float> values) {
   const int64_t size = static_cast<int64_t>(values.size());
+  std::vector<double> partial(static_cast<size_t>((size + kBlock - 1) / kBlock));
+  ops::ParallelFor(static_cast<int64_t>(partial.size()), kBlocksPerPiece, [&](int64_t first, int64_t last) {
+    for (int64_t b = first; b < last; ++b) {
+      partial[static_cast<size_t>(b)] = kSquares(values.data() + b * kBlock, std::min(kBlock, size - b * kBlock));
+    }
+  });
   double sum = 0;
-  for (int64_t begin = 0; begin < size; begin += kBlock) {
-    sum += kSquares(values.data() + begin, std::min(kBlock, size - begin));
-  }
+  for (const double block : partial) sum += block;
   return std::sqrt(sum);
 }
 
@@ -120,12 +126,16 @@ AdamW::StepResult AdamW::Step(std::span<float> parameters, std::span<const float
   c.step_size = static_cast<float>(lr / (1 - std::pow(options_.beta1, t)));
   c.inverse_sqrt_correction = static_cast<float>(1 / std::sqrt(1 - std::pow(options_.beta2, t)));
   const float decayed = static_cast<float>(1 - lr * options_.weight_decay);
-  for (const Segment& segment : segments_) {
-    c.keep = segment.decays ? decayed : 1.0f;
-    const int64_t begin = segment.begin;
-    kUpdate(c, segment.end - begin, gradients.data() + begin, parameters.data() + begin, first_.data() + begin,
-            second_.data() + begin);
-  }
+  ops::ParallelFor(static_cast<int64_t>(segments_.size()), kBlocksPerPiece, [&](int64_t first, int64_t last) {
+    Coefficients own = c;
+    for (int64_t s = first; s < last; ++s) {
+      const Segment& segment = segments_[static_cast<size_t>(s)];
+      own.keep = segment.decays ? decayed : 1.0f;
+      const int64_t begin = segment.begin;
+      kUpdate(own, segment.end - begin, gradients.data() + begin, parameters.data() + begin, first_.data() + begin,
+              second_.data() + begin);
+    }
+  });
   return result;
 }
 

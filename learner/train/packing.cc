@@ -1,0 +1,163 @@
+#include "learner/train/packing.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/status_macros.h"
+
+namespace tactus {
+namespace {
+
+absl::Status Malformed(absl::string_view field, absl::string_view problem) {
+  return absl::InvalidArgumentError(absl::StrCat("Train batch: ", field, " ", problem, "."));
+}
+
+absl::Status CheckSize(absl::string_view field, size_t size, size_t expected, bool may_be_empty = false) {
+  if (size == expected || (may_be_empty && size == 0)) return absl::OkStatus();
+  return Malformed(field, absl::StrCat("has ", size, " entries, expected ", expected));
+}
+
+// starts [n + 1]: from 0 to `end`, every part with at least one element.
+absl::Status CheckStarts(absl::string_view field, const std::vector<int64_t>& starts, size_t end) {
+  if (starts.empty() || starts.front() != 0 || starts.back() != static_cast<int64_t>(end))
+    return Malformed(field, absl::StrCat("must go from 0 to ", end));
+  for (size_t i = 1; i < starts.size(); ++i) {
+    if (starts[i] <= starts[i - 1]) return Malformed(field, absl::StrCat("must increase, at ", i, " they do not"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckTokens(absl::string_view field, std::span<const TokenId> tokens, int64_t vocab_size) {
+  for (const TokenId token : tokens) {
+    if (token < 0 || token >= vocab_size)
+      return Malformed(field, absl::StrCat("holds ", token, ", which is not in [0, ", vocab_size, ")"));
+  }
+  return absl::OkStatus();
+}
+
+// Each sequence's target rows lie in it and increase.
+absl::Status CheckRows(const TrainBatch::Fields& fields) {
+  const TrainSequences& sequences = fields.sequences;
+  for (size_t s = 0; s + 1 < fields.target_starts.size(); ++s) {
+    int64_t after = sequences.sequence_starts[s];
+    for (int64_t i = fields.target_starts[s]; i < fields.target_starts[s + 1]; ++i) {
+      const int64_t row = sequences.target_rows[static_cast<size_t>(i)];
+      if (row < after || row >= sequences.sequence_starts[s + 1])
+        return Malformed("target_rows", absl::StrCat("is out of order or of its sequence at ", i));
+      after = row + 1;
+    }
+  }
+  return absl::OkStatus();
+}
+
+void Append(const SequenceView& view, PolicyVersion current, TrainBatch::Fields& fields) {
+  TrainSequences& sequences = fields.sequences;
+  const int32_t first_row = static_cast<int32_t>(sequences.token_ids.size() + view.prompt.size() - 1);
+  sequences.token_ids.insert(sequences.token_ids.end(), view.prompt.begin(), view.prompt.end());
+  sequences.token_ids.insert(sequences.token_ids.end(), view.completion.begin(), view.completion.end() - 1);
+  sequences.sequence_starts.push_back(static_cast<int64_t>(sequences.token_ids.size()));
+  size_t span = 0;  // the last one that starts at or before t
+  for (size_t t = 0; t < view.completion.size(); ++t) {
+    sequences.target_rows.push_back(first_row + static_cast<int32_t>(t));
+    sequences.targets.push_back(view.completion[t]);
+    while (span + 1 < view.versions.size() && view.versions[span + 1].start_token <= static_cast<int>(t)) ++span;
+    if (!view.versions.empty()) fields.on_policy.push_back(view.versions[span].version == current ? 1 : 0);
+  }
+  fields.target_starts.push_back(static_cast<int64_t>(sequences.targets.size()));
+  fields.groups.push_back(view.group);
+  fields.advantages.push_back(view.advantage);
+  fields.behavior_logprobs.insert(fields.behavior_logprobs.end(), view.behavior_logprobs.begin(),
+                                  view.behavior_logprobs.end());
+  fields.credit.insert(fields.credit.end(), view.credit.begin(), view.credit.end());
+}
+
+}  // namespace
+
+absl::StatusOr<TrainBatch> TrainBatch::Create(Fields fields, int64_t vocab_size) {
+  const TrainSequences& sequences = fields.sequences;
+  const size_t count = fields.advantages.size(), targets = sequences.targets.size();
+  RETURN_IF_ERROR(CheckSize("sequence_starts", sequences.sequence_starts.size(), count + 1));
+  RETURN_IF_ERROR(CheckSize("target_starts", fields.target_starts.size(), count + 1));
+  RETURN_IF_ERROR(CheckSize("groups", fields.groups.size(), count));
+  RETURN_IF_ERROR(CheckSize("target_rows", sequences.target_rows.size(), targets));
+  RETURN_IF_ERROR(CheckSize("behavior_logprobs", fields.behavior_logprobs.size(), targets, true));
+  RETURN_IF_ERROR(CheckSize("credit", fields.credit.size(), targets, true));
+  RETURN_IF_ERROR(CheckSize("on_policy", fields.on_policy.size(), targets, true));
+  RETURN_IF_ERROR(CheckStarts("sequence_starts", sequences.sequence_starts, sequences.token_ids.size()));
+  RETURN_IF_ERROR(CheckStarts("target_starts", fields.target_starts, targets));
+  RETURN_IF_ERROR(CheckRows(fields));
+  RETURN_IF_ERROR(CheckTokens("token_ids", sequences.token_ids, vocab_size));
+  RETURN_IF_ERROR(CheckTokens("targets", sequences.targets, vocab_size));
+  return TrainBatch(std::move(fields));
+}
+
+absl::Status CheckSequences(std::span<const SequenceView> sequences, int64_t budget_tokens, int64_t vocab_size) {
+  for (const SequenceView& view : sequences) {
+    if (view.prompt.empty() || view.completion.empty())
+      return absl::InvalidArgumentError("A sequence to train on needs a prompt token and a completion token.");
+    if (view.tokens() > budget_tokens)
+      return absl::InvalidArgumentError(absl::StrCat("A sequence of ", view.tokens(), " tokens exceeds the ",
+                                                     budget_tokens, " of learner.micro_batch_tokens."));
+    for (const size_t size : {view.behavior_logprobs.size(), view.credit.size()}) {
+      RETURN_IF_ERROR(CheckSize("a sequence's behavior_logprobs or credit", size, view.completion.size(), true));
+    }
+    RETURN_IF_ERROR(CheckTokens("a prompt", view.prompt, vocab_size));
+    RETURN_IF_ERROR(CheckTokens("a completion", view.completion, vocab_size));
+  }
+  return absl::OkStatus();
+}
+
+std::vector<size_t> SplitAcrossRanks(std::span<const SequenceView> sequences, int world) {
+  int64_t total = 0;
+  for (const SequenceView& sequence : sequences) total += sequence.tokens();
+  std::vector<size_t> cuts = {0};
+  int64_t before = 0;
+  for (size_t i = 0; i < sequences.size(); ++i) {
+    // The rank whose even share holds the sequence's middle.
+    const int64_t owner = (2 * before + sequences[i].tokens()) * world / (2 * total);
+    while (static_cast<int64_t>(cuts.size()) <= owner) cuts.push_back(i);
+    before += sequences[i].tokens();
+  }
+  cuts.resize(static_cast<size_t>(world) + 1, sequences.size());
+  return cuts;
+}
+
+std::vector<size_t> SplitIntoMicroBatches(std::span<const SequenceView> sequences, int64_t budget_tokens) {
+  std::vector<size_t> cuts = {0};
+  int64_t used = 0;
+  for (size_t i = 0; i < sequences.size(); ++i) {
+    const int64_t tokens = sequences[i].tokens();
+    const bool group_starts = i == 0 || sequences[i].group != sequences[i - 1].group;
+    int64_t group_tokens = 0;
+    for (size_t j = i; group_starts && j < sequences.size() && sequences[j].group == sequences[i].group; ++j) {
+      group_tokens += sequences[j].tokens();
+    }
+    const bool group_waits =
+        group_tokens <= budget_tokens && used + group_tokens > budget_tokens && 2 * used >= budget_tokens;
+    if (used + tokens > budget_tokens || group_waits) {
+      cuts.push_back(i);
+      used = 0;
+    }
+    used += tokens;
+  }
+  if (!sequences.empty()) cuts.push_back(sequences.size());
+  return cuts;
+}
+
+absl::StatusOr<std::vector<TrainBatch>> PackSequences(std::span<const SequenceView> sequences, int64_t budget_tokens,
+                                                      int64_t vocab_size, PolicyVersion current) {
+  RETURN_IF_ERROR(CheckSequences(sequences, budget_tokens, vocab_size));
+  const std::vector<size_t> cuts = SplitIntoMicroBatches(sequences, budget_tokens);
+  std::vector<TrainBatch> batches;
+  for (size_t b = 0; b + 1 < cuts.size(); ++b) {
+    TrainBatch::Fields fields;
+    fields.sequences.sequence_starts = {0};
+    fields.target_starts = {0};
+    for (size_t i = cuts[b]; i < cuts[b + 1]; ++i) Append(sequences[i], current, fields);
+    ASSIGN_OR_RETURN(TrainBatch batch, TrainBatch::Create(std::move(fields), vocab_size));
+    batches.push_back(std::move(batch));
+  }
+  return batches;
+}
+
+}  // namespace tactus

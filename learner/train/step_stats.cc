@@ -1,0 +1,65 @@
+#include "learner/train/step_stats.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "learner/algo/advantage.h"
+
+namespace tactus {
+namespace {
+
+struct Sums {
+  double completions = 0, rewards = 0, correct = 0, tokens = 0, entropy = 0, staleness = 0, staleness_max = 0;
+};
+
+double Staleness(PolicyVersion version, PolicyVersion current) {
+  return std::max(0.0, static_cast<double>(current.step) - static_cast<double>(version.step));
+}
+
+void AddCompletion(const Completion& completion, PolicyVersion current, Sums& sums) {
+  const double length = static_cast<double>(completion.token_ids.size());
+  sums.completions += 1;
+  sums.rewards += completion.reward.total;
+  sums.correct += completion.reward.correct;
+  sums.tokens += length;
+  for (const float entropy : completion.entropy) sums.entropy += entropy;
+  for (size_t i = 0; i < completion.versions.size(); ++i) {
+    const bool last = i + 1 == completion.versions.size();
+    const double end = last ? length : completion.versions[i + 1].start_token;
+    const double staleness = Staleness(completion.versions[i].version, current);
+    sums.staleness += staleness * (end - completion.versions[i].start_token);
+    sums.staleness_max = std::max(sums.staleness_max, staleness);
+  }
+}
+
+}  // namespace
+
+void FillGroupStats(const std::vector<TrajectoryGroup>& groups, PolicyVersion current, StepStats& stats) {
+  Sums sums;
+  double zero_signal = 0;
+  for (const TrajectoryGroup& group : groups) {
+    std::vector<double> rewards;
+    for (const Completion& completion : group.completions) {
+      AddCompletion(completion, current, sums);
+      rewards.push_back(completion.reward.total);
+    }
+    zero_signal += IsZeroSignal(rewards) ? 1 : 0;
+  }
+  const double completions = std::max(1.0, sums.completions), tokens = std::max(1.0, sums.tokens);
+  stats.reward_mean = sums.rewards / completions;
+  double squares = 0;
+  for (const TrajectoryGroup& group : groups) {
+    for (const Completion& completion : group.completions) {
+      squares += (completion.reward.total - stats.reward_mean) * (completion.reward.total - stats.reward_mean);
+    }
+  }
+  stats.reward_std = std::sqrt(squares / completions);
+  stats.correct_rate = sums.correct / completions;
+  stats.zero_signal_share = zero_signal / std::max(1.0, static_cast<double>(groups.size()));
+  stats.completion_tokens_mean = sums.tokens / completions;
+  stats.entropy_mean = sums.entropy / tokens;
+  stats.staleness_mean = sums.staleness / tokens;
+  stats.staleness_max = sums.staleness_max;
+}
+
+}  // namespace tactus

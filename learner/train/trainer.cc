@@ -1,0 +1,250 @@
+#include "learner/train/trainer.h"
+
+#include <chrono>
+#include <cmath>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/status_macros.h"
+
+namespace tactus {
+namespace {
+
+// Adds the seconds until its end to `total`.
+class PhaseTimer {
+ public:
+  explicit PhaseTimer(double& total) : total_(total), start_(std::chrono::steady_clock::now()) {}
+  ~PhaseTimer() { total_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
+  PhaseTimer(const PhaseTimer&) = delete;
+  PhaseTimer& operator=(const PhaseTimer&) = delete;
+
+ private:
+  double& total_;
+  const std::chrono::steady_clock::time_point start_;
+};
+
+absl::Status GroupError(const TrajectoryGroup& group, absl::string_view problem) {
+  return absl::InvalidArgumentError(
+      absl::StrCat("Group of prompt ", group.prompt_id, ", lease ", group.lease_id, ": ", problem, "."));
+}
+
+bool AllFinite(const std::vector<float>& values) {
+  for (const float value : values) {
+    if (!std::isfinite(value)) return false;
+  }
+  return true;
+}
+
+absl::Status CheckGroup(const TrajectoryGroup& group) {
+  if (group.prompt_token_ids.empty()) return GroupError(group, "the prompt is empty");
+  if (group.completions.empty()) return GroupError(group, "there are no completions");
+  for (const Completion& completion : group.completions) {
+    const size_t length = completion.token_ids.size();
+    if (completion.logprobs.size() != length || completion.credit.size() != length ||
+        completion.entropy.size() != length) {
+      return GroupError(group, absl::StrCat("logprobs, entropy and credit must have the ", length,
+                                            " entries of the completion's tokens"));
+    }
+    if (!AllFinite(completion.logprobs) || !AllFinite(completion.credit) || !AllFinite(completion.entropy))
+      return GroupError(group, "logprobs, entropy and credit must be finite");
+    if (!std::isfinite(completion.reward.total)) return GroupError(group, "the reward must be finite");
+  }
+  return absl::OkStatus();
+}
+
+std::vector<double> AdvantagesOf(const TrajectoryGroup& group, Estimator estimator) {
+  std::vector<double> rewards;
+  for (const Completion& completion : group.completions) rewards.push_back(completion.reward.total);
+  std::vector<double> advantages(rewards.size());
+  GroupAdvantages(estimator, rewards, advantages);
+  return advantages;
+}
+
+SequenceView ViewOf(const TrajectoryGroup& group, size_t completion_index, int32_t group_index, double advantage) {
+  const Completion& completion = group.completions[completion_index];
+  return {group.prompt_token_ids, completion.token_ids, group_index,        advantage,
+          completion.logprobs,    completion.credit,    completion.versions};
+}
+
+}  // namespace
+
+Trainer::Trainer(const TrainerOptions& options, std::unique_ptr<TrainablePolicy> policy,
+                 std::unique_ptr<TrainablePolicy> reference, Collective& collective)
+    : options_(options),
+      policy_(std::move(policy)),
+      reference_(std::move(reference)),
+      collective_(collective),
+      optimizer_(policy_->layout(), options.optimizer) {}
+
+absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(const TrainerOptions& options,
+                                                         std::unique_ptr<TrainablePolicy> policy,
+                                                         std::unique_ptr<TrainablePolicy> reference,
+                                                         Collective& collective) {
+  if ((options.loss.kl_beta > 0) != (reference != nullptr))
+    return absl::InvalidArgumentError("Trainer: a reference policy is needed exactly when kl_beta is above 0.");
+  if (reference != nullptr && reference->layout().total_numel != policy->layout().total_numel)
+    return absl::InvalidArgumentError("Trainer: the reference policy's parameters do not have the policy's shapes.");
+  if (options.updates_per_batch < 1)
+    return absl::InvalidArgumentError("Trainer: updates_per_batch must be at least 1.");
+  return std::unique_ptr<Trainer>(new Trainer(options, std::move(policy), std::move(reference), collective));
+}
+
+absl::StatusOr<std::vector<TrainBatch>> Trainer::PackShare(std::span<const SequenceView> sequences,
+                                                           PolicyVersion current) const {
+  // Also the other ranks' tokens are checked, so that all ranks refuse a bad batch together.
+  RETURN_IF_ERROR(CheckSequences(sequences, options_.micro_batch_tokens, policy_->vocab_size()));
+  const std::vector<size_t> cuts = SplitAcrossRanks(sequences, collective_.size());
+  const size_t begin = cuts[static_cast<size_t>(collective_.rank())];
+  const size_t end = cuts[static_cast<size_t>(collective_.rank()) + 1];
+  return PackSequences(sequences.subspan(begin, end - begin), options_.micro_batch_tokens, policy_->vocab_size(),
+                       current);
+}
+
+absl::StatusOr<Trainer::Update> Trainer::PrepareUpdate(std::span<const TrajectoryGroup> groups, PolicyVersion current,
+                                                       StepStats& stats) const {
+  Update update;
+  std::vector<SequenceView> views;
+  for (size_t g = 0; g < groups.size(); ++g) {
+    const std::vector<double> advantages = AdvantagesOf(groups[g], options_.estimator);
+    for (size_t c = 0; c < advantages.size(); ++c) {
+      const SequenceView view = ViewOf(groups[g], c, static_cast<int32_t>(g), advantages[c]);
+      const int64_t length = static_cast<int64_t>(view.completion.size());
+      update.counts.completions += 1;
+      update.counts.tokens += length;
+      if (length == 0) continue;
+      if (view.advantage == 0 && reference_ == nullptr) {
+        stats.skipped_tokens += length;
+        continue;
+      }
+      stats.completion_tokens += length;
+      stats.prompt_tokens += static_cast<int64_t>(view.prompt.size());
+      views.push_back(view);
+    }
+  }
+  ASSIGN_OR_RETURN(update.batches, PackShare(views, current));
+  return update;
+}
+
+void Trainer::ComputeOld(Update& update, PhaseSeconds& seconds) {
+  const PhaseTimer timer(seconds.forward);
+  for (const TrainBatch& batch : update.batches) {
+    update.logp_old.emplace_back(batch.num_targets());
+    policy_->ForwardOnly(batch.fields().sequences, update.logp_old.back());
+  }
+}
+
+void Trainer::RunBatch(const Update& update, size_t index, TokenTotals& totals, PhaseSeconds& seconds) {
+  const TrainBatch& batch = update.batches[index];
+  const TrainBatch::Fields& fields = batch.fields();
+  std::vector<float> logp_new(batch.num_targets()), logp_reference, gradient(batch.num_targets());
+  {
+    const PhaseTimer timer(seconds.forward);
+    policy_->Forward(fields.sequences, logp_new);
+    if (reference_ != nullptr) {
+      logp_reference.resize(batch.num_targets());
+      reference_->ForwardOnly(fields.sequences, logp_reference);
+    }
+  }
+  const std::span<const float> logp_old = update.logp_old.empty() ? logp_new : update.logp_old[index];
+  totals.AddMismatch(batch, logp_old);
+  for (size_t s = 0; s < batch.num_sequences(); ++s) {
+    CompletionLogProbs<float> completion;
+    completion.advantage = fields.advantages[s];
+    completion.logp_new = batch.Targets(std::span<const float>(logp_new), s);
+    completion.logp_old = batch.Targets(logp_old, s);
+    completion.logp_behavior = batch.Targets(std::span<const float>(fields.behavior_logprobs), s);
+    completion.logp_reference = batch.Targets(std::span<const float>(logp_reference), s);
+    completion.credit = batch.Targets(std::span<const float>(fields.credit), s);
+    AddPolicyLoss<float>(options_.loss, update.counts, completion, batch.Targets(std::span<float>(gradient), s),
+                         totals.loss);
+  }
+  const PhaseTimer timer(seconds.backward);
+  policy_->Backward(gradient);
+}
+
+absl::StatusOr<Trainer::StepOutcome> Trainer::ReduceAndStep(TokenTotals& totals, PhaseSeconds& seconds) {
+  {
+    const PhaseTimer timer(seconds.allreduce);
+    RETURN_IF_ERROR(collective_.AllReduceSum(policy_->gradients()));
+    RETURN_IF_ERROR(totals.Reduce(collective_));
+  }
+  const PhaseTimer timer(seconds.optimizer);
+  StepOutcome outcome;
+  outcome.lr = options_.schedule.At(optimizer_.steps() + optimizer_.skipped_steps());
+  outcome.result = optimizer_.Step(policy_->parameters(), policy_->gradients(), outcome.lr);
+  if (!outcome.result.skipped) policy_->ParametersChanged();
+  return outcome;
+}
+
+absl::StatusOr<StepStats> Trainer::TrainStep(const std::vector<TrajectoryGroup>& groups, PolicyVersion current) {
+  for (const TrajectoryGroup& group : groups) RETURN_IF_ERROR(CheckGroup(group));
+  const size_t parts = static_cast<size_t>(options_.updates_per_batch);
+  if (groups.size() < parts)
+    return absl::InvalidArgumentError(
+        absl::StrCat("A step of ", groups.size(), " groups cannot be split among ", parts, " updates."));
+  StepStats stats;
+  FillGroupStats(groups, current, stats);
+  std::vector<Update> updates;
+  for (size_t u = 0; u < parts; ++u) {
+    const size_t begin = groups.size() * u / parts, end = groups.size() * (u + 1) / parts;
+    ASSIGN_OR_RETURN(Update update, PrepareUpdate(std::span(groups).subspan(begin, end - begin), current, stats));
+    updates.push_back(std::move(update));
+  }
+  for (size_t u = 1; u < parts; ++u) ComputeOld(updates[u], stats.seconds);
+
+  TokenTotals step_totals;
+  for (const Update& update : updates) {
+    policy_->ZeroGradients();
+    TokenTotals totals;
+    for (size_t b = 0; b < update.batches.size(); ++b) RunBatch(update, b, totals, stats.seconds);
+    ASSIGN_OR_RETURN(const StepOutcome outcome, ReduceAndStep(totals, stats.seconds));
+    step_totals += totals;
+    stats.lr = outcome.lr;
+    stats.updates += 1;
+    stats.skipped_updates += outcome.result.skipped ? 1 : 0;
+    if (!outcome.result.skipped) stats.grad_norm += outcome.result.grad_norm;
+  }
+  step_totals.Fill(stats);
+  stats.loss = step_totals.loss.loss / static_cast<double>(stats.updates);
+  if (stats.updates > stats.skipped_updates) {
+    stats.grad_norm /= static_cast<double>(stats.updates - stats.skipped_updates);
+  }
+  return stats;
+}
+
+absl::StatusOr<SftStats> Trainer::SftStep(const std::vector<SftExample>& examples) {
+  if (examples.empty()) return absl::InvalidArgumentError("A supervised step needs at least one example.");
+  SftStats stats;
+  std::vector<SequenceView> views;
+  for (const SftExample& example : examples) {
+    SequenceView view;
+    view.prompt = example.prompt_token_ids;
+    view.completion = example.completion_token_ids;
+    view.group = static_cast<int32_t>(views.size());
+    views.push_back(view);
+    stats.completion_tokens += static_cast<int64_t>(view.completion.size());
+    stats.prompt_tokens += static_cast<int64_t>(view.prompt.size());
+  }
+  ASSIGN_OR_RETURN(const std::vector<TrainBatch> batches, PackShare(views, PolicyVersion{}));
+  const double weight = 1.0 / static_cast<double>(stats.completion_tokens);
+  TokenTotals totals;
+  policy_->ZeroGradients();
+  for (const TrainBatch& batch : batches) {
+    std::vector<float> logprobs(batch.num_targets());
+    {
+      const PhaseTimer timer(stats.seconds.forward);
+      policy_->Forward(batch.fields().sequences, logprobs);
+    }
+    for (const float logprob : logprobs) totals.loss.loss -= weight * logprob;
+    const PhaseTimer timer(stats.seconds.backward);
+    policy_->Backward(std::vector<float>(logprobs.size(), static_cast<float>(-weight)));
+  }
+  ASSIGN_OR_RETURN(const StepOutcome outcome, ReduceAndStep(totals, stats.seconds));
+  stats.loss = totals.loss.loss;
+  stats.grad_norm = outcome.result.grad_norm;
+  stats.lr = outcome.lr;
+  stats.skipped = outcome.result.skipped;
+  return stats;
+}
+
+}  // namespace tactus

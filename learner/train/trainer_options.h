@@ -1,0 +1,27 @@
+// The Trainer's part of a run's configuration.
+#pragma once
+
+#include <cstdint>
+
+#include "learner/algo/advantage.h"
+#include "learner/algo/policy_loss.h"
+#include "learner/train/adamw.h"
+#include "learner/train/lr_schedule.h"
+#include "proto/config.pb.h"
+
+namespace tactus {
+
+struct TrainerOptions {
+  Estimator estimator = Estimator::kGrpo;
+  PolicyLossOptions loss;
+  int updates_per_batch = 1;
+  int64_t micro_batch_tokens = 16384;
+  AdamWOptions optimizer;
+  LrSchedule schedule;
+
+  // `run` is resolved and checked (LoadRunConfig). The schedule ends with the last RL update, or the last SFT step.
+  static TrainerOptions FromProto(const config::RunConfig& run);
+  static TrainerOptions ForSft(const config::RunConfig& run);
+};
+
+}  // namespace tactus

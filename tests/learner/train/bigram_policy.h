@@ -1,0 +1,75 @@
+// The smallest policy: the logits of the next token are a row of a table, chosen by the token before. Its log-probs and
+// gradients are two lines each, so the Trainer's tests can compute everything again by hand.
+#pragma once
+
+#include <cmath>
+#include <vector>
+
+#include "learner/train/trainable_policy.h"
+
+namespace tactus {
+
+class BigramPolicy : public TrainablePolicy {
+ public:
+  explicit BigramPolicy(int64_t vocab) : vocab_(vocab) {
+    layout_.specs.push_back({"table", {vocab, vocab}, 0, vocab * vocab});
+    layout_.total_numel = vocab * vocab;
+    table_.resize(static_cast<size_t>(vocab * vocab));
+    gradients_.resize(table_.size());
+    for (size_t i = 0; i < table_.size(); ++i) table_[i] = static_cast<float>(std::sin(1.0 + 3.0 * double(i)));
+  }
+
+  const ParameterLayout& layout() const override { return layout_; }
+  int64_t vocab_size() const override { return vocab_; }
+  std::span<float> parameters() override { return table_; }
+  void ParametersChanged() override { ++changes; }
+  void Forward(const TrainSequences& sequences, std::span<float> logprobs) override {
+    kept_ = sequences;
+    ++forwards;
+    LogProbs(sequences, logprobs);
+  }
+  void ForwardOnly(const TrainSequences& sequences, std::span<float> logprobs) override {
+    ++forward_onlys;
+    LogProbs(sequences, logprobs);
+  }
+  void Backward(std::span<const float> dlogprobs) override {
+    for (size_t i = 0; i < dlogprobs.size(); ++i) {
+      const size_t from = Row(kept_, i);
+      for (size_t j = 0; j < size(); ++j) {
+        const double one = static_cast<TokenId>(j) == kept_.targets[i] ? 1 : 0;
+        const double p = std::exp(LogProb(table_, from, static_cast<TokenId>(j)));
+        gradients_[from * size() + j] += static_cast<float>(dlogprobs[i] * (one - p));
+      }
+    }
+  }
+  std::span<float> gradients() override { return gradients_; }
+  void ZeroGradients() override { gradients_.assign(gradients_.size(), 0.0f); }
+
+  // log p(token | from) under any table of these shapes, in double.
+  template <typename T>
+  double LogProb(const std::vector<T>& table, size_t from, TokenId token) const {
+    double sum = 0;
+    for (size_t j = 0; j < size(); ++j) sum += std::exp(double{table[from * size() + j]});
+    return table[from * size() + static_cast<size_t>(token)] - std::log(sum);
+  }
+
+  int forwards = 0, forward_onlys = 0, changes = 0;
+
+ private:
+  size_t size() const { return static_cast<size_t>(vocab_); }
+  static size_t Row(const TrainSequences& sequences, size_t target) {
+    return static_cast<size_t>(sequences.token_ids[static_cast<size_t>(sequences.target_rows[target])]);
+  }
+  void LogProbs(const TrainSequences& sequences, std::span<float> logprobs) const {
+    for (size_t i = 0; i < logprobs.size(); ++i) {
+      logprobs[i] = static_cast<float>(LogProb(table_, Row(sequences, i), sequences.targets[i]));
+    }
+  }
+
+  const int64_t vocab_;
+  ParameterLayout layout_;
+  std::vector<float> table_, gradients_;
+  TrainSequences kept_;
+};
+
+}  // namespace tactus
