@@ -44,12 +44,12 @@ absl::StatusOr<bool> ReadJsonLine(std::istream& in, absl::string_view where, std
 }
 
 absl::StatusOr<nlohmann::ordered_json> ParseJsonLine(absl::string_view line, absl::string_view where,
-                                                     std::initializer_list<absl::string_view> keys) {
+                                                     std::initializer_list<absl::string_view> keys, size_t max_values) {
   ASSIGN_OR_RETURN(
       auto json,
       ParseStrictJson(
           line, where,
-          {.max_bytes = kMaxJsonLineBytes, .max_depth = 4, .max_values = 1000, .max_string = kMaxJsonLineBytes}));
+          {.max_bytes = kMaxJsonLineBytes, .max_depth = 4, .max_values = max_values, .max_string = kMaxJsonLineBytes}));
   const std::string expected = absl::StrJoin(keys, ", ");
   if (!json.is_object()) {
     return absl::InvalidArgumentError(absl::StrCat(where, ": expected a JSON object with the keys ", expected));
@@ -64,6 +64,26 @@ absl::StatusOr<nlohmann::ordered_json> ParseJsonLine(absl::string_view line, abs
     return absl::InvalidArgumentError(absl::StrCat(where, ": key \"", key, "\" is missing, expected ", expected));
   }
   return json;
+}
+
+absl::StatusOr<std::vector<TokenId>> JsonTokenIds(const nlohmann::ordered_json& object, absl::string_view where,
+                                                  const char* field) {
+  const auto& array = object.at(field);
+  if (!array.is_array()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(where, ": ", field, ": expected an array of token ids, found a ", array.type_name()));
+  }
+  std::vector<TokenId> ids;
+  ids.reserve(array.size());
+  for (const auto& value : array) {
+    const std::string element = absl::StrCat(field, "[", ids.size(), "]");
+    ASSIGN_OR_RETURN(const int64_t id, JsonInt64(value, where, element));
+    if (id < 0 || id > std::numeric_limits<TokenId>::max()) {
+      return absl::InvalidArgumentError(absl::StrCat(where, ": ", element, ": expected a token id, found ", id));
+    }
+    ids.push_back(static_cast<TokenId>(id));
+  }
+  return ids;
 }
 
 }  // namespace tactus

@@ -6,9 +6,11 @@
 #include <istream>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "common/data/types.h"
 
 namespace tactus {
 
@@ -27,8 +29,13 @@ inline constexpr size_t kMaxJsonLineBytes = size_t{4} << 20;
 absl::StatusOr<bool> ReadJsonLine(std::istream& in, absl::string_view where, std::string& line);
 
 // One line of a JSONL file: an object that has exactly these keys. InvalidArgument names `where` ("data.jsonl:3") and
-// the missing or unknown key; ResourceExhausted: the line is larger than kMaxJsonLineBytes.
+// the missing or unknown key; ResourceExhausted: the line is larger than kMaxJsonLineBytes, or has more values.
 absl::StatusOr<nlohmann::ordered_json> ParseJsonLine(absl::string_view line, absl::string_view where,
-                                                     std::initializer_list<absl::string_view> keys);
+                                                     std::initializer_list<absl::string_view> keys,
+                                                     size_t max_values = 1000);
+
+// A field that is an array of token ids. InvalidArgument: "<where>: <field>[3]: expected a token id, found ...".
+absl::StatusOr<std::vector<TokenId>> JsonTokenIds(const nlohmann::ordered_json& object, absl::string_view where,
+                                                  const char* field);
 
 }  // namespace tactus

@@ -1,0 +1,26 @@
+#include "actor/engine/load_engine.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "common/base/status_macros.h"
+
+namespace tactus {
+
+absl::StatusOr<std::unique_ptr<ModelRunner>> LoadRunner(const ModelFolder& folder, const EngineSetup& setup) {
+  const int64_t longest = setup.max_sequence_tokens > 0
+                              ? std::min(setup.max_sequence_tokens, folder.config.max_position)
+                              : folder.config.max_position;
+  // Every running sequence, and as many prompts that wait to start, at full length with a partial page each.
+  const int64_t useful = 2 * int64_t{setup.engine.max_sequences} * (longest / kPageTokens + 2);
+  return CreateModelRunner(folder, {.weights_dtype = setup.weights_dtype,
+                                    .kv_cache_mib = setup.kv_cache_mib,
+                                    .max_pages = std::min<int64_t>(useful, int64_t{1} << 30)});
+}
+
+absl::StatusOr<std::unique_ptr<Engine>> LoadEngine(const ModelFolder& folder, const EngineSetup& setup) {
+  ASSIGN_OR_RETURN(std::unique_ptr<ModelRunner> runner, LoadRunner(folder, setup));
+  return Engine::Create(setup.engine, std::move(runner));
+}
+
+}  // namespace tactus

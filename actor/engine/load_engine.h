@@ -1,0 +1,25 @@
+// From a model folder to an engine, for the commands that sample or score on this machine.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "actor/engine/engine.h"
+#include "actor/engine/model_runner.h"
+#include "common/model/hf_folder.h"
+
+namespace tactus {
+
+struct EngineSetup {
+  StorageDType weights_dtype = StorageDType::kFloat32;
+  EngineOptions engine;
+  int64_t kv_cache_mib = 1024;      // at most; no more pages than the sequences can use are allocated
+  int64_t max_sequence_tokens = 0;  // longest prompt + completion; 0 = the model's longest
+};
+
+// Blocks while the weights are read. Errors of OpenModelFolder, LoadParameters, CreateModelRunner and Engine::Create.
+absl::StatusOr<std::unique_ptr<ModelRunner>> LoadRunner(const ModelFolder& folder, const EngineSetup& setup);
+absl::StatusOr<std::unique_ptr<Engine>> LoadEngine(const ModelFolder& folder, const EngineSetup& setup);
+
+}  // namespace tactus
