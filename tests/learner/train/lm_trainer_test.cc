@@ -1,0 +1,157 @@
+// The Trainer on a real decoder: ranks agree, log-probs agree, learning works.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "common/model/hf_folder.h"
+#include "learner/train/lm_policy.h"
+#include "learner/train/trainer.h"
+#include "tests/learner/train/trainer_fixtures.h"
+
+namespace tactus {
+namespace {
+
+constexpr PolicyVersion kNow{0, 0};
+
+std::unique_ptr<TrainablePolicy> TinyPolicy(const std::string& name = "qwen3") {
+  const auto folder = OpenModelFolder(std::string(TACTUS_SOURCE_DIR) + "/tests/goldens/models/" + name);
+  EXPECT_TRUE(folder.ok()) << folder.status();
+  auto model = DecoderLm::Create(folder->config, StorageDType::kFloat32);
+  EXPECT_TRUE(model.ok()) << model.status();
+  EXPECT_TRUE(LoadParameters(*folder, (*model)->parameters()).ok());
+  (*model)->PackWeights();
+  return MakeLmPolicy(*std::move(model), {});
+}
+
+TrainerOptions Options() {
+  TrainerOptions options;
+  options.micro_batch_tokens = 96;
+  options.schedule.lr = 1e-3;
+  options.loss.tis_cap = 2;
+  options.loss.kl_beta = 0.05;
+  return options;
+}
+
+std::unique_ptr<Trainer> MakeTrainer(const TrainerOptions& options, Collective& collective) {
+  std::unique_ptr<TrainablePolicy> reference;
+  if (options.loss.kl_beta > 0) reference = TinyPolicy();
+  auto trainer = Trainer::Create(options, TinyPolicy(), std::move(reference), collective);
+  EXPECT_TRUE(trainer.ok()) << trainer.status();
+  return *std::move(trainer);
+}
+
+std::vector<TrajectoryGroup> Groups(int step) { return RandomGroups(100 + step, 6, 176, kNow); }
+
+TEST(LmTrainerTest, TwoRanksFollowOneRankOverTwentySteps) {
+  constexpr int kSteps = 20;
+  const auto alone = *CreateCollective({});
+  const auto single = MakeTrainer(Options(), *alone);
+  std::vector<StepStats> expected;
+  for (int step = 0; step < kSteps; ++step) {
+    const auto stats = single->TrainStep(Groups(step), kNow);
+    ASSERT_TRUE(stats.ok()) << stats.status();
+    expected.push_back(*stats);
+  }
+  std::vector<std::vector<float>> parameters(2);
+  OnRanks(2, [&](Collective& collective) {
+    const auto trainer = MakeTrainer(Options(), collective);
+    for (int step = 0; step < kSteps; ++step) {
+      const auto stats = trainer->TrainStep(Groups(step), kNow);
+      ASSERT_TRUE(stats.ok()) << stats.status();
+      const StepStats& one = expected[static_cast<size_t>(step)];
+      EXPECT_NEAR(stats->loss, one.loss, 1e-5 * std::abs(one.loss)) << step;
+      EXPECT_NEAR(stats->grad_norm, one.grad_norm, 1e-5 * one.grad_norm) << step;
+    }
+    const std::span<float> end = trainer->policy().parameters();
+    parameters[static_cast<size_t>(collective.rank())].assign(end.begin(), end.end());
+  });
+  EXPECT_EQ(parameters[0], parameters[1]);
+}
+
+TEST(LmTrainerTest, RecordedLogProbsOfTheSamePolicyMatchToTheLastBit) {
+  const auto collective = *CreateCollective({});
+  TrainerOptions options = Options();
+  options.loss.kl_beta = 0;
+  const auto trainer = MakeTrainer(options, *collective);
+  std::vector<TrajectoryGroup> groups = Groups(0);
+  for (TrajectoryGroup& group : groups) {  // each completion alone: no packing neighbour may matter
+    for (Completion& completion : group.completions) {
+      SequenceView view;
+      view.prompt = group.prompt_token_ids;
+      view.completion = completion.token_ids;
+      const auto batches = PackSequences({&view, 1}, 96, 176, kNow);
+      ASSERT_TRUE(batches.ok());
+      trainer->policy().ForwardOnly((*batches)[0].fields().sequences, completion.logprobs);
+    }
+  }
+  const auto stats = trainer->TrainStep(groups, kNow);
+  ASSERT_TRUE(stats.ok());
+  EXPECT_GT(stats->mismatch_on_policy.tokens, 50);
+  EXPECT_EQ(stats->mismatch_on_policy.max_abs, 0);
+  EXPECT_EQ(stats->tis_weight_max, 1);
+}
+
+TEST(LmTrainerTest, RewardedTokensBecomeLikelier) {
+  const auto collective = *CreateCollective({});
+  TrainerOptions options = Options();
+  options.loss.kl_beta = 0;
+  options.loss.tis_cap.reset();
+  const auto trainer = MakeTrainer(options, *collective);
+  std::vector<TrajectoryGroup> groups = Groups(1);
+  for (TrajectoryGroup& group : groups) {
+    for (Completion& completion : group.completions) completion.reward.total = 0;
+    group.completions[0].reward.total = 1;
+  }
+  SequenceView rewarded;
+  rewarded.prompt = groups[0].prompt_token_ids;
+  rewarded.completion = groups[0].completions[0].token_ids;
+  const auto batch = PackSequences({&rewarded, 1}, 96, 176, kNow);
+  ASSERT_TRUE(batch.ok());
+  const auto log_prob = [&] {
+    std::vector<float> values(rewarded.completion.size());
+    trainer->policy().ForwardOnly((*batch)[0].fields().sequences, values);
+    double sum = 0;
+    for (const float value : values) sum += value;
+    return sum;
+  };
+  const double before = log_prob();
+  for (int step = 0; step < 10; ++step) ASSERT_TRUE(trainer->TrainStep(groups, kNow).ok());
+  EXPECT_GT(log_prob(), before + 1);
+}
+
+TEST(LmTrainerTest, SftLearnsItsExamples) {
+  const auto collective = *CreateCollective({});
+  TrainerOptions options = Options();
+  options.loss.kl_beta = 0;
+  options.schedule.lr = 3e-3;
+  const auto trainer = MakeTrainer(options, *collective);
+  const std::vector<SftExample> examples = {{{1, 5, 9}, {7, 8, 9, 2}}, {{1, 6}, {3, 4, 2}}};
+  const double first = trainer->SftStep(examples)->loss;
+  EXPECT_GT(first, 3);
+  double last = first;
+  for (int step = 0; step < 40; ++step) last = trainer->SftStep(examples)->loss;
+  EXPECT_LT(last, 0.2 * first);
+}
+
+TEST(LmTrainerTest, RestoredStateContinuesWithTheSameBits) {
+  const auto collective = *CreateCollective({});
+  const auto whole = MakeTrainer(Options(), *collective), first = MakeTrainer(Options(), *collective);
+  for (int step = 0; step < 4; ++step) ASSERT_TRUE(whole->TrainStep(Groups(step), kNow).ok());
+  for (int step = 0; step < 2; ++step) ASSERT_TRUE(first->TrainStep(Groups(step), kNow).ok());
+  const auto second = MakeTrainer(Options(), *collective);
+  const auto copy = [](std::span<const float> from, std::span<float> to) {
+    std::copy(from.begin(), from.end(), to.begin());
+  };
+  copy(first->policy().parameters(), second->policy().parameters());
+  copy(first->optimizer().first_moment(), second->optimizer().first_moment());
+  copy(first->optimizer().second_moment(), second->optimizer().second_moment());
+  ASSERT_TRUE(second->optimizer().RestoreCounts(first->optimizer().steps(), first->optimizer().skipped_steps()).ok());
+  second->policy().ParametersChanged();
+  for (int step = 2; step < 4; ++step) ASSERT_TRUE(second->TrainStep(Groups(step), kNow).ok());
+  const std::span<float> a = whole->policy().parameters(), b = second->policy().parameters();
+  EXPECT_TRUE(std::equal(a.begin(), a.end(), b.begin()));
+}
+
+}  // namespace
+}  // namespace tactus
