@@ -1,0 +1,59 @@
+#include "actor/grpc_weight_source.h"
+
+#include <grpcpp/create_channel.h>
+
+#include <atomic>
+
+#include "absl/time/clock.h"
+#include "common/base/status_macros.h"
+#include "common/rollout/grpc_channel.h"
+#include "common/weights/grpc_weight_receiver.h"
+
+namespace tactus {
+namespace {
+
+// How often the announced version is looked at: no more than this is added to a synchronous step.
+constexpr absl::Duration kLook = absl::Milliseconds(2);
+// A set that has begun to arrive may take this long.
+constexpr absl::Duration kFetchTimeout = absl::Minutes(10);
+
+class GrpcWeightSource final : public WeightSource {
+ public:
+  GrpcWeightSource(std::unique_ptr<WeightReceiver> receiver, const RolloutPort* port)
+      : receiver_(std::move(receiver)), port_(port) {}
+
+  absl::StatusOr<std::optional<NewWeights>> Fetch(std::optional<PolicyVersion> held, absl::Duration timeout) override {
+    const absl::Time deadline = absl::Now() + timeout;
+    std::optional<PolicyVersion> latest = port_->LatestVersion();
+    while (!latest.has_value() || (held.has_value() && *latest <= *held)) {
+      if (closed_) return absl::CancelledError("the weight source is closed");
+      if (absl::Now() >= deadline) return std::optional<NewWeights>();
+      absl::SleepFor(kLook);
+      latest = port_->LatestVersion();
+    }
+    ASSIGN_OR_RETURN(ReceivedWeights received, receiver_->Fetch(*latest, kFetchTimeout));
+    return NewWeights{.version = received.version, .parameters = std::move(received.flat)};
+  }
+
+  void Close() override {
+    closed_ = true;
+    receiver_->Close();
+  }
+
+ private:
+  const std::unique_ptr<WeightReceiver> receiver_;
+  const RolloutPort* const port_;
+  std::atomic<bool> closed_{false};
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<WeightSource>> MakeGrpcWeightSource(const GrpcWeightSourceOptions& options,
+                                                                   const RolloutPort* port) {
+  ASSIGN_OR_RETURN(std::shared_ptr<grpc::ChannelCredentials> credentials, MakeChannelCredentials(options.security));
+  std::shared_ptr<grpc::Channel> channel = grpc::CreateCustomChannel(options.address, credentials, BoundChannel());
+  return std::make_unique<GrpcWeightSource>(
+      std::make_unique<WeightReceiver>(std::move(channel), options.run_id, options.actor_id, options.layout), port);
+}
+
+}  // namespace tactus

@@ -1,0 +1,27 @@
+// The learner's weights over gRPC, fetched when the rollout stream has announced a newer version.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "actor/weight_source.h"
+#include "common/model/model_config.h"
+#include "common/rollout/channel_security.h"
+#include "common/rollout/rollout_port.h"
+
+namespace tactus {
+
+struct GrpcWeightSourceOptions {
+  std::string address;  // host:port
+  ChannelSecurity security;
+  std::string run_id;
+  std::string actor_id;
+  ParameterLayout layout;
+};
+
+// `port` tells which version is the newest; it must outlive the source. Errors of the security options' files.
+absl::StatusOr<std::unique_ptr<WeightSource>> MakeGrpcWeightSource(const GrpcWeightSourceOptions& options,
+                                                                   const RolloutPort* port);
+
+}  // namespace tactus

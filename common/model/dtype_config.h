@@ -1,0 +1,13 @@
+// The configuration's dtype as the code's.
+#pragma once
+
+#include "common/model/dtype.h"
+#include "proto/config.pb.h"
+
+namespace tactus {
+
+inline StorageDType StorageDTypeOf(config::DType dtype) {
+  return dtype == config::BFLOAT16 ? StorageDType::kBFloat16 : StorageDType::kFloat32;
+}
+
+}  // namespace tactus
