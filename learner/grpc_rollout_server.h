@@ -65,7 +65,8 @@ class RolloutServer {
   // log folder holds groups of an earlier run. Errors of files and of the log are passed on.
   static absl::StatusOr<std::unique_ptr<RolloutServer>> Start(const RolloutServerOptions& options,
                                                               std::optional<RolloutRestore> restore);
-  ~RolloutServer();  // as Finish
+  // Stops serving without a word: actors try to come back, to a restarted learner.
+  ~RolloutServer();
 
   int port() const;
   PolicyVersion version() const;
