@@ -180,8 +180,8 @@ absl::StatusOr<LedgerSnapshot> RolloutServer::Impl::Snapshot() {
   return snapshot;
 }
 
-absl::Status RolloutServer::Impl::TruncateLog(const LedgerSnapshot& saved) {
-  return log_ == nullptr ? absl::OkStatus() : log_->RemoveBefore(saved.log_segment);
+absl::Status RolloutServer::Impl::TruncateLog(uint64_t first_needed_segment) {
+  return log_ == nullptr ? absl::OkStatus() : log_->RemoveBefore(first_needed_segment);
 }
 
 std::vector<ConnectedActor> RolloutServer::Impl::Actors() const {
@@ -226,7 +226,9 @@ absl::StatusOr<std::vector<TrajectoryGroup>> RolloutServer::TakeGroups(int count
 absl::Status RolloutServer::Release(int count) { return impl_->Release(count); }
 absl::Status RolloutServer::SetVersion(PolicyVersion version) { return impl_->SetVersion(version); }
 absl::StatusOr<LedgerSnapshot> RolloutServer::Snapshot() { return impl_->Snapshot(); }
-absl::Status RolloutServer::TruncateLog(const LedgerSnapshot& saved) { return impl_->TruncateLog(saved); }
+absl::Status RolloutServer::TruncateLog(uint64_t first_needed_segment) {
+  return impl_->TruncateLog(first_needed_segment);
+}
 LedgerCounters RolloutServer::Counters() const {
   return impl_->With([](const RolloutLedger& ledger) { return ledger.counters(); });
 }

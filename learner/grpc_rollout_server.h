@@ -87,10 +87,10 @@ class RolloutServer {
   // The learner's weights are now these, and actors can fetch them: announced on every stream.
   absl::Status SetVersion(PolicyVersion version);
 
-  // What a checkpoint saves, and, once that checkpoint is complete, leave for the log to forget what it contains.
-  // FailedPrecondition while groups are taken.
+  // What a checkpoint saves (FailedPrecondition while groups are taken); and, once that checkpoint is complete, leave
+  // for the log to forget the segments that no checkpoint needs any more.
   absl::StatusOr<LedgerSnapshot> Snapshot();
-  absl::Status TruncateLog(const LedgerSnapshot& saved);
+  absl::Status TruncateLog(uint64_t first_needed_segment);
 
   LedgerCounters Counters() const;
   LedgerView View() const;

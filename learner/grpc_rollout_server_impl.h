@@ -38,7 +38,7 @@ class RolloutServer::Impl final : public RolloutStreamOwner, public wire::Rollou
   absl::Status Release(int count);
   absl::Status SetVersion(PolicyVersion version);
   absl::StatusOr<LedgerSnapshot> Snapshot();
-  absl::Status TruncateLog(const LedgerSnapshot& saved);
+  absl::Status TruncateLog(uint64_t first_needed_segment);
   std::vector<ConnectedActor> Actors() const;
   int port() const { return port_; }
   int64_t violations() const {
