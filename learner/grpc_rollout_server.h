@@ -65,8 +65,7 @@ class RolloutServer {
   // log folder holds groups of an earlier run. Errors of files and of the log are passed on.
   static absl::StatusOr<std::unique_ptr<RolloutServer>> Start(const RolloutServerOptions& options,
                                                               std::optional<RolloutRestore> restore);
-  // Stops serving without a word: actors try to come back, to a restarted learner.
-  ~RolloutServer();
+  ~RolloutServer();  // as Finish
 
   int port() const;
   PolicyVersion version() const;
@@ -87,10 +86,10 @@ class RolloutServer {
   // The learner's weights are now these, and actors can fetch them: announced on every stream.
   absl::Status SetVersion(PolicyVersion version);
 
-  // What a checkpoint saves (FailedPrecondition while groups are taken); and, once that checkpoint is complete, leave
-  // for the log to forget the segments that no checkpoint needs any more.
+  // What a checkpoint saves, and, once that checkpoint is complete, leave for the log to forget what it contains.
+  // FailedPrecondition while groups are taken.
   absl::StatusOr<LedgerSnapshot> Snapshot();
-  absl::Status TruncateLog(uint64_t first_needed_segment);
+  absl::Status TruncateLog(const LedgerSnapshot& saved);
 
   LedgerCounters Counters() const;
   LedgerView View() const;

@@ -25,8 +25,11 @@ std::span<const Command* const> Commands();
 
 // Each is defined in tools/cmd_<name>.cc.
 extern const Command kCheckConfigCommand;
+extern const Command kEvalCommand;
+extern const Command kGenerateCommand;
 extern const Command kLossCommand;
 extern const Command kReportCommand;
+extern const Command kScoreCommand;
 extern const Command kSftCommand;
 extern const Command kTokenizeCommand;
 extern const Command kTrainCommand;

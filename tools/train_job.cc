@@ -216,10 +216,9 @@ void TrainJob::StopActors() {
   const absl::Time deadline = absl::Now() + kActorStopTimeout;
   for (Actor& actor : actors_) {
     if (actor.process == nullptr) continue;
-    if (!actor.process->Wait(std::max(absl::ZeroDuration(), deadline - absl::Now()))) {
-      actor.process->Signal(SIGKILL);
-      actor.process->Wait(kActorStopTimeout);
-    }
+    while (!actor.process->Poll() && absl::Now() < deadline && StopSignals::Count() < 2) absl::SleepFor(kTick);
+    actor.process->Signal(SIGKILL);
+    actor.process->Wait(kActorStopTimeout);
     actor.cpu_seconds += actor.process->cpu_seconds();
     actor.process.reset();
   }

@@ -274,7 +274,7 @@ TEST_F(GrpcRollout, AcknowledgedMeansDurable) {
   const absl::StatusOr<LedgerSnapshot> snapshot = server->Snapshot();
   ASSERT_TRUE(snapshot.ok());
   EXPECT_TRUE(port->Submit(MakeGroup(leases[1], "actor-1", {0, 0}), kLong).ok());
-  EXPECT_TRUE(server->TruncateLog(snapshot->log_segment).ok());
+  EXPECT_TRUE(server->TruncateLog(*snapshot).ok());
   server.reset();
   port.reset();
 

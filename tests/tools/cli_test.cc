@@ -1,0 +1,176 @@
+// The `tactus` binary as a user meets it: exit codes, sentences on stderr, results on stdout.
+#include <sys/wait.h>
+
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::MatchesRegex;
+using ::testing::Not;
+using ::testing::StartsWith;
+
+std::string ReadAll(const std::string& path) {
+  std::ostringstream text;
+  text << std::ifstream(path).rdbuf();
+  return text.str();
+}
+
+struct Result {
+  int code = -1;
+  std::string out, err;
+};
+
+class CliTest : public ::testing::Test {
+ protected:
+  std::string folder_ = ::testing::TempDir() + "/cli_test";
+  void SetUp() override {
+    std::filesystem::remove_all(folder_);
+    std::filesystem::create_directories(folder_);
+  }
+  std::string Path(const std::string& name) const { return folder_ + "/" + name; }
+  std::string Write(const std::string& name, const std::string& text) const {
+    std::ofstream(Path(name)) << text;
+    return Path(name);
+  }
+  // `arguments` go through the shell, so that a test reads like a session.
+  Result Tactus(const std::string& arguments, const std::string& input = "") const {
+    Write("stdin", input);
+    const std::string command = "cd " TACTUS_SOURCE_DIR " && '" TACTUS_BINARY_DIR "/bin/tactus' " + arguments + " <" +
+                                Path("stdin") + " >" + Path("stdout") + " 2>" + Path("stderr");
+    const int status = std::system(command.c_str());
+    return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, ReadAll(Path("stdout")), ReadAll(Path("stderr"))};
+  }
+  // Exit code 2 and one sentence on stderr.
+  void ExpectMistake(const std::string& arguments, const std::string& sentence, const std::string& input = "") const {
+    const Result result = Tactus(arguments, input);
+    EXPECT_EQ(result.code, 2) << arguments << "\n" << result.err;
+    EXPECT_THAT(result.err, HasSubstr(sentence)) << arguments;
+    EXPECT_THAT(result.err, StartsWith("tactus")) << arguments;
+    EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'), 1) << result.err;
+    EXPECT_EQ(result.out, "") << arguments;
+  }
+};
+
+TEST_F(CliTest, HelpListsEveryCommandAndEachHasAnExample) {
+  const Result overview = Tactus("--help");
+  EXPECT_EQ(overview.code, 0);
+  int commands = 0;
+  std::istringstream lines(overview.out);
+  for (std::string line; std::getline(lines, line);) {
+    if (!line.starts_with("  ")) continue;
+    ++commands;
+    const std::string name = line.substr(2, line.find(' ', 2) - 2);
+    const Result help = Tactus(name + " --help");
+    EXPECT_EQ(help.code, 0) << name;
+    EXPECT_THAT(help.out, HasSubstr("Usage: tactus " + name)) << name;
+    EXPECT_THAT(help.out, HasSubstr("Example:\n  ")) << name;
+    EXPECT_THAT(help.out, HasSubstr("tactus " + name + " ")) << name;
+    EXPECT_EQ(help.err, "") << name;
+  }
+  EXPECT_GE(commands, 7);
+}
+
+TEST_F(CliTest, VersionAndMissingCommand) {
+  EXPECT_THAT(Tactus("--version").out, MatchesRegex("tactus [0-9]+\\.[0-9]+\\.[0-9]+ \\([0-9a-z]+\\)\n"));
+  const Result nothing = Tactus("");
+  EXPECT_EQ(nothing.code, 2);
+  EXPECT_THAT(nothing.err, HasSubstr("Usage: tactus COMMAND"));
+  ExpectMistake("trian", "there is no command \"trian\": did you mean train?");
+  ExpectMistake("frobnicate", "`tactus --help` lists them");
+}
+
+TEST_F(CliTest, FlagMistakes) {
+  ExpectMistake("check-config", "expected a configuration file");
+  ExpectMistake("check-config a b", "did not expect \"b\"");
+  ExpectMistake("check-config a --sett x=1", "there is no flag --sett: did you mean --set?");
+  ExpectMistake("train", "expected either --config FILE, for a new run, or --resume DIR");
+  ExpectMistake("train --config a --resume b", "expected either --config FILE");
+  ExpectMistake("train --resume b --out c", "--out does not go with --resume");
+  ExpectMistake("train --config a --actors 0", "--actors cannot be \"0\": expected a whole number from 1");
+  ExpectMistake("train --config a --learners x", "--learners cannot be \"x\"");
+}
+
+TEST_F(CliTest, CheckConfigPrintsEveryDefaultAndItsOutputLoads) {
+  const Result first = Tactus("check-config configs/quickstart.textproto --set seed=9 --set rollout.top_k=3");
+  EXPECT_EQ(first.code, 0) << first.err;
+  EXPECT_THAT(first.out, StartsWith("seed: 9\n"));
+  EXPECT_THAT(first.out, HasSubstr("lease_timeout_s: 300"));
+  EXPECT_THAT(first.err, HasSubstr("warning: rollout.top_p and rollout.top_k"));
+  const Result again = Tactus("check-config " + Write("resolved.textproto", first.out));
+  EXPECT_EQ(again.out, first.out);
+}
+
+TEST_F(CliTest, CheckConfigMistakes) {
+  ExpectMistake("check-config nowhere.textproto", "nowhere.textproto");
+  ExpectMistake("check-config " + Write("a.textproto", "model { path: \"m\" }\ntasks {}\n"), "a.textproto:2:7: ");
+  ExpectMistake("check-config configs/quickstart.textproto --set optimizer.lr=-1",
+                "--set optimizer.lr=-1: optimizer.lr is -1: expected a value from 0 to 10.");
+}
+
+TEST_F(CliTest, VerifyReadsStandardInputAndNamesBadLines) {
+  const std::string good = R"({"id":1,"numbers":[3,4,7],"target":16,"response":"<answer>(7-3)*4</answer>"})";
+  const Result result = Tactus("verify --task countdown --input -", good + "\n");
+  EXPECT_EQ(result.code, 0) << result.err;
+  EXPECT_THAT(result.out, StartsWith("{\"id\":1,\"correct\":true,\"reward\":1.0"));
+  const Result bad = Tactus("verify --task countdown --input -", good + "\n{\"id\":2}\n");
+  EXPECT_EQ(bad.code, 2);
+  EXPECT_THAT(bad.err, HasSubstr("standard input:2"));
+  ExpectMistake("verify --task chess --input -", "chess");
+  ExpectMistake("verify --input -", "--task NAME is missing");
+  ExpectMistake("verify --task countdown --input " + Path("nothing"), "nothing");
+  ExpectMistake("verify --task countdown --input - --output /nonexistent/x", "/nonexistent/x");
+}
+
+TEST_F(CliTest, LossComputesAndRefuses) {
+  const Result result =
+      Tactus("loss --input -", R"({"id":"a","estimator":"rloo","loss":"clip","agg":"token_mean",)"
+                               R"("eps_low":0.2,"eps_high":0.2,"tis_cap":null,"kl_beta":0,"sign":"none",)"
+                               R"("rewards":[1,0],"group_ids":["g","g"],"mask":[[1],[1]],)"
+                               R"("logp_new":[[-1],[-1]],"logp_old":[[-1],[-1]]})");
+  EXPECT_EQ(result.code, 0) << result.err;
+  EXPECT_THAT(result.out, HasSubstr("\"advantages\":[1.0,-1.0]"));
+  ExpectMistake("loss --input -", "standard input, line 1: field \"bogus\"", "{\"id\":\"a\",\"bogus\":1}\n");
+}
+
+TEST_F(CliTest, AFullDiskIsOurFailureNotSuccess) {
+  const std::string command = "'" TACTUS_BINARY_DIR "/bin/tactus' check-config " TACTUS_SOURCE_DIR
+                              "/configs/quickstart.textproto >/dev/full 2>/dev/null";
+  const int status = std::system(command.c_str());
+  EXPECT_EQ(WEXITSTATUS(status), 1);
+}
+
+TEST_F(CliTest, TokenizeAndSftNameAMissingModel) {
+  ExpectMistake("tokenize --model /nonexistent/m --input -", "/nonexistent/m/tokenizer.json");
+  ExpectMistake("sft --config configs/quickstart_sft.textproto --set model.path=/nonexistent/m --out " + Path("out"),
+                "/nonexistent/m");
+  EXPECT_FALSE(std::filesystem::exists(Path("out")));
+}
+
+TEST_F(CliTest, TrainRefusesBeforeItMakesAnything) {
+  ExpectMistake("train --config configs/quickstart.textproto --set model.path=/nonexistent/m --out " + Path("run"),
+                "model.path is \"/nonexistent/m\": expected a model folder");
+  EXPECT_FALSE(std::filesystem::exists(Path("run")));
+  ExpectMistake("train --resume " + Path("run"), "run/config.textproto");
+}
+
+TEST_F(CliTest, ReportWritesOnePage) {
+  std::filesystem::create_directories(Path("run"));
+  ExpectMistake("report " + Path("run"), "metrics.jsonl");
+  ExpectMistake("report " + Path("none"), "is not a folder");
+  Write("run/metrics.jsonl", "{\"step\":1,\"version\":\"0.1\",\"reward_mean\":0.5}\n{\"step\":2,\"vers");
+  const Result result = Tactus("report " + Path("run") + " --html " + Path("page.html"));
+  EXPECT_EQ(result.code, 0) << result.err;
+  EXPECT_EQ(result.out, Path("page.html") + "\n");
+  EXPECT_THAT(ReadAll(Path("page.html")), StartsWith("<!doctype html>"));
+  Write("run/metrics.jsonl", "{\"step\":1}\nnonsense\n{\"step\":2}\n");
+  ExpectMistake("report " + Path("run"), "metrics.jsonl:2: ");
+}
+
+}  // namespace

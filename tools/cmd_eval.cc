@@ -1,0 +1,230 @@
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <map>
+#include <nlohmann/json.hpp>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "actor/engine/completion_text.h"
+#include "actor/engine/run_requests.h"
+#include "common/base/status_macros.h"
+#include "common/config/run_config.h"
+#include "common/tasks/prompt_encoder.h"
+#include "common/tasks/task.h"
+#include "tools/command.h"
+#include "tools/eval_stats.h"
+#include "tools/local_model.h"
+#include "tools/stop_signals.h"
+
+namespace tactus {
+namespace {
+
+constexpr FlagSpec kFlags[] = {
+    kModelFlag,
+    {.name = "task", .value = "NAME", .help = "countdown, arithmetic or qa; needed without --config"},
+    {.name = "config", .value = "FILE", .help = "take task and rollout options from a run's configuration"},
+    {.name = "set", .value = "FIELD=VALUE", .help = "override one configuration field", .repeated = true},
+    {.name = "data", .value = "FILE", .help = "qa: the test set, JSONL of {\"question\", \"answer\"}"},
+    {.name = "prompts",
+     .type = FlagType::kInt,
+     .value = "N",
+     .help = "of the test set; 0 = all",
+     .fallback = "0",
+     .min = 0,
+     .max = 1e8},
+    {.name = "samples",
+     .type = FlagType::kInt,
+     .value = "K",
+     .help = "answers per prompt",
+     .fallback = "1",
+     .min = 1,
+     .max = 4096},
+    {.name = "temperature",
+     .type = FlagType::kDouble,
+     .value = "X",
+     .help = "0 = greedy [rollout.temperature]",
+     .min = 0,
+     .max = 100},
+    {.name = "seed",
+     .type = FlagType::kInt,
+     .value = "S",
+     .help = "keys the draws",
+     .fallback = "1",
+     .min = 0,
+     .max = 9e15},
+    {.name = "batch",
+     .type = FlagType::kInt,
+     .value = "B",
+     .help = "answers decoded at once",
+     .fallback = "64",
+     .min = 1,
+     .max = 65536},
+    kDtypeFlag,
+    kThreadsFlag,
+    kKvCacheFlag,
+};
+
+absl::StatusOr<config::RunConfig> EvalConfig(const Flags& flags) {
+  std::vector<std::string> overrides = flags.All("set");
+  overrides.push_back(absl::StrCat("model.path=", flags.Text("model")));
+  if (flags.Has("task")) overrides.push_back(absl::StrCat("task.name=", flags.Text("task")));
+  if (flags.Has("data")) {
+    overrides.push_back(absl::StrCat("task.test_path=", flags.Text("data")));
+    overrides.push_back(absl::StrCat("task.train_path=", flags.Text("data")));  // not read from, but must be there
+  }
+  if (flags.Has("config")) return config::LoadRunConfig(flags.Text("config"), overrides);
+  if (!flags.Has("task")) return absl::InvalidArgumentError("expected --task NAME or --config FILE.");
+  return config::ParseRunConfig("service { plaintext: true }", "tactus eval", overrides);
+}
+
+// What the answers add up to.
+struct Tally {
+  std::vector<int> correct;  // per prompt
+  std::map<std::string, int64_t> reasons;
+  int64_t answers = 0, tokens = 0, truncated = 0;
+  double reward = 0;
+};
+
+struct Evaluation {
+  const config::RunConfig& run;
+  const Task& task;
+  const PromptEncoder& encoder;
+  const std::vector<TokenId>& stop_ids;
+  int prompts = 0, samples = 1;
+  uint64_t seed = 1;
+  SamplingOptions sampling{};
+  bool terminal = false;
+};
+
+absl::StatusOr<EngineRequest> MakeRequest(const Evaluation& eval, int index) {
+  EngineRequest request;
+  request.request_id = request.prompt_id = static_cast<uint64_t>(index);
+  request.seed = eval.seed;
+  ASSIGN_OR_RETURN(request.prompt_ids, eval.encoder.Encode(eval.task.Example(Split::kTest, static_cast<size_t>(index)),
+                                                           eval.run.rollout().max_prompt_tokens()));
+  request.num_completions = eval.samples;
+  request.max_tokens = eval.run.rollout().max_completion_tokens();
+  request.sampling = eval.sampling;
+  request.stop_ids = eval.stop_ids;
+  return request;
+}
+
+absl::Status Judge(const Evaluation& eval, const FinishedCompletion& done, Tally* tally) {
+  const Completion& completion = done.completion;
+  ASSIGN_OR_RETURN(const std::string text,
+                   CompletionText(eval.encoder.tokenizer(), completion.token_ids, completion.finish_reason));
+  const TaskExample example = eval.task.Example(Split::kTest, done.request_id);
+  ASSIGN_OR_RETURN(const Reward reward, eval.task.verifier().Score(example.answer_key_json, text));
+  tally->correct[done.request_id] += reward.correct > 0 ? 1 : 0;
+  ++tally->reasons[reward.reason];
+  ++tally->answers;
+  tally->tokens += static_cast<int64_t>(completion.token_ids.size());
+  tally->truncated += completion.finish_reason == FinishReason::kLength ? 1 : 0;
+  tally->reward += reward.total;
+  if (eval.terminal) {
+    std::fprintf(stderr, "\r%lld of %lld answers\033[K", static_cast<long long>(tally->answers),
+                 static_cast<long long>(eval.prompts) * eval.samples);
+  }
+  return StopSignals::Count() > 0 ? absl::CancelledError("stopped by Ctrl-C.") : absl::OkStatus();
+}
+
+absl::StatusOr<Tally> Evaluate(const Evaluation& eval, Engine& engine) {
+  Tally tally;
+  tally.correct.resize(static_cast<size_t>(eval.prompts));
+  int next = 0;
+  const absl::Status status = RunRequests(
+      engine,
+      [&]() -> absl::StatusOr<std::optional<EngineRequest>> {
+        if (next == eval.prompts) return std::nullopt;
+        ASSIGN_OR_RETURN(EngineRequest request, MakeRequest(eval, next++));
+        return request;
+      },
+      [&](FinishedCompletion done) { return Judge(eval, done, &tally); });
+  if (eval.terminal) std::fputc('\n', stderr);
+  RETURN_IF_ERROR(status);
+  return tally;
+}
+
+nlohmann::ordered_json Json(const Interval& interval, const char* method) {
+  return {{"value", interval.value}, {"low", interval.low}, {"high", interval.high}, {"interval", method}};
+}
+
+nlohmann::ordered_json Summary(const Evaluation& eval, const Tally& tally, double seconds) {
+  std::vector<double> rates;
+  int64_t solved = 0, correct = 0;
+  for (const int count : tally.correct) {
+    rates.push_back(PassAtK(eval.samples, count, 1));
+    solved += count > 0;
+    correct += count;
+  }
+  nlohmann::ordered_json json;
+  json["model"] = eval.run.model().path();
+  json["task"] = eval.run.task().name();
+  json["prompts"] = eval.prompts;
+  json["samples_per_prompt"] = eval.samples;
+  json["seed"] = eval.seed;
+  json["temperature"] = eval.sampling.temperature;
+  if (eval.samples == 1) {
+    json["pass@1"] = Json(WilsonInterval(correct, eval.prompts), "wilson");
+  } else {
+    json["pass@1"] = Json(BootstrapInterval(rates, eval.seed), "bootstrap over prompts");
+    // With n = k samples the estimator is 0 or 1 for each prompt.
+    json[absl::StrCat("pass@", eval.samples)] = Json(WilsonInterval(solved, eval.prompts), "wilson");
+  }
+  const double answers = static_cast<double>(tally.answers);
+  json["reward_mean"] = tally.reward / answers;
+  json["completion_tokens_mean"] = static_cast<double>(tally.tokens) / answers;
+  json["truncated_share"] = static_cast<double>(tally.truncated) / answers;
+  json["reasons"] = tally.reasons;
+  json["time_s"] = seconds;
+  json["tokens_per_s"] = static_cast<double>(tally.tokens) / seconds;
+  return json;
+}
+
+absl::Status Run(const Flags& flags) {
+  ASSIGN_OR_RETURN(const config::RunConfig run, EvalConfig(flags));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Task> task, CreateTask(run.task()));
+  ASSIGN_OR_RETURN(const LocalModel model, OpenLocalModel(flags));
+  ASSIGN_OR_RETURN(const std::unique_ptr<PromptEncoder> encoder, PromptEncoder::Create(run.model()));
+  std::vector<TokenId> stop_ids = model.folder.config.eos_token_ids;
+  stop_ids.insert(stop_ids.end(), run.rollout().stop_token_ids().begin(), run.rollout().stop_token_ids().end());
+  const int size = static_cast<int>(task->Size(Split::kTest));
+  if (size == 0) return absl::InvalidArgumentError("the test set is empty: nothing to evaluate on.");
+  const int asked = static_cast<int>(flags.Int("prompts"));
+  Evaluation eval{.run = run, .task = *task, .encoder = *encoder, .stop_ids = stop_ids};
+  eval.prompts = asked == 0 ? size : std::min(asked, size);
+  eval.samples = static_cast<int>(flags.Int("samples"));
+  eval.seed = static_cast<uint64_t>(flags.Int("seed"));
+  const double temperature = flags.Has("temperature") ? flags.Double("temperature") : run.rollout().temperature();
+  eval.sampling = {.temperature = static_cast<float>(temperature),
+                   .top_p = static_cast<float>(run.rollout().top_p()),
+                   .top_k = run.rollout().top_k()};
+  eval.terminal = isatty(STDERR_FILENO) == 1;
+  const int batch = std::max(static_cast<int>(flags.Int("batch")), 1);
+  ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine,
+                   OpenLocalEngine(flags, model, batch,
+                                   int64_t{run.rollout().max_prompt_tokens()} + run.rollout().max_completion_tokens()));
+  const StopSignals signals;
+  const absl::Time start = absl::Now();
+  ASSIGN_OR_RETURN(const Tally tally, Evaluate(eval, *engine));
+  const double seconds = absl::ToDoubleSeconds(absl::Now() - start);
+  std::printf("%s\n", Summary(eval, tally, seconds).dump(2).c_str());
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+constinit const Command kEvalCommand = {
+    .name = "eval",
+    .summary = "Measures pass@1 and pass@K on held-out prompts, with 95 % intervals",
+    .synopsis = "--model DIR (--task NAME | --config FILE) [--data FILE] [--samples K] [--seed S]",
+    .example = "tactus eval --model models/quickstart --config configs/quickstart.textproto --samples 8",
+    .flags = kFlags,
+    .rules = {},
+    .run = Run,
+};
+
+}  // namespace tactus

@@ -1,0 +1,72 @@
+#include "absl/strings/str_cat.h"
+#include "actor/engine/load_engine.h"
+#include "actor/engine/score_jsonl.h"
+#include "common/base/status_macros.h"
+#include "tools/command.h"
+#include "tools/jsonl_io.h"
+#include "tools/local_model.h"
+
+namespace tactus {
+namespace {
+
+constexpr FlagSpec kFlags[] = {
+    kModelFlag,
+    kInputFlag,
+    kOutputFlag,
+    {.name = "path",
+     .value = "PATH",
+     .help = "actor (token by token), actor-prefill (in pieces) or learner (packed)",
+     .required = true},
+    {.name = "batch",
+     .type = FlagType::kInt,
+     .value = "B",
+     .help = "responses computed at once",
+     .fallback = "32",
+     .min = 1,
+     .max = 65536},
+    kDtypeFlag,
+    kThreadsFlag,
+    kKvCacheFlag,
+};
+
+absl::StatusOr<std::unique_ptr<ResponseScorer>> MakeScorer(const Flags& flags, const LocalModel& model, int batch) {
+  const std::string path = flags.Text("path");
+  if (path == "learner") return LearnerScorer(model.folder, model.dtype, batch);
+  if (path == "actor") {
+    ASSIGN_OR_RETURN(std::unique_ptr<Engine> engine, OpenLocalEngine(flags, model, batch, /*max_sequence_tokens=*/0));
+    return DecodeScorer(std::move(engine));
+  }
+  if (path == "actor-prefill") {
+    EngineSetup setup;
+    setup.weights_dtype = model.dtype;
+    setup.engine.max_sequences = 1;
+    setup.kv_cache_mib = flags.Int("kv-cache-mib");
+    ASSIGN_OR_RETURN(std::unique_ptr<ModelRunner> runner, LoadRunner(model.folder, setup));
+    return PrefillScorer(std::move(runner), setup.engine.max_step_tokens);
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("--path cannot be \"", path, "\": expected actor, actor-prefill or learner."));
+}
+
+absl::Status Run(const Flags& flags) {
+  const int batch = static_cast<int>(flags.Int("batch"));
+  ASSIGN_OR_RETURN(const LocalModel model, OpenLocalModel(flags));
+  ASSIGN_OR_RETURN(const std::unique_ptr<ResponseScorer> scorer, MakeScorer(flags, model, batch));
+  return WithJsonl(flags, [&](std::istream& in, std::ostream& out, absl::string_view name) {
+    return ScoreJsonl(*scorer, batch, in, name, out);
+  });
+}
+
+}  // namespace
+
+constinit const Command kScoreCommand = {
+    .name = "score",
+    .summary = "Computes the log-probs of given responses, by the actor's path or the learner's",
+    .synopsis = "--model DIR --input FILE [--output FILE] --path PATH [--batch B]",
+    .example = "tactus score --model models/quickstart --input responses.jsonl --output scores.jsonl --path learner",
+    .flags = kFlags,
+    .rules = {},
+    .run = Run,
+};
+
+}  // namespace tactus

@@ -1,0 +1,59 @@
+#include "tools/eval_stats.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+
+#include "common/base/philox.h"
+
+namespace tactus {
+namespace {
+
+constexpr double kZ = 1.959963984540054;  // the normal distribution's 97.5 % point
+constexpr size_t kMaxResamples = 2000, kMinResamples = 200;
+constexpr size_t kMaxDraws = 20'000'000;
+
+// Linear interpolation between order statistics.
+double Quantile(const std::vector<double>& sorted, double q) {
+  const double place = q * static_cast<double>(sorted.size() - 1);
+  const auto below = static_cast<size_t>(place);
+  const size_t above = std::min(below + 1, sorted.size() - 1);
+  return sorted[below] + (place - static_cast<double>(below)) * (sorted[above] - sorted[below]);
+}
+
+}  // namespace
+
+double PassAtK(int samples, int correct, int k) {
+  if (samples - correct < k) return 1;
+  double all_wrong = 1;
+  for (int i = samples - correct + 1; i <= samples; ++i) all_wrong *= 1 - static_cast<double>(k) / i;
+  return 1 - all_wrong;
+}
+
+Interval WilsonInterval(int64_t successes, int64_t trials) {
+  const double n = static_cast<double>(trials), p = static_cast<double>(successes) / n;
+  const double centre = (p + kZ * kZ / (2 * n)) / (1 + kZ * kZ / n);
+  const double half = kZ / (1 + kZ * kZ / n) * std::sqrt(p * (1 - p) / n + kZ * kZ / (4 * n * n));
+  return {p, std::max(0.0, centre - half), std::min(1.0, centre + half)};
+}
+
+Interval BootstrapInterval(const std::vector<double>& values, uint64_t seed) {
+  const size_t n = values.size();
+  const size_t resamples = std::clamp(kMaxDraws / n, kMinResamples, kMaxResamples);
+  std::vector<double> means;
+  for (size_t r = 0; r < resamples; ++r) {
+    double sum = 0;
+    PhiloxBlock block{};
+    for (size_t i = 0; i < n; ++i) {
+      if (i % 4 == 0) block = Philox4x32(seed, {static_cast<uint32_t>(i / 4), static_cast<uint32_t>(r), 0, 0});
+      sum += values[static_cast<size_t>(uint64_t{block[i % 4]} * n >> 32)];
+    }
+    means.push_back(sum / static_cast<double>(n));
+  }
+  std::sort(means.begin(), means.end());
+  double total = 0;
+  for (const double value : values) total += value;
+  return {total / static_cast<double>(n), Quantile(means, 0.025), Quantile(means, 0.975)};
+}
+
+}  // namespace tactus

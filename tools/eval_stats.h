@@ -1,0 +1,23 @@
+// Estimates with intervals for `tactus eval`. Pure functions, thread-safe.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+namespace tactus {
+
+struct Interval {
+  double value = 0, low = 0, high = 0;  // 95 %
+};
+
+// The chance that at least one of k samples is right, estimated without bias from `correct` of `samples`:
+// 1 - C(n - c, k) / C(n, k) (Chen et al., "Evaluating large language models trained on code", 2021). 1 <= k <= samples.
+double PassAtK(int samples, int correct, int k);
+
+// Wilson's score interval of a share of independent trials. trials > 0.
+Interval WilsonInterval(int64_t successes, int64_t trials);
+
+// Percentile bootstrap of a mean over prompts; the resamples are keyed by `seed`. values not empty.
+Interval BootstrapInterval(const std::vector<double>& values, uint64_t seed);
+
+}  // namespace tactus
