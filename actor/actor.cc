@@ -418,6 +418,7 @@ ActorStats Actor::stats() const {
   absl::MutexLock lock(&mutex_);
   ActorStats stats = stats_;
   stats.open_groups = open_groups_;
+  stats.unfinished_completions = unfinished_completions_;
   return stats;
 }
 

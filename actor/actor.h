@@ -58,6 +58,7 @@ struct ActorStats {
   double wait_weights_s = 0;  // … of a first or newer version
   double step_s = 0;          // in Engine::Step
   int open_groups = 0;
+  int unfinished_completions = 0;  // leased and not yet sampled to the end
   std::optional<PolicyVersion> version;
   SchedulerStats engine;
 };

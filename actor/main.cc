@@ -1,186 +1,268 @@
-// tactus-actor: samples, scores and submits completions for a learner. See actor.h, and --help.
+// tactus-actor: samples completions for a learner until the run is finished or SIGTERM asks it to stop.
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <csignal>
 #include <cstdio>
+#include <memory>
+#include <string>
 #include <thread>
+#include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "absl/synchronization/notification.h"
-#include "absl/time/time.h"
+#include "absl/time/clock.h"
 #include "actor/actor.h"
-#include "actor/credit.h"
-#include "actor/engine/model_runner.h"
-#include "actor/group_scorer.h"
+#include "actor/engine/load_engine.h"
 #include "actor/grpc_weight_source.h"
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
 #include "common/config/flags.h"
 #include "common/config/run_config.h"
+#include "common/metrics/build_info.h"
 #include "common/metrics/metric_set.h"
 #include "common/model/dtype_config.h"
 #include "common/ops/parallel.h"
 #include "common/rollout/grpc_rollout_port.h"
-#include "common/tasks/task.h"
 
 namespace tactus {
 namespace {
 
-constexpr absl::Duration kConnectTimeout = absl::Minutes(10);
-constexpr absl::Duration kMetricsInterval = absl::Seconds(1);
+enum ExitCode { kOk = 0, kOurFailure = 1, kUsersMistake = 2 };
+
+constexpr absl::Duration kMetricsEvery = absl::Seconds(1);
 
 constexpr FlagSpec kFlags[] = {
-    {.name = "config", .value = "FILE", .help = "the run's configuration", .required = true},
+    {.name = "config", .value = "FILE", .help = "the run's configuration, the same as the learner's", .required = true},
     {.name = "learner", .value = "HOST:PORT", .help = "where learner rank 0 serves actors", .required = true},
-    {.name = "instance", .value = "NAME", .help = "this actor's name, unique in the run [host name and process id]"},
-    {.name = "metrics-listen", .value = "HOST:PORT", .help = "address of /metrics [service.metrics_listen]"},
+    {.name = "instance",
+     .value = "NAME",
+     .help = "this actor's name, unique in the run; the host's name and process id when not given"},
+    {.name = "set", .value = "FIELD=VALUE", .help = "overrides one configuration field", .repeated = true},
+    {.name = "metrics-listen", .value = "HOST:PORT", .help = "address of /metrics; default: service.metrics_listen"},
+    {.name = "learner-timeout-s",
+     .type = FlagType::kDouble,
+     .value = "S",
+     .help = "give up when the learner has not answered for so long",
+     .fallback = "600",
+     .min = 1,
+     .max = 86400},
+    {.name = "drain-grace-s",
+     .type = FlagType::kDouble,
+     .value = "S",
+     .help = "time to finish and hand in running groups after SIGTERM",
+     .fallback = "30",
+     .min = 0,
+     .max = 86400},
     {.name = "json-log", .type = FlagType::kSwitch, .help = "log JSON lines"},
-    {.name = "set", .value = "FIELD=VALUE", .help = "override one configuration field", .repeated = true},
-    {.name = "help", .type = FlagType::kSwitch, .help = "show this text"},
 };
 
 std::atomic<Actor*> running_actor{nullptr};
-static_assert(std::atomic<Actor*>::is_always_lock_free);  // read in a signal handler
+
 void OnStopSignal(int) {
-  if (Actor* actor = running_actor.load()) actor->RequestStop();
+  if (Actor* actor = running_actor.load()) {
+    actor->RequestStop();
+  } else {
+    _exit(kOk);  // still connecting or loading: nothing is leased, so there is nothing to finish
+  }
 }
 
 std::string DefaultInstance() {
   char host[64] = "actor";
-  ::gethostname(host, sizeof(host) - 1);
-  return absl::StrCat(host, "-", ::getpid());
+  gethostname(host, sizeof(host) - 1);
+  return absl::StrCat(host, "-", getpid());
 }
 
-// Tells Prometheus what the actor counts, once a second.
-class StatsExporter {
+// Copies the actor's counters into the metrics once a second, until destroyed.
+class MetricsThread {
  public:
-  StatsExporter(const Actor* actor, MetricSet* metrics)
-      : thread_([this, actor, metrics] {
-          ActorStats last;
-          while (!stop_.WaitForNotificationWithTimeout(kMetricsInterval)) {
-            const ActorStats now = actor->stats();
-            metrics->Add(Metric::kActorTokens, static_cast<double>(now.prompt_tokens - last.prompt_tokens), "prompt");
-            metrics->Add(Metric::kActorTokens, static_cast<double>(now.completion_tokens - last.completion_tokens),
-                         "completion");
-            metrics->Add(Metric::kActorBlockedSeconds, now.wait_lease_s - last.wait_lease_s, "backpressure");
-            metrics->Add(Metric::kActorBlockedSeconds, now.wait_weights_s - last.wait_weights_s, "weights");
-            if (now.version.has_value()) metrics->Set(Metric::kWeightVersion, static_cast<double>(now.version->step));
-            last = now;
-          }
-        }) {}
-  ~StatsExporter() {
-    stop_.Notify();
+  MetricsThread(const Actor* actor, MetricSet* metrics) : thread_([=, this] { Loop(*actor, *metrics); }) {}
+  ~MetricsThread() {
+    {
+      absl::MutexLock lock(&mutex_);
+      stop_ = true;
+    }
     thread_.join();
   }
 
  private:
-  absl::Notification stop_;
+  void Loop(const Actor& actor, MetricSet& metrics) {
+    ActorStats last;
+    absl::MutexLock lock(&mutex_);
+    while (!mutex_.AwaitWithTimeout(absl::Condition(&stop_), kMetricsEvery)) {
+      const ActorStats now = actor.stats();
+      metrics.Add(Metric::kActorTokens, static_cast<double>(now.prompt_tokens - last.prompt_tokens), "prompt");
+      metrics.Add(Metric::kActorTokens, static_cast<double>(now.completion_tokens - last.completion_tokens),
+                  "completion");
+      metrics.Add(Metric::kActorBlockedSeconds, now.wait_lease_s - last.wait_lease_s, "backpressure");
+      metrics.Add(Metric::kActorBlockedSeconds, now.wait_weights_s - last.wait_weights_s, "weights");
+      metrics.Set(Metric::kActorRequests, now.engine.running, "running");
+      metrics.Set(Metric::kActorRequests, std::max(0, now.unfinished_completions - now.engine.running), "waiting");
+      if (now.engine.num_pages > 0) {
+        metrics.Set(Metric::kActorKvCacheUsage,
+                    1.0 - static_cast<double>(now.engine.free_pages) / now.engine.num_pages);
+      }
+      if (now.version.has_value()) metrics.Set(Metric::kWeightVersion, static_cast<double>(now.version->step));
+      last = now;
+    }
+  }
+
+  absl::Mutex mutex_;
+  bool stop_ ABSL_GUARDED_BY(mutex_) = false;
   std::thread thread_;
 };
 
-absl::StatusOr<std::unique_ptr<Engine>> MakeEngine(const config::RunConfig& config, const ModelFolder& folder) {
-  const config::ActorOptions& actor = config.actor();
-  const int64_t longest = config.rollout().max_prompt_tokens() + config.rollout().max_completion_tokens();
-  ASSIGN_OR_RETURN(
-      std::unique_ptr<ModelRunner> runner,
-      CreateModelRunner(folder, {.weights_dtype = StorageDTypeOf(config.model().dtype()),
-                                 .kv_cache_mib = actor.kv_cache_mib(),
-                                 .max_pages = (longest + kPageTokens) / kPageTokens * (actor.max_sequences() + 1)}));
-  return Engine::Create({.max_sequences = actor.max_sequences(),
-                         .max_step_tokens = actor.max_step_tokens(),
-                         .max_waiting_groups = actor.max_leases()},
-                        std::move(runner));
+// What an actor is made of, in the order of making; destroyed in the opposite order.
+struct Parts {
+  std::unique_ptr<Tokenizer> tokenizer;
+  std::unique_ptr<Task> task;
+  std::unique_ptr<CreditStrategy> credit;
+  std::unique_ptr<GrpcRolloutPort> port;
+  std::unique_ptr<WeightSource> weights;
+  std::unique_ptr<Actor> actor;
+};
+
+absl::Status CheckLengths(const config::RunConfig& run, const ModelConfig& model) {
+  const int64_t longest = int64_t{run.rollout().max_prompt_tokens()} + run.rollout().max_completion_tokens();
+  if (longest <= model.max_position) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("rollout.max_prompt_tokens + rollout.max_completion_tokens is ",
+                                                 longest, ", expected at most the ", model.max_position,
+                                                 " positions of the model in ", run.model().path(), "."));
 }
 
-ActorSettings SettingsOf(const config::RunConfig& config, const ModelFolder& folder, const std::string& actor_id) {
-  const config::RolloutOptions& rollout = config.rollout();
+ActorSettings MakeSettings(const config::RunConfig& run, const Flags& flags, const std::string& instance,
+                           const ModelConfig& model) {
   ActorSettings settings;
-  settings.actor_id = actor_id;
-  settings.max_leases = config.actor().max_leases();
-  settings.max_sequences = config.actor().max_sequences();
-  settings.completions_per_prompt = rollout.completions_per_prompt();
-  settings.max_completion_tokens = rollout.max_completion_tokens();
-  settings.sampling = {.temperature = static_cast<float>(rollout.temperature()),
-                       .top_p = static_cast<float>(rollout.top_p()),
-                       .top_k = rollout.top_k()};
-  settings.stop_ids = folder.config.eos_token_ids;
-  settings.stop_ids.insert(settings.stop_ids.end(), rollout.stop_token_ids().begin(), rollout.stop_token_ids().end());
+  settings.actor_id = instance;
+  settings.max_leases = run.actor().max_leases();
+  settings.max_sequences = run.actor().max_sequences();
+  settings.completions_per_prompt = run.rollout().completions_per_prompt();
+  settings.max_completion_tokens = run.rollout().max_completion_tokens();
+  settings.sampling.temperature = static_cast<float>(run.rollout().temperature());
+  settings.sampling.top_p = static_cast<float>(run.rollout().top_p());
+  settings.sampling.top_k = run.rollout().top_k();
+  settings.stop_ids.assign(model.eos_token_ids.begin(), model.eos_token_ids.end());
+  settings.stop_ids.insert(settings.stop_ids.end(), run.rollout().stop_token_ids().begin(),
+                           run.rollout().stop_token_ids().end());
+  settings.drain_grace = absl::Seconds(flags.Double("drain-grace-s"));
+  settings.learner_timeout = absl::Seconds(flags.Double("learner-timeout-s"));
   return settings;
 }
 
-absl::Status RunActor(const config::RunConfig& config, const Flags& flags, const std::string& instance) {
-  ops::SetThreads(config.actor().threads());
-  ASSIGN_OR_RETURN(const ModelFolder folder, OpenModelFolder(config.model().path()));
-  ASSIGN_OR_RETURN(std::unique_ptr<Engine> engine, MakeEngine(config, folder));
-  ASSIGN_OR_RETURN(const std::unique_ptr<Tokenizer> tokenizer,
-                   Tokenizer::FromFile(absl::StrCat(folder.path, "/tokenizer.json")));
-  ASSIGN_OR_RETURN(const std::unique_ptr<Task> task, CreateTask(config.task()));
-  ASSIGN_OR_RETURN(const std::unique_ptr<CreditStrategy> credit, CreateCreditStrategy(config.credit()));
-  MetricSet metrics({.role = MetricRole::kActor, .task = config.task().name(), .run_id = config.service().run_id()});
-  ASSIGN_OR_RETURN(
-      const std::unique_ptr<MetricsServer> metrics_server,
-      MetricsServer::Start(
-          flags.Has("metrics-listen") ? flags.Text("metrics-listen") : config.service().metrics_listen(), &metrics));
-  const ChannelSecurity security = ChannelSecurity::FromProto(config.service());
-  ASSIGN_OR_RETURN(
-      const std::unique_ptr<GrpcRolloutPort> port,
-      GrpcRolloutPort::Connect({.address = flags.Text("learner"),
-                                .security = security,
-                                .run_id = config.service().run_id(),
-                                .actor_id = instance,
-                                .config_fingerprint = config::Fingerprint(config),
-                                .limits = {.max_prompt_tokens = config.rollout().max_prompt_tokens(),
-                                           .max_completion_tokens = config.rollout().max_completion_tokens(),
-                                           .completions_per_prompt = config.rollout().completions_per_prompt(),
-                                           .vocab_size = static_cast<int>(folder.config.vocab_size)}},
-                               kConnectTimeout));
-  ASSIGN_OR_RETURN(const std::unique_ptr<WeightSource> weights,
-                   MakeGrpcWeightSource({.address = flags.Text("learner"),
-                                         .security = security,
-                                         .run_id = config.service().run_id(),
-                                         .actor_id = instance,
-                                         .layout = folder.layout},
-                                        port.get()));
-  TACTUS_LOG(INFO) << "attached to " << flags.Text("learner") << ", metrics at " << metrics_server->address();
-  Actor actor(SettingsOf(config, folder, instance), std::move(engine), port.get(), weights.get(),
-              GroupScorer(tokenizer.get(), &task->verifier(), credit.get()));
-  running_actor = &actor;
-  const StatsExporter exporter(&actor, &metrics);
-  const absl::Status status = actor.Run();
-  running_actor = nullptr;
+absl::StatusOr<std::unique_ptr<Engine>> MakeEngine(const config::RunConfig& run, const ModelFolder& folder) {
+  EngineSetup setup;
+  setup.weights_dtype = StorageDTypeOf(run.model().dtype());
+  setup.load_weights = false;  // the learner sends them
+  setup.engine.max_sequences = run.actor().max_sequences();
+  setup.engine.max_step_tokens = run.actor().max_step_tokens();
+  setup.engine.max_waiting_groups = run.actor().max_leases();
+  setup.kv_cache_mib = run.actor().kv_cache_mib();
+  setup.max_sequence_tokens = int64_t{run.rollout().max_prompt_tokens()} + run.rollout().max_completion_tokens();
+  return LoadEngine(folder, setup);
+}
+
+absl::StatusOr<Parts> MakeParts(const config::RunConfig& run, const Flags& flags, const std::string& instance) {
+  Parts parts;
+  ASSIGN_OR_RETURN(const ModelFolder folder, OpenModelFolder(run.model().path()));
+  RETURN_IF_ERROR(CheckLengths(run, folder.config));
+  ASSIGN_OR_RETURN(parts.tokenizer, Tokenizer::FromFile(absl::StrCat(run.model().path(), "/tokenizer.json")));
+  ASSIGN_OR_RETURN(parts.task, CreateTask(run.task()));
+  ASSIGN_OR_RETURN(parts.credit, CreateCreditStrategy(run.credit()));
+
+  GrpcRolloutPortOptions port;
+  port.address = flags.Text("learner");
+  port.security = ChannelSecurity::FromProto(run.service());
+  port.run_id = run.service().run_id();
+  port.actor_id = instance;
+  port.config_fingerprint = config::Fingerprint(run);
+  port.limits.max_prompt_tokens = run.rollout().max_prompt_tokens();
+  port.limits.max_completion_tokens = run.rollout().max_completion_tokens();
+  port.limits.completions_per_prompt = run.rollout().completions_per_prompt();
+  port.limits.vocab_size = static_cast<int>(folder.config.vocab_size);
+  TACTUS_LOG(INFO) << "connecting to the learner at " << port.address;
+  ASSIGN_OR_RETURN(parts.port, GrpcRolloutPort::Connect(port, absl::Seconds(flags.Double("learner-timeout-s"))));
+  ASSIGN_OR_RETURN(parts.weights, MakeGrpcWeightSource({.address = port.address,
+                                                        .security = port.security,
+                                                        .run_id = port.run_id,
+                                                        .actor_id = port.actor_id,
+                                                        .layout = folder.layout},
+                                                       parts.port.get()));
+  ASSIGN_OR_RETURN(std::unique_ptr<Engine> engine, MakeEngine(run, folder));
+  parts.actor = std::make_unique<Actor>(
+      MakeSettings(run, flags, instance, folder.config), std::move(engine), parts.port.get(), parts.weights.get(),
+      GroupScorer(parts.tokenizer.get(), &parts.task->verifier(), parts.credit.get()));
+  return parts;
+}
+
+absl::Status Run(const Flags& flags) {
+  ASSIGN_OR_RETURN(const config::RunConfig run, config::LoadRunConfig(flags.Text("config"), flags.All("set")));
+  const std::string instance = flags.Has("instance") ? flags.Text("instance") : DefaultInstance();
+  ConfigureLog({flags.On("json-log"), "actor", run.service().run_id(), instance});
+  for (const std::string& warning : config::Warnings(run)) TACTUS_LOG(WARNING) << warning;
+  ops::SetThreads(std::max(1, run.actor().threads()));
+  ASSIGN_OR_RETURN(Parts parts, MakeParts(run, flags, instance));
+  MetricSet metrics({MetricRole::kActor, run.task().name(), run.service().run_id()});
+  const std::string listen =
+      flags.Has("metrics-listen") ? flags.Text("metrics-listen") : run.service().metrics_listen();
+  ASSIGN_OR_RETURN(const std::unique_ptr<MetricsServer> server, MetricsServer::Start(listen, &metrics));
+  TACTUS_LOG(INFO) << "serving metrics at http://" << server->address() << "/metrics";
+
+  running_actor = parts.actor.get();
+  absl::Status status;
+  {
+    const MetricsThread publish(parts.actor.get(), &metrics);
+    status = parts.actor->Run();
+  }
+  std::signal(SIGTERM, SIG_IGN);  // over already: the exit code is what Run says
+  std::signal(SIGINT, SIG_IGN);
+  const ActorStats stats = parts.actor->stats();
+  TACTUS_LOG(INFO) << "submitted " << stats.groups_submitted << " groups, " << stats.completion_tokens
+                   << " tokens; expired " << stats.groups_expired << ", refused " << stats.groups_refused
+                   << "; stepping " << stats.step_s << " s, waiting for prompts " << stats.wait_lease_s
+                   << " s, for weights " << stats.wait_weights_s << " s; preemptions " << stats.engine.preemptions;
   return status;
 }
 
-absl::Status RunMain(const std::vector<std::string>& args) {
-  ASSIGN_OR_RETURN(const Flags flags, Flags::Parse(kFlags, args, {.environment = true}));
-  ASSIGN_OR_RETURN(const config::RunConfig config, config::LoadRunConfig(flags.Text("config"), flags.All("set")));
-  const std::string instance = flags.Has("instance") ? flags.Text("instance") : DefaultInstance();
-  ConfigureLog(
-      {.json = flags.On("json-log"), .role = "actor", .run_id = config.service().run_id(), .instance = instance});
-  struct sigaction action {};
-  action.sa_handler = OnStopSignal;
-  sigaction(SIGTERM, &action, nullptr);
-  sigaction(SIGINT, &action, nullptr);
-  return RunActor(config, flags, instance);
+int Fail(const absl::Status& status) {
+  std::fprintf(stderr, "tactus-actor: %s\n", std::string(status.message()).c_str());
+  switch (status.code()) {
+    case absl::StatusCode::kInvalidArgument:
+    case absl::StatusCode::kNotFound:
+    case absl::StatusCode::kFailedPrecondition:
+    case absl::StatusCode::kPermissionDenied:
+    case absl::StatusCode::kUnimplemented:
+      return kUsersMistake;
+    default:
+      return kOurFailure;
+  }
+}
+
+int Main(const std::vector<std::string>& args) {
+  for (const std::string& arg : args) {
+    if (arg == "--help" || arg == "-h") {
+      std::printf(
+          "Samples completions for a learner.\n\nUsage: tactus-actor --config FILE --learner HOST:PORT [flags]\n\n"
+          "Example:\n  tactus-actor --config configs/quickstart.textproto --learner 10.0.0.5:7070\n\n"
+          "Every flag may come from the environment: --learner from TACTUS_LEARNER, and so on.\n\nFlags:\n%s",
+          FlagHelp(kFlags).c_str());
+      return kOk;
+    }
+    if (arg == "--version") {
+      std::printf("tactus-actor %s (%s)\n", ThisBuild().version, ThisBuild().commit);
+      return kOk;
+    }
+  }
+  std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGTERM, OnStopSignal);
+  std::signal(SIGINT, OnStopSignal);
+  const absl::StatusOr<Flags> flags = Flags::Parse(kFlags, args, {.environment = true});
+  if (!flags.ok()) return Fail(flags.status());
+  const absl::Status status = Run(*flags);
+  return status.ok() ? static_cast<int>(kOk) : Fail(status);
 }
 
 }  // namespace
 }  // namespace tactus
 
-int main(int argc, char** argv) {
-  const std::vector<std::string> args(argv + 1, argv + argc);
-  if (std::find(args.begin(), args.end(), "--help") != args.end()) {
-    std::printf(
-        "tactus-actor: samples completions for a learner; `tactus train` starts it.\n\n%s\nexample: tactus-actor "
-        "--config configs/quickstart.textproto --learner 127.0.0.1:50051\n",
-        tactus::FlagHelp(tactus::kFlags).c_str());
-    return 0;
-  }
-  const absl::Status status = tactus::RunMain(args);
-  if (status.ok()) return 0;
-  std::fprintf(stderr, "tactus-actor: %s\n", std::string(status.message()).c_str());
-  const bool users_mistake = absl::IsInvalidArgument(status) || absl::IsNotFound(status) ||
-                             absl::IsPermissionDenied(status) || absl::IsUnimplemented(status);
-  return users_mistake ? 2 : 1;
-}
+int main(int argc, char** argv) { return tactus::Main({argv + 1, argv + argc}); }

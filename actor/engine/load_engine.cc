@@ -14,6 +14,7 @@ absl::StatusOr<std::unique_ptr<ModelRunner>> LoadRunner(const ModelFolder& folde
   // Every running sequence, and as many prompts that wait to start, at full length with a partial page each.
   const int64_t useful = 2 * int64_t{setup.engine.max_sequences} * (longest / kPageTokens + 2);
   return CreateModelRunner(folder, {.weights_dtype = setup.weights_dtype,
+                                    .load_weights = setup.load_weights,
                                     .kv_cache_mib = setup.kv_cache_mib,
                                     .max_pages = std::min<int64_t>(useful, int64_t{1} << 30)});
 }

@@ -13,6 +13,7 @@ namespace tactus {
 
 struct EngineSetup {
   StorageDType weights_dtype = StorageDType::kFloat32;
+  bool load_weights = true;  // false: they are 0 until Engine::SwapWeights
   EngineOptions engine;
   int64_t kv_cache_mib = 1024;      // at most; no more pages than the sequences can use are allocated
   int64_t max_sequence_tokens = 0;  // longest prompt + completion; 0 = the model's longest

@@ -128,7 +128,9 @@ absl::StatusOr<std::unique_ptr<ModelRunner>> CreateModelRunner(const ModelFolder
                                                    " bytes."));
   }
   try {
-    ASSIGN_OR_RETURN(std::unique_ptr<DecoderLm> model, DecoderLm::FromFolder(folder, options.weights_dtype));
+    ASSIGN_OR_RETURN(std::unique_ptr<DecoderLm> model, options.load_weights
+                                                           ? DecoderLm::FromFolder(folder, options.weights_dtype)
+                                                           : DecoderLm::Create(folder.config, options.weights_dtype));
     return std::make_unique<DecoderRunner>(std::move(model), pages);
   } catch (const std::exception& e) {
     return absl::ResourceExhaustedError(

@@ -32,11 +32,12 @@ class ModelRunner {
 
 struct ModelRunnerOptions {
   StorageDType weights_dtype = StorageDType::kFloat32;
+  bool load_weights = true;  // false: they are 0 until SetWeights
   int64_t kv_cache_mib = 1024;
   int64_t max_pages = 1 << 30;  // more than the caller can use are not allocated
 };
 
-// Loads the folder's weights into a DecoderLm and allocates its cache.
+// Makes a DecoderLm of the folder's configuration and weights and allocates its cache.
 // InvalidArgument: the cache is too small for two pages; names the option.
 absl::StatusOr<std::unique_ptr<ModelRunner>> CreateModelRunner(const ModelFolder& folder,
                                                                const ModelRunnerOptions& options);

@@ -450,6 +450,7 @@ SchedulerStats Scheduler::stats() const {
   stats.running = static_cast<int>(running_.size());
   stats.waiting_groups = static_cast<int>(waiting_.size());
   stats.free_pages = pool_.free_pages();
+  stats.num_pages = pool_.num_pages();
   return stats;
 }
 

@@ -51,6 +51,7 @@ struct SchedulerStats {
   int running = 0;
   int waiting_groups = 0;
   int free_pages = 0;
+  int num_pages = 0;
 };
 
 class Scheduler {
