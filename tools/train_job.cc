@@ -25,6 +25,7 @@ namespace {
 constexpr absl::Duration kReadyTimeout = absl::Minutes(10);
 constexpr absl::Duration kCheckpointTimeout = absl::Minutes(10);
 constexpr absl::Duration kActorStopTimeout = absl::Seconds(10);
+constexpr absl::Duration kDrainedPause = absl::Seconds(10);
 constexpr absl::Duration kMaxBackoff = absl::Seconds(30);
 constexpr absl::Duration kTick = absl::Milliseconds(100);
 constexpr int kMaxRestarts = 20;
@@ -144,6 +145,12 @@ absl::Status TrainJob::CheckActors() {
     if (actor.process != nullptr) {
       const std::optional<int> code = actor.process->Poll();
       if (!code) continue;
+      if (*code == 0) {  // drained: the run is over, or somebody asked it to stop; the learner will soon tell which
+        actor.cpu_seconds += actor.process->cpu_seconds();
+        actor.process.reset();
+        actor.start_at = absl::Now() + kDrainedPause;
+        continue;
+      }
       const absl::Status death = Died(*actor.process, ActorName(i), *code);
       if (*code == kUsersMistake) return death;
       if (++restarts_ > kMaxRestarts) {
