@@ -39,7 +39,7 @@ RolloutServer::Impl::Impl(const RolloutServerOptions& options, std::unique_ptr<S
       leases_per_reply_(static_cast<int>(kMaxChunkBytes / MaxLeaseBytes(options.limits))),
       ledger_(options.ledger) {}
 
-RolloutServer::Impl::~Impl() { Finish(); }
+RolloutServer::Impl::~Impl() { Stop(/*run_finished=*/false); }
 
 absl::Status RolloutServer::Impl::Restore(RolloutRestore restore) {
   absl::MutexLock lock(&mu_);
@@ -73,17 +73,19 @@ absl::Status RolloutServer::Impl::Serve() {
   return absl::OkStatus();
 }
 
-void RolloutServer::Impl::Finish() {
+void RolloutServer::Impl::Stop(bool run_finished) {
   absl::MutexLock finish_lock(&finish_mu_);
   {
     absl::MutexLock lock(&mu_);
     if (stopped_) return;
     finishing_ = true;
     for (const auto& [id, stream] : streams_) {
-      wire::LearnerMessage message;
-      message.mutable_run_finished();
-      stream->Send(std::move(message));
-      stream->Close(absl::OkStatus());
+      if (run_finished) {
+        wire::LearnerMessage message;
+        message.mutable_run_finished();
+        stream->Send(std::move(message));
+      }
+      stream->Close(run_finished ? absl::OkStatus() : absl::UnavailableError("the learner has stopped"));
     }
     changed_.SignalAll();
     const absl::Duration deadline = Now() + kFinishTimeout;
@@ -178,8 +180,8 @@ absl::StatusOr<LedgerSnapshot> RolloutServer::Impl::Snapshot() {
   return snapshot;
 }
 
-absl::Status RolloutServer::Impl::TruncateLog(const LedgerSnapshot& saved) {
-  return log_ == nullptr ? absl::OkStatus() : log_->RemoveBefore(saved.log_segment);
+absl::Status RolloutServer::Impl::TruncateLog(uint64_t first_needed_segment) {
+  return log_ == nullptr ? absl::OkStatus() : log_->RemoveBefore(first_needed_segment);
 }
 
 std::vector<ConnectedActor> RolloutServer::Impl::Actors() const {
@@ -224,7 +226,9 @@ absl::StatusOr<std::vector<TrajectoryGroup>> RolloutServer::TakeGroups(int count
 absl::Status RolloutServer::Release(int count) { return impl_->Release(count); }
 absl::Status RolloutServer::SetVersion(PolicyVersion version) { return impl_->SetVersion(version); }
 absl::StatusOr<LedgerSnapshot> RolloutServer::Snapshot() { return impl_->Snapshot(); }
-absl::Status RolloutServer::TruncateLog(const LedgerSnapshot& saved) { return impl_->TruncateLog(saved); }
+absl::Status RolloutServer::TruncateLog(uint64_t first_needed_segment) {
+  return impl_->TruncateLog(first_needed_segment);
+}
 LedgerCounters RolloutServer::Counters() const {
   return impl_->With([](const RolloutLedger& ledger) { return ledger.counters(); });
 }
@@ -233,6 +237,6 @@ LedgerView RolloutServer::View() const {
 }
 std::vector<ConnectedActor> RolloutServer::Actors() const { return impl_->Actors(); }
 int64_t RolloutServer::ProtocolViolations() const { return impl_->violations(); }
-void RolloutServer::Finish() { impl_->Finish(); }
+void RolloutServer::Finish() { impl_->Stop(/*run_finished=*/true); }
 
 }  // namespace tactus

@@ -65,7 +65,8 @@ class RolloutServer {
   // log folder holds groups of an earlier run. Errors of files and of the log are passed on.
   static absl::StatusOr<std::unique_ptr<RolloutServer>> Start(const RolloutServerOptions& options,
                                                               std::optional<RolloutRestore> restore);
-  ~RolloutServer();  // as Finish
+  // Stops serving without a word: actors try to come back, to a restarted learner.
+  ~RolloutServer();
 
   int port() const;
   PolicyVersion version() const;
@@ -86,10 +87,10 @@ class RolloutServer {
   // The learner's weights are now these, and actors can fetch them: announced on every stream.
   absl::Status SetVersion(PolicyVersion version);
 
-  // What a checkpoint saves, and, once that checkpoint is complete, leave for the log to forget what it contains.
-  // FailedPrecondition while groups are taken.
+  // What a checkpoint saves (FailedPrecondition while groups are taken); and, once that checkpoint is complete, leave
+  // for the log to forget the segments that no checkpoint needs any more.
   absl::StatusOr<LedgerSnapshot> Snapshot();
-  absl::Status TruncateLog(const LedgerSnapshot& saved);
+  absl::Status TruncateLog(uint64_t first_needed_segment);
 
   LedgerCounters Counters() const;
   LedgerView View() const;

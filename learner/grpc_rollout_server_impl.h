@@ -29,7 +29,8 @@ class RolloutServer::Impl final : public RolloutStreamOwner, public wire::Rollou
 
   absl::Status Restore(RolloutRestore restore);
   absl::Status Serve();
-  void Finish();
+  // Ends all streams, with the news that the run is over or as broken ones. Only the first call does anything.
+  void Stop(bool run_finished);
 
   // RolloutServer's methods of the same names.
   absl::Status AddPrompts(std::vector<Prompt> prompts);
@@ -37,7 +38,7 @@ class RolloutServer::Impl final : public RolloutStreamOwner, public wire::Rollou
   absl::Status Release(int count);
   absl::Status SetVersion(PolicyVersion version);
   absl::StatusOr<LedgerSnapshot> Snapshot();
-  absl::Status TruncateLog(const LedgerSnapshot& saved);
+  absl::Status TruncateLog(uint64_t first_needed_segment);
   std::vector<ConnectedActor> Actors() const;
   int port() const { return port_; }
   int64_t violations() const {
@@ -110,7 +111,7 @@ class RolloutServer::Impl final : public RolloutStreamOwner, public wire::Rollou
   std::unique_ptr<grpc::Server> server_;
   std::thread ingest_thread_;
 
-  absl::Mutex finish_mu_;  // one Finish at a time; taken before all others
+  absl::Mutex finish_mu_;  // one Stop at a time; taken before all others
 
   // Held from a group's way into the log until it is in the ledger, and around a snapshot: a snapshot never misses a
   // group that is in a segment before its own. Taken before mu_.

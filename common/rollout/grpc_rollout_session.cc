@@ -154,7 +154,7 @@ absl::Status RolloutSession::HandleLeases(const wire::LeaseReply& reply, absl::T
 
 absl::Status RolloutSession::HandleSubmitReply(const wire::SubmitReply& reply) {
   const auto call = submits_.find(reply.sequence());
-  if (call == submits_.end() || call->second.done || sending_ == reply.sequence()) {
+  if (call == submits_.end() || call->second.done || call->second.sent_bytes < call->second.bytes.size()) {
     return absl::InternalError(absl::StrCat("the learner acknowledged unknown submission ", reply.sequence()));
   }
   ++credits_;
