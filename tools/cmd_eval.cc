@@ -114,10 +114,13 @@ absl::StatusOr<EngineRequest> MakeRequest(const Evaluation& eval, int index) {
 
 absl::Status Judge(const Evaluation& eval, const FinishedCompletion& done, Tally* tally) {
   const Completion& completion = done.completion;
-  ASSIGN_OR_RETURN(const std::string text,
-                   CompletionText(eval.encoder.tokenizer(), completion.token_ids, completion.finish_reason));
-  const TaskExample example = eval.task.Example(Split::kTest, done.request_id);
-  ASSIGN_OR_RETURN(const Reward reward, eval.task.verifier().Score(example.answer_key_json, text));
+  const absl::StatusOr<std::string> text =
+      CompletionText(eval.encoder.tokenizer(), completion.token_ids, completion.finish_reason);
+  Reward reward{.reason = "undecodable"};  // an id of the model's padding; training counts it as wrong, too
+  if (text.ok()) {
+    const TaskExample example = eval.task.Example(Split::kTest, done.request_id);
+    ASSIGN_OR_RETURN(reward, eval.task.verifier().Score(example.answer_key_json, *text));
+  }
   tally->correct[done.request_id] += reward.correct > 0 ? 1 : 0;
   ++tally->reasons[reward.reason];
   ++tally->answers;
@@ -167,10 +170,14 @@ nlohmann::ordered_json Summary(const Evaluation& eval, const Tally& tally, doubl
   json["samples_per_prompt"] = eval.samples;
   json["seed"] = eval.seed;
   json["temperature"] = eval.sampling.temperature;
-  if (eval.samples == 1) {
-    json["pass@1"] = Json(WilsonInterval(correct, eval.prompts), "wilson");
+  // A bootstrap of equal values has no width: nothing or everything solved is judged by prompt, as one sample each.
+  const bool all_equal = correct == 0 || correct == int64_t{eval.prompts} * eval.samples;
+  if (eval.samples == 1 || all_equal) {
+    json["pass@1"] = Json(WilsonInterval(correct / eval.samples, eval.prompts), "wilson");
   } else {
     json["pass@1"] = Json(BootstrapInterval(rates, eval.seed), "bootstrap over prompts");
+  }
+  if (eval.samples > 1) {
     // With n = k samples the estimator is 0 or 1 for each prompt.
     json[absl::StrCat("pass@", eval.samples)] = Json(WilsonInterval(solved, eval.prompts), "wilson");
   }

@@ -16,7 +16,7 @@ struct Command {
   std::span<const FlagSpec> flags;
   FlagRules rules;
   // OK: exit code 0. A user's mistake (InvalidArgument, NotFound, AlreadyExists, FailedPrecondition, OutOfRange,
-  // PermissionDenied): 2. Cancelled, after a clean stop on Ctrl-C: 130. Anything else is our failure: 1.
+  // PermissionDenied, Unimplemented): 2. Cancelled, after a clean stop on Ctrl-C: 130. Anything else is our failure: 1.
   absl::Status (*run)(const Flags& flags);
 };
 

@@ -46,6 +46,7 @@ int ExitCodeOf(const absl::Status& status) {
     case absl::StatusCode::kFailedPrecondition:
     case absl::StatusCode::kOutOfRange:
     case absl::StatusCode::kPermissionDenied:
+    case absl::StatusCode::kUnimplemented:  // asked for something we do not have
       return kUsersMistake;
     default:
       return kOurFailure;

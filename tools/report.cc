@@ -31,7 +31,7 @@ std::vector<ChartSpec> Charts() {
        "share of completions, and of well-formed ones",
        {{"right", &R::correct_rate}, {"well-formed", &R::format_rate}},
        true},
-      {"Held-out pass@1", "on prompts never trained on", {{"pass@1", &R::eval_pass1}}},
+      {"Held-out pass@1", "on prompts never trained on", {{"pass@1", &R::eval_pass1}}, false, true},
       {"Length", "mean completion, tokens", {{"tokens", &R::completion_tokens_mean}}, true},
       {"KL", "to the starting policy, k3, nats per token", {{"KL", &R::kl_k3}}, true},
       {"Entropy", "of the sampling distribution, nats per token", {{"entropy", &R::entropy_mean}}, true},

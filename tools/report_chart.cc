@@ -92,6 +92,17 @@ class Frame {
     return absl::StrCat(d.empty() ? "" : absl::StrCat("<path class=\"", css, "\" d=\"", d, "\"/>"), dots);
   }
 
+  // Every finite value as a dot, joined by a line.
+  std::string Joined(const std::vector<double>& x, const std::vector<double>& y, absl::string_view css) const {
+    std::string d, dots;
+    for (size_t i = 0; i < x.size(); ++i) {
+      if (!std::isfinite(y[i])) continue;
+      absl::StrAppendFormat(&d, "%c%.1f %.1f", d.empty() ? 'M' : 'L', X(x[i]), Y(y[i]));
+      absl::StrAppendFormat(&dots, "<circle class=\"%s\" cx=\"%.1f\" cy=\"%.1f\" r=\"3\"/>", css, X(x[i]), Y(y[i]));
+    }
+    return absl::StrCat("<path class=\"", css, "\" d=\"", d, "\"/>", dots);
+  }
+
   std::string Grid() const {
     std::string out;
     const int count = static_cast<int>(std::lround((y_.high - y_.low) / y_.tick));
@@ -181,7 +192,9 @@ std::string ChartHtml(const ChartSpec& spec, const std::vector<StepRecord>& step
   std::string curves, legend, data, spoken;
   for (size_t i = 0; i < spec.series.size(); ++i) {
     const std::string css = absl::StrCat("s", i);
-    if (spec.trend && i == 0 && x.size() > 3) {
+    if (spec.sparse) {
+      curves += frame.Joined(x, all[i].y, css);
+    } else if (spec.trend && i == 0 && x.size() > 3) {
       curves += frame.Path(x, all[i].y, css + " raw") + frame.Path(x, Trend(all[i].y), css);
     } else {
       curves += frame.Path(x, all[i].y, css);

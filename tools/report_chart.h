@@ -19,6 +19,7 @@ struct ChartSpec {
   const char* help;                 // what it shows, with the unit
   std::vector<ChartSeries> series;  // at most two
   bool trend = false;               // draw the raw first series faint and its running mean strong
+  bool sparse = false;              // few values: dots, joined over the steps between
 };
 
 // A <figure>: the SVG, a readout that the page's script fills, and a sentence for screen readers. Long runs are drawn

@@ -153,6 +153,25 @@ TEST_F(CliTest, TokenizeAndSftNameAMissingModel) {
   EXPECT_FALSE(std::filesystem::exists(Path("out")));
 }
 
+TEST_F(CliTest, ModelCommandsNameWhatIsMissing) {
+  ExpectMistake("generate --model m", "expected either --prompt TEXT or --input FILE");
+  ExpectMistake("generate --model /nonexistent/m --prompt x", "/nonexistent/m");
+  ExpectMistake("score --model tests/goldens/models/llama --input - --path gpu", "--path cannot be \"gpu\"");
+  ExpectMistake("score --model tests/goldens/models/llama --input - --path actor --dtype int4",
+                "--dtype cannot be \"int4\"");
+  ExpectMistake("eval --model m", "expected --task NAME or --config FILE");
+  ExpectMistake("eval --model m --task chess", "task.name is \"chess\"");
+}
+
+TEST_F(CliTest, ScoreAgreesBetweenThePaths) {
+  const std::string line = R"({"id":"a","prompt_ids":[1,2,3],"response_ids":[4,5,6]})";
+  const std::string model = "score --model tests/goldens/models/llama --threads 1 --input - --path ";
+  const Result actor = Tactus(model + "actor", line), learner = Tactus(model + "learner", line);
+  EXPECT_EQ(actor.code, 0) << actor.err;
+  EXPECT_THAT(actor.out, StartsWith("{\"id\":\"a\",\"logprobs\":["));
+  EXPECT_EQ(actor.out, learner.out) << "to the last bit";
+}
+
 TEST_F(CliTest, TrainRefusesBeforeItMakesAnything) {
   ExpectMistake("train --config configs/quickstart.textproto --set model.path=/nonexistent/m --out " + Path("run"),
                 "model.path is \"/nonexistent/m\": expected a model folder");

@@ -122,6 +122,15 @@ TEST(ChartTest, DrawsFiniteValuesOnlyAndInsideTheFrame) {
   EXPECT_EQ(points, 4);
 }
 
+TEST(ChartTest, SparseValuesAreJoinedOverGaps) {
+  std::vector<StepRecord> steps = Data(9).steps;
+  steps[0].eval_pass1 = 0.25;
+  steps[8].eval_pass1 = 0.75;
+  const std::string html = ChartHtml({"Pass", "help", {{"pass@1", &StepRecord::eval_pass1}}, false, true}, steps);
+  EXPECT_EQ(Count(html, "<circle"), 2);
+  EXPECT_TRUE(std::regex_search(html, std::regex("d=\"M[0-9. ]+L[0-9. ]+\"")));
+}
+
 TEST(ChartTest, ConstantSingleAndEmptySeriesDraw) {
   const ChartSpec spec = {"Loss", "help", {{"loss", &StepRecord::loss}}};
   EXPECT_THAT(ChartHtml(spec, Data(1).steps), HasSubstr("<circle"));
