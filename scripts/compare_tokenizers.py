@@ -1,7 +1,7 @@
 """Counts differences between our tokenizer and Hugging Face's, on generated strings and conversations.
 
-    python scripts/compare_tokenizers.py --binary build/release/bin/tokenize_jsonl_main [--smollm2 FOLDER]
-        [--strings 100000] [--conversations 2000] [--seed 1]
+    python scripts/compare_tokenizers.py [--tactus build/release/bin/tactus] [--smollm2 FOLDER] [--strings 100000]
+        [--conversations 2000] [--seed 1]
 
 Needs tokenizers, and for conversations transformers, jinja2 and trl, whose package holds the published chat templates.
 FOLDER is SmolLM2-135M-Instruct as a Hugging Face folder; without it only the small tokenizers of tests/goldens are run.
@@ -28,10 +28,11 @@ from tokenizer_strings import Strings  # noqa: E402
 SMALL = ROOT / "tests/goldens/tokenizer"
 
 
-def ours(binary, folder, lines):
-    """Our replies to JSON lines, in order."""
+def ours(tactus, folder, lines):
+    """What `tactus tokenize` replies to JSON lines, in order."""
     text = "".join(json.dumps(line) + "\n" for line in lines)
-    result = subprocess.run([binary, str(folder)], input=text, stdout=subprocess.PIPE, text=True, encoding="utf-8", check=True)
+    result = subprocess.run([tactus, "tokenize", "--model", str(folder), "--input", "-", "--output", "-"], input=text,
+                            stdout=subprocess.PIPE, text=True, encoding="utf-8", check=True)
     replies = [json.loads(line) for line in result.stdout.split("\n") if line]
     assert [reply["id"] for reply in replies] == [line["id"] for line in lines], "replies missing or out of order"
     return replies
@@ -44,14 +45,14 @@ def report(name, what, differing, total, first):
     return differing
 
 
-def compare_strings(binary, name, folder, count, seed):
+def compare_strings(tactus, name, folder, count, seed):
     reference = Tokenizer.from_file(str(folder / "tokenizer.json"))
     added = [token.content for token in reference.get_added_tokens_decoder().values()]
     strings = Strings(seed, added)
     texts = [strings.invalid_utf8().decode("utf-8", errors="replace") if i % 10 == 0 else strings.string()
              for i in range(count)]
     differing, first = 0, None
-    for text, reply in zip(texts, ours(binary, folder, [{"id": i, "text": text} for i, text in enumerate(texts)])):
+    for text, reply in zip(texts, ours(tactus, folder, [{"id": i, "text": text} for i, text in enumerate(texts)])):
         ids = reference.encode(text).ids
         if ids != reply["ids"] or reference.decode(ids, skip_special_tokens=False) != reply["text"]:
             differing += 1
@@ -59,12 +60,12 @@ def compare_strings(binary, name, folder, count, seed):
     return report(name, "strings", differing, count, first)
 
 
-def compare_conversations(binary, name, folder, template, bos, count, seed):
+def compare_conversations(tactus, name, folder, template, bos, count, seed):
     reference = Tokenizer.from_file(str(folder / "tokenizer.json"))
     strings = tokenizer_chat.strings_for_chat(seed)
     lines = [{"id": i, "messages": tokenizer_chat.conversation(strings)} for i in range(count)]
     differing, first = 0, None
-    for line, reply in zip(lines, ours(binary, folder, lines)):
+    for line, reply in zip(lines, ours(tactus, folder, lines)):
         prompt = tokenizer_chat.render(template, bos, line["messages"])
         if reference.encode(prompt, add_special_tokens=False).ids != reply["ids"]:
             differing += 1
@@ -74,7 +75,7 @@ def compare_conversations(binary, name, folder, template, bos, count, seed):
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--binary", required=True)
+    parser.add_argument("--tactus", default=str(ROOT / "build/release/bin/tactus"))
     parser.add_argument("--smollm2", type=pathlib.Path)
     parser.add_argument("--strings", type=int, default=100000)
     parser.add_argument("--conversations", type=int, default=2000)
@@ -89,16 +90,16 @@ def main():
         if args.smollm2:
             folders["SmolLM2"] = args.smollm2
         for name, folder in folders.items():
-            differing += compare_strings(args.binary, name, folder, args.strings, args.seed)
+            differing += compare_strings(args.tactus, name, folder, args.strings, args.seed)
         if args.conversations:
             for name, template, tokenizer, bos in tokenizer_chat.templates():
                 folder = folders[tokenizer]
                 (folder / "chat_template.jinja").write_text(template)
                 (folder / "tokenizer_config.json").write_text(json.dumps({"bos_token": bos}))
-                differing += compare_conversations(args.binary, f"{name} template", folder, template, bos, args.conversations, args.seed)
+                differing += compare_conversations(args.tactus, f"{name} template", folder, template, bos, args.conversations, args.seed)
             if args.smollm2:
                 template = (args.smollm2 / "chat_template.jinja").read_text()
-                differing += compare_conversations(args.binary, "SmolLM2 template", args.smollm2, template, None,
+                differing += compare_conversations(args.tactus, "SmolLM2 template", args.smollm2, template, None,
                                                    args.conversations, args.seed)
     sys.exit(1 if differing else 0)
 

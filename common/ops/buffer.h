@@ -35,9 +35,13 @@ class Buffer {
   T& operator[](int64_t i) { return data_.get()[i]; }
   const T& operator[](int64_t i) const { return data_.get()[i]; }
 
-  // Makes room for `count` elements, losing the content when it must grow: scratch that settles at its largest use.
+  // Makes room for `count` elements, losing the content when it must grow. Grows by a quarter at least, so that scratch
+  // of varying size settles soon.
   void Reserve(int64_t count) {
-    if (count > size_) *this = Buffer(count);
+    if (count <= size_) return;
+    const int64_t grown = count > size_ + size_ / 4 ? count : size_ + size_ / 4;
+    *this = Buffer();  // the old memory first: the two need never exist together
+    *this = Buffer(grown);
   }
 
  private:

@@ -70,8 +70,13 @@ void PackedMatrix::PackRows(const float* w, int64_t count, int64_t first_row, in
   ParallelFor(panels(), 1, [&](int64_t begin, int64_t end) {
     for (int64_t p = begin; p < end; ++p) {
       const int64_t lanes = std::min(kPanel, columns_ - p * kPanel);
+      const bool whole = lanes == kPanel && type_ == PanelType::kFloat32;
       for (int64_t k = 0; k < count; ++k) {
         const float* row = w + k * w_row + p * kPanel;
+        if (whole) {
+          std::copy_n(row, kPanel, f32_.data() + (p * depth_ + first_row + k) * kPanel);
+          continue;
+        }
         for (int64_t lane = 0; lane < kPanel; ++lane) Put(p, first_row + k, lane, lane < lanes ? row[lane] : 0.0f);
       }
     }

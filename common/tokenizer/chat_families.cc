@@ -71,6 +71,16 @@ class ChatMlTemplate : public ChatTemplate {
   const std::optional<std::string> default_system_;
 };
 
+class PlainTemplate : public ChatTemplate {
+ public:
+  absl::StatusOr<std::string> Render(const std::vector<ChatMessage>& messages) const override {
+    RETURN_IF_ERROR(CheckChatMessages(messages));
+    std::string out;
+    for (const ChatMessage& message : messages) out += message.content;
+    return out;
+  }
+};
+
 // ChatML, but of an assistant's earlier answers the thoughts are left out, and behind the last question they are
 // spelled out even when there are none.
 class Qwen3Template : public ChatTemplate {
@@ -143,6 +153,8 @@ class Llama3Template : public ChatTemplate {
 std::unique_ptr<ChatTemplate> MakeChatMlTemplate(std::optional<std::string> default_system) {
   return std::make_unique<ChatMlTemplate>(std::move(default_system));
 }
+
+std::unique_ptr<ChatTemplate> MakePlainTemplate() { return std::make_unique<PlainTemplate>(); }
 
 std::unique_ptr<ChatTemplate> MakeQwen3Template() { return std::make_unique<Qwen3Template>(); }
 

@@ -19,6 +19,9 @@ absl::Status CheckChatMessages(const std::vector<ChatMessage>& messages);
 // first message is no system message. Without it: Qwen3-Instruct-2507 and plain ChatML.
 std::unique_ptr<ChatTemplate> MakeChatMlTemplate(std::optional<std::string> default_system);
 
+// The contents one after another and nothing else, generation prompt included: a model trained on bare text.
+std::unique_ptr<ChatTemplate> MakePlainTemplate();
+
 // Qwen3 with thinking left to the model.
 std::unique_ptr<ChatTemplate> MakeQwen3Template();
 

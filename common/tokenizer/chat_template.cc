@@ -29,6 +29,8 @@ constexpr char kQwen3FirstSha[] = "2df317a15cbc983d9602cc391d33be17237d47ec7eb11
 constexpr char kQwen3Instruct2507Sha[] = "aa39eed4cbfdd57aeaab518e83d06945f00df6afefba6eb985b6b85060cade95";
 constexpr char kLlama3Sha[] = "ba03a121d097859c7b5b9cd03af99aafe95275210d2876f642ad9929a150f122";
 
+constexpr char kPlain[] = "{% for message in messages %}{{ message['content'] }}{% endfor %}";
+
 // SmolLM2 and Qwen2: the messages in ChatML, with a default system message before a first message that is none. Plain
 // ChatML is the same without that part.
 constexpr char kChatMlHead[] = "{% for message in messages %}";
@@ -115,6 +117,7 @@ std::optional<std::string> MatchQwen25(const std::string& text) {
 
 std::unique_ptr<ChatTemplate> Recognise(absl::string_view source, const std::string& bos) {
   const std::string text = Canonical(source);
+  if (text == kPlain) return MakePlainTemplate();
   if (auto default_system = MatchChatMl(text)) return MakeChatMlTemplate(*std::move(default_system));
   if (auto default_system = MatchQwen25(text)) return MakeChatMlTemplate(*std::move(default_system));
   const std::string sha = Sha256Hex(text);

@@ -18,7 +18,8 @@ class Tokenizer {
   virtual ~Tokenizer() = default;
 
   // NotFound: no such file. InvalidArgument: names the file, the JSON field and what was expected
-  // (an unsupported pre-tokenizer, normalizer, model or decoder is such an error, never ignored).
+  // (an unsupported pre-tokenizer, normalizer, model or decoder is such an error, never ignored). The file's truncation
+  // and padding are not applied, as `transformers` does not unless asked to.
   static absl::StatusOr<std::unique_ptr<Tokenizer>> FromFile(const std::string& tokenizer_json_path);
 
   // Added (special) tokens in the text become their ids, as `tokenizers` does. With add_special_tokens the

@@ -10,6 +10,7 @@
 #include "common/base/status_macros.h"
 #include "common/data/codec.h"
 #include "common/weights/grpc_weight_service.h"
+#include "common/weights/weight_codec.h"
 #include "proto/weight_service.grpc.pb.h"
 
 namespace tactus {

@@ -11,6 +11,7 @@
 #include "common/base/log.h"
 #include "common/data/codec.h"
 #include "common/weights/weight_assembler.h"
+#include "common/weights/weight_codec.h"
 #include "proto/weight_service.grpc.pb.h"
 
 namespace tactus {

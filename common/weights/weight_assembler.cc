@@ -4,7 +4,6 @@
 #include <cstring>
 #include <utility>
 
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
 #include "common/data/codec.h"
@@ -12,8 +11,6 @@
 
 namespace tactus {
 namespace {
-
-constexpr size_t kSha256Bytes = 32;
 
 void ConvertFrom(absl::string_view bytes, StorageDType dtype, float* out) {
   if (dtype == StorageDType::kFloat32) {
@@ -51,46 +48,6 @@ std::string Difference(const WeightManifest& manifest, const ParameterLayout& la
 }
 
 }  // namespace
-
-wire::WeightManifest ToWire(const WeightManifest& manifest) {
-  wire::WeightManifest out;
-  out.set_run_id(manifest.run_id);
-  *out.mutable_version() = ToWire(manifest.version);
-  out.set_dtype(manifest.dtype == StorageDType::kFloat32 ? wire::WeightManifest::DTYPE_F32
-                                                         : wire::WeightManifest::DTYPE_BF16);
-  out.set_total_bytes(manifest.total_bytes);
-  for (const WeightManifest::Tensor& tensor : manifest.tensors) {
-    wire::WeightManifest::Tensor& added = *out.add_tensors();
-    added.set_name(tensor.name);
-    added.mutable_shape()->Add(tensor.shape.begin(), tensor.shape.end());
-    added.set_bytes(tensor.bytes);
-    added.set_sha256(absl::HexStringToBytes(tensor.sha256_hex));
-  }
-  return out;
-}
-
-absl::StatusOr<WeightManifest> FromWire(const wire::WeightManifest& manifest) {
-  WeightManifest out;
-  out.run_id = manifest.run_id();
-  out.version = FromWire(manifest.version());
-  if (manifest.dtype() != wire::WeightManifest::DTYPE_F32 && manifest.dtype() != wire::WeightManifest::DTYPE_BF16) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("weight manifest: dtype is ", static_cast<int>(manifest.dtype()), "; expected F32 or BF16"));
-  }
-  out.dtype = manifest.dtype() == wire::WeightManifest::DTYPE_F32 ? StorageDType::kFloat32 : StorageDType::kBFloat16;
-  out.total_bytes = manifest.total_bytes();
-  for (const wire::WeightManifest::Tensor& tensor : manifest.tensors()) {
-    if (tensor.sha256().size() != kSha256Bytes) {
-      return absl::InvalidArgumentError(absl::StrCat("weight manifest: a tensor's sha256 has ", tensor.sha256().size(),
-                                                     " bytes; expected ", kSha256Bytes));
-    }
-    out.tensors.push_back({tensor.name(),
-                           {tensor.shape().begin(), tensor.shape().end()},
-                           tensor.bytes(),
-                           absl::BytesToHexString(tensor.sha256())});
-  }
-  return out;
-}
 
 WeightAssembler::WeightAssembler(const WeightManifest& manifest, const ParameterLayout& layout)
     : manifest_(manifest),

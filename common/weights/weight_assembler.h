@@ -15,15 +15,10 @@
 #include "common/data/types.h"
 #include "common/model/model_config.h"
 #include "common/weights/weight_publisher.h"
-#include "proto/weight_service.pb.h"
 
 namespace tactus {
 
 inline constexpr size_t kMaxWeightChunkBytes = size_t{1} << 20;
-
-wire::WeightManifest ToWire(const WeightManifest& manifest);
-// InvalidArgument: an unknown dtype, or a hash that is not 32 bytes.
-absl::StatusOr<WeightManifest> FromWire(const wire::WeightManifest& manifest);
 
 struct ReceivedWeights {
   PolicyVersion version;

@@ -38,7 +38,7 @@ struct WeightSnapshot {
   std::vector<char> bytes;  // [manifest.total_bytes] the tensors end to end, little-endian
 };
 
-// Thread-safe. Publish blocks its caller for the conversion and hashing (about 1 GB/s), never a reader.
+// Thread-safe. Publish blocks its caller for the conversion and hashing of the whole set, never a reader.
 class WeightPublisher {
  public:
   explicit WeightPublisher(std::string run_id) : run_id_(std::move(run_id)) {}

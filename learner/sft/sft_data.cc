@@ -50,18 +50,20 @@ absl::StatusOr<SftExample> SftData::At(uint64_t place) {
   std::string response;
   if (task_ != nullptr) {
     ASSIGN_OR_RETURN(response, task_->Trace(index, place));  // another worked answer each time the puzzle returns
-    ASSIGN_OR_RETURN(example.prompt,
+    ASSIGN_OR_RETURN(example.prompt_token_ids,
                      encoder_->Encode(task_->Example(Split::kTrain, index), config_.rollout().max_prompt_tokens()));
   } else {
     const auto& [prompt, answer] = pairs_[index];
     response = answer;
-    ASSIGN_OR_RETURN(example.prompt, encoder_->Encode({.system = "", .user = prompt, .answer_key_json = ""}, config_.rollout().max_prompt_tokens()));
+    ASSIGN_OR_RETURN(example.prompt_token_ids, encoder_->Encode({.system = "", .user = prompt, .answer_key_json = ""},
+                                                                config_.rollout().max_prompt_tokens()));
   }
-  example.response = encoder_->tokenizer().Encode(response, /*add_special_tokens=*/false);
-  example.response.push_back(eos_);
+  example.completion_token_ids = encoder_->tokenizer().Encode(response, /*add_special_tokens=*/false);
+  example.completion_token_ids.push_back(eos_);
   const size_t limit = static_cast<size_t>(config_.rollout().max_completion_tokens());
-  if (example.response.size() > limit) {
-    return absl::InvalidArgumentError(absl::StrCat("example ", index, " has a response of ", example.response.size(),
+  if (example.completion_token_ids.size() > limit) {
+    return absl::InvalidArgumentError(absl::StrCat("example ", index, " has a response of ",
+                                                   example.completion_token_ids.size(),
                                                    " tokens, more than rollout.max_completion_tokens = ", limit));
   }
   return example;

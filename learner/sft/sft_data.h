@@ -12,14 +12,10 @@
 #include "common/data/types.h"
 #include "common/tasks/prompt_encoder.h"
 #include "common/tasks/task.h"
+#include "learner/train/trainer.h"
 #include "proto/config.pb.h"
 
 namespace tactus {
-
-struct SftExample {
-  std::vector<TokenId> prompt;
-  std::vector<TokenId> response;  // ends with the model's eos
-};
 
 // Examples in a shuffled order that depends on the seed alone. Not thread-safe.
 class SftData {
@@ -28,6 +24,7 @@ class SftData {
   static absl::StatusOr<std::unique_ptr<SftData>> Create(const config::RunConfig& config, TokenId eos);
 
   // The example at a place in the endless shuffled sequence: every pass over the data is shuffled anew.
+  // Its completion ends with the model's eos.
   absl::StatusOr<SftExample> At(uint64_t place);
 
  private:

@@ -80,6 +80,7 @@ TrainerOptions TrainerOptions::FromProto(const config::RunConfig& run) {
 TrainerOptions TrainerOptions::ForSft(const config::RunConfig& run) {
   TrainerOptions options = FromProto(run);
   options.schedule.total_steps = run.sft().steps();
+  options.loss.kl_beta = 0;  // no reference policy
   return options;
 }
 

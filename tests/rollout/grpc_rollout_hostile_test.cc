@@ -3,7 +3,7 @@
 
 #include <random>
 
-#include "tests/rollout/raw_actor.h"
+#include "tests/rollout/grpc_raw_actor.h"
 #include "tests/rollout/rollout_fixture.h"
 
 namespace tactus {

@@ -92,6 +92,12 @@ TEST_F(ChatTemplateTest, RecognisesLlama3InTokenizerConfig) {
   EXPECT_THAT(*Render("", {{"user", "Hi"}}), testing::StartsWith("<b><|start_header_id|>user"));
 }
 
+TEST_F(ChatTemplateTest, RecognisesTheQuickStartModel) {
+  auto chat_template = ChatTemplate::FromModelFolder(TACTUS_SOURCE_DIR "/models/quickstart-base", "");
+  ASSERT_TRUE(chat_template.ok()) << chat_template.status();
+  EXPECT_EQ(*(*chat_template)->Render({{"system", "a "}, {"user", "1 + 1 ="}}), "a 1 + 1 =");
+}
+
 TEST_F(ChatTemplateTest, TheJinjaFileWins) {
   Write("tokenizer_config.json", nlohmann::json{{"chat_template", kLlama3Jinja}}.dump());
   Write("chat_template.jinja", kSmolJinja);

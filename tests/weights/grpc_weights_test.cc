@@ -3,11 +3,14 @@
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <functional>
 #include <thread>
 
 #include "absl/time/clock.h"
 #include "common/weights/grpc_weight_receiver.h"
 #include "common/weights/grpc_weight_service.h"
+#include "common/weights/weight_codec.h"
 #include "proto/weight_service.grpc.pb.h"
 #include "tests/weights/sample_weights.h"
 
@@ -158,93 +161,106 @@ TEST_F(GrpcWeightsTest, ManyActorsAtOnce) {
   EXPECT_EQ(good, 16);
 }
 
-// Sends a prepared list of messages, then ends with a prepared status, or hangs until the call is cancelled.
-class ScriptedService final : public wire::WeightService::Service {
- public:
-  grpc::Status Fetch(grpc::ServerContext* context, const wire::FetchWeightsRequest*,
-                     grpc::ServerWriter<wire::FetchWeightsResponse>* writer) override {
-    for (const auto& message : messages) writer->Write(message);
-    while (hang && !context->IsCancelled()) absl::SleepFor(absl::Milliseconds(5));
-    return ending;
-  }
+// What a learner sends: messages, then a status, or nothing more until the call is cancelled.
+struct Script {
   std::vector<wire::FetchWeightsResponse> messages;
   grpc::Status ending;
   bool hang = false;
 };
 
+class ScriptedService final : public wire::WeightService::Service {
+ public:
+  void Play(const Script& script) {
+    absl::MutexLock lock(&mu_);
+    script_ = script;
+  }
+
+  grpc::Status Fetch(grpc::ServerContext* context, const wire::FetchWeightsRequest*,
+                     grpc::ServerWriter<wire::FetchWeightsResponse>* writer) override {
+    Script script;  // a copy: a call that its reader gave up may outlive the script
+    {
+      absl::MutexLock lock(&mu_);
+      script = script_;
+    }
+    for (const auto& message : script.messages) writer->Write(message);
+    while (script.hang && !context->IsCancelled()) absl::SleepFor(absl::Milliseconds(5));
+    return script.ending;
+  }
+
+ private:
+  absl::Mutex mu_;
+  Script script_ ABSL_GUARDED_BY(mu_);
+};
+
 class ScriptedWeightsTest : public testing::Test {
  protected:
-  ScriptedWeightsTest() : layout_(SampleLayout()), server_(&service_), publisher_("run") {
-    EXPECT_TRUE(publisher_.Publish({0, 1}, layout_, SampleValues(layout_), StorageDType::kFloat32).ok());
-    const auto snapshot = publisher_.Newest();
-    *service_.messages.emplace_back().mutable_manifest() = ToWire(snapshot->manifest);
+  ScriptedWeightsTest() : layout_(SampleLayout()), server_(&service_) {
+    WeightPublisher publisher("run");
+    EXPECT_TRUE(publisher.Publish({0, 1}, layout_, SampleValues(layout_), StorageDType::kFloat32).ok());
+    const auto snapshot = publisher.Newest();
+    *good_.messages.emplace_back().mutable_manifest() = ToWire(snapshot->manifest);
     constexpr size_t kChunk = 100'000;
     for (size_t at = 0; at < snapshot->bytes.size(); at += kChunk) {
-      wire::WeightChunk& chunk = *service_.messages.emplace_back().mutable_chunk();
+      wire::WeightChunk& chunk = *good_.messages.emplace_back().mutable_chunk();
       chunk.set_offset(at);
       chunk.set_data(snapshot->bytes.data() + at, std::min(kChunk, snapshot->bytes.size() - at));
     }
   }
 
-  absl::Status Fetch(absl::Duration timeout = kPatience) {
+  absl::StatusCode Fetch(const Script& script, absl::Duration timeout = kPatience) {
+    service_.Play(script);
     WeightReceiver receiver(server_.channel(), "run", "actor", layout_);
-    return receiver.Fetch({0, 1}, timeout).status();
+    return receiver.Fetch({0, 1}, timeout).status().code();
   }
 
   const ParameterLayout layout_;
+  Script good_;
   ScriptedService service_;
   LoopbackServer server_;
-  WeightPublisher publisher_;
 };
 
-TEST_F(ScriptedWeightsTest, TheScriptItselfIsGood) { EXPECT_TRUE(Fetch().ok()) << Fetch(); }
+TEST_F(ScriptedWeightsTest, TheScriptItselfIsGood) { EXPECT_EQ(Fetch(good_), absl::StatusCode::kOk); }
 
 TEST_F(ScriptedWeightsTest, AStreamCutAnywhereGivesNothing) {
-  const auto whole = service_.messages;
-  for (size_t keep = 0; keep < whole.size(); ++keep) {
-    service_.messages.assign(whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(keep));
-    service_.ending = grpc::Status::OK;
-    EXPECT_EQ(Fetch().code(), absl::StatusCode::kDataLoss) << keep;
-    service_.ending = grpc::Status(grpc::StatusCode::UNAVAILABLE, "going down");
-    EXPECT_EQ(Fetch().code(), absl::StatusCode::kUnavailable) << keep;
+  for (size_t keep = 0; keep < good_.messages.size(); ++keep) {
+    Script script = good_;
+    script.messages.resize(keep);
+    EXPECT_EQ(Fetch(script), absl::StatusCode::kDataLoss) << keep;
+    script.ending = grpc::Status(grpc::StatusCode::UNAVAILABLE, "going down");
+    EXPECT_EQ(Fetch(script), absl::StatusCode::kUnavailable) << keep;
   }
 }
 
 TEST_F(ScriptedWeightsTest, WrongMessagesAreRefused) {
-  const auto good = service_.messages;
-  const auto code = [&] {
-    const absl::Status status = Fetch();
-    service_.messages = good;
-    return status.code();
+  using Messages = std::vector<wire::FetchWeightsResponse>;
+  const auto code = [&](const std::function<void(Messages&)>& change) {
+    Script script = good_;
+    change(script.messages);
+    return Fetch(script);
   };
-  service_.messages[2].mutable_chunk()->mutable_data()->at(5) ^= 0x40;
-  EXPECT_EQ(code(), absl::StatusCode::kDataLoss);
-  std::swap(service_.messages[1], service_.messages[2]);
-  EXPECT_EQ(code(), absl::StatusCode::kInvalidArgument);
-  service_.messages.erase(service_.messages.begin());
-  EXPECT_EQ(code(), absl::StatusCode::kInvalidArgument);
-  service_.messages.insert(service_.messages.begin() + 2, service_.messages[0]);
-  EXPECT_EQ(code(), absl::StatusCode::kInvalidArgument);
-  service_.messages.insert(service_.messages.begin() + 1, wire::FetchWeightsResponse());
-  EXPECT_EQ(code(), absl::StatusCode::kInvalidArgument);
-  service_.messages.push_back(good.back());
-  EXPECT_EQ(code(), absl::StatusCode::kInvalidArgument);
-  service_.messages[0].mutable_manifest()->set_run_id("other");
-  EXPECT_EQ(code(), absl::StatusCode::kFailedPrecondition);
-  service_.messages[0].mutable_manifest()->mutable_version()->set_step(0);
-  EXPECT_EQ(code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_EQ(code(), absl::StatusCode::kOk);
+  constexpr auto kInvalid = absl::StatusCode::kInvalidArgument;
+  EXPECT_EQ(code([](Messages& m) { m[2].mutable_chunk()->mutable_data()->at(5) ^= 0x40; }),
+            absl::StatusCode::kDataLoss);
+  EXPECT_EQ(code([](Messages& m) { std::swap(m[1], m[2]); }), kInvalid);
+  EXPECT_EQ(code([](Messages& m) { m.erase(m.begin()); }), kInvalid);
+  EXPECT_EQ(code([](Messages& m) { m.push_back(m[0]); }), kInvalid);
+  EXPECT_EQ(code([](Messages& m) { m.insert(m.begin() + 1, wire::FetchWeightsResponse()); }), kInvalid);
+  EXPECT_EQ(code([](Messages& m) { m.push_back(m.back()); }), kInvalid);
+  EXPECT_EQ(code([](Messages& m) { m[0].mutable_manifest()->set_run_id("other"); }),
+            absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(code([](Messages& m) { m[0].mutable_manifest()->mutable_version()->set_step(0); }), kInvalid);
 }
 
 TEST_F(ScriptedWeightsTest, ASilentLearnerEndsAtTheDeadline) {
-  service_.messages.resize(2);
-  service_.hang = true;
-  EXPECT_EQ(Fetch(absl::Milliseconds(200)).code(), absl::StatusCode::kDeadlineExceeded);
+  good_.messages.resize(2);
+  good_.hang = true;
+  EXPECT_EQ(Fetch(good_, absl::Milliseconds(200)), absl::StatusCode::kDeadlineExceeded);
 }
 
 TEST_F(ScriptedWeightsTest, CloseEndsABlockedFetch) {
-  service_.messages.resize(2);
-  service_.hang = true;
+  good_.messages.resize(2);
+  good_.hang = true;
+  service_.Play(good_);
   WeightReceiver receiver(server_.channel(), "run", "actor", layout_);
   std::thread closer([&] {
     absl::SleepFor(absl::Milliseconds(100));

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <functional>
 
+#include "common/weights/weight_codec.h"
 #include "common/weights/weight_publisher.h"
 #include "tests/weights/sample_weights.h"
 
@@ -136,7 +137,8 @@ TEST_F(WeightsTest, TheManifestMustDescribeThisModel) {
     return std::string(assembler.status().message());
   };
   EXPECT_THAT(error([](WeightManifest& m) { m.tensors.pop_back(); }), HasSubstr("has 2 tensors; this model has 3"));
-  EXPECT_THAT(error([](WeightManifest& m) { m.tensors[1].name.push_back('x'); }), HasSubstr("where this model has middle"));
+  EXPECT_THAT(error([](WeightManifest& m) { m.tensors[1].name.push_back('x'); }),
+              HasSubstr("where this model has middle"));
   EXPECT_THAT(error([](WeightManifest& m) { m.tensors[1].shape = {90'000}; }), HasSubstr("middle.weight"));
   EXPECT_THAT(error([](WeightManifest& m) { m.tensors[2].bytes = UINT64_MAX; }), HasSubstr("last.bias"));
   EXPECT_THAT(error([](WeightManifest& m) { m.total_bytes += 4; }), HasSubstr("announces"));

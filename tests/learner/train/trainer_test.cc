@@ -411,6 +411,7 @@ TEST(TrainerOptionsTest, EveryFieldIsTakenOver) {
   EXPECT_EQ(options.schedule.min_lr_ratio, 0.2);
   EXPECT_EQ(options.schedule.total_steps, 20);
   EXPECT_EQ(TrainerOptions::ForSft(run).schedule.total_steps, 33);
+  EXPECT_EQ(TrainerOptions::ForSft(run).loss.kl_beta, 0);
   run.mutable_algorithm()->set_tis_cap(0);
   EXPECT_FALSE(TrainerOptions::FromProto(run).loss.tis_cap.has_value());
 }

@@ -1,0 +1,96 @@
+// Everything a run needs to go on, saved and loaded as one atomic unit:
+//
+//   checkpoints/step-000123/model/                  a Hugging Face folder in the storage dtype, for everyone else
+//                          /optimizer.safetensors   float32 master.*, exp_avg.*, exp_avg_sq.* of every parameter
+//                          /state.pb                TrainFacts (proto/checkpoint.proto)
+//                          /manifest.json           bytes and SHA-256 of every file above
+//                          /manifest.json.sha256    as sha256sum writes it
+//   checkpoints/incarnation                         the last incarnation any start has used
+//
+// A checkpoint is written aside (.step-000123.tmp), every file and folder synced, and renamed when complete: a crash
+// at any moment leaves the earlier ones untouched. Loading verifies every byte before use and falls back to the newest
+// good one. Blocking file I/O. Not thread-safe.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "common/model/hf_folder.h"
+#include "learner/checkpoint/state_codec.h"
+
+namespace tactus {
+
+// Float32, each [layout.total_numel].
+struct TrainTensors {
+  std::span<const float> master;
+  std::span<const float> first_moment;
+  std::span<const float> second_moment;
+};
+
+struct LoadedCheckpoint {
+  std::string path;
+  TrainFacts facts;  // as saved; see Checkpointer::incarnation for the version to go on with
+  std::vector<float> master;
+  std::vector<float> first_moment;
+  std::vector<float> second_moment;
+};
+
+// The checkpoints of a folder, newest first, by their names; unverified. Empty when there is no folder.
+std::vector<std::string> ListCheckpoints(const std::string& folder);
+
+// InvalidArgument or DataLoss, naming the file: the manifest, or a file that is missing, has another size or another
+// SHA-256 than it says.
+absl::Status VerifyCheckpoint(const std::string& path);
+
+// The newest checkpoint that verifies and holds this layout; a bad one is skipped with a warning in the log.
+// For every rank: changes nothing on disk. NotFound: there is none. DataLoss: there are, and all are bad.
+absl::StatusOr<LoadedCheckpoint> LoadNewestCheckpoint(const std::string& folder, const ParameterLayout& layout,
+                                                      const TrajectoryLimits& limits);
+
+// The one writer of a folder: held by learner rank 0.
+class Checkpointer {
+ public:
+  struct Options {
+    std::string folder;        // "…/checkpoints"; made when missing
+    int keep = 3;              // newest ones that Save leaves, at least 1
+    ModelFolder model;         // whose config and tokenizer go into model/
+    StorageDType model_dtype;  // of model/
+  };
+
+  // Takes the folder's lock, clears what a crash left behind and claims a new incarnation, durably.
+  // FailedPrecondition: another process holds the lock.
+  static absl::StatusOr<std::unique_ptr<Checkpointer>> Open(Options options);
+  ~Checkpointer();
+  Checkpointer(const Checkpointer&) = delete;
+  Checkpointer& operator=(const Checkpointer&) = delete;
+
+  // Larger than that of every earlier start in this folder, 0 for the first: versions of this process carry it, so
+  // steps trained again after a restore never share a name with the lost ones.
+  uint32_t incarnation() const { return incarnation_; }
+
+  // Saves under the number facts.version.step, replacing one of that number, then deletes what is newer (unusable, or
+  // the restore would have gone on from there) and all but the newest `keep`. On an error (ResourceExhausted: the disk
+  // is full; InvalidArgument: a tensor holds NaN or infinity) nothing is left of the new one and the earlier ones
+  // stand.
+  absl::Status Save(const TrainFacts& facts, const TrainTensors& tensors);
+
+  // The submission log's segments before this one are needed by no checkpoint that is kept, so not after a fallback
+  // either. 0 when one of them cannot be read.
+  uint64_t OldestLogSegment() const;
+
+ private:
+  Checkpointer(Options options, int lock_fd, uint32_t incarnation);
+  absl::Status WriteAside(const std::string& aside, const TrainFacts& facts, const TrainTensors& tensors) const;
+  void Prune(uint64_t newest_step) const;
+
+  const Options options_;
+  const int lock_fd_;
+  const uint32_t incarnation_;
+};
+
+}  // namespace tactus

@@ -1,0 +1,123 @@
+#include "learner/checkpoint/manifest.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <filesystem>
+#include <utility>
+#include <vector>
+
+#include "absl/cleanup/cleanup.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "common/base/file.h"
+#include "common/base/sha256.h"
+#include "common/base/status_macros.h"
+#include "common/base/strict_json.h"
+
+namespace tactus {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr char kManifest[] = "manifest.json";
+constexpr char kManifestHash[] = "manifest.json.sha256";
+constexpr int kFormat = 1;
+constexpr size_t kMaxManifestBytes = size_t{1} << 20;
+constexpr size_t kBufferBytes = size_t{1} << 20;
+
+struct FileDigest {
+  uint64_t bytes = 0;
+  std::string sha256_hex;
+};
+
+absl::StatusOr<FileDigest> Digest(const std::string& path) {
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return absl::ErrnoToStatus(errno, absl::StrCat("cannot open ", path));
+  const auto closer = absl::MakeCleanup([fd] { ::close(fd); });
+  Sha256 hash;
+  FileDigest digest;
+  std::vector<char> buffer(kBufferBytes);
+  while (true) {
+    const ssize_t got = ::read(fd, buffer.data(), buffer.size());
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return absl::ErrnoToStatus(errno, absl::StrCat("cannot read ", path));
+    if (got == 0) break;
+    hash.Update(absl::string_view(buffer.data(), static_cast<size_t>(got)));
+    digest.bytes += static_cast<uint64_t>(got);
+  }
+  digest.sha256_hex = hash.FinishHex();
+  return digest;
+}
+
+std::string HashLine(const std::string& manifest) { return absl::StrCat(Sha256Hex(manifest), "  ", kManifest, "\n"); }
+
+// A manifest must not reach outside its folder.
+bool IsPlainRelativePath(const std::string& name) {
+  for (const absl::string_view part : absl::StrSplit(name, '/')) {
+    if (part.empty() || part == "." || part == "..") return false;
+  }
+  return name.find('\0') == std::string::npos;
+}
+
+absl::Status VerifyFile(const std::string& folder, const std::string& name, const Json& entry) {
+  const std::string path = absl::StrCat(folder, "/", name);
+  if (!IsPlainRelativePath(name) || !entry.is_object() || !entry.contains("bytes") ||
+      !entry["bytes"].is_number_unsigned() || !entry.contains("sha256") || !entry["sha256"].is_string()) {
+    return absl::InvalidArgumentError(absl::StrCat(folder, "/", kManifest, ": the entry of ", name,
+                                                   " is not {bytes, sha256} of a file in this folder"));
+  }
+  ASSIGN_OR_RETURN(const FileDigest digest, Digest(path));
+  const uint64_t bytes = entry["bytes"].get<uint64_t>();
+  if (digest.bytes != bytes) {
+    return absl::DataLossError(
+        absl::StrCat(path, " has ", digest.bytes, " bytes; the checkpoint's manifest says ", bytes));
+  }
+  if (digest.sha256_hex != entry["sha256"].get<std::string>()) {
+    return absl::DataLossError(absl::StrCat(path, " has another SHA-256 than the checkpoint's manifest says"));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status WriteManifest(const std::string& path) {
+  std::vector<std::string> names;
+  std::error_code error;
+  for (std::filesystem::recursive_directory_iterator it(path, error), end; !error && it != end; it.increment(error)) {
+    if (it->is_regular_file(error)) names.push_back(it->path().string().substr(path.size() + 1));
+  }
+  if (error) return absl::ErrnoToStatus(error.value(), absl::StrCat("cannot list ", path));
+  std::sort(names.begin(), names.end());
+  Json files = Json::object();
+  for (const std::string& name : names) {
+    ASSIGN_OR_RETURN(const FileDigest digest, Digest(absl::StrCat(path, "/", name)));
+    files[name] = {{"bytes", digest.bytes}, {"sha256", digest.sha256_hex}};
+  }
+  const std::string manifest = Json({{"format", kFormat}, {"files", files}}).dump(2) + "\n";
+  RETURN_IF_ERROR(WriteFileAtomic(absl::StrCat(path, "/", kManifest), manifest));
+  return WriteFileAtomic(absl::StrCat(path, "/", kManifestHash), HashLine(manifest));
+}
+
+absl::Status VerifyManifest(const std::string& path) {
+  const std::string manifest_path = absl::StrCat(path, "/", kManifest);
+  ASSIGN_OR_RETURN(const std::string manifest, ReadFile(manifest_path, kMaxManifestBytes));
+  ASSIGN_OR_RETURN(const std::string hash_line, ReadFile(absl::StrCat(path, "/", kManifestHash), 256));
+  if (hash_line != HashLine(manifest)) {
+    return absl::DataLossError(absl::StrCat(manifest_path, " does not have the SHA-256 in ", kManifestHash));
+  }
+  ASSIGN_OR_RETURN(const Json json, ParseStrictJson(manifest, manifest_path));
+  if (!json.is_object() || !json.contains("format") || json["format"] != kFormat || !json.contains("files") ||
+      !json["files"].is_object() || json["files"].empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(manifest_path, ": expected format ", kFormat, " and a list of files"));
+  }
+  for (const auto& [name, entry] : json["files"].items()) RETURN_IF_ERROR(VerifyFile(path, name, entry));
+  return absl::OkStatus();
+}
+
+}  // namespace tactus

@@ -1,0 +1,134 @@
+#include "learner/checkpoint/state_codec.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/status_macros.h"
+#include "proto/checkpoint.pb.h"
+
+namespace tactus {
+namespace {
+
+constexpr int64_t kMaxCount = int64_t{1} << 53;  // sums of a few stay far from overflow
+
+absl::Status Malformed(absl::string_view what) {
+  return absl::InvalidArgumentError(absl::StrCat("training state: ", what));
+}
+
+wire::LedgerState EncodeLedger(const LedgerSnapshot& ledger) {
+  wire::LedgerState out;
+  *out.mutable_version() = ToWire(ledger.version);
+  out.set_next_prompt_id(ledger.next_prompt_id);
+  out.mutable_open_prompt_ids()->Add(ledger.open_prompt_ids.begin(), ledger.open_prompt_ids.end());
+  for (const ReadyGroup& ready : ledger.ready) {
+    wire::LedgerState::ReadyGroup& added = *out.add_ready();
+    added.set_group(EncodeGroup(ready.group));
+    *added.mutable_version() = ToWire(ready.version);
+  }
+  wire::LedgerState::Counters& counters = *out.mutable_counters();
+  counters.set_received(ledger.counters.received);
+  counters.set_accepted(ledger.counters.accepted);
+  counters.set_trained(ledger.counters.trained);
+  counters.set_queued(ledger.counters.queued);
+  counters.mutable_rejected()->Add(ledger.counters.rejected.begin(), ledger.counters.rejected.end());
+  counters.mutable_dropped()->Add(ledger.counters.dropped.begin(), ledger.counters.dropped.end());
+  counters.set_leases_granted(ledger.counters.leases_granted);
+  counters.set_leases_expired(ledger.counters.leases_expired);
+  counters.set_leases_returned(ledger.counters.leases_returned);
+  out.set_log_segment(ledger.log_segment);
+  return out;
+}
+
+absl::StatusOr<LedgerCounters> DecodeCounters(const wire::LedgerState::Counters& in) {
+  LedgerCounters out;
+  if (in.rejected_size() != kRejectReasons || in.dropped_size() != kDropReasons) {
+    return Malformed(absl::StrCat("the ledger counts ", in.rejected_size(), " and ", in.dropped_size(),
+                                  " reasons; expected ", kRejectReasons, " and ", kDropReasons));
+  }
+  out.received = in.received();
+  out.accepted = in.accepted();
+  out.trained = in.trained();
+  out.queued = in.queued();
+  for (int i = 0; i < kRejectReasons; ++i) out.rejected[static_cast<size_t>(i)] = in.rejected(i);
+  for (int i = 0; i < kDropReasons; ++i) out.dropped[static_cast<size_t>(i)] = in.dropped(i);
+  out.leases_granted = in.leases_granted();
+  out.leases_expired = in.leases_expired();
+  out.leases_returned = in.leases_returned();
+  for (const int64_t count :
+       {out.received, out.accepted, out.trained, out.queued, out.rejected[0], out.rejected[1], out.rejected[2],
+        out.dropped[0], out.dropped[1], out.leases_granted, out.leases_expired, out.leases_returned}) {
+    if (count < 0 || count > kMaxCount) return Malformed("a ledger counter is out of range");
+  }
+  if (!out.Balanced()) return Malformed("the ledger's counters do not add up");
+  return out;
+}
+
+absl::StatusOr<LedgerSnapshot> DecodeLedger(const wire::LedgerState& in, const TrajectoryLimits& limits) {
+  LedgerSnapshot out;
+  out.version = FromWire(in.version());
+  out.next_prompt_id = in.next_prompt_id();
+  out.open_prompt_ids.assign(in.open_prompt_ids().begin(), in.open_prompt_ids().end());
+  for (const wire::LedgerState::ReadyGroup& ready : in.ready()) {
+    ASSIGN_OR_RETURN(TrajectoryGroup group, DecodeGroup(ready.group(), limits));
+    out.ready.push_back({std::move(group), FromWire(ready.version())});
+  }
+  ASSIGN_OR_RETURN(out.counters, DecodeCounters(in.counters()));
+  out.log_segment = in.log_segment();
+  return out;
+}
+
+absl::StatusOr<wire::CheckpointState> Parse(absl::string_view bytes) {
+  wire::CheckpointState in;
+  if (bytes.size() > INT32_MAX || !in.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) {
+    return Malformed("not a CheckpointState message");
+  }
+  if (!in.has_version() || !in.has_ledger()) return Malformed("version or ledger is missing");
+  return in;
+}
+
+}  // namespace
+
+std::string EncodeTrainFacts(const TrainFacts& facts) {
+  wire::CheckpointState out;
+  *out.mutable_version() = ToWire(facts.version);
+  out.set_optimizer_steps(facts.optimizer_steps);
+  out.set_skipped_steps(facts.skipped_steps);
+  out.set_schedule_step(facts.schedule_step);
+  out.set_learner_step(facts.learner_step);
+  out.set_data_cursor(facts.data_cursor);
+  out.set_seed(facts.seed);
+  out.set_config_fingerprint(facts.config_fingerprint);
+  out.set_tactus_version(facts.tactus_version);
+  *out.mutable_ledger() = EncodeLedger(facts.ledger);
+  return out.SerializeAsString();
+}
+
+absl::StatusOr<TrainFacts> DecodeTrainFacts(absl::string_view bytes, const TrajectoryLimits& limits) {
+  ASSIGN_OR_RETURN(const wire::CheckpointState in, Parse(bytes));
+  TrainFacts out;
+  out.version = FromWire(in.version());
+  const std::pair<const char*, int64_t> counts[] = {{"optimizer_steps", in.optimizer_steps()},
+                                                    {"skipped_steps", in.skipped_steps()},
+                                                    {"schedule_step", in.schedule_step()},
+                                                    {"learner_step", in.learner_step()}};
+  for (const auto& [name, count] : counts) {
+    if (count < 0) return Malformed(absl::StrCat(name, " is ", count, "; expected 0 or more"));
+  }
+  out.optimizer_steps = in.optimizer_steps();
+  out.skipped_steps = in.skipped_steps();
+  out.schedule_step = in.schedule_step();
+  out.learner_step = in.learner_step();
+  out.data_cursor = in.data_cursor();
+  out.seed = in.seed();
+  out.config_fingerprint = in.config_fingerprint();
+  out.tactus_version = in.tactus_version();
+  ASSIGN_OR_RETURN(out.ledger, DecodeLedger(in.ledger(), limits));
+  return out;
+}
+
+absl::StatusOr<uint64_t> DecodeLogSegment(absl::string_view bytes) {
+  ASSIGN_OR_RETURN(const wire::CheckpointState in, Parse(bytes));
+  return in.ledger().log_segment();
+}
+
+}  // namespace tactus

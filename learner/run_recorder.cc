@@ -1,0 +1,211 @@
+#include "learner/run_recorder.h"
+
+#include <sys/resource.h>
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "common/base/status_macros.h"
+#include "common/data/codec.h"
+
+namespace tactus {
+namespace {
+
+constexpr size_t kSampledGroups = 2;    // of a step's groups
+constexpr size_t kSamplesPerGroup = 2;  // of a group's completions
+
+double ProcessCpuSeconds() {
+  struct rusage usage;
+  ::getrusage(RUSAGE_SELF, &usage);
+  const auto seconds = [](const timeval& t) {
+    return static_cast<double>(t.tv_sec) + 1e-6 * static_cast<double>(t.tv_usec);
+  };
+  return seconds(usage.ru_utime) + seconds(usage.ru_stime);
+}
+
+// Means over all completions of a batch.
+struct BatchMeans {
+  double format_rate = 0;      // share that is at least well-formed
+  double credit = 0;           // mean gamma over tokens
+  double amplified_share = 0;  // tokens with gamma > 1
+  int64_t tokens = 0;
+};
+
+BatchMeans MeansOf(const std::vector<TrajectoryGroup>& groups) {
+  BatchMeans means;
+  double completions = 0, amplified = 0, credit = 0;
+  for (const TrajectoryGroup& group : groups) {
+    for (const Completion& completion : group.completions) {
+      ++completions;
+      means.format_rate += completion.reward.format > 0 || completion.reward.correct > 0 ? 1 : 0;
+      means.tokens += static_cast<int64_t>(completion.token_ids.size());
+      for (const float gamma : completion.credit) {
+        credit += gamma;
+        amplified += gamma > 1 ? 1 : 0;
+      }
+    }
+  }
+  const double tokens = std::max<double>(1, static_cast<double>(means.tokens));
+  means.format_rate /= std::max(1.0, completions);
+  means.credit = credit / tokens;
+  means.amplified_share = amplified / tokens;
+  return means;
+}
+
+StepRecord MakeRecord(const StepContext& context, const StepStats& stats, const BatchMeans& means) {
+  StepRecord record;
+  record.step = context.step;
+  record.version = VersionName(context.version);
+  record.reward_mean = stats.reward_mean;
+  record.reward_std = stats.reward_std;
+  record.correct_rate = stats.correct_rate;
+  record.format_rate = means.format_rate;
+  record.completion_tokens_mean = stats.completion_tokens_mean;
+  record.tokens_generated_per_s = static_cast<double>(means.tokens) / context.step_time_s;
+  record.tokens_trained_per_s =
+      static_cast<double>(stats.completion_tokens + stats.prompt_tokens) / context.step_time_s;
+  record.loss = stats.loss;
+  record.grad_norm = stats.grad_norm;
+  record.lr = stats.lr;
+  record.kl_k3 = stats.kl_reference > 0 ? stats.kl_reference : stats.kl_old;
+  record.clip_fraction = stats.clip_fraction;
+  record.entropy_mean = stats.entropy_mean;
+  record.mismatch_mean = stats.mismatch.mean_abs;
+  record.mismatch_max = stats.mismatch.max_abs;
+  record.mismatch_kl = stats.mismatch.kl;
+  record.tis_mean = stats.tis_weight_mean;
+  record.staleness_mean = stats.staleness_mean;
+  record.staleness_max = stats.staleness_max;
+  record.zero_signal_share = stats.zero_signal_share;
+  record.skipped_steps = static_cast<double>(context.skipped_steps);
+  record.step_time_s = context.step_time_s;
+  record.phase_wait_s = context.wait_s;
+  record.phase_forward_s = stats.seconds.forward;
+  record.phase_backward_s = stats.seconds.backward;
+  record.phase_allreduce_s = stats.seconds.allreduce;
+  record.phase_optimizer_s = stats.seconds.optimizer;
+  record.phase_publish_s = context.publish_s;
+  record.phase_checkpoint_s = context.checkpoint_s;
+  record.actors_connected = context.actors_connected;
+  record.groups_dropped_stale = static_cast<double>(context.counters[DropReason::kStale]);
+  record.credit_mean = means.credit;
+  record.credit_amplified_share = means.amplified_share;
+  return record;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<RunRecorder>> RunRecorder::Open(const RunFolder& folder, int64_t last_step,
+                                                               const Tokenizer* tokenizer, MetricSet* metrics) {
+  std::unique_ptr<RunRecorder> recorder(new RunRecorder(tokenizer, metrics));
+  ASSIGN_OR_RETURN(recorder->steps_, JsonlWriter::Open(folder.metrics(), last_step));
+  ASSIGN_OR_RETURN(recorder->samples_, JsonlWriter::Open(folder.samples(), last_step));
+  ASSIGN_OR_RETURN(recorder->tensorboard_, TensorBoardWriter::Open(folder.tensorboard(), last_step + 1));
+  if (last_step > 0) {
+    ASSIGN_OR_RETURN(const std::vector<StepRecord> history, ReadSteps(folder.metrics()));
+    if (!history.empty()) recorder->time_s_ = history.back().time_s;
+  }
+  recorder->cpu_seconds_ = ProcessCpuSeconds();
+  return recorder;
+}
+
+absl::Status RunRecorder::Record(const StepContext& context, const StepStats& stats,
+                                 const std::vector<TrajectoryGroup>& groups) {
+  StepRecord record = MakeRecord(context, stats, MeansOf(groups));
+  time_s_ += context.step_time_s;
+  record.time_s = time_s_;
+  const double cpu_seconds = ProcessCpuSeconds();
+  record.cpu_share_learner = (cpu_seconds - cpu_seconds_) / context.step_time_s;
+  cpu_seconds_ = cpu_seconds;
+  RETURN_IF_ERROR(steps_->WriteStep(record));
+  RETURN_IF_ERROR(tensorboard_->WriteStep(record));
+  RETURN_IF_ERROR(WriteSamples(context.step, groups));
+  Expose(context, stats, groups);
+  return absl::OkStatus();
+}
+
+absl::Status RunRecorder::WriteSamples(int64_t step, const std::vector<TrajectoryGroup>& groups) {
+  for (size_t g = 0; g < std::min(kSampledGroups, groups.size()); ++g) {
+    const TrajectoryGroup& group = groups[g];
+    for (size_t c = 0; c < std::min(kSamplesPerGroup, group.completions.size()); ++c) {
+      const Completion& completion = group.completions[c];
+      SampleRecord sample;
+      sample.step = step;
+      sample.version = VersionName(completion.versions.front().version);
+      sample.prompt_id = group.prompt_id;
+      sample.completion = static_cast<int>(c);
+      ASSIGN_OR_RETURN(sample.prompt, tokenizer_->Decode(group.prompt_token_ids, /*skip_special_tokens=*/false));
+      ASSIGN_OR_RETURN(sample.text, tokenizer_->Decode(completion.token_ids, /*skip_special_tokens=*/true));
+      for (const TokenId& id : completion.token_ids) {
+        ASSIGN_OR_RETURN(sample.tokens.emplace_back(), tokenizer_->Decode(std::span(&id, 1), false));
+      }
+      sample.gamma.assign(completion.credit.begin(), completion.credit.end());
+      sample.logprobs.assign(completion.logprobs.begin(), completion.logprobs.end());
+      sample.reward = completion.reward.total;
+      sample.correct = completion.reward.correct > 0;
+      sample.reason = completion.reward.reason;
+      RETURN_IF_ERROR(samples_->WriteSample(sample));
+    }
+  }
+  return absl::OkStatus();
+}
+
+void RunRecorder::Expose(const StepContext& context, const StepStats& stats,
+                         const std::vector<TrajectoryGroup>& groups) {
+  using enum Metric;
+  MetricSet& m = *metrics_;
+  m.Set(kLearnerStep, static_cast<double>(context.step));
+  m.Add(kLearnerSteps, static_cast<double>(stats.updates - stats.skipped_updates), "applied");
+  m.Add(kLearnerSteps, static_cast<double>(stats.skipped_updates), "skipped");
+  m.Observe(kLearnerStepDuration, context.step_time_s);
+  m.Add(kLearnerPhaseSeconds, context.wait_s, "wait_trajectories");
+  m.Add(kLearnerPhaseSeconds, stats.seconds.forward, "forward");
+  m.Add(kLearnerPhaseSeconds, stats.seconds.backward, "backward");
+  m.Add(kLearnerPhaseSeconds, stats.seconds.allreduce, "allreduce");
+  m.Add(kLearnerPhaseSeconds, stats.seconds.optimizer, "optimizer");
+  m.Add(kLearnerPhaseSeconds, context.publish_s, "publish");
+  m.Add(kLearnerPhaseSeconds, context.checkpoint_s, "checkpoint");
+  m.Set(kLearnerLastStepTimestamp, absl::ToDoubleSeconds(absl::Now() - absl::UnixEpoch()));
+  m.Add(kLearnerTokens, static_cast<double>(stats.prompt_tokens), "prompt");
+  m.Add(kLearnerTokens, static_cast<double>(stats.completion_tokens), "completion");
+  m.Set(kLoss, stats.loss);
+  m.Set(kGradientNorm, stats.grad_norm);
+  m.Set(kLearningRate, stats.lr);
+  m.Set(kPolicyEntropy, stats.entropy_mean);
+  m.Set(kPolicyKl, stats.kl_reference, "reference");
+  m.Set(kPolicyKl, stats.kl_old, "behaviour");
+  m.Set(kSamplerMismatchKl, stats.mismatch.kl);
+  m.Set(kSamplerMismatchLogprob, stats.mismatch.mean_abs, "mean");
+  m.Set(kSamplerMismatchLogprob, stats.mismatch.max_abs, "max");
+  m.Set(kClipRatio, stats.clip_fraction);
+  m.Set(kRewardMean, stats.reward_mean, "total");
+  m.Set(kRewardMean, stats.correct_rate, "correct");
+  m.Set(kRewardMean, stats.reward_mean - stats.correct_rate, "format");
+  m.Set(kRewardStddev, stats.reward_std);
+  m.Observe(kTrajectoryStaleness, stats.staleness_max);
+  m.Set(kActorsConnected, context.actors_connected);
+  m.Set(kWeightVersion, static_cast<double>(context.version.step));
+  m.Observe(kWeightPublishDuration, context.publish_s);
+  for (const TrajectoryGroup& group : groups) {
+    size_t passed = 0;
+    for (const Completion& completion : group.completions) {
+      const bool pass = completion.reward.correct > 0;
+      passed += pass ? 1 : 0;
+      m.Add(kVerdicts, 1, pass ? "pass" : "fail");
+      m.Observe(kCompletionTokens, static_cast<double>(completion.token_ids.size()));
+      if (completion.finish_reason == FinishReason::kLength) m.Add(kCompletionsTruncated, 1);
+    }
+    m.Add(kTrajectoriesTrained, static_cast<double>(group.completions.size()));
+    m.Add(kGroups, 1, passed == 0 ? "all_fail" : passed == group.completions.size() ? "all_pass" : "informative");
+  }
+  m.Add(kTrajectoriesReceived, static_cast<double>(context.counters.received - last_.received));
+  m.Add(kTrajectoriesAccepted, static_cast<double>(context.counters.accepted - last_.accepted));
+  for (const RejectReason reason : {RejectReason::kMalformed, RejectReason::kDuplicate, RejectReason::kExpired}) {
+    m.Add(kTrajectoriesRejected, static_cast<double>(context.counters[reason] - last_[reason]), ReasonName(reason));
+  }
+  m.Set(kQueueDepth, static_cast<double>(context.counters.queued));
+  last_ = context.counters;
+}
+
+}  // namespace tactus

@@ -1,0 +1,29 @@
+// How rank 0, which alone talks to actors, shares each step's work with the other ranks.
+#pragma once
+
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "common/collective/collective.h"
+#include "common/data/codec.h"
+#include "common/data/types.h"
+
+namespace tactus {
+
+// What all ranks do next.
+struct StepOrder {
+  enum class Kind : uint32_t {
+    kTrain = 1,  // on `groups`, with weights of `version`
+    kWait = 2,   // nothing yet: sent so that no rank's wait is longer than the collective's timeout
+    kStop = 3,   // the run is over
+  };
+  Kind kind = Kind::kStop;
+  PolicyVersion version;
+  std::vector<TrajectoryGroup> groups;
+};
+
+// Collective: every rank calls it; rank 0's order is what all return. Blocks up to the collective's timeout.
+// The collective's errors; InvalidArgument when a group does not decode (ranks with different configurations).
+absl::StatusOr<StepOrder> ExchangeStepOrder(Collective& collective, StepOrder order, const TrajectoryLimits& limits);
+
+}  // namespace tactus

@@ -1,0 +1,207 @@
+// Whole training jobs as a user runs them: `tactus train` with its learner ranks and actors as processes.
+//
+// The promises under test: in synchronous mode the trained weights do not depend on how many actors there were, on one
+// being killed, or on an interruption and resume; and every recomputed log-prob has the bits of the sampled one.
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <thread>
+
+#include "common/base/file.h"
+#include "common/base/sha256.h"
+#include "common/metrics/run_folder.h"
+
+namespace tactus {
+namespace {
+
+namespace fs = std::filesystem;
+using std::chrono::milliseconds;
+
+constexpr int kSteps = 4;
+constexpr std::chrono::seconds kJobTimeout(240);
+
+class Job {
+ public:
+  Job(const std::string& name, std::vector<std::string> extra, bool fresh = true)
+      : folder_{(fs::path(testing::TempDir()) / ("tactus_e2e_" + name)).string()} {
+    std::vector<std::string> argv = {TACTUS_BINARY_DIR "/bin/tactus", "train"};
+    if (fresh) {
+      fs::remove_all(folder_.root);
+      argv.insert(argv.end(), {"--config", TACTUS_SOURCE_DIR "/configs/quickstart.textproto", "--out", folder_.root});
+      const std::string steps = std::to_string(kSteps);
+      for (const std::string& set : {std::string("model.path=" TACTUS_SOURCE_DIR "/models/quickstart"),
+                                     "learner.steps=" + steps, std::string("rollout.prompts_per_step=6"),
+                                     std::string("rollout.completions_per_prompt=4"), std::string("learner.threads=1"),
+                                     std::string("checkpoint.every_steps=1"), std::string("eval.max_prompts=0")}) {
+        argv.insert(argv.end(), {"--set", set});
+      }
+    } else {
+      argv.insert(argv.end(), {"--resume", folder_.root});
+    }
+    argv.insert(argv.end(), extra.begin(), extra.end());
+    pid_ = fork();
+    if (pid_ == 0) {
+      std::vector<char*> raw;
+      for (std::string& arg : argv) raw.push_back(arg.data());
+      raw.push_back(nullptr);
+      ::chdir(TACTUS_SOURCE_DIR);
+      ::execv(raw[0], raw.data());
+      ::_exit(127);
+    }
+  }
+  ~Job() {
+    if (pid_ > 0) {
+      ::kill(pid_, SIGKILL);
+      ::waitpid(pid_, nullptr, 0);
+    }
+  }
+
+  void Signal(int signal) { ::kill(pid_, signal); }
+
+  // Calls `during` every 20 ms until the job ends; its exit code, or -1 after too long.
+  int Wait(const std::function<void()>& during = [] {}) {
+    for (auto start = std::chrono::steady_clock::now(); std::chrono::steady_clock::now() - start < kJobTimeout;) {
+      int status = 0;
+      if (::waitpid(pid_, &status, WNOHANG) == pid_) {
+        pid_ = -1;
+        return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+      }
+      during();
+      std::this_thread::sleep_for(milliseconds(20));
+    }
+    return -1;
+  }
+
+  std::vector<StepRecord> Steps() const {
+    absl::StatusOr<std::vector<StepRecord>> steps = ReadSteps(folder_.metrics());
+    return steps.ok() ? *std::move(steps) : std::vector<StepRecord>();
+  }
+  std::string WeightsHash() const {
+    const absl::StatusOr<std::string> bytes = ReadFile(NewestCheckpoint(folder_) + "/model/model.safetensors");
+    return bytes.ok() ? Sha256Hex(*bytes) : "no weights: " + std::string(bytes.status().message());
+  }
+  // Process ids of this job's actors.
+  std::vector<int> Actors() const {
+    std::vector<int> pids;
+    for (const auto& entry : fs::directory_iterator("/proc")) {
+      std::ifstream file(entry.path() / "cmdline", std::ios::binary);
+      const std::string line((std::istreambuf_iterator<char>(file)), {});
+      if (line.find("tactus-actor") != std::string::npos && line.find(folder_.root) != std::string::npos) {
+        pids.push_back(std::stoi(entry.path().filename()));
+      }
+    }
+    return pids;
+  }
+  const RunFolder& folder() const { return folder_; }
+
+ private:
+  RunFolder folder_;
+  int pid_ = -1;
+};
+
+// The uninterrupted run with one actor, that every other is compared with.
+const Job& Reference() {
+  static Job* const job = [] {
+    Job* made = new Job("reference", {"--actors", "1"});
+    EXPECT_EQ(made->Wait(), 0);
+    return made;
+  }();
+  return *job;
+}
+
+TEST(TrainTest, LearnsSomethingAndRecordsIt) {
+  const std::vector<StepRecord> steps = Reference().Steps();
+  ASSERT_EQ(steps.size(), static_cast<size_t>(kSteps));
+  double gradient = 0;
+  for (const StepRecord& step : steps) {
+    EXPECT_EQ(step.mismatch_max, 0) << "step " << step.step << ": a recomputed log-prob differs from the sampled one";
+    EXPECT_EQ(step.staleness_max, 0);
+    gradient += step.grad_norm;
+  }
+  EXPECT_GT(gradient, 0) << "nothing was learned, so the comparisons below would be empty";
+  std::ifstream samples(Reference().folder().samples());
+  std::string line;
+  EXPECT_TRUE(std::getline(samples, line) && line.find("gamma") != std::string::npos);
+}
+
+TEST(TrainTest, TheNumberOfActorsChangesNoBit) {
+  for (const std::string actors : {"2", "3"}) {
+    Job job("actors" + actors, {"--actors", actors});
+    ASSERT_EQ(job.Wait(), 0);
+    EXPECT_EQ(job.WeightsHash(), Reference().WeightsHash()) << actors << " actors";
+  }
+}
+
+TEST(TrainTest, AKilledActorChangesNoBit) {
+  Job job("killed", {"--actors", "2"});
+  bool killed = false;
+  ASSERT_EQ(job.Wait([&] {
+    if (killed || job.Steps().empty()) return;
+    const std::vector<int> actors = job.Actors();
+    if (!actors.empty()) killed = ::kill(actors[0], SIGKILL) == 0;
+  }),
+            0);
+  EXPECT_TRUE(killed) << "the run was over before an actor could be killed";
+  EXPECT_EQ(job.WeightsHash(), Reference().WeightsHash());
+}
+
+TEST(TrainTest, StopAndResumeChangeNoBit) {
+  {
+    Job job("resumed", {"--actors", "2"});
+    bool stopped = false;
+    EXPECT_EQ(job.Wait([&] {
+      if (stopped || job.Steps().empty()) return;
+      job.Signal(SIGINT);
+      stopped = true;
+    }),
+              130);
+    ASSERT_LT(job.Steps().size(), static_cast<size_t>(kSteps)) << "the run was over before it could be stopped";
+  }
+  Job again("resumed", {"--actors", "1"}, /*fresh=*/false);
+  ASSERT_EQ(again.Wait(), 0);
+  EXPECT_EQ(again.Steps().size(), static_cast<size_t>(kSteps));
+  EXPECT_EQ(again.WeightsHash(), Reference().WeightsHash());
+}
+
+TEST(TrainTest, AKilledJobResumesFromItsCheckpoint) {
+  {
+    Job job("crashed", {"--actors", "2"});
+    bool killed = false;
+    job.Wait([&] {
+      if (killed || job.Steps().size() < 2) return;
+      job.Signal(SIGKILL);  // takes its children with it
+      killed = true;
+    });
+    ASSERT_TRUE(killed);
+    std::this_thread::sleep_for(milliseconds(500));
+  }
+  Job again("crashed", {"--actors", "2"}, /*fresh=*/false);
+  ASSERT_EQ(again.Wait(), 0);
+  EXPECT_EQ(again.WeightsHash(), Reference().WeightsHash());
+}
+
+TEST(TrainTest, TwoLearnerRanksTrainTheSameStep) {
+  Job job("ranks", {"--learners", "2", "--actors", "1"});
+  ASSERT_EQ(job.Wait(), 0);
+  const std::vector<StepRecord> two = job.Steps(), one = Reference().Steps();
+  ASSERT_EQ(two.size(), one.size());
+  // The first step's batch is the same; later ones may part where a last bit turns a sampled token.
+  EXPECT_NEAR(two[0].loss, one[0].loss, 1e-5 * std::abs(one[0].loss) + 1e-9);
+  EXPECT_NEAR(two[0].grad_norm, one[0].grad_norm, 1e-5 * one[0].grad_norm);
+}
+
+TEST(TrainTest, AsynchronousRunFinishesWithinItsStaleness) {
+  Job job("async", {"--actors", "2", "--set", "rollout.max_staleness_steps=1"});
+  ASSERT_EQ(job.Wait(), 0);
+  const std::vector<StepRecord> steps = job.Steps();
+  ASSERT_EQ(steps.size(), static_cast<size_t>(kSteps));
+  for (const StepRecord& step : steps) EXPECT_LE(step.staleness_max, 1);
+}
+
+}  // namespace
+}  // namespace tactus

@@ -1,0 +1,65 @@
+#include "learner/checkpoint/state_codec.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "proto/checkpoint.pb.h"
+#include "tests/learner/checkpoint/sample_facts.h"
+
+namespace tactus {
+namespace {
+
+using ::testing::HasSubstr;
+
+TEST(StateCodecTest, RoundTripKeepsEveryField) {
+  const TrainFacts facts = SampleFacts(12);
+  const auto back = DecodeTrainFacts(EncodeTrainFacts(facts), SampleLimits());
+  ASSERT_TRUE(back.ok()) << back.status();
+  EXPECT_EQ(back->version, facts.version);
+  EXPECT_EQ(back->optimizer_steps, facts.optimizer_steps);
+  EXPECT_EQ(back->skipped_steps, facts.skipped_steps);
+  EXPECT_EQ(back->schedule_step, facts.schedule_step);
+  EXPECT_EQ(back->learner_step, facts.learner_step);
+  EXPECT_EQ(back->data_cursor, facts.data_cursor);
+  EXPECT_EQ(back->seed, facts.seed);
+  EXPECT_EQ(back->config_fingerprint, facts.config_fingerprint);
+  EXPECT_EQ(back->tactus_version, facts.tactus_version);
+  EXPECT_EQ(back->ledger.version, facts.ledger.version);
+  EXPECT_EQ(back->ledger.next_prompt_id, facts.ledger.next_prompt_id);
+  EXPECT_EQ(back->ledger.open_prompt_ids, facts.ledger.open_prompt_ids);
+  EXPECT_EQ(back->ledger.counters, facts.ledger.counters);
+  EXPECT_EQ(back->ledger.log_segment, facts.ledger.log_segment);
+  ASSERT_EQ(back->ledger.ready.size(), 1u);
+  EXPECT_EQ(back->ledger.ready[0].version, facts.ledger.ready[0].version);
+  EXPECT_EQ(EncodeGroup(back->ledger.ready[0].group), EncodeGroup(facts.ledger.ready[0].group));
+}
+
+TEST(StateCodecTest, RefusesWhatDoesNotFit) {
+  const auto error = [](const std::string& bytes) {
+    const auto facts = DecodeTrainFacts(bytes, SampleLimits());
+    EXPECT_EQ(facts.status().code(), absl::StatusCode::kInvalidArgument);
+    return std::string(facts.status().message());
+  };
+  EXPECT_THAT(error("junk"), HasSubstr("not a CheckpointState"));
+  EXPECT_THAT(error(""), HasSubstr("version or ledger is missing"));
+  wire::CheckpointState good;
+  ASSERT_TRUE(good.ParseFromString(EncodeTrainFacts(SampleFacts(3))));
+  wire::CheckpointState bad = good;
+  bad.set_optimizer_steps(-1);
+  EXPECT_THAT(error(bad.SerializeAsString()), HasSubstr("optimizer_steps is -1"));
+  bad = good;
+  bad.mutable_ledger()->mutable_counters()->add_dropped(1);
+  EXPECT_THAT(error(bad.SerializeAsString()), HasSubstr("counts 3 and 3 reasons"));
+  bad = good;
+  bad.mutable_ledger()->mutable_counters()->set_trained(7);
+  EXPECT_THAT(error(bad.SerializeAsString()), HasSubstr("do not add up"));
+  bad = good;
+  bad.mutable_ledger()->mutable_counters()->set_received(INT64_MIN);
+  EXPECT_THAT(error(bad.SerializeAsString()), HasSubstr("out of range"));
+  bad = good;
+  bad.mutable_ledger()->mutable_ready(0)->set_group("junk");
+  EXPECT_THAT(error(bad.SerializeAsString()), HasSubstr("group"));
+}
+
+}  // namespace
+}  // namespace tactus
