@@ -1,6 +1,5 @@
 #include "learner/learner.h"
 
-
 #include <algorithm>
 #include <thread>
 

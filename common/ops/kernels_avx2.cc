@@ -4,7 +4,7 @@
 #include <array>
 #include <utility>
 
-#include "common/ops/kernels_body.h"
+#include "common/ops/kernels_body.inc"
 #include "common/ops/kernels_tables.h"
 
 namespace tactus::ops {
