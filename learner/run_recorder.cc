@@ -68,7 +68,7 @@ StepRecord MakeRecord(const StepContext& context, const StepStats& stats, const 
   record.loss = stats.loss;
   record.grad_norm = stats.grad_norm;
   record.lr = stats.lr;
-  record.kl_k3 = stats.kl_reference > 0 ? stats.kl_reference : stats.kl_old;
+  record.kl_k3 = stats.kl_reference;
   record.clip_fraction = stats.clip_fraction;
   record.entropy_mean = stats.entropy_mean;
   record.mismatch_mean = stats.mismatch.mean_abs;

@@ -90,6 +90,15 @@ absl::StatusOr<TrainJobOptions> Prepare(const Flags& flags) {
   options.folder.root = flags.Text("resume");
   const std::string config_path = resume ? options.folder.config() : flags.Text("config");
   ASSIGN_OR_RETURN(options.config, config::LoadRunConfig(config_path, flags.All("set")));
+  if (resume) {
+    ASSIGN_OR_RETURN(const config::RunConfig started_with, config::LoadRunConfig(config_path, {}));
+    if (config::Fingerprint(started_with) != config::Fingerprint(options.config)) {
+      return absl::InvalidArgumentError(
+          "--set changes what the checkpoint was trained with: with --resume expected only learner.steps, "
+          "learner.threads "
+          "or fields of service, actor, checkpoint and eval.");
+    }
+  }
   if (!std::filesystem::is_directory(options.config.model().path())) {
     return absl::NotFoundError(absl::StrCat(config_path, ": model.path is \"", options.config.model().path(),
                                             "\": expected a model folder, seen from the working directory."));

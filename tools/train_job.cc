@@ -18,6 +18,7 @@
 #include "common/base/strict_json.h"
 #include "tools/report.h"
 #include "tools/stop_signals.h"
+#include "tools/train_eval.h"
 
 namespace tactus {
 namespace {
@@ -242,6 +243,7 @@ void TrainJob::PrintSummary(bool stopped) {
     absl::StrAppend(&text, absl::StrFormat("  reward       %+.3f from the first ten steps to the last ten\n",
                                            display_.RewardGain()));
   }
+  if (!held_out_.empty()) absl::StrAppend(&text, "  held-out     pass@1 ", held_out_, "\n");
   std::string shares;
   for (size_t i = 0; i < learners_.size(); ++i) {
     absl::StrAppend(&shares, absl::StrFormat("  %s %.2f", RankName(i), learners_[i]->cpu_seconds() / wall));
@@ -262,9 +264,18 @@ void TrainJob::PrintSummary(bool stopped) {
   std::fprintf(stderr, "%s", text.c_str());
 }
 
+// A failure is told and does not end the job: the training is what matters.
+void TrainJob::MeasureHeldOut(const std::string& model_folder, const std::string& name) {
+  if (options_.config.eval().max_prompts() == 0 || StopSignals::Count() > 0) return;
+  const absl::StatusOr<std::string> rate = HeldOutPassRate(options_, model_folder, name);
+  absl::StrAppend(&held_out_, held_out_.empty() ? "" : ", ",
+                  rate.ok() ? absl::StrCat(*rate, " ", name) : std::string(rate.status().message()));
+}
+
 absl::Status TrainJob::Run() {
   const StopSignals signals;
   display_.Note(absl::StrCat("Run folder: ", options_.folder.root));
+  if (!options_.resume) MeasureHeldOut(options_.config.model().path(), "before");
   RETURN_IF_ERROR(StartLearners());
   RETURN_IF_ERROR(AwaitLearner());
   // By now the learner has cut the file back to its checkpoint.
@@ -281,6 +292,7 @@ absl::Status TrainJob::Run() {
   display_.Finish();
   StopActors();
   if (!status.ok()) return status;
+  if (!stopped) MeasureHeldOut(NewestCheckpoint(options_.folder) + "/model", "after");
   PrintSummary(stopped);
   return stopped ? absl::CancelledError("stopped by Ctrl-C; the checkpoint is complete.") : absl::OkStatus();
 }

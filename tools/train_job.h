@@ -52,6 +52,7 @@ class TrainJob {
     double cpu_seconds = 0;
   };
 
+  void MeasureHeldOut(const std::string& model_folder, const std::string& name);
   absl::Status StartLearners();
   absl::Status AwaitLearner();
   absl::Status StartActor(size_t index);
@@ -70,6 +71,7 @@ class TrainJob {
   StepFollower follower_;
   absl::Time started_;
   std::string ready_file_, learner_address_, metrics_address_;
+  std::string held_out_;  // pass rates, for the summary
   std::vector<std::unique_ptr<ChildProcess>> learners_;
   std::vector<Actor> actors_;
   int restarts_ = 0;

@@ -73,7 +73,6 @@ constexpr FieldSpec kFields[] = {
     {"actor.max_leases", "8", 1, 65536},
     {"checkpoint.every_steps", "20", 0, kMaxInt},
     {"checkpoint.keep", "3", 1, kMillion},
-    {"eval.every_steps", "0", 0, kMaxInt},
     {"eval.max_prompts", "0", 0, kMillion},
     {"eval.samples_per_prompt", "1", 1, 4096},
     {"sft.data_path"},

@@ -78,6 +78,8 @@ std::string Fingerprint(const RunConfig& config) {
   shared.clear_service();
   shared.clear_actor();
   shared.clear_checkpoint();
+  shared.clear_eval();
+  shared.mutable_learner()->clear_steps();  // a run may be made longer
   shared.mutable_learner()->clear_threads();
   shared.mutable_learner()->clear_collective_timeout_s();
   return Sha256Hex(ResolvedText(shared));

@@ -36,7 +36,8 @@ std::vector<std::string> Warnings(const RunConfig& config);
 std::string ResolvedText(const RunConfig& config);
 
 // Names what two processes of one run must agree on, as 64 hex digits: the SHA-256 of the resolved text without
-// the fields that belong to one machine (service, actor, checkpoint, learner.threads, learner.collective_timeout_s).
+// the fields that may differ between machines or between parts of a run (service, actor, checkpoint, eval,
+// learner.threads, learner.collective_timeout_s, learner.steps).
 std::string Fingerprint(const RunConfig& config);
 
 // Every leaf field as "path.to.field", in declaration order.

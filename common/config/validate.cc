@@ -56,6 +56,11 @@ MaybeProblem CheckEnums(const RunConfig& config) {
   check("algorithm.loss", config.algorithm().loss());
   check("algorithm.aggregation", config.algorithm().aggregation());
   check("optimizer.schedule", config.optimizer().schedule());
+  if (!problem && config.credit().strategy() > CreditOptions::ENTROPY) {
+    problem = Problem{"credit.strategy",
+                      absl::StrCat("is ", CreditOptions::Strategy_Name(config.credit().strategy()),
+                                   ": expected UNIFORM, RANDOM or ENTROPY, as attention is not measured yet")};
+  }
   return problem;
 }
 

@@ -73,7 +73,6 @@ constexpr const char* kFrozen[] = {
     "actor.max_leases",
     "checkpoint.every_steps",
     "checkpoint.keep",
-    "eval.every_steps",
     "eval.max_prompts",
     "eval.samples_per_prompt",
     "sft.data_path",

@@ -129,6 +129,7 @@ TEST(RunConfigTest, CrossFieldRules) {
       {{"rollout.stop_token_ids=3,-4"}, "rollout.stop_token_ids holds -4"},
   };
   for (const auto& [overrides, expected] : cases) EXPECT_THAT(ErrorOf(overrides), HasSubstr(expected));
+  EXPECT_THAT(ErrorOf({"credit.strategy=COUPLED"}), HasSubstr("credit.strategy is COUPLED: expected UNIFORM"));
   EXPECT_THAT(ErrorOf({}, std::string(kMinimal) + "credit { strategy: STRATEGY_UNSPECIFIED }"),
               HasSubstr("credit.strategy is UNSPECIFIED"));
 }
@@ -182,6 +183,7 @@ TEST(RunConfigTest, FingerprintIgnoresWhatBelongsToOneMachine) {
   EXPECT_EQ(Fingerprint(Parse({"service.listen=0.0.0.0:7000"}).value()), base);
   EXPECT_EQ(Fingerprint(Parse({"actor.threads=4"}).value()), base);
   EXPECT_EQ(Fingerprint(Parse({"learner.threads=4"}).value()), base);
+  EXPECT_EQ(Fingerprint(Parse({"learner.steps=77"}).value()), base) << "a run may be made longer";
   EXPECT_NE(Fingerprint(Parse({"seed=2"}).value()), base);
   EXPECT_NE(Fingerprint(Parse({"credit.q=0.5"}).value()), base);
   EXPECT_NE(Fingerprint(Parse({"rollout.temperature=0.9"}).value()), base);

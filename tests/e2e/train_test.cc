@@ -37,7 +37,7 @@ class Job {
       for (const std::string& set : {std::string("model.path=" TACTUS_SOURCE_DIR "/models/quickstart"),
                                      "learner.steps=" + steps, std::string("rollout.prompts_per_step=6"),
                                      std::string("rollout.completions_per_prompt=4"), std::string("learner.threads=1"),
-                                     std::string("checkpoint.every_steps=1"), std::string("eval.max_prompts=0")}) {
+                                     std::string("checkpoint.every_steps=1"), std::string("eval.max_prompts=8")}) {
         argv.insert(argv.end(), {"--set", set});
       }
     } else {
