@@ -1,28 +1,18 @@
 #include "learner/run_recorder.h"
 
-#include <sys/resource.h>
-
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "common/base/status_macros.h"
 #include "common/data/codec.h"
+#include "common/metrics/process_metrics.h"
 
 namespace tactus {
 namespace {
 
 constexpr size_t kSampledGroups = 2;    // of a step's groups
 constexpr size_t kSamplesPerGroup = 2;  // of a group's completions
-
-double ProcessCpuSeconds() {
-  struct rusage usage;
-  ::getrusage(RUSAGE_SELF, &usage);
-  const auto seconds = [](const timeval& t) {
-    return static_cast<double>(t.tv_sec) + 1e-6 * static_cast<double>(t.tv_usec);
-  };
-  return seconds(usage.ru_utime) + seconds(usage.ru_stime);
-}
 
 // Means over all completions of a batch.
 struct BatchMeans {

@@ -79,7 +79,7 @@ DecoderWeights::DecoderWeights(const ModelConfig& model_config, StorageDType sto
 std::vector<float> DecoderWeights::Rounded(int64_t offset, int64_t count) const {
   std::vector<float> values(flat.data() + offset, flat.data() + offset + count);
   if (dtype == StorageDType::kBFloat16) {
-    for (float& value : values) value = ops::FromBf16(ops::ToBf16(value));
+    for (float& value : values) value = BFloat16ToFloat(FloatToBFloat16(value));
   }
   return values;
 }
@@ -120,7 +120,7 @@ void DecoderWeights::Embed(int32_t token, float* out) const {
   const float* row = flat.data() + embed_offset + token * config.hidden_size;
   std::copy_n(row, config.hidden_size, out);
   if (dtype == StorageDType::kFloat32) return;
-  for (int64_t j = 0; j < config.hidden_size; ++j) out[j] = ops::FromBf16(ops::ToBf16(out[j]));
+  for (int64_t j = 0; j < config.hidden_size; ++j) out[j] = BFloat16ToFloat(FloatToBFloat16(out[j]));
 }
 
 void DecoderWeights::EnsureRope(int64_t positions) {

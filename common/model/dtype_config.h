@@ -1,7 +1,7 @@
 // The configuration's dtype as the code's.
 #pragma once
 
-#include "common/model/dtype.h"
+#include "common/base/dtype.h"
 #include "proto/config.pb.h"
 
 namespace tactus {

@@ -8,7 +8,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "common/model/dtype.h"
+#include "common/base/dtype.h"
 #include "common/model/model_config.h"
 
 namespace tactus {

@@ -15,7 +15,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "common/model/dtype.h"
+#include "common/base/dtype.h"
 
 namespace tactus {
 

@@ -1,8 +1,8 @@
 #include "common/ops/gemm.h"
 
 #include <algorithm>
-#include <bit>
 
+#include "common/base/dtype.h"
 #include "common/ops/kernels.h"
 #include "common/ops/parallel.h"
 
@@ -13,14 +13,6 @@ namespace {
 constexpr int64_t kRowBlock = 96;
 
 }  // namespace
-
-uint16_t ToBf16(float x) {
-  const uint32_t bits = std::bit_cast<uint32_t>(x);
-  if ((bits & 0x7fffffff) > 0x7f800000) return static_cast<uint16_t>(bits >> 16 | 0x40);  // NaN stays NaN
-  return static_cast<uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
-}
-
-float FromBf16(uint16_t x) { return std::bit_cast<float>(uint32_t{x} << 16); }
 
 PackedMatrix::PackedMatrix(int64_t depth, int64_t columns, PanelType type)
     : depth_(depth), columns_(columns), type_(type) {
@@ -48,7 +40,7 @@ inline void PackedMatrix::Put(int64_t panel, int64_t row, int64_t lane, float va
   if (type_ == PanelType::kFloat32) {
     f32_[at] = value;
   } else {
-    bf16_[at] = ToBf16(value);
+    bf16_[at] = FloatToBFloat16(value);
   }
 }
 

@@ -59,8 +59,4 @@ void Gemm(StridedMatrix a, int64_t rows, const PackedMatrix& b, float* c, int64_
 // gradients and the inputs of its layer. Summed in a fixed order for any number of threads.
 void GemmTransposedA(const float* a, int64_t a_row, int64_t rows, const PackedMatrix& b, float* c, int64_t c_row);
 
-// Round to nearest even, as every bf16 weight in the program is made.
-uint16_t ToBf16(float x);
-float FromBf16(uint16_t x);
-
 }  // namespace tactus::ops

@@ -11,8 +11,8 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
+#include "common/base/dtype.h"
 #include "common/data/types.h"
-#include "common/model/dtype.h"
 #include "common/model/model_config.h"
 
 namespace tactus {

@@ -4,6 +4,7 @@
 
 #include <cstring>
 
+#include "common/base/dtype.h"
 #include "common/ops/parallel.h"
 #include "tests/ops/reference.h"
 
@@ -32,7 +33,7 @@ TEST(GemmTest, AgreesWithFloat64) {
           for (int64_t k = 0; k < shape.depth; ++k) {
             const float weight = w[static_cast<size_t>(n * shape.depth + k)];
             const double term = static_cast<double>(a[static_cast<size_t>(r * shape.depth + k)]) *
-                                (type == PanelType::kFloat32 ? weight : FromBf16(ToBf16(weight)));
+                                (type == PanelType::kFloat32 ? weight : BFloat16ToFloat(FloatToBFloat16(weight)));
             expected += term;
             magnitude += std::abs(term);
           }
@@ -108,11 +109,11 @@ TEST(GemmTest, TransposedLeftOperandSumsOverTokens) {
 }
 
 TEST(Bf16Test, RoundsToNearestEvenAndKeepsSpecialValues) {
-  EXPECT_EQ(FromBf16(ToBf16(1.0f)), 1.0f);
-  EXPECT_EQ(ToBf16(1.00390625f), ToBf16(1.0f));         // exactly halfway, even below
-  EXPECT_EQ(FromBf16(ToBf16(1.01171875f)), 1.015625f);  // exactly halfway, even above
-  EXPECT_EQ(FromBf16(ToBf16(3.4028e38f)), INFINITY);
-  EXPECT_TRUE(std::isnan(FromBf16(ToBf16(NAN))));
+  EXPECT_EQ(BFloat16ToFloat(FloatToBFloat16(1.0f)), 1.0f);
+  EXPECT_EQ(FloatToBFloat16(1.00390625f), FloatToBFloat16(1.0f));       // exactly halfway, even below
+  EXPECT_EQ(BFloat16ToFloat(FloatToBFloat16(1.01171875f)), 1.015625f);  // exactly halfway, even above
+  EXPECT_EQ(BFloat16ToFloat(FloatToBFloat16(3.4028e38f)), INFINITY);
+  EXPECT_TRUE(std::isnan(BFloat16ToFloat(FloatToBFloat16(NAN))));
 }
 
 }  // namespace
