@@ -29,6 +29,20 @@ inline constexpr FlagSpec kKvCacheFlag = {.name = "kv-cache-mib",
                                           .fallback = "1024",
                                           .min = 1,
                                           .max = 16e6};
+inline constexpr FlagSpec kSamplesFlag = {.name = "samples",
+                                          .type = FlagType::kInt,
+                                          .value = "K",
+                                          .help = "answers per prompt",
+                                          .fallback = "1",
+                                          .min = 1,
+                                          .max = 4096};
+inline constexpr FlagSpec kSeedFlag = {.name = "seed",
+                                       .type = FlagType::kInt,
+                                       .value = "S",
+                                       .help = "keys the draws",
+                                       .fallback = "1",
+                                       .min = 0,
+                                       .max = 9e15};
 
 struct LocalModel {
   ModelFolder folder;
