@@ -6,6 +6,7 @@
 
 #include <compare>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -53,13 +54,24 @@ struct Reward {
   std::string reason;  // one word or short phrase for people, e.g. "wrong_value"
 };
 
+// The raw attention metrics behind a completion's credit, for audit. Heads are numbered as in common/rhythm/rhythm.h.
+struct RhythmRecord {
+  std::vector<float> waad;            // [T]
+  std::vector<float> fai;             // [T]
+  std::vector<float> span;            // [H] mean backward distance of each sampled head, tokens
+  std::vector<int32_t> local_heads;   // increasing indices into span
+  std::vector<int32_t> global_heads;  // increasing indices into span
+  friend bool operator==(const RhythmRecord&, const RhythmRecord&) = default;
+};
+
 // One sampled answer, T tokens. All per-token vectors have length T; nothing is re-tokenised.
 struct Completion {
-  std::vector<TokenId> token_ids;     // [T], the final eos included when it was sampled
-  std::vector<float> logprobs;        // [T] behaviour log-prob, nats, of the distribution sampled from
-  std::vector<float> entropy;         // [T] nats, temperature 1, full vocabulary
-  std::vector<float> credit;          // [T] gamma, 1.0 = neutral
-  std::vector<VersionSpan> versions;  // first starts at token 0; start_token increases
+  std::vector<TokenId> token_ids;      // [T], the final eos included when it was sampled
+  std::vector<float> logprobs;         // [T] behaviour log-prob, nats, of the distribution sampled from
+  std::vector<float> entropy;          // [T] nats, temperature 1, full vocabulary
+  std::vector<float> credit;           // [T] gamma, 1.0 = neutral
+  std::optional<RhythmRecord> rhythm;  // of the sampled share of groups, credit.audit_share
+  std::vector<VersionSpan> versions;   // first starts at token 0; start_token increases
   Reward reward;
   FinishReason finish_reason = FinishReason::kStop;
 };

@@ -1,0 +1,65 @@
+// The attention rhythm of one response: which heads are local and global, WAAD, Delta, FAI and the receiver score.
+// Pure functions of what the decode pass accumulated (rhythm_meter.h). Thread-safe: no state.
+//
+// Source: "Attention Illuminates LLM Reasoning" (arXiv 2510.13554); docs/rhythm.md has every definition and tie rule.
+// N response tokens at absolute positions P .. P+N-1; H sampled heads, numbered slot * Hq + head in the order of the
+// sampled layers.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "common/base/decimal.h"
+
+namespace tactus {
+
+struct RhythmOptions {
+  int64_t window_tokens = 10;        // W of WAAD
+  int64_t horizon_min_tokens = 10;   // H_lo of FAI
+  int64_t horizon_max_tokens = 100;  // H_hi; kToTheEnd: no limit
+  Decimal head_share;                // of the H heads, local and global each: "0.3"
+  Decimal receiver_share;            // "0.1"
+
+  static constexpr int64_t kToTheEnd = int64_t{1} << 40;
+};
+
+// Five layers evenly spaced over floor(L/3) .. floor(2L/3), rounded half up, duplicates dropped.
+std::vector<int32_t> DefaultRhythmLayers(int64_t num_layers);
+
+// What the decode pass left behind about one response, for each sampled head. 2 * 4 * H * N bytes.
+struct HeadSums {
+  int64_t num_tokens = 0;        // N
+  int64_t num_heads = 0;         // H
+  std::vector<double> span_sum;  // [H] sum over rows t of sum_j A[t, j] * dist(t, j)
+  std::vector<float> waad;       // [H, N] WAAD_t of each head
+  std::vector<float> fai_sum;    // [H, N] sum of A[t, P+s] over the rows t of s's window; not divided yet
+};
+
+// Indices of heads, increasing. Either may be fixed from outside (calibrated), or come from one response.
+struct HeadClasses {
+  std::vector<int32_t> local;
+  std::vector<int32_t> global;
+  friend bool operator==(const HeadClasses&, const HeadClasses&) = default;
+};
+
+// The lowest and the highest max(1, share.FloorOf(H)) spans, ties by index.
+HeadClasses ClassifyHeads(std::span<const double> spans, Decimal share);
+
+// All [N] unless said otherwise.
+struct Rhythm {
+  std::vector<double> span;  // [H] mean over rows, tokens
+  HeadClasses heads;
+  std::vector<double> waad;
+  std::vector<double> delta;
+  std::vector<double> fai;
+  std::vector<int32_t> receiver_heads;  // increasing; empty with fewer than 4 eligible positions
+  std::vector<double> receiver;         // score; all 0 when receiver_heads is empty
+  int64_t num_eligible = 0;             // positions 0 .. num_eligible - 1 have a FAI window
+};
+
+// `fixed` null: the classes come from this response's own spans (PER_RESPONSE). N = 0 gives empty lists.
+Rhythm ComputeRhythm(const HeadSums& sums, const RhythmOptions& options, const HeadClasses* fixed = nullptr);
+
+}  // namespace tactus
