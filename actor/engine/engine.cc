@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
 
 namespace tactus {
@@ -15,6 +16,16 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(const EngineOptions& opti
   scheduler_options.max_position = runner->config().max_position;
   scheduler_options.vocab_size = static_cast<int32_t>(runner->config().vocab_size);
   scheduler_options.num_pages = runner->num_pages();
+  scheduler_options.probe = options.probe;
+  scheduler_options.heads_per_layer = runner->config().num_heads;
+  for (size_t i = 0; i < options.probe.layers.size(); ++i) {
+    const int32_t layer = options.probe.layers[i];
+    if (layer < (i == 0 ? 0 : options.probe.layers[i - 1] + 1) || layer >= runner->config().num_layers) {
+      return absl::InvalidArgumentError(absl::StrCat("credit.layers holds ", layer,
+                                                     ": expected increasing layers below ", runner->config().num_layers,
+                                                     ", the model's number of them."));
+    }
+  }
   ASSIGN_OR_RETURN(std::unique_ptr<Scheduler> scheduler, Scheduler::Create(scheduler_options));
   return std::unique_ptr<Engine>(new Engine(std::move(scheduler), std::move(runner)));
 }

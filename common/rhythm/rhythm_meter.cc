@@ -30,7 +30,10 @@ ops::AttentionTap RhythmMeter::Tap() {
 }
 
 HeadSums RhythmMeter::Finish() const {
-  HeadSums sums{.num_tokens = rows_, .num_heads = num_heads_, .span_sum = span_sum_};
+  HeadSums sums;
+  sums.num_tokens = rows_;
+  sums.num_heads = num_heads_;
+  sums.span_sum = span_sum_;
   sums.waad.resize(static_cast<size_t>(num_heads_ * rows_));
   sums.fai_sum.resize(static_cast<size_t>(num_heads_ * rows_));
   for (int64_t t = 0; t < rows_; ++t) {
