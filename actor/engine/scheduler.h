@@ -39,8 +39,8 @@ struct SchedulerOptions {
   int64_t max_position = 32768;  // longest prompt + completion, tokens
   int32_t vocab_size = 0;        // ids outside it are refused
   int32_t num_pages = 0;
-  ops::AttentionProbe probe;    // no layers: requests that measure the rhythm are refused
-  int64_t heads_per_layer = 0;  // query heads
+  ops::AttentionProbe probe = {};  // no layers: requests that measure the rhythm are refused
+  int64_t heads_per_layer = 0;     // query heads
 };
 
 // Counts since creation; the gauges are of this moment.

@@ -55,7 +55,7 @@ struct AttentionTap {
 
 // What all taps of a step measure.
 struct AttentionProbe {
-  std::vector<int32_t> layers;  // increasing; head h of layers[i] is head i * Hq + h of the H
+  std::vector<int32_t> layers = {};  // increasing; head h of layers[i] is head i * Hq + h of the H
   int64_t window_tokens = 0;
   int64_t horizon_min_tokens = 0, horizon_max_tokens = 0;
 };

@@ -112,10 +112,9 @@ TEST(AttentionTapTest, AgreesWithFloat64) {
   for (const AttentionShape shape : {AttentionShape{6, 2, 32}, AttentionShape{9, 3, 64}, AttentionShape{8, 1, 128}}) {
     for (const auto& [length, prompt] : {std::pair<int64_t, int64_t>{2, 1}, {17, 16}, {64, 5}, {300, 37}}) {
       for (const AttentionProbe& probe :
-           {AttentionProbe{.layers = {}, .window_tokens = 10, .horizon_min_tokens = 10, .horizon_max_tokens = 100},
-            AttentionProbe{.layers = {}, .window_tokens = 1, .horizon_min_tokens = 1, .horizon_max_tokens = 50},
-            AttentionProbe{
-                .layers = {}, .window_tokens = 40, .horizon_min_tokens = 10, .horizon_max_tokens = kToTheEnd}}) {
+           {AttentionProbe{.window_tokens = 10, .horizon_min_tokens = 10, .horizon_max_tokens = 100},
+            AttentionProbe{.window_tokens = 1, .horizon_min_tokens = 1, .horizon_max_tokens = 50},
+            AttentionProbe{.window_tokens = 40, .horizon_min_tokens = 10, .horizon_max_tokens = kToTheEnd}}) {
         SCOPED_TRACE("length " + std::to_string(length) + ", window " + std::to_string(probe.window_tokens));
         Decode f(shape, length, prompt);
         f.Step(0, prompt, nullptr);
@@ -126,9 +125,10 @@ TEST(AttentionTapTest, AgreesWithFloat64) {
   }
 }
 
-// Scores that grow along the keys make the running maximum rise at nearly every page; float32 scores of a few dozen are exact to 1e-5 of a probability.
+// Scores that grow along the keys make the running maximum rise at nearly every page; float32 scores of a few dozen are
+// exact to 1e-5 of a probability.
 TEST(AttentionTapTest, SurvivesRescalingAndPeakedRows) {
-  const AttentionProbe probe{.layers = {}, .window_tokens = 10, .horizon_min_tokens = 10, .horizon_max_tokens = 100};
+  const AttentionProbe probe{.window_tokens = 10, .horizon_min_tokens = 10, .horizon_max_tokens = 100};
   Decode f({4, 2, 32}, 200, 20);
   for (int64_t j = 0; j < f.length; ++j) {
     for (int64_t c = 0; c < 64; ++c) f.qkv[static_cast<size_t>(j * f.row + 128 + c)] *= 0.02f * static_cast<float>(j);
@@ -141,7 +141,7 @@ TEST(AttentionTapTest, SurvivesRescalingAndPeakedRows) {
 // The same bits whether the measured row comes alone or ends a run that is computed again, and the output is the
 // unmeasured one's.
 TEST(AttentionTapTest, HowTheRunIsCutChangesNoBit) {
-  const AttentionProbe probe{.layers = {}, .window_tokens = 10, .horizon_min_tokens = 10, .horizon_max_tokens = 100};
+  const AttentionProbe probe{.window_tokens = 10, .horizon_min_tokens = 10, .horizon_max_tokens = 100};
   Decode alone({9, 3, 64}, 130, 21), again({9, 3, 64}, 130, 21);
   alone.Step(0, 21, nullptr);
   again.Step(0, 21, nullptr);
@@ -156,7 +156,7 @@ TEST(AttentionTapTest, HowTheRunIsCutChangesNoBit) {
 }
 
 TEST(AttentionTapTest, KeepsWholeRowsWhenAsked) {
-  const AttentionProbe probe{.layers = {}, .window_tokens = 10, .horizon_min_tokens = 10, .horizon_max_tokens = 100};
+  const AttentionProbe probe{.window_tokens = 10, .horizon_min_tokens = 10, .horizon_max_tokens = 100};
   Decode f({6, 2, 32}, 150, 20);
   std::vector<float> probs(6 * 160, -1.0f);
   f.Step(0, 150, &probe, probs.data());
