@@ -2,8 +2,8 @@
 
 #include <utility>
 
-#include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
+#include "common/rhythm/rhythm.h"
 
 namespace tactus {
 
@@ -18,13 +18,8 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(const EngineOptions& opti
   scheduler_options.num_pages = runner->num_pages();
   scheduler_options.probe = options.probe;
   scheduler_options.heads_per_layer = runner->config().num_heads;
-  for (size_t i = 0; i < options.probe.layers.size(); ++i) {
-    const int32_t layer = options.probe.layers[i];
-    if (layer < (i == 0 ? 0 : options.probe.layers[i - 1] + 1) || layer >= runner->config().num_layers) {
-      return absl::InvalidArgumentError(absl::StrCat("credit.layers holds ", layer,
-                                                     ": expected increasing layers below ", runner->config().num_layers,
-                                                     ", the model's number of them."));
-    }
+  if (!options.probe.layers.empty()) {
+    RETURN_IF_ERROR(RhythmLayers(options.probe.layers, runner->config().num_layers).status());
   }
   ASSIGN_OR_RETURN(std::unique_ptr<Scheduler> scheduler, Scheduler::Create(scheduler_options));
   return std::unique_ptr<Engine>(new Engine(std::move(scheduler), std::move(runner)));

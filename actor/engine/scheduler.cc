@@ -117,6 +117,7 @@ absl::StatusOr<std::unique_ptr<Scheduler>> Scheduler::Create(const SchedulerOpti
 
 Scheduler::Scheduler(const SchedulerOptions& options) : options_(options), pool_(options.num_pages) {
   running_.reserve(options.max_sequences);
+  if (!options_.probe.layers.empty()) plan_.batch.probe = &options_.probe;
 }
 Scheduler::~Scheduler() = default;
 
