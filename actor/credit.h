@@ -1,39 +1,43 @@
-// From what was seen while sampling to one credit weight per token: the seam where strategies plug in.
-//
-// A weight multiplies the token's advantage at the learner; 1.0 is neutral. Counts are exact: Top(x, q) chooses
-// ⌊q·N⌋ of N positions (at least 1), ties to the earlier one.
+// The credit that a run's configuration asks for: which strategy, and what must be measured for it.
 #pragma once
 
 #include <cstdint>
-#include <memory>
-#include <span>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "common/base/decimal.h"
+#include "common/rhythm/credit.h"
+#include "common/rhythm/rhythm.h"
 #include "proto/config.pb.h"
 
 namespace tactus {
 
-// What is known about one completion of N tokens. A strategy reads what it needs.
-struct CreditSignals {
-  uint64_t seed = 0;  // with the next two: keys the random control
-  uint64_t prompt_id = 0;
-  uint32_t completion_index = 0;
-  std::span<const float> entropy;  // [N] of the distribution each token was drawn from, nats
-};
-
-// Immutable, thread-safe. A pure function of the signals.
-class CreditStrategy {
+// Immutable value type, thread-safe.
+class CreditAssigner {
  public:
-  virtual ~CreditStrategy() = default;
-  virtual std::vector<float> Weights(const CreditSignals& signals) const = 0;  // [N]
+  // `options` is resolved. InvalidArgument names the field.
+  static absl::StatusOr<CreditAssigner> FromProto(const config::CreditOptions& options);
+
+  // Whether the engine must measure attention: the strategy reads it, or the run asks for it.
+  bool MeasuresAttention() const { return measure_ || ReadsAttention(kind_); }
+  const RhythmOptions& rhythm_options() const { return rhythm_options_; }
+  // The layers to sample, increasing. InvalidArgument: credit.layers names one that the model does not have.
+  absl::StatusOr<std::vector<int32_t>> Layers(int64_t num_layers) const { return RhythmLayers(layers_, num_layers); }
+  // Share of the groups whose raw metrics go to the learner; meaningful when attention is measured.
+  Decimal audit_share() const { return audit_share_; }
+
+  // [N] one weight per token; `signals` has a rhythm when the strategy reads attention.
+  std::vector<float> Weights(const CreditSignals& signals) const { return CreditWeights(kind_, params_, signals); }
+
+ private:
+  CreditAssigner() = default;
+
+  CreditKind kind_ = CreditKind::kUniform;
+  CreditParams params_;
+  RhythmOptions rhythm_options_;
+  std::vector<int32_t> layers_;  // as configured; empty: the default ones
+  Decimal audit_share_ = Decimal::Tenths(0);
+  bool measure_ = false;
 };
-
-// `options` is resolved. InvalidArgument names the field; Unimplemented: a strategy that reads attention.
-absl::StatusOr<std::unique_ptr<CreditStrategy>> CreateCreditStrategy(const config::CreditOptions& options);
-
-// The chosen positions, in increasing order: the max(1, share.FloorOf(N)) largest values, ties to the earlier.
-std::vector<int32_t> TopPositions(std::span<const double> values, Decimal share);
 
 }  // namespace tactus

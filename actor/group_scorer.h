@@ -12,7 +12,7 @@ namespace tactus {
 // Thread-safe, as its parts are; they must outlive it. Bounded in time by the verifier.
 class GroupScorer {
  public:
-  GroupScorer(const Tokenizer* tokenizer, const Verifier* verifier, const CreditStrategy* credit)
+  GroupScorer(const Tokenizer* tokenizer, const Verifier* verifier, const CreditAssigner* credit)
       : tokenizer_(tokenizer), verifier_(verifier), credit_(credit) {}
 
   // Fills reward and credit of every completion. A completion that cannot be decoded earns 0.
@@ -22,7 +22,7 @@ class GroupScorer {
  private:
   const Tokenizer* tokenizer_;
   const Verifier* verifier_;
-  const CreditStrategy* credit_;
+  const CreditAssigner* credit_;
 };
 
 }  // namespace tactus

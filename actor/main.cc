@@ -6,6 +6,7 @@
 #include <csignal>
 #include <cstdio>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <utility>
@@ -117,7 +118,7 @@ class MetricsThread {
 struct Parts {
   std::unique_ptr<Tokenizer> tokenizer;
   std::unique_ptr<Task> task;
-  std::unique_ptr<CreditStrategy> credit;
+  std::optional<CreditAssigner> credit;
   std::unique_ptr<GrpcRolloutPort> port;
   std::unique_ptr<WeightSource> weights;
   std::unique_ptr<Actor> actor;
@@ -168,7 +169,7 @@ absl::StatusOr<Parts> MakeParts(const config::RunConfig& run, const Flags& flags
   RETURN_IF_ERROR(CheckLengths(run, folder.config));
   ASSIGN_OR_RETURN(parts.tokenizer, Tokenizer::FromFile(absl::StrCat(run.model().path(), "/tokenizer.json")));
   ASSIGN_OR_RETURN(parts.task, CreateTask(run.task()));
-  ASSIGN_OR_RETURN(parts.credit, CreateCreditStrategy(run.credit()));
+  ASSIGN_OR_RETURN(parts.credit, CreditAssigner::FromProto(run.credit()));
 
   GrpcRolloutPortOptions port;
   port.address = flags.Text("learner");
@@ -189,9 +190,9 @@ absl::StatusOr<Parts> MakeParts(const config::RunConfig& run, const Flags& flags
                                                         .layout = folder.layout},
                                                        parts.port.get()));
   ASSIGN_OR_RETURN(std::unique_ptr<Engine> engine, MakeEngine(run, folder));
-  parts.actor = std::make_unique<Actor>(
-      MakeSettings(run, flags, instance, folder.config), std::move(engine), parts.port.get(), parts.weights.get(),
-      GroupScorer(parts.tokenizer.get(), &parts.task->verifier(), parts.credit.get()));
+  parts.actor = std::make_unique<Actor>(MakeSettings(run, flags, instance, folder.config), std::move(engine),
+                                        parts.port.get(), parts.weights.get(),
+                                        GroupScorer(parts.tokenizer.get(), &parts.task->verifier(), &*parts.credit));
   return parts;
 }
 

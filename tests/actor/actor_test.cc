@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "common/config/run_config.h"
 #include "tests/actor/fake_model_runner.h"
 
 namespace tactus {
@@ -169,11 +170,6 @@ class ActorTest : public ::testing::Test {
     settings_.completions_per_prompt = kCompletions;
     settings_.max_completion_tokens = kMaxTokens;
     settings_.stop_ids = {4, 9};
-    config::CreditOptions credit;
-    credit.set_strategy(config::CreditOptions::ENTROPY);
-    credit.set_q("0.4");
-    credit.set_amplification(1.5);
-    credit_ = *CreateCreditStrategy(credit);
     weights_.Publish(kFirst, {0});
   }
 
@@ -187,7 +183,7 @@ class ActorTest : public ::testing::Test {
     auto engine = *Engine::Create({.max_sequences = 5, .max_step_tokens = 64, .max_waiting_groups = 3},
                                   std::make_unique<FakeModelRunner>(40, kVocab, 1000));
     actor_ = std::make_unique<Actor>(settings_, std::move(engine), &port, &weights_,
-                                     GroupScorer(&tokenizer_, &verifier_, credit_.get()));
+                                     GroupScorer(&tokenizer_, &verifier_, &credit_));
   }
 
   void ExpectAsReference(const TrajectoryGroup& group, PolicyVersion version, uint64_t salt) {
@@ -211,7 +207,7 @@ class ActorTest : public ::testing::Test {
       EXPECT_EQ(got.finish_reason, want.finish_reason);
       EXPECT_EQ(got.reward.reason, lease.prompt.answer_key_json);
       EXPECT_GT(got.reward.total, 0);
-      EXPECT_EQ(got.credit, credit_->Weights({.entropy = want.entropy}));
+      EXPECT_EQ(got.credit, credit_.Weights({.entropy = want.entropy}));
     }
   }
 
@@ -219,7 +215,10 @@ class ActorTest : public ::testing::Test {
   FakeWeights weights_;
   FakeTokenizer tokenizer_;
   FakeVerifier verifier_;
-  std::unique_ptr<CreditStrategy> credit_;
+  const CreditAssigner credit_ = *CreditAssigner::FromProto(
+      config::ParseRunConfig("model { path: 'm' } task { name: 'countdown' } service { plaintext: true }", "test",
+                             {"credit.strategy=ENTROPY"})
+          ->credit());
   std::unique_ptr<Actor> actor_;
 };
 
@@ -335,7 +334,7 @@ TEST_F(ActorTest, StopsWhileItWaitsForTheFirstWeights) {
   FakePort port(1);
   FakeWeights none;
   auto engine = *Engine::Create({.max_sequences = 5}, std::make_unique<FakeModelRunner>(40, kVocab, 1000));
-  Actor actor(settings_, std::move(engine), &port, &none, GroupScorer(&tokenizer_, &verifier_, credit_.get()));
+  Actor actor(settings_, std::move(engine), &port, &none, GroupScorer(&tokenizer_, &verifier_, &credit_));
   actor.RequestStop();
   EXPECT_TRUE(actor.Run().ok());
   EXPECT_EQ(actor.stats().groups_leased, 0);
