@@ -155,6 +155,7 @@ absl::Status Actor::StartLeasedGroups() {
     request.max_tokens = settings_.max_completion_tokens;
     request.sampling = settings_.sampling;
     request.stop_ids = settings_.stop_ids;
+    request.measure_rhythm = scorer_.MeasuresAttention();
     RETURN_IF_ERROR(engine_->Add(std::move(request)));
     open_.emplace(open.lease.lease_id, std::move(open));
   }
@@ -188,6 +189,7 @@ void Actor::Collect(std::span<FinishedCompletion> finished) {
     ++stats_.completions;
     stats_.completion_tokens += static_cast<int64_t>(one.completion.token_ids.size());
     open.group.completions[one.completion_index] = std::move(one.completion);
+    open.meters[one.completion_index] = std::move(one.rhythm);
     --unfinished_completions_;
     if (--open.unfinished > 0) continue;
     finished_.push_back(std::move(open));
@@ -253,6 +255,7 @@ bool Actor::HandleLeases(absl::StatusOr<std::vector<PromptLease>> leases, Policy
       open.group.prompt_token_ids = lease.prompt.token_ids;
       open.group.actor_id = settings_.actor_id;
       open.group.completions.resize(lease.completions_wanted);
+      open.meters.resize(lease.completions_wanted);
       open.lease = std::move(lease);
       ++open_groups_;
       unfinished_completions_ += open.unfinished;
@@ -331,7 +334,7 @@ void Actor::SubmitLoop() {
 }
 
 void Actor::ScoreAndSubmit(OpenGroup& open) {
-  if (absl::Status status = scorer_.Score(open.lease, open.group); !status.ok()) {
+  if (absl::Status status = scorer_.Score(open.lease, open.meters, open.group); !status.ok()) {
     SetFatal(std::move(status));
     return;
   }

@@ -84,6 +84,7 @@ class Actor {
     PromptLease lease;
     absl::Time deadline;
     TrajectoryGroup group;
+    std::vector<std::unique_ptr<RhythmMeter>> meters;  // [G]; null unless attention is measured
     int unfinished = 0;
   };
   struct Wait;  // what is awaited, since when

@@ -1,7 +1,10 @@
 #include "actor/credit.h"
 
+#include <utility>
+
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
+#include "common/rhythm/rhythm_meter.h"
 
 namespace tactus {
 namespace {
@@ -57,6 +60,11 @@ absl::StatusOr<CreditAssigner> CreditAssigner::FromProto(const CreditOptions& op
   credit.layers_.assign(options.layers().begin(), options.layers().end());
   credit.measure_ = options.measure();
   return credit;
+}
+
+absl::StatusOr<ops::AttentionProbe> CreditAssigner::Probe(int64_t num_layers) const {
+  ASSIGN_OR_RETURN(std::vector<int32_t> layers, RhythmLayers(layers_, num_layers));
+  return ProbeOf(rhythm_options_, std::move(layers));
 }
 
 }  // namespace tactus

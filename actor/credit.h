@@ -6,6 +6,7 @@
 
 #include "absl/status/statusor.h"
 #include "common/base/decimal.h"
+#include "common/ops/attention.h"
 #include "common/rhythm/credit.h"
 #include "common/rhythm/rhythm.h"
 #include "proto/config.pb.h"
@@ -21,8 +22,9 @@ class CreditAssigner {
   // Whether the engine must measure attention: the strategy reads it, or the run asks for it.
   bool MeasuresAttention() const { return measure_ || ReadsAttention(kind_); }
   const RhythmOptions& rhythm_options() const { return rhythm_options_; }
-  // The layers to sample, increasing. InvalidArgument: credit.layers names one that the model does not have.
-  absl::StatusOr<std::vector<int32_t>> Layers(int64_t num_layers) const { return RhythmLayers(layers_, num_layers); }
+  const CreditParams& params() const { return params_; }
+  // What the engine must measure. InvalidArgument: credit.layers names a layer that the model does not have.
+  absl::StatusOr<ops::AttentionProbe> Probe(int64_t num_layers) const;
   // Share of the groups whose raw metrics go to the learner; meaningful when attention is measured.
   Decimal audit_share() const { return audit_share_; }
 

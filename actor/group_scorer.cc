@@ -5,10 +5,23 @@
 
 #include "absl/strings/str_cat.h"
 #include "actor/engine/completion_text.h"
+#include "common/data/audit.h"
 
 namespace tactus {
+namespace {
 
-absl::Status GroupScorer::Score(const PromptLease& lease, TrajectoryGroup& group) const {
+RhythmRecord RecordOf(const Rhythm& rhythm) {
+  return {.waad = {rhythm.waad.begin(), rhythm.waad.end()},
+          .fai = {rhythm.fai.begin(), rhythm.fai.end()},
+          .span = {rhythm.span.begin(), rhythm.span.end()},
+          .local_heads = rhythm.heads.local,
+          .global_heads = rhythm.heads.global};
+}
+
+}  // namespace
+
+absl::Status GroupScorer::Score(const PromptLease& lease, std::span<const std::unique_ptr<RhythmMeter>> meters,
+                                TrajectoryGroup& group) const {
   for (size_t i = 0; i < group.completions.size(); ++i) {
     Completion& completion = group.completions[i];
     const absl::StatusOr<std::string> text =
@@ -23,12 +36,21 @@ absl::Status GroupScorer::Score(const PromptLease& lease, TrajectoryGroup& group
     } else {
       completion.reward = Reward{.reason = "undecodable"};
     }
-    completion.credit = credit_->Weights({.seed = lease.seed,
-                                          .prompt_id = lease.prompt.id,
-                                          .completion_index = static_cast<uint32_t>(i),
-                                          .entropy = completion.entropy});
+    AssignCredit(lease, static_cast<uint32_t>(i), meters[i].get(), completion);
   }
   return absl::OkStatus();
+}
+
+void GroupScorer::AssignCredit(const PromptLease& lease, uint32_t index, const RhythmMeter* meter,
+                               Completion& completion) const {
+  Rhythm rhythm;
+  if (meter != nullptr) rhythm = ComputeRhythm(meter->Finish(), credit_->rhythm_options());
+  completion.credit = credit_->Weights({.seed = lease.seed,
+                                        .prompt_id = lease.prompt.id,
+                                        .completion_index = index,
+                                        .entropy = completion.entropy,
+                                        .rhythm = meter != nullptr ? &rhythm : nullptr});
+  if (meter != nullptr && Audited(lease.prompt.id, credit_->audit_share())) completion.rhythm = RecordOf(rhythm);
 }
 
 }  // namespace tactus

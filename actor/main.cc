@@ -151,8 +151,12 @@ ActorSettings MakeSettings(const config::RunConfig& run, const Flags& flags, con
   return settings;
 }
 
-absl::StatusOr<std::unique_ptr<Engine>> MakeEngine(const config::RunConfig& run, const ModelFolder& folder) {
+absl::StatusOr<std::unique_ptr<Engine>> MakeEngine(const config::RunConfig& run, const ModelFolder& folder,
+                                                   const CreditAssigner& credit) {
   EngineSetup setup;
+  if (credit.MeasuresAttention()) {
+    ASSIGN_OR_RETURN(setup.engine.probe, credit.Probe(folder.config.num_layers));
+  }
   setup.weights_dtype = StorageDTypeOf(run.model().dtype());
   setup.load_weights = false;  // the learner sends them
   setup.engine.max_sequences = run.actor().max_sequences();
@@ -189,7 +193,7 @@ absl::StatusOr<Parts> MakeParts(const config::RunConfig& run, const Flags& flags
                                                         .actor_id = port.actor_id,
                                                         .layout = folder.layout},
                                                        parts.port.get()));
-  ASSIGN_OR_RETURN(std::unique_ptr<Engine> engine, MakeEngine(run, folder));
+  ASSIGN_OR_RETURN(std::unique_ptr<Engine> engine, MakeEngine(run, folder, *parts.credit));
   parts.actor = std::make_unique<Actor>(MakeSettings(run, flags, instance, folder.config), std::move(engine),
                                         parts.port.get(), parts.weights.get(),
                                         GroupScorer(parts.tokenizer.get(), &parts.task->verifier(), &*parts.credit));

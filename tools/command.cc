@@ -4,7 +4,7 @@ namespace tactus {
 
 std::span<const Command* const> Commands() {
   static constexpr const Command* kCommands[] = {
-      &kTrainCommand, &kSftCommand,         &kReportCommand,   &kEvalCommand,   &kGenerateCommand,
+      &kTrainCommand, &kSftCommand,         &kReportCommand,   &kRhythmCommand, &kEvalCommand, &kGenerateCommand,
       &kScoreCommand, &kCheckConfigCommand, &kTokenizeCommand, &kVerifyCommand, &kLossCommand,
   };
   return kCommands;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <thread>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "actor/engine/load_engine.h"
@@ -47,8 +48,9 @@ absl::StatusOr<LocalModel> OpenLocalModel(const Flags& flags) {
 }
 
 absl::StatusOr<std::unique_ptr<Engine>> OpenLocalEngine(const Flags& flags, const LocalModel& model, int batch,
-                                                        int64_t max_sequence_tokens) {
+                                                        int64_t max_sequence_tokens, ops::AttentionProbe probe) {
   EngineSetup setup;
+  setup.engine.probe = std::move(probe);
   setup.weights_dtype = model.dtype;
   setup.engine.max_sequences = batch;
   setup.kv_cache_mib = flags.Int("kv-cache-mib");

@@ -52,8 +52,9 @@ struct LocalModel {
 // Opens --model with --dtype and applies --threads to the process. InvalidArgument or NotFound names file and field.
 absl::StatusOr<LocalModel> OpenLocalModel(const Flags& flags);
 
-// The engine of --kv-cache-mib for `batch` sequences of at most max_sequence_tokens (0 = the model's longest).
+// The engine of --kv-cache-mib for `batch` sequences of at most max_sequence_tokens (0 = the model's longest). probe:
+// what of the attention it can measure.
 absl::StatusOr<std::unique_ptr<Engine>> OpenLocalEngine(const Flags& flags, const LocalModel& model, int batch,
-                                                        int64_t max_sequence_tokens);
+                                                        int64_t max_sequence_tokens, ops::AttentionProbe probe = {});
 
 }  // namespace tactus

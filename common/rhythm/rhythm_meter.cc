@@ -1,6 +1,15 @@
 #include "common/rhythm/rhythm_meter.h"
 
+#include <utility>
+
 namespace tactus {
+
+ops::AttentionProbe ProbeOf(const RhythmOptions& options, std::vector<int32_t> layers) {
+  return {.layers = std::move(layers),
+          .window_tokens = options.window_tokens,
+          .horizon_min_tokens = options.horizon_min_tokens,
+          .horizon_max_tokens = options.horizon_max_tokens};
+}
 
 RhythmMeter::RhythmMeter(int64_t prompt_tokens, int64_t num_heads, bool keep_attention)
     : prompt_tokens_(prompt_tokens),

@@ -21,6 +21,9 @@
 
 namespace tactus {
 
+// What the attention op must measure for `options`, in `layers`.
+ops::AttentionProbe ProbeOf(const RhythmOptions& options, std::vector<int32_t> layers);
+
 class RhythmMeter {
  public:
   RhythmMeter(int64_t prompt_tokens, int64_t num_heads, bool keep_attention = false);

@@ -81,8 +81,8 @@ TEST(CreditAssignerTest, SaysWhatMustBeMeasured) {
   EXPECT_EQ(credit.rhythm_options().head_share.FloorOf(10), 2);
   EXPECT_EQ(credit.rhythm_options().receiver_share.FloorOf(8), 2);
   EXPECT_EQ(credit.audit_share().FloorOf(10), 5);
-  EXPECT_THAT(*credit.Layers(30), ElementsAre(3, 29));
-  EXPECT_EQ(std::string(credit.Layers(29).status().message()),
+  EXPECT_THAT(credit.Probe(30)->layers, ElementsAre(3, 29));
+  EXPECT_EQ(std::string(credit.Probe(29).status().message()),
             "credit.layers holds 29: expected layers from 0 to 28, as the model has 29.");
 }
 

@@ -1,0 +1,79 @@
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "actor/engine/load_engine.h"
+#include "actor/engine/rhythm_jsonl.h"
+#include "common/base/status_macros.h"
+#include "common/config/run_config.h"
+#include "tools/command.h"
+#include "tools/jsonl_io.h"
+#include "tools/local_model.h"
+
+namespace tactus {
+namespace {
+
+constexpr FlagSpec kFlags[] = {
+    kModelFlag,
+    kInputFlag,
+    kOutputFlag,
+    {.name = "paper", .value = "VERSION", .help = "v1 or v2: the paper's defaults", .fallback = "v2"},
+    {.name = "config", .value = "FILE", .help = "take the credit options of this run instead of the defaults"},
+    {.name = "batch",
+     .type = FlagType::kInt,
+     .value = "B",
+     .help = "responses decoded at once",
+     .fallback = "32",
+     .min = 1,
+     .max = 65536},
+    kDtypeFlag,
+    kThreadsFlag,
+    kKvCacheFlag,
+};
+
+absl::StatusOr<CreditAssigner> CreditOf(const Flags& flags) {
+  if (flags.Has("config")) {
+    ASSIGN_OR_RETURN(const config::RunConfig run, config::LoadRunConfig(flags.Text("config"), {}));
+    return CreditAssigner::FromProto(run.credit());
+  }
+  const std::string paper = flags.Text("paper");
+  if (paper != "v1" && paper != "v2") {
+    return absl::InvalidArgumentError(absl::StrCat("--paper cannot be \"", paper, "\": expected v1 or v2."));
+  }
+  // A configuration of which only the credit matters.
+  constexpr char kText[] = "model { path: 'unused' } task { name: 'countdown' } service { plaintext: true }";
+  ASSIGN_OR_RETURN(
+      const config::RunConfig run,
+      config::ParseRunConfig(kText, "defaults", {paper == "v1" ? "credit.paper=PAPER_V1" : "credit.paper=PAPER_V2"}));
+  return CreditAssigner::FromProto(run.credit());
+}
+
+absl::Status Run(const Flags& flags) {
+  if (flags.Has("config") && flags.Has("paper")) {
+    return absl::InvalidArgumentError("expected --paper or --config, not both: the configuration names its paper.");
+  }
+  ASSIGN_OR_RETURN(const CreditAssigner credit, CreditOf(flags));
+  ASSIGN_OR_RETURN(const LocalModel model, OpenLocalModel(flags));
+  const int batch = static_cast<int>(flags.Int("batch"));
+  ASSIGN_OR_RETURN(ops::AttentionProbe probe, credit.Probe(model.folder.config.num_layers));
+  RhythmJsonlOptions options{.lines_at_once = static_cast<size_t>(batch), .layers = probe.layers};
+  ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine,
+                   OpenLocalEngine(flags, model, batch, /*max_sequence_tokens=*/0, std::move(probe)));
+  return WithJsonl(flags, [&](std::istream& in, std::ostream& out, absl::string_view name) {
+    return RhythmJsonl(*engine, credit, options, in, name, out, [](const std::string&, MeasuredResponse&) {});
+  });
+}
+
+}  // namespace
+
+constinit const Command kRhythmCommand = {
+    .name = "rhythm",
+    .summary = "Measures the attention rhythm of given responses",
+    .synopsis = "--model DIR --input FILE [--output FILE] [--html FILE] [--paper v1|v2 | --config FILE]",
+    .example =
+        "tactus rhythm --model models/quickstart --input responses.jsonl --output rhythm.jsonl --html rhythm.html",
+    .flags = kFlags,
+    .rules = {},
+    .run = Run,
+};
+
+}  // namespace tactus
