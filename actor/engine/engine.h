@@ -26,6 +26,7 @@ struct EngineOptions {
   int max_sequences = 32;
   int max_step_tokens = 2048;
   int max_waiting_groups = 64;
+  ops::AttentionProbe probe = {};  // where requests that measure the rhythm are measured; no layers: nowhere
 };
 
 class Engine {

@@ -16,9 +16,12 @@ namespace {
 using google::protobuf::internal::WireFormatLite;
 using google::protobuf::io::CodedInputStream;
 
-constexpr size_t kBytesPerId = 5;                          // varint of a non-negative int32
-constexpr size_t kBytesPerToken = 5 + 3 * 4 + 5 + 5 + 10;  // id, three floats, a version span on every token
-constexpr size_t kBytesPerMessage = 2 * kMaxNameBytes;     // tags, lengths, scalars and the one name
+constexpr size_t kBytesPerId = 5;  // varint of a non-negative int32
+// Id, three floats, a version span on every token, two floats of the rhythm.
+constexpr size_t kBytesPerToken = 5 + 3 * 4 + 5 + 5 + 10 + 2 * 4;
+constexpr size_t kBytesPerHead = 4 + 2 + 2;  // a float, and a varint below kMaxRhythmHeads in both classes
+static_assert(kMaxRhythmHeads <= 1 << 14);
+constexpr size_t kBytesPerMessage = 2 * kMaxNameBytes;  // tags, lengths, scalars and the one name
 constexpr double kMaxLeaseTimeoutS = 1e7;
 
 template <typename... Parts>
@@ -38,17 +41,22 @@ absl::Status CheckIds(absl::string_view field, std::span<const TokenId> ids, int
   return absl::OkStatus();
 }
 
-// Values per token: as many as tokens, each finite and in [low, high].
-absl::Status CheckValues(absl::string_view field, std::span<const float> values, size_t tokens, float low, float high) {
-  if (values.size() != tokens) {
-    return Invalid(field, " has ", values.size(), " values; expected one for each of ", tokens, " tokens");
-  }
+// Each finite and in [low, high].
+absl::Status CheckRange(absl::string_view field, std::span<const float> values, float low, float high) {
   for (size_t i = 0; i < values.size(); ++i) {
     if (!std::isfinite(values[i]) || values[i] < low || values[i] > high) {
       return Invalid(field, "[", i, "] is ", values[i], "; expected a finite number in [", low, ", ", high, "]");
     }
   }
   return absl::OkStatus();
+}
+
+// Values per token: as many as tokens, each finite and in [low, high].
+absl::Status CheckValues(absl::string_view field, std::span<const float> values, size_t tokens, float low, float high) {
+  if (values.size() != tokens) {
+    return Invalid(field, " has ", values.size(), " values; expected one for each of ", tokens, " tokens");
+  }
+  return CheckRange(field, values, low, high);
 }
 
 absl::Status CheckSpans(absl::string_view where, std::span<const VersionSpan> spans, size_t tokens) {
@@ -74,6 +82,33 @@ absl::Status CheckReward(absl::string_view where, const Reward& reward) {
   return absl::OkStatus();
 }
 
+absl::Status CheckHeads(absl::string_view field, std::span<const int32_t> heads, size_t num_heads) {
+  if (heads.empty() || heads.size() > num_heads) {
+    return Invalid(field, " has ", heads.size(), " heads; expected 1 to ", num_heads);
+  }
+  for (size_t i = 0; i < heads.size(); ++i) {
+    if (heads[i] < 0 || static_cast<size_t>(heads[i]) >= num_heads || (i > 0 && heads[i] <= heads[i - 1])) {
+      return Invalid(field, "[", i, "] is ", heads[i], "; expected increasing indices in [0, ", num_heads, ")");
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckRhythm(absl::string_view where, const RhythmRecord& rhythm, size_t tokens,
+                         const TrajectoryLimits& limits) {
+  const float farthest =
+      static_cast<float>(limits.max_prompt_tokens) + static_cast<float>(limits.max_completion_tokens);
+  RETURN_IF_ERROR(CheckValues(absl::StrCat(where, ".waad"), rhythm.waad, tokens, -kRhythmTolerance, farthest));
+  RETURN_IF_ERROR(
+      CheckValues(absl::StrCat(where, ".fai"), rhythm.fai, tokens, -kRhythmTolerance, 1 + kRhythmTolerance));
+  if (rhythm.span.empty() || rhythm.span.size() > kMaxRhythmHeads) {
+    return Invalid(where, ".span has ", rhythm.span.size(), " heads; expected 1 to ", kMaxRhythmHeads);
+  }
+  RETURN_IF_ERROR(CheckRange(absl::StrCat(where, ".span"), rhythm.span, 0.0F, farthest));
+  RETURN_IF_ERROR(CheckHeads(absl::StrCat(where, ".local_heads"), rhythm.local_heads, rhythm.span.size()));
+  return CheckHeads(absl::StrCat(where, ".global_heads"), rhythm.global_heads, rhythm.span.size());
+}
+
 absl::Status CheckCompletion(absl::string_view where, const Completion& completion, const TrajectoryLimits& limits) {
   const size_t tokens = completion.token_ids.size();
   const float max_float = std::numeric_limits<float>::max();
@@ -85,6 +120,9 @@ absl::Status CheckCompletion(absl::string_view where, const Completion& completi
   RETURN_IF_ERROR(
       CheckValues(absl::StrCat(where, ".entropy"), completion.entropy, tokens, -kLogprobTolerance, max_entropy));
   RETURN_IF_ERROR(CheckValues(absl::StrCat(where, ".credit"), completion.credit, tokens, 0.0F, max_float));
+  if (completion.rhythm.has_value()) {
+    RETURN_IF_ERROR(CheckRhythm(absl::StrCat(where, ".rhythm"), *completion.rhythm, tokens, limits));
+  }
   RETURN_IF_ERROR(CheckSpans(where, completion.versions, tokens));
   return CheckReward(where, completion.reward);
 }
@@ -120,6 +158,14 @@ absl::StatusOr<Completion> FromWire(absl::string_view where, const wire::Complet
   out.logprobs = ToVector<float>(in.logprobs());
   out.entropy = ToVector<float>(in.entropy());
   out.credit = ToVector<float>(in.credit());
+  if (in.has_rhythm()) {
+    const wire::Rhythm& rhythm = in.rhythm();
+    out.rhythm = {.waad = ToVector<float>(rhythm.waad()),
+                  .fai = ToVector<float>(rhythm.fai()),
+                  .span = ToVector<float>(rhythm.span()),
+                  .local_heads = ToVector<int32_t>(rhythm.local_heads()),
+                  .global_heads = ToVector<int32_t>(rhythm.global_heads())};
+  }
   out.versions.reserve(static_cast<size_t>(spans));
   for (int i = 0; i < spans; ++i) {
     out.versions.push_back({in.span_start_tokens(i), {in.span_incarnations(i), in.span_steps(i)}});
@@ -134,6 +180,14 @@ void ToWire(const Completion& in, wire::Completion* out) {
   out->mutable_logprobs()->Add(in.logprobs.begin(), in.logprobs.end());
   out->mutable_entropy()->Add(in.entropy.begin(), in.entropy.end());
   out->mutable_credit()->Add(in.credit.begin(), in.credit.end());
+  if (in.rhythm.has_value()) {
+    wire::Rhythm& rhythm = *out->mutable_rhythm();
+    rhythm.mutable_waad()->Add(in.rhythm->waad.begin(), in.rhythm->waad.end());
+    rhythm.mutable_fai()->Add(in.rhythm->fai.begin(), in.rhythm->fai.end());
+    rhythm.mutable_span()->Add(in.rhythm->span.begin(), in.rhythm->span.end());
+    rhythm.mutable_local_heads()->Add(in.rhythm->local_heads.begin(), in.rhythm->local_heads.end());
+    rhythm.mutable_global_heads()->Add(in.rhythm->global_heads.begin(), in.rhythm->global_heads.end());
+  }
   for (const VersionSpan& span : in.versions) {
     out->add_span_start_tokens(span.start_token);
     out->add_span_incarnations(span.version.incarnation);
@@ -149,7 +203,8 @@ void ToWire(const Completion& in, wire::Completion* out) {
 }  // namespace
 
 size_t MaxGroupBytes(const TrajectoryLimits& limits) {
-  const size_t completion = static_cast<size_t>(limits.max_completion_tokens) * kBytesPerToken + kBytesPerMessage;
+  const size_t completion = static_cast<size_t>(limits.max_completion_tokens) * kBytesPerToken +
+                            kMaxRhythmHeads * kBytesPerHead + kBytesPerMessage;
   return static_cast<size_t>(limits.max_prompt_tokens) * kBytesPerId + kBytesPerMessage +
          static_cast<size_t>(limits.completions_per_prompt) * completion;
 }

@@ -53,8 +53,8 @@ void NormRows(const float* x, const std::vector<float>& weight, double eps, int6
 }
 
 void LayerForward(const DecoderWeights& weights, int64_t layer_index, std::span<const int32_t> positions,
-                  std::span<const SequenceRun> runs, ops::PagedKeysValues pages, const LayerBuffers& buffers,
-                  float* x) {
+                  std::span<const SequenceRun> runs, ops::PagedKeysValues pages, const LayerBuffers& buffers, float* x,
+                  const ops::LayerTaps* taps) {
   const ModelConfig& config = weights.config;
   const LayerWeights& layer = weights.layers[static_cast<size_t>(layer_index)];
   const int64_t rows = static_cast<int64_t>(positions.size());
@@ -67,7 +67,8 @@ void LayerForward(const DecoderWeights& weights, int64_t layer_index, std::span<
   ops::ParallelFor(rows, kRowGrain,
                    [&](int64_t begin, int64_t end) { FinishQkv(weights, layer, positions, buffers, begin, end); });
   ops::WritePages(shape, runs, buffers.qkv + q_columns, buffers.qkv + q_columns + kv_columns, columns, pages);
-  ops::PagedAttention(shape, runs, buffers.qkv, columns, pages, buffers.attention, q_columns, buffers.log_sum_exp);
+  ops::PagedAttention(shape, runs, buffers.qkv, columns, pages, buffers.attention, q_columns, buffers.log_sum_exp,
+                      taps);
   ops::Gemm({buffers.attention, q_columns}, rows, layer.o, x, h, /*accumulate=*/true);
   if (buffers.mid != nullptr) std::copy_n(x, rows * h, buffers.mid);
 

@@ -94,6 +94,67 @@ TEST(SampleRecordTest, RoundTripsAndShowsBrokenUtf8) {
   EXPECT_EQ(again.reason, "wrong_value");
 }
 
+SampleRecord AuditedSample() {
+  SampleRecord sample = Sample();
+  sample.prompt_ids = {5, 6, 7};
+  sample.token_ids = {1, 151935};
+  sample.versions = {{0, "0.2"}, {1, "0.3"}};
+  sample.entropy = {0.25, 1.5};
+  sample.waad = {0, 3.5};
+  sample.fai = {0.125, 0};
+  sample.span = {4, 0.5, 9};
+  sample.local_heads = {1};
+  sample.global_heads = {0, 2};
+  return sample;
+}
+
+TEST(SampleRecordTest, RoundTripsWhatARecomputationNeeds) {
+  const SampleRecord again = SampleRecordFromJson(SampleRecordToJson(AuditedSample())).value();
+  EXPECT_EQ(again.prompt_ids, (std::vector<int32_t>{5, 6, 7}));
+  EXPECT_EQ(again.token_ids, (std::vector<int32_t>{1, 151935}));
+  EXPECT_EQ(again.versions, (std::vector<SampleSpan>{{0, "0.2"}, {1, "0.3"}}));
+  EXPECT_EQ(again.entropy, (std::vector<double>{0.25, 1.5}));
+  EXPECT_EQ(again.waad, (std::vector<double>{0, 3.5}));
+  EXPECT_EQ(again.fai, (std::vector<double>{0.125, 0}));
+  EXPECT_EQ(again.span, (std::vector<double>{4, 0.5, 9}));
+  EXPECT_EQ(again.local_heads, (std::vector<int32_t>{1}));
+  EXPECT_EQ(again.global_heads, (std::vector<int32_t>{0, 2}));
+}
+
+TEST(SampleRecordTest, NotAuditedHasNoAttentionKeysAndAnOlderLineIsRead) {
+  const std::string line = SampleRecordToJson(Sample());
+  EXPECT_THAT(line, Not(HasSubstr("waad")));
+  EXPECT_THAT(line, Not(HasSubstr("local_heads")));
+  const SampleRecord older =
+      SampleRecordFromJson(R"({"step":1,"version":"0.0","prompt_id":2,"completion":0,"reward":1,"correct":true,)"
+                           R"("reason":"ok","prompt":"p","text":"t","tokens":["t"],"gamma":[1],"logprobs":[-1]})")
+          .value();
+  EXPECT_TRUE(older.token_ids.empty() && older.versions.empty() && older.waad.empty());
+}
+
+TEST(SampleRecordTest, BadListsNameTheKey) {
+  const std::string line = SampleRecordToJson(AuditedSample());
+  const auto with = [&line](const std::string& from, const std::string& to) {
+    std::string changed = line;
+    changed.replace(changed.find(from), from.size(), to);
+    return std::string(SampleRecordFromJson(changed).status().message());
+  };
+  EXPECT_EQ(with("\"waad\"", "\"waad\""), "");
+  EXPECT_THAT(with("[1,151935]", "[1]"), HasSubstr("token_ids"));
+  EXPECT_THAT(with("[1,151935]", "[1,2.5]"), HasSubstr("\"token_ids\""));
+  EXPECT_THAT(with("[1,151935]", "[1,-1]"), HasSubstr("\"token_ids\""));
+  EXPECT_THAT(with("[1,151935]", "[1,4294967296]"), HasSubstr("\"token_ids\""));
+  EXPECT_THAT(with("[1,151935]", "[1,18446744073709551615]"), HasSubstr("\"token_ids\""));
+  EXPECT_THAT(with("[0.25,1.5]", "[0.25]"), HasSubstr("entropy"));
+  EXPECT_THAT(with("[0.125,0.0]", "[0.125]"), HasSubstr("fai"));
+  EXPECT_THAT(with("\"fai\"", "\"fay\""), HasSubstr("fai"));
+  EXPECT_THAT(with("\"global_heads\":[0,2]", "\"global_heads\":[0,3]"), HasSubstr("\"global_heads\""));
+  EXPECT_THAT(with("\"global_heads\":[0,2]", "\"global_heads\":[2,0]"), HasSubstr("\"global_heads\""));
+  EXPECT_THAT(with("\"local_heads\":[1]", "\"local_heads\":[1,1]"), HasSubstr("\"local_heads\""));
+  EXPECT_THAT(with("{\"start_token\":1", "{\"start\":1"), HasSubstr("\"start_token\""));
+  EXPECT_THAT(with("[{\"start_token\":0", "[7,{\"start_token\":0"), HasSubstr("\"versions\""));
+}
+
 TEST(SampleRecordTest, BadLinesNameTheKey) {
   std::string line = SampleRecordToJson(Sample());
   const auto with = [&line](const std::string& from, const std::string& to) {

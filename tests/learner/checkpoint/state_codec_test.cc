@@ -31,6 +31,7 @@ TEST(StateCodecTest, RoundTripKeepsEveryField) {
   EXPECT_EQ(back->ledger.log_segment, facts.ledger.log_segment);
   ASSERT_EQ(back->ledger.ready.size(), 1u);
   EXPECT_EQ(back->ledger.ready[0].version, facts.ledger.ready[0].version);
+  EXPECT_EQ(back->ledger.ready[0].group.completions[0].rhythm, facts.ledger.ready[0].group.completions[0].rhythm);
   EXPECT_EQ(EncodeGroup(back->ledger.ready[0].group), EncodeGroup(facts.ledger.ready[0].group));
 }
 
