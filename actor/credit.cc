@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
+#include "common/rhythm/credit_options.h"
 #include "common/rhythm/rhythm_meter.h"
 
 namespace tactus {
@@ -42,13 +43,7 @@ absl::StatusOr<CreditKind> KindOf(CreditOptions::Strategy strategy) {
 absl::StatusOr<CreditAssigner> CreditAssigner::FromProto(const CreditOptions& options) {
   CreditAssigner credit;
   ASSIGN_OR_RETURN(credit.kind_, KindOf(options.strategy()));
-  ASSIGN_OR_RETURN(credit.params_.q, Decimal::ParseShare(options.q(), "credit.q"));
-  ASSIGN_OR_RETURN(credit.params_.waad_quantile, Decimal::ParseShare(options.waad_quantile(), "credit.waad_quantile"));
-  ASSIGN_OR_RETURN(credit.params_.delta_quantile,
-                   Decimal::ParseShare(options.delta_quantile(), "credit.delta_quantile"));
-  credit.params_.amplification = options.amplification();
-  credit.params_.lookback_tokens = options.lookback_tokens();
-  credit.params_.alpha = options.alpha();
+  ASSIGN_OR_RETURN(credit.params_, CreditParamsFromProto(options));
   RhythmOptions& rhythm = credit.rhythm_options_;
   ASSIGN_OR_RETURN(rhythm.head_share, Decimal::ParseShare(options.head_share(), "credit.head_share"));
   ASSIGN_OR_RETURN(rhythm.receiver_share, Decimal::ParseShare(options.receiver_share(), "credit.receiver_share"));

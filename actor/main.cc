@@ -167,7 +167,8 @@ absl::StatusOr<std::unique_ptr<Engine>> MakeEngine(const config::RunConfig& run,
   return LoadEngine(folder, setup);
 }
 
-absl::StatusOr<Parts> MakeParts(const config::RunConfig& run, const Flags& flags, const std::string& instance) {
+absl::StatusOr<Parts> MakeParts(const config::RunConfig& run, const Flags& flags, const std::string& instance,
+                                MetricSet* metrics) {
   Parts parts;
   ASSIGN_OR_RETURN(const ModelFolder folder, OpenModelFolder(run.model().path()));
   RETURN_IF_ERROR(CheckLengths(run, folder.config));
@@ -191,7 +192,8 @@ absl::StatusOr<Parts> MakeParts(const config::RunConfig& run, const Flags& flags
                                                         .security = port.security,
                                                         .run_id = port.run_id,
                                                         .actor_id = port.actor_id,
-                                                        .layout = folder.layout},
+                                                        .layout = folder.layout,
+                                                        .metrics = metrics},
                                                        parts.port.get()));
   ASSIGN_OR_RETURN(std::unique_ptr<Engine> engine, MakeEngine(run, folder, *parts.credit));
   parts.actor = std::make_unique<Actor>(MakeSettings(run, flags, instance, folder.config), std::move(engine),
@@ -206,8 +208,8 @@ absl::Status Run(const Flags& flags) {
   ConfigureLog({flags.On("json-log"), "actor", run.service().run_id(), instance});
   for (const std::string& warning : config::Warnings(run)) TACTUS_LOG(WARNING) << warning;
   ops::SetThreads(std::max(1, run.actor().threads()));
-  ASSIGN_OR_RETURN(Parts parts, MakeParts(run, flags, instance));
   MetricSet metrics({MetricRole::kActor, run.task().name(), run.service().run_id()});
+  ASSIGN_OR_RETURN(Parts parts, MakeParts(run, flags, instance, &metrics));
   const std::string listen =
       flags.Has("metrics-listen") ? flags.Text("metrics-listen") : run.service().metrics_listen();
   ASSIGN_OR_RETURN(const std::unique_ptr<MetricsServer> server, MetricsServer::Start(listen, &metrics));

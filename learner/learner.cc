@@ -122,7 +122,7 @@ absl::Status Learner::Serve() {
       .role = MetricRole::kLearner, .task = config.task().name(), .run_id = config.service().run_id()});
   ASSIGN_OR_RETURN(metrics_server_, MetricsServer::Start(config.service().metrics_listen(), metrics_.get()));
   publisher_ = std::make_unique<WeightPublisher>(config.service().run_id());
-  weight_service_ = MakeWeightService(publisher_.get());
+  weight_service_ = MakeWeightService(publisher_.get(), &weight_bytes_sent_);
   RolloutServerOptions server{.listen = config.service().listen(),
                               .security = ChannelSecurity::FromProto(config.service()),
                               .run_id = config.service().run_id(),
@@ -139,8 +139,9 @@ absl::Status Learner::Serve() {
   version_ = server_->version();
   RETURN_IF_ERROR(publisher_->Publish(version_, trainer_->policy().layout(), trainer_->policy().parameters(),
                                       StorageDTypeOf(config.model().dtype())));
+  ASSIGN_OR_RETURN(const RhythmSummaryOptions rhythm, RhythmSummaryOptions::FromProto(config.credit()));
   ASSIGN_OR_RETURN(recorder_,
-                   RunRecorder::Open(options_.folder, learner_step_, &prompts_->tokenizer(), metrics_.get()));
+                   RunRecorder::Open(options_.folder, learner_step_, rhythm, &prompts_->tokenizer(), metrics_.get()));
   metrics_->Set(Metric::kQueueCapacity, server_->FreeSlots());
   return WriteReadyFile();
 }
@@ -219,6 +220,7 @@ absl::Status Learner::RootStep(std::vector<TrajectoryGroup> groups, double wait_
   ++learner_step_;
   StepContext context;
   context.step = learner_step_;
+  context.before = version_;
   context.wait_s = wait_s;
   const absl::Time publish_start = absl::Now();
   RETURN_IF_ERROR(Publish());
@@ -233,6 +235,7 @@ absl::Status Learner::RootStep(std::vector<TrajectoryGroup> groups, double wait_
   context.step_time_s = wait_s + Since(start);
   context.skipped_steps = trainer_->optimizer().skipped_steps();
   context.counters = server_->Counters();
+  context.weight_bytes_sent = weight_bytes_sent_;
   for (const ConnectedActor& actor : server_->Actors()) context.actors_connected += actor.attached ? 1 : 0;
   return recorder_->Record(context, stats, order.groups);
 }

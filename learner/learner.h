@@ -91,6 +91,7 @@ class Learner {
   std::unique_ptr<MetricSet> metrics_;
   std::unique_ptr<MetricsServer> metrics_server_;
   std::unique_ptr<WeightPublisher> publisher_;
+  std::atomic<uint64_t> weight_bytes_sent_{0};
   std::unique_ptr<grpc::Service> weight_service_;
   std::unique_ptr<RolloutServer> server_;  // after what it serves: destroyed first
   std::unique_ptr<RunRecorder> recorder_;

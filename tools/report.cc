@@ -11,6 +11,7 @@
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
 #include "common/metrics/build_info.h"
+#include "common/metrics/held_out.h"
 #include "tools/report_assets.h"
 #include "tools/report_chart.h"
 #include "tools/train_display.h"
@@ -51,6 +52,30 @@ std::vector<ChartSpec> Charts() {
       {"Credit",
        "mean γ, and share of amplified tokens",
        {{"mean γ", &R::credit_mean}, {"amplified", &R::credit_amplified_share}}},
+      {"Chosen tokens",
+       "share each strategy would amplify, of audited completions",
+       {{"global anchor", &R::credit_global_anchor_share}, {"coupled", &R::credit_coupled_share}},
+       false,
+       true},
+      {"Overlap",
+       "Jaccard of the tokens chosen; two random choices of a share q have q / (2 − q)",
+       {{"coupled, entropy", &R::overlap_coupled_entropy}, {"local, global", &R::overlap_local_global}},
+       false,
+       true},
+      {"WAAD peaks and entropy", "correlation", {{"correlation", &R::waad_peak_entropy_corr}}, false, true},
+      {"WAAD",
+       "windowed average attention distance, tokens",
+       {{"median", &R::waad_p50}, {"0.9 quantile", &R::waad_p90}},
+       false,
+       true},
+      {"FAI",
+       "future attention influence, share of attention",
+       {{"median", &R::fai_p50}, {"0.9 quantile", &R::fai_p90}},
+       false,
+       true},
+      {"Age of γ",
+       "versions between its attention and training",
+       {{"mean", &R::gamma_version_lag_mean}, {"max", &R::gamma_version_lag_max}}},
   };
 }
 
@@ -177,6 +202,8 @@ absl::Status WriteReport(const RunFolder& folder, const std::string& path) {
   if (data.title.empty())
     data.title = std::filesystem::absolute(folder.root).lexically_normal().parent_path().filename().string();
   ASSIGN_OR_RETURN(data.steps, ReadSteps(folder.metrics()));
+  ASSIGN_OR_RETURN(const std::vector<HeldOutRecord> held_out, ReadHeldOut(folder.held_out()));
+  for (StepRecord& step : data.steps) JoinHeldOut(held_out, &step);
   ASSIGN_OR_RETURN(data.samples, ReadSamples(folder.samples(), kFirstSamples, kLastSamples));
   if (std::filesystem::exists(folder.config())) {
     ASSIGN_OR_RETURN(data.config_text, ReadFile(folder.config(), size_t{1} << 20));

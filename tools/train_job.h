@@ -52,7 +52,7 @@ class TrainJob {
     double cpu_seconds = 0;
   };
 
-  void MeasureHeldOut(const std::string& model_folder, const std::string& name);
+  void EvaluateHeldOut(const std::string& model_folder, int64_t step, const std::string& name);
   absl::Status StartLearners();
   absl::Status AwaitLearner();
   absl::Status StartActor(size_t index);

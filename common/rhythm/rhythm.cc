@@ -114,6 +114,12 @@ HeadClasses ClassifyHeads(std::span<const double> spans, Decimal share) {
           .global = FirstHeads(num_heads, count, [&](int32_t a, int32_t b) { return shorter(b, a); })};
 }
 
+std::vector<double> DeltaOf(std::span<const double> waad) {
+  std::vector<double> delta(waad.size(), 0.0);
+  for (size_t t = 0; t + 1 < waad.size(); ++t) delta[t] = std::fabs(waad[t] - waad[t + 1]);
+  return delta;
+}
+
 Rhythm ComputeRhythm(const HeadSums& sums, const RhythmOptions& options, const HeadClasses* fixed) {
   const int64_t tokens = sums.num_tokens;
   assert(static_cast<int64_t>(sums.span_sum.size()) == sums.num_heads);
@@ -124,8 +130,7 @@ Rhythm ComputeRhythm(const HeadSums& sums, const RhythmOptions& options, const H
   for (double& span : rhythm.span) span /= static_cast<double>(tokens);
   rhythm.heads = fixed != nullptr ? *fixed : ClassifyHeads(rhythm.span, options.head_share);
   rhythm.waad = MeanOverHeads(sums.waad, tokens, rhythm.heads.local);
-  rhythm.delta.assign(tokens, 0.0);
-  for (int64_t t = 0; t + 1 < tokens; ++t) rhythm.delta[t] = std::fabs(rhythm.waad[t] - rhythm.waad[t + 1]);
+  rhythm.delta = DeltaOf(rhythm.waad);
   rhythm.num_eligible = std::max<int64_t>(0, tokens - options.horizon_min_tokens);
   rhythm.fai = MeanFai(sums, options, rhythm.heads.global, rhythm.num_eligible);
   rhythm.receiver_heads = ReceiverHeads(sums, options, rhythm.num_eligible);

@@ -63,6 +63,9 @@ struct Rhythm {
   int64_t num_eligible = 0;             // positions 0 .. num_eligible - 1 have a FAI window
 };
 
+// Delta [N] from WAAD [N]: |WAAD_t - WAAD_{t+1}|, and 0 at the last token.
+std::vector<double> DeltaOf(std::span<const double> waad);
+
 // `fixed` null: the classes come from this response's own spans (PER_RESPONSE). N = 0 gives empty lists. Every mean
 // over heads adds them in increasing order in double. A FAI profile that is flat has the smallest kurtosis of all.
 Rhythm ComputeRhythm(const HeadSums& sums, const RhythmOptions& options, const HeadClasses* fixed = nullptr);

@@ -3,6 +3,7 @@
 #include <fstream>
 #include <sstream>
 
+#include "common/metrics/held_out.h"
 #include "common/metrics/jsonl_writer.h"
 #include "common/metrics/sample_record.h"
 #include "common/metrics/step_record.h"
@@ -50,7 +51,13 @@ TEST(StepRecordTest, KeysAreFrozen) {
       "\"step_time_s\":0.0,\"phase_wait_s\":0.0,\"phase_forward_s\":0.0,\"phase_backward_s\":0.0,"
       "\"phase_allreduce_s\":0.0,\"phase_optimizer_s\":0.0,\"phase_publish_s\":0.0,\"phase_checkpoint_s\":0.0,"
       "\"actors_connected\":0.0,\"groups_dropped_stale\":0.0,\"eval_pass1\":0.5,\"cpu_share_learner\":0.0,"
-      "\"credit_mean\":1.0,\"credit_amplified_share\":0.0}");
+      "\"credit_mean\":1.0,\"credit_amplified_share\":0.0,\"audited_completions\":0.0,"
+      "\"gamma_version_lag_mean\":0.0,\"gamma_version_lag_max\":0.0,\"credit_local_chunk_share\":null,"
+      "\"credit_global_anchor_share\":null,\"credit_coupled_share\":null,\"credit_entropy_share\":null,"
+      "\"overlap_local_global\":null,\"overlap_coupled_entropy\":null,\"overlap_global_entropy\":null,"
+      "\"overlap_local_entropy\":null,\"waad_peak_entropy_corr\":null,\"waad_mean\":null,\"waad_p10\":null,"
+      "\"waad_p50\":null,\"waad_p90\":null,\"fai_mean\":null,\"fai_p10\":null,\"fai_p50\":null,"
+      "\"fai_p90\":null}");
 }
 
 TEST(StepRecordTest, NonFiniteIsNullAndNoEvaluationIsNoKey) {
@@ -167,6 +174,34 @@ TEST(SampleRecordTest, BadLinesNameTheKey) {
   EXPECT_THAT(with("\"correct\":false", "\"correct\":0"), HasSubstr("\"correct\""));
   EXPECT_THAT(with("\"text\"", "\"txt\""), HasSubstr("\"text\""));
   EXPECT_THAT(with("\"step\":3", "\"step\":3.5"), HasSubstr("\"step\""));
+}
+
+TEST(HeldOutTest, RoundTripsAndJoinsItsStep) {
+  const std::string path = ::testing::TempDir() + "/held_out_test.jsonl";
+  std::filesystem::remove(path);
+  EXPECT_TRUE(ReadHeldOut(path).value().empty()) << "no file, nothing measured";
+  const std::vector<HeldOutRecord> measured = {{0, 0.25, 0.2, 0.3}, {5, 0.5, 0.4, 0.6}, {5, 0.75, 0.7, 0.8}};
+  for (const HeldOutRecord& record : measured) ASSERT_TRUE(AppendHeldOut(path, record).ok());
+  EXPECT_EQ(ReadHeldOut(path).value(), measured);
+  const auto pass1 = [&](int64_t step) {
+    StepRecord record;
+    record.step = step;
+    JoinHeldOut(measured, &record);
+    return record.eval_pass1;
+  };
+  EXPECT_EQ(pass1(1), 0.25) << "the starting policy";
+  EXPECT_TRUE(std::isnan(pass1(4)));
+  EXPECT_EQ(pass1(5), 0.75) << "measured twice: the latest";
+}
+
+TEST(HeldOutTest, BadLinesNameFileAndLine) {
+  const std::string path = ::testing::TempDir() + "/held_out_bad_test.jsonl";
+  for (const char* line : {"{}", "[]", "7", "{\"step\":1.5,\"pass1\":0,\"low\":0,\"high\":0}",
+                           "{\"step\":1,\"pass1\":\"x\",\"low\":0,\"high\":0}", "{\"step\":1"}) {
+    std::ofstream(path) << "{\"step\":0,\"pass1\":0,\"low\":0,\"high\":0}\n" << line << "\n";
+    EXPECT_THAT(std::string(ReadHeldOut(path).status().message()), HasSubstr(path + ":2")) << line;
+  }
+  EXPECT_THAT(std::string(AppendHeldOut("/nonexistent/x", {}).message()), HasSubstr("/nonexistent/x"));
 }
 
 class JsonlWriterTest : public ::testing::Test {

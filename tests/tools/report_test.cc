@@ -6,6 +6,7 @@
 #include <regex>
 #include <set>
 
+#include "common/base/file.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tools/report_chart.h"
@@ -45,8 +46,8 @@ TEST(ReportTest, APageIsCompleteAndNeedsNothingElse) {
   for (const char* remote : {"http://", "https://", "src=", "@import", "url("})
     EXPECT_THAT(html, Not(HasSubstr(remote)));
   EXPECT_EQ(Count(html, "<figure>"), Count(html, "</figure>"));
-  EXPECT_EQ(Count(html, "<figure>"), 11) << "no evaluation, no curve of it";
-  EXPECT_EQ(Count(html, "role=\"img\" tabindex=\"0\" aria-label=\""), 11);
+  EXPECT_EQ(Count(html, "<figure>"), 12) << "no evaluation and no audit, no curves of them";
+  EXPECT_EQ(Count(html, "role=\"img\" tabindex=\"0\" aria-label=\""), 12);
 }
 
 TEST(ReportTest, TagsAreBalanced) {
@@ -150,6 +151,11 @@ TEST(WriteReportTest, ReadsAFolder) {
   std::filesystem::remove(folder.samples());
   EXPECT_TRUE(WriteReport(folder, folder.report()).ok());
   EXPECT_TRUE(std::filesystem::exists(folder.report()));
+  std::ofstream(folder.held_out()) << "{\"step\":0,\"pass1\":0.25,\"low\":0.2,\"high\":0.3}\n"
+                                   << "{\"step\":2,\"pass1\":0.5,\"low\":0.4,\"high\":0.6}\n";
+  std::ofstream(folder.metrics(), std::ios::app) << "{\"step\":2}\n";
+  ASSERT_TRUE(WriteReport(folder, folder.report()).ok());
+  EXPECT_THAT(ReadFile(folder.report()).value(), HasSubstr("0.250 → 0.500"));
 }
 
 }  // namespace

@@ -46,7 +46,7 @@ class GrpcWeightsTest : public testing::Test {
       : layout_(SampleLayout(1'000'000)),
         values_(SampleValues(layout_)),
         publisher_("run"),
-        service_(MakeWeightService(&publisher_)),
+        service_(MakeWeightService(&publisher_, &bytes_sent_)),
         server_(service_.get()) {}
 
   void Publish(uint64_t step, float scale = 1, StorageDType dtype = StorageDType::kFloat32) {
@@ -57,6 +57,7 @@ class GrpcWeightsTest : public testing::Test {
   const ParameterLayout layout_;
   const std::vector<float> values_;
   WeightPublisher publisher_;
+  std::atomic<uint64_t> bytes_sent_{0};
   std::unique_ptr<grpc::Service> service_;
   LoopbackServer server_;
 };
@@ -71,6 +72,7 @@ TEST_F(GrpcWeightsTest, DeliversTheNewestSet) {
     EXPECT_EQ(weights->version, (PolicyVersion{0, 2}));
     EXPECT_EQ(weights->flat, values_);
   }
+  EXPECT_EQ(bytes_sent_, 3 * publisher_.Newest()->manifest.total_bytes);
   Publish(3, 1, StorageDType::kBFloat16);
   const auto rounded = receiver.Fetch({0, 3}, kPatience);
   ASSERT_TRUE(rounded.ok()) << rounded.status();
