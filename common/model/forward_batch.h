@@ -15,7 +15,7 @@ struct ForwardBatch {
   std::vector<SequenceRun> runs;
   // Attention measured on the way. probe null: nothing is; otherwise one tap per run, in memory that outlives the step.
   const ops::AttentionProbe* probe = nullptr;
-  std::vector<ops::AttentionTap> taps;
+  std::vector<ops::AttentionTap> taps = {};
 };
 
 }  // namespace tactus
