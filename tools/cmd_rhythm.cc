@@ -1,21 +1,30 @@
+#include <filesystem>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "actor/engine/load_engine.h"
 #include "actor/engine/rhythm_jsonl.h"
+#include "common/base/file.h"
 #include "common/base/status_macros.h"
 #include "common/config/run_config.h"
 #include "tools/command.h"
 #include "tools/jsonl_io.h"
 #include "tools/local_model.h"
+#include "tools/rhythm_view.h"
 
 namespace tactus {
 namespace {
+
+constexpr size_t kMostDrawn = 64;
+constexpr size_t kDrawnAtOnce = 4;  // responses whose whole attention is in memory
 
 constexpr FlagSpec kFlags[] = {
     kModelFlag,
     kInputFlag,
     kOutputFlag,
+    {.name = "html", .value = "FILE", .help = "also draw the first 64 responses as a page"},
     {.name = "paper", .value = "VERSION", .help = "v1 or v2: the paper's defaults", .fallback = "v2"},
     {.name = "config", .value = "FILE", .help = "take the credit options of this run instead of the defaults"},
     {.name = "batch",
@@ -55,12 +64,28 @@ absl::Status Run(const Flags& flags) {
   ASSIGN_OR_RETURN(const LocalModel model, OpenLocalModel(flags));
   const int batch = static_cast<int>(flags.Int("batch"));
   ASSIGN_OR_RETURN(ops::AttentionProbe probe, credit.Probe(model.folder.config.num_layers));
+  const SampledHeads heads{probe.layers, model.folder.config.num_heads};
   RhythmJsonlOptions options{.lines_at_once = static_cast<size_t>(batch), .layers = probe.layers};
+  std::unique_ptr<Tokenizer> tokenizer;
+  if (flags.Has("html")) {
+    options.lines_at_once = kDrawnAtOnce;
+    options.keep_attention_bytes = kKeptAttentionBytes;
+    ASSIGN_OR_RETURN(tokenizer, Tokenizer::FromFile(flags.Text("model") + "/tokenizer.json"));
+  }
+  std::vector<RhythmAnswer> answers;
+  const auto seen = [&](const std::string& id_json, MeasuredResponse& response) {
+    if (tokenizer == nullptr || answers.size() == kMostDrawn) return;
+    answers.push_back(AnswerOf(response, credit, heads, *tokenizer));
+    answers.back().title = absl::StrCat("response ", id_json);
+  };
   ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine,
                    OpenLocalEngine(flags, model, batch, /*max_sequence_tokens=*/0, std::move(probe)));
-  return WithJsonl(flags, [&](std::istream& in, std::ostream& out, absl::string_view name) {
-    return RhythmJsonl(*engine, credit, options, in, name, out, [](const std::string&, MeasuredResponse&) {});
-  });
+  RETURN_IF_ERROR(WithJsonl(flags, [&](std::istream& in, std::ostream& out, absl::string_view name) {
+    return RhythmJsonl(*engine, credit, options, in, name, out, seen);
+  }));
+  if (tokenizer == nullptr) return absl::OkStatus();
+  const std::string name = std::filesystem::absolute(flags.Text("model")).lexically_normal().filename().string();
+  return WriteFileAtomic(flags.Text("html"), RhythmPageHtml(absl::StrCat("Attention rhythm of ", name), answers));
 }
 
 }  // namespace

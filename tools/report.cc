@@ -9,6 +9,7 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "common/base/file.h"
+#include "common/base/log.h"
 #include "common/base/status_macros.h"
 #include "common/metrics/build_info.h"
 #include "common/metrics/held_out.h"
@@ -120,25 +121,6 @@ std::string Tiles(const std::vector<R>& steps) {
   return out + "</div>\n";
 }
 
-RhythmAnswer AnswerOf(const SampleRecord& sample) {
-  RhythmAnswer answer;
-  answer.title = absl::StrFormat("step %d · prompt %d · completion %d · reward %.3g", sample.step, sample.prompt_id,
-                                 sample.completion, sample.reward);
-  answer.verdict = absl::StrCat(sample.correct ? "right" : "wrong", sample.reason.empty() ? "" : ": ", sample.reason);
-  answer.good = sample.correct;
-  answer.prompt = sample.prompt;
-  answer.tokens = sample.tokens;
-  answer.credits = {{.strategy = "", .gamma = sample.gamma}};
-  answer.waad = sample.waad;
-  answer.delta = DeltaOf(sample.waad);
-  answer.fai = sample.fai;
-  answer.entropy = sample.entropy;
-  answer.logprobs = sample.logprobs;
-  answer.heads = {
-      .layers = sample.layers, .span = sample.span, .local = sample.local_heads, .global = sample.global_heads};
-  return answer;
-}
-
 std::string Table(const std::vector<R>& steps) {
   std::string out =
       "<details class=\"box\"><summary>All numbers as a table</summary><div class=\"scroll\" "
@@ -163,6 +145,25 @@ std::string Table(const std::vector<R>& steps) {
 
 }  // namespace
 
+RhythmAnswer AnswerOf(const SampleRecord& sample) {
+  RhythmAnswer answer;
+  answer.title = absl::StrFormat("step %d · prompt %d · completion %d · reward %.3g", sample.step, sample.prompt_id,
+                                 sample.completion, sample.reward);
+  answer.verdict = absl::StrCat(sample.correct ? "right" : "wrong", sample.reason.empty() ? "" : ": ", sample.reason);
+  answer.good = sample.correct;
+  answer.prompt = sample.prompt;
+  answer.tokens = sample.tokens;
+  answer.credits = {{.strategy = "", .gamma = sample.gamma}};
+  answer.waad = sample.waad;
+  answer.delta = DeltaOf(sample.waad);
+  answer.fai = sample.fai;
+  answer.entropy = sample.entropy;
+  answer.logprobs = sample.logprobs;
+  answer.heads = {
+      .layers = sample.layers, .span = sample.span, .local = sample.local_heads, .global = sample.global_heads};
+  return answer;
+}
+
 std::string ReportHtml(const ReportData& data) {
   const std::string subtitle =
       absl::StrCat("Tactus ", ThisBuild().version, " (", ThisBuild().commit, ")",
@@ -178,10 +179,9 @@ std::string ReportHtml(const ReportData& data) {
     }
     out += "</div>\n" + Table(data.steps);
   }
-  if (!data.samples.empty()) {
+  if (!data.answers.empty()) {
     std::vector<RhythmAnswer> answers;
-    for (const SampleRecord& sample : data.samples) answers.push_back(AnswerOf(sample));
-    absl::StrAppend(&out, "<h2>Completions</h2>\n", RhythmSection(answers));
+    absl::StrAppend(&out, "<h2>Completions</h2>\n", RhythmSection(data.answers));
   }
   if (!data.config_text.empty()) {
     absl::StrAppend(
@@ -192,7 +192,7 @@ std::string ReportHtml(const ReportData& data) {
   return HtmlPage(data.title, subtitle, kRhythmStyle, out, absl::StrCat(kReportScript, kRhythmScript));
 }
 
-absl::Status WriteReport(const RunFolder& folder, const std::string& path) {
+absl::Status WriteReport(const RunFolder& folder, const std::string& path, const EnrichAnswers& enrich) {
   ReportData data;
   data.title = std::filesystem::absolute(folder.root).lexically_normal().filename().string();
   if (data.title.empty())
@@ -200,7 +200,12 @@ absl::Status WriteReport(const RunFolder& folder, const std::string& path) {
   ASSIGN_OR_RETURN(data.steps, ReadSteps(folder.metrics()));
   ASSIGN_OR_RETURN(const std::vector<HeldOutRecord> held_out, ReadHeldOut(folder.held_out()));
   for (StepRecord& step : data.steps) JoinHeldOut(held_out, &step);
-  ASSIGN_OR_RETURN(data.samples, ReadSamples(folder.samples(), kFirstSamples, kLastSamples));
+  ASSIGN_OR_RETURN(const std::vector<SampleRecord> samples, ReadSamples(folder.samples(), kFirstSamples, kLastSamples));
+  for (const SampleRecord& sample : samples) data.answers.push_back(AnswerOf(sample));
+  if (enrich) {
+    const absl::Status enriched = enrich(folder, samples, data.answers);
+    if (!enriched.ok()) TACTUS_LOG(WARNING) << "the report shows no attention images: " << enriched.message();
+  }
   if (std::filesystem::exists(folder.config())) {
     ASSIGN_OR_RETURN(data.config_text, ReadFile(folder.config(), size_t{1} << 20));
   }

@@ -285,14 +285,14 @@ TEST_F(RhythmPageBrowserTest, TheRunReportDrawsItsCompletions) {
   sample.tokens = made.tokens;
   sample.gamma = made.credits[0].gamma;
   sample.logprobs = made.logprobs;
-  data.samples.push_back(sample);  // without the rhythm, as older builds wrote it
+  data.answers.push_back(AnswerOf(sample));  // without the rhythm, as older builds wrote it
   sample.waad = made.waad;
   sample.fai = made.fai;
   sample.layers = made.heads.layers;
   sample.span = made.heads.span;
   sample.local_heads = made.heads.local;
   sample.global_heads = made.heads.global;
-  data.samples.push_back(sample);
+  data.answers.push_back(AnswerOf(sample));
   const Json found = Open(ReportHtml(data));
   EXPECT_EQ(found["errors"].dump(), "[]");
   EXPECT_EQ(found["answers"][0]["tokens"], kTokens);
