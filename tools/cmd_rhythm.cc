@@ -25,7 +25,7 @@ constexpr FlagSpec kFlags[] = {
     kInputFlag,
     kOutputFlag,
     {.name = "html", .value = "FILE", .help = "also draw the first 64 responses as a page"},
-    {.name = "paper", .value = "VERSION", .help = "v1 or v2: the paper's defaults", .fallback = "v2"},
+    {.name = "paper", .value = "VERSION", .help = "v1 or v2: the paper's defaults [v2]"},
     {.name = "config", .value = "FILE", .help = "take the credit options of this run instead of the defaults"},
     {.name = "batch",
      .type = FlagType::kInt,
@@ -44,7 +44,7 @@ absl::StatusOr<CreditAssigner> CreditOf(const Flags& flags) {
     ASSIGN_OR_RETURN(const config::RunConfig run, config::LoadRunConfig(flags.Text("config"), {}));
     return CreditAssigner::FromProto(run.credit());
   }
-  const std::string paper = flags.Text("paper");
+  const std::string paper = flags.Has("paper") ? flags.Text("paper") : "v2";
   if (paper != "v1" && paper != "v2") {
     return absl::InvalidArgumentError(absl::StrCat("--paper cannot be \"", paper, "\": expected v1 or v2."));
   }
