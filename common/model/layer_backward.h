@@ -37,7 +37,7 @@ struct SavedLayer {
 // Memory of the backward pass, reused by every layer.
 struct BackwardScratch {
   Scratch normed, inverse_rms, activated, dactivated, dgate_up, dnormed, dattention, dqkv, partial;
-  ops::PackedMatrix right;  // the inputs of a layer, packed for its weight's gradient
+  ops::PackedMatrix right;  // the inputs of a layer, packed for its weight's gradient, in the weights' type
 };
 
 // dx (+)= gradient through RMSNorm, dweight += its own. Sums over rows in a fixed order for any number of threads.

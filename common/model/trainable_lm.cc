@@ -26,7 +26,9 @@ struct TrainableLm::Impl {
         options(opts),
         gradients(weights.layout.total_numel),
         x_in(weights.layers.size()),
-        kept(options.activation_checkpointing ? 1 : weights.layers.size()) {}
+        kept(options.activation_checkpointing ? 1 : weights.layers.size()) {
+    scratch.right = ops::PackedMatrix(0, 0, weights.head.type());
+  }
 
   int64_t rows() const { return static_cast<int64_t>(batch.token_ids.size()); }
   int64_t hidden() const { return weights.config.hidden_size; }

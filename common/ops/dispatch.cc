@@ -8,14 +8,17 @@ namespace tactus::ops {
 namespace {
 
 struct Runnable {
-  const Kernels* tables[2];
+  const Kernels* tables[3];
   int count = 0;
 };
 
 Runnable FindRunnable() {
   Runnable found{};
   __builtin_cpu_init();
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq")) {
+  const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+                      __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
+  if (avx512 && __builtin_cpu_supports("avx512bf16")) found.tables[found.count++] = Avx512Bf16Kernels();
+  if (avx512) {
     found.tables[found.count++] = Avx512Kernels();
   }
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) found.tables[found.count++] = Avx2Kernels();

@@ -9,14 +9,17 @@
 namespace tactus::ops {
 namespace {
 
-// Rows of A that one piece of work covers: they stay in the second-level cache while panels stream past.
-constexpr int64_t kRowBlock = 96;
+// Rows of A that one piece of work covers: they stay in the second-level cache while panels stream past. A multiple of
+// every kernel's tile height.
+constexpr int64_t kRowBlock = 84;
+// Chains of A that are packed at a time, for the same reason.
+constexpr int64_t kDepthBlock = 8;
 
 }  // namespace
 
 PackedMatrix::PackedMatrix(int64_t depth, int64_t columns, PanelType type)
     : depth_(depth), columns_(columns), type_(type) {
-  const int64_t count = panels() * depth * kPanel;
+  const int64_t count = panels() * stored_depth() * kPanel;
   if (type == PanelType::kFloat32) {
     f32_ = Buffer<float>(count);
   } else {
@@ -27,7 +30,7 @@ PackedMatrix::PackedMatrix(int64_t depth, int64_t columns, PanelType type)
 void PackedMatrix::Resize(int64_t depth, int64_t columns) {
   depth_ = depth;
   columns_ = columns;
-  const int64_t count = panels() * depth * kPanel;
+  const int64_t count = panels() * stored_depth() * kPanel;
   if (type_ == PanelType::kFloat32) {
     f32_.Reserve(count);
   } else {
@@ -36,11 +39,10 @@ void PackedMatrix::Resize(int64_t depth, int64_t columns) {
 }
 
 inline void PackedMatrix::Put(int64_t panel, int64_t row, int64_t lane, float value) {
-  const int64_t at = (panel * depth_ + row) * kPanel + lane;
   if (type_ == PanelType::kFloat32) {
-    f32_[at] = value;
+    f32_[(panel * depth_ + row) * kPanel + lane] = value;
   } else {
-    bf16_[at] = FloatToBFloat16(value);
+    bf16_[((panel * stored_depth() / 2 + row / 2) * kPanel + lane) * 2 + row % 2] = FloatToBFloat16(value);
   }
 }
 
@@ -62,98 +64,129 @@ void PackedMatrix::PackRows(const float* w, int64_t count, int64_t first_row, in
   ParallelFor(panels(), 1, [&](int64_t begin, int64_t end) {
     for (int64_t p = begin; p < end; ++p) {
       const int64_t lanes = std::min(kPanel, columns_ - p * kPanel);
-      const bool whole = lanes == kPanel && type_ == PanelType::kFloat32;
-      for (int64_t k = 0; k < count; ++k) {
-        const float* row = w + k * w_row + p * kPanel;
-        if (whole) {
-          std::copy_n(row, kPanel, f32_.data() + (p * depth_ + first_row + k) * kPanel);
-          continue;
-        }
-        for (int64_t lane = 0; lane < kPanel; ++lane) Put(p, first_row + k, lane, lane < lanes ? row[lane] : 0.0f);
+      if (type_ == PanelType::kFloat32) {
+        PackPanelF32(w + p * kPanel, count, first_row, w_row, p, lanes);
+      } else {
+        PackPanelBf16(w + p * kPanel, count, first_row, w_row, p, lanes);
       }
     }
   });
+}
+
+void PackedMatrix::PackPanelF32(const float* w, int64_t count, int64_t first_row, int64_t w_row, int64_t panel,
+                                int64_t lanes) {
+  float* to = f32_.data() + (panel * depth_ + first_row) * kPanel;
+  for (int64_t k = 0; k < count; ++k, to += kPanel) {
+    std::copy_n(w + k * w_row, lanes, to);
+    std::fill(to + lanes, to + kPanel, 0.0f);
+  }
+}
+
+void PackedMatrix::PackPanelBf16(const float* w, int64_t count, int64_t first_row, int64_t w_row, int64_t panel,
+                                 int64_t lanes) {
+  const Kernels& kernels = ActiveKernels();
+  uint16_t* to = bf16_.data() + (panel * stored_depth() + first_row) * kPanel;
+  for (int64_t k = 0; k < count; k += 2, to += 2 * kPanel) {
+    kernels.pair_bf16(w + k * w_row, k + 1 < count ? w + (k + 1) * w_row : nullptr, lanes, to);
+  }
 }
 
 namespace {
 
-// One panel of columns for a block of rows. bf16 panels are widened a chain at a time into first-level cache.
-void PanelBlock(const Kernels& kernels, StridedMatrix a, int64_t first_row, int64_t rows, const PackedMatrix& b,
-                int64_t panel, float* c, int64_t c_row, bool accumulate) {
-  alignas(64) float widened[kChain * kPanel];
-  alignas(64) float edge[kRowBlock * kPanel];
-  const int64_t lanes = std::min(kPanel, b.columns() - panel * kPanel);
-  float* target = c + first_row * c_row + panel * kPanel;
-  TileArgs tile{.rows = rows,
-                .a = a.data + first_row * a.row,
-                .a_row = a.row,
-                .a_col = a.col,
-                .c = target,
-                .c_row = c_row,
-                .accumulate = accumulate};
-  if (lanes < kPanel) {
-    for (int64_t r = 0; accumulate && r < rows; ++r) std::copy_n(target + r * c_row, lanes, edge + r * kPanel);
-    tile.c = edge;
-    tile.c_row = kPanel;
+// One product, cut into blocks of rows by pairs of panels.
+class Product {
+ public:
+  Product(StridedMatrix a, int64_t rows, const PackedMatrix& b, float* c, int64_t c_row, bool accumulate)
+      : kernels_(ActiveKernels()),
+        bf16_(b.type() == PanelType::kBFloat16),
+        a_(a),
+        rows_(rows),
+        b_(b),
+        c_(c),
+        c_row_(c_row),
+        accumulate_(accumulate) {}
+
+  void Run() const {
+    const int64_t pairs = (b_.panels() + 1) / 2, blocks = (rows_ + kRowBlock - 1) / kRowBlock;
+    // Pairs run fastest: a block of A is packed once and stays near while B streams.
+    ParallelFor(blocks * pairs, 1, [&](int64_t begin, int64_t end) {
+      thread_local Buffer<float> left;
+      left.Reserve(kRowBlock * kLeftRow * std::min(kDepthBlock, (b_.depth() + kChain - 1) / kChain));
+      while (begin < end) {
+        const int64_t block = begin / pairs, stop = std::min(end, (block + 1) * pairs);
+        RowBlock(block * kRowBlock, begin % pairs, stop - block * pairs, left.data());
+        begin = stop;
+      }
+    });
   }
-  for (int64_t k = 0; k == 0 || k < b.depth(); k += kChain) {
-    tile.depth = std::min(kChain, b.depth() - k);
-    if (b.type() == PanelType::kFloat32) {
-      tile.b = b.panel_f32(panel) + k * kPanel;
-    } else {
-      kernels.widen_bf16(b.panel_bf16(panel) + k * kPanel, tile.depth * kPanel, widened);
-      tile.b = widened;
+
+ private:
+  // Rows from first_row on by pairs [first_pair, last_pair).
+  void RowBlock(int64_t first_row, int64_t first_pair, int64_t last_pair, float* left) const {
+    const int64_t rows = std::min(kRowBlock, rows_ - first_row), chains = (b_.depth() + kChain - 1) / kChain;
+    for (int64_t chain = 0; chain < chains; chain += kDepthBlock) {
+      const int64_t end = std::min(chains, chain + kDepthBlock);
+      for (int64_t i = chain; i < end; ++i) PackChain(first_row, rows, i, left + (i - chain) * kRowBlock * kLeftRow);
+      for (int64_t pair = first_pair; pair < last_pair; ++pair) PanelPair(first_row, rows, pair, chain, end, left);
     }
-    kernels.tile_gemm(tile);
-    tile.a += kChain * a.col;
-    tile.accumulate = true;
   }
-  if (lanes < kPanel) {
-    for (int64_t r = 0; r < rows; ++r) std::copy_n(edge + r * kPanel, lanes, target + r * c_row);
+
+  void PackChain(int64_t first_row, int64_t rows, int64_t chain, float* left) const {
+    (bf16_ ? kernels_.pack_left_bf16 : kernels_.pack_left)({.a = a_.data + first_row * a_.row + chain * kChain * a_.col,
+                                                            .a_row = a_.row,
+                                                            .a_col = a_.col,
+                                                            .rows = rows,
+                                                            .depth = std::min(kChain, b_.depth() - chain * kChain),
+                                                            .out = left});
   }
-}
+
+  // Two panels of columns (the last may be alone), chains [first, last). Several chains are added up in a buffer of
+  // their own: rows of C often lie a multiple of a page apart and throw each other out of the cache.
+  void PanelPair(int64_t first_row, int64_t rows, int64_t pair, int64_t first, int64_t last, const float* left) const {
+    alignas(64) float buffer[kRowBlock * 2 * kPanel];
+    const int64_t panel = 2 * pair, lanes = std::min(2 * kPanel, b_.columns() - panel * kPanel);
+    float* const target = c_ + first_row * c_row_ + panel * kPanel;
+    const bool direct = lanes % kPanel == 0 && last - first == 1;
+    bool accumulate = accumulate_ || first > 0;
+    PanelGemmArgs args{.rows = rows,
+                       .panels = (lanes + kPanel - 1) / kPanel,
+                       .b_panel_bytes = b_.panel_bytes(),
+                       .c = direct ? target : buffer,
+                       .c_row = direct ? c_row_ : 2 * kPanel};
+    for (int64_t r = 0; !direct && accumulate && r < rows; ++r) {
+      std::copy_n(target + r * c_row_, lanes, buffer + r * 2 * kPanel);
+    }
+    for (int64_t chain = first; chain < last; ++chain) {
+      args.depth = std::min(kChain, b_.depth() - chain * kChain);
+      args.left = left + (chain - first) * kRowBlock * kLeftRow;
+      args.b = b_.panel(panel, chain * kChain);
+      args.accumulate = accumulate;
+      (bf16_ ? kernels_.panel_gemm_bf16 : kernels_.panel_gemm)(args);
+      accumulate = true;
+    }
+    for (int64_t r = 0; !direct && r < rows; ++r) {
+      std::copy_n(buffer + r * 2 * kPanel, lanes, target + r * c_row_);
+    }
+  }
+
+  const Kernels& kernels_;
+  const bool bf16_;
+  const StridedMatrix a_;
+  const int64_t rows_;
+  const PackedMatrix& b_;
+  float* const c_;
+  const int64_t c_row_;
+  const bool accumulate_;
+};
 
 }  // namespace
 
 void Gemm(StridedMatrix a, int64_t rows, const PackedMatrix& b, float* c, int64_t c_row, bool accumulate) {
-  const Kernels& kernels = ActiveKernels();
-  const int64_t row_blocks = (rows + kRowBlock - 1) / kRowBlock;
-  const int64_t panels = b.panels();
-  // Panels run fastest: the block of A stays near while B streams.
-  ParallelFor(row_blocks * panels, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t item = begin; item < end; ++item) {
-      const int64_t first_row = item / panels * kRowBlock;
-      PanelBlock(kernels, a, first_row, std::min(kRowBlock, rows - first_row), b, item % panels, c, c_row, accumulate);
-    }
-  });
+  Product(a, rows, b, c, c_row, accumulate).Run();
 }
 
 void GemmTransposedA(const float* a, int64_t a_row, int64_t rows, const PackedMatrix& b, float* c, int64_t c_row) {
-  const Kernels& kernels = ActiveKernels();
-  ParallelFor((rows + kRowBlock - 1) / kRowBlock, 1, [&](int64_t begin, int64_t end) {
-    // A's columns lie far apart, often a power of two: a block is gathered once and used for every panel.
-    thread_local Buffer<float> block;
-    block.Reserve(kChain * kRowBlock);
-    for (int64_t item = begin; item < end; ++item) {
-      const int64_t first = item * kRowBlock, count = std::min(kRowBlock, rows - first);
-      for (int64_t k = 0; k < b.depth(); k += kChain) {
-        const int64_t depth = std::min(kChain, b.depth() - k);
-        for (int64_t i = 0; i < depth; ++i)
-          std::copy_n(a + (k + i) * a_row + first, count, block.data() + i * kRowBlock);
-        for (int64_t panel = 0; panel < b.panels(); ++panel) {
-          kernels.tile_gemm({.rows = count,
-                             .depth = depth,
-                             .a = block.data(),
-                             .a_row = 1,
-                             .a_col = kRowBlock,
-                             .b = b.panel_f32(panel) + k * kPanel,
-                             .c = c + first * c_row + panel * kPanel,
-                             .c_row = c_row,
-                             .accumulate = true});
-        }
-      }
-    }
-  });
+  Product({.data = a, .row = 1, .col = a_row}, rows, b, c, c_row, /*accumulate=*/true).Run();
 }
 
 }  // namespace tactus::ops

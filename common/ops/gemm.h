@@ -13,7 +13,8 @@ namespace tactus::ops {
 
 enum class PanelType { kFloat32, kBFloat16 };
 
-// B [depth, columns], stored as ceil(columns / 16) panels of [depth, 16]; columns past the end are 0.
+// B [depth, columns], stored as ceil(columns / 16) panels: [depth, 16] of float32, or [ceil(depth / 2), 16, 2] of bf16.
+// What lies past the end is 0.
 class PackedMatrix {
  public:
   PackedMatrix() = default;
@@ -25,18 +26,26 @@ class PackedMatrix {
   // Columns [first_column, first_column + rows_of_w) become the rows of w [rows_of_w, depth]: y = x w^T of a linear
   // layer. first_column must be a multiple of 16 unless it is 0.
   void PackTransposed(const float* w, int64_t rows_of_w, int64_t first_column);
-  // Rows [first_row, first_row + count) become those of w [count, columns], rows `w_row` apart.
+  // Rows [first_row, first_row + count) become those of w [count, columns], rows `w_row` apart. first_row is even, and
+  // for bf16 count too unless these are the last rows.
   void PackRows(const float* w, int64_t count, int64_t first_row, int64_t w_row);
 
   int64_t depth() const { return depth_; }
   int64_t columns() const { return columns_; }
   int64_t panels() const { return (columns_ + 15) / 16; }
   PanelType type() const { return type_; }
-  const float* panel_f32(int64_t p) const { return f32_.data() + p * depth_ * 16; }
-  const uint16_t* panel_bf16(int64_t p) const { return bf16_.data() + p * depth_ * 16; }
+  int64_t panel_bytes() const { return stored_depth() * 16 * (type_ == PanelType::kFloat32 ? 4 : 2); }
+  // Panel p from row k on, k even.
+  const void* panel(int64_t p, int64_t k) const {
+    if (type_ == PanelType::kFloat32) return f32_.data() + (p * depth_ + k) * 16;
+    return bf16_.data() + (p * stored_depth() + k) * 16;
+  }
 
  private:
+  int64_t stored_depth() const { return type_ == PanelType::kFloat32 ? depth_ : (depth_ + 1) / 2 * 2; }
   void Put(int64_t panel, int64_t row, int64_t lane, float value);
+  void PackPanelF32(const float* w, int64_t count, int64_t first_row, int64_t w_row, int64_t panel, int64_t lanes);
+  void PackPanelBf16(const float* w, int64_t count, int64_t first_row, int64_t w_row, int64_t panel, int64_t lanes);
 
   int64_t depth_ = 0;
   int64_t columns_ = 0;

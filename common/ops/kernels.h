@@ -44,6 +44,33 @@ struct AttentionTapArgs {
   int64_t probs_row = 0;
 };
 
+// Floats from one row of a packed left operand to the next, at most: a chain, and a cache line that keeps rows off each
+// other's cache sets.
+inline constexpr int64_t kLeftRow = kChain + 16;
+
+// rows x depth elements of A, depth <= kChain, laid out in [rows, kLeftRow] floats at `out`. One stride must be 1.
+struct PackLeftArgs {
+  const float* a = nullptr;  // element (r, k) at a[r * a_row + k * a_col]
+  int64_t a_row = 0;
+  int64_t a_col = 1;
+  int64_t rows = 0;
+  int64_t depth = 0;
+  float* out = nullptr;
+};
+
+// C[rows, panels * 16] (+)= A[rows, depth] * B[depth, panels * 16], depth <= kChain.
+struct PanelGemmArgs {
+  int64_t rows = 0;
+  int64_t panels = 1;           // 1 or 2
+  int64_t depth = 0;            // terms
+  const float* left = nullptr;  // from pack_left
+  const void* b = nullptr;      // panel p at b + p * b_panel_bytes
+  int64_t b_panel_bytes = 0;
+  float* c = nullptr;  // row r at c + r * c_row
+  int64_t c_row = 0;
+  bool accumulate = false;
+};
+
 // One run of query rows of one sequence against its pages, for one key/value head.
 struct AttentionArgs {
   int64_t num_rows = 0;        // query tokens
@@ -71,7 +98,7 @@ struct SoftmaxStats {
 };
 
 struct Kernels {
-  const char* name;  // "avx2", "avx512"
+  const char* name;  // "avx2", "avx512", "avx512bf16"
 
   // Each element is built from chains of fused multiply-adds over k = 0, 1, … , at most kChain terms each, starting at
   // 0; the chains are added to C in order. depth may be any size; depth <= kChain is one chain.
@@ -106,8 +133,17 @@ struct Kernels {
   void (*attention_probs)(const float* scores, const float* dp, float scale, float log_sum_exp, float delta,
                           int64_t count, float* probs, float* dscores);
   float (*dot)(const float* a, const float* b, int64_t count);
-  // bf16 to float32; count a multiple of 16.
-  void (*widen_bf16)(const uint16_t* x, int64_t count, float* y);
+  // Rounds two rows of up to 16 floats to bf16, `odd` 0 when null: lane j's pair to out[2 j], zeros past count.
+  void (*pair_bf16)(const float* even, const float* odd, int64_t count, uint16_t* out);
+
+  // The left operand of one chain, as panel_gemm and panel_gemm_bf16 want it.
+  void (*pack_left)(const PackLeftArgs& args);
+  void (*pack_left_bf16)(const PackLeftArgs& args);
+  // One chain: tile_gemm's arithmetic, at the full speed of the machine.
+  void (*panel_gemm)(const PanelGemmArgs& args);
+  // The same for panels of bf16. Both factors are rounded to bf16; a chain adds the products of elements 1, 0, 3, 2,
+  // ... in float32, each with one rounding. Subnormal numbers may count as 0.
+  void (*panel_gemm_bf16)(const PanelGemmArgs& args);
 };
 
 inline constexpr int64_t kSoftmaxBlock = 256;

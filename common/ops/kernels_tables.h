@@ -7,5 +7,6 @@ namespace tactus::ops {
 
 const Kernels* Avx2Kernels();
 const Kernels* Avx512Kernels();
+const Kernels* Avx512Bf16Kernels();
 
 }  // namespace tactus::ops
