@@ -11,7 +11,8 @@ namespace {
 // Rows that elementwise work is cut into: below this a second thread costs more than it brings.
 constexpr int64_t kRowGrain = 8;
 
-// Bias, q/k norm and rotary embedding of rows [begin, end), in place.
+// Bias, q/k norm, rotary embedding and, for bfloat16 weights, the rounding of keys and values that the cache's pages
+// need, of rows [begin, end), in place.
 void FinishQkv(const DecoderWeights& weights, const LayerWeights& layer, std::span<const int32_t> positions,
                const LayerBuffers& buffers, int64_t begin, int64_t end) {
   const ModelConfig& config = weights.config;
@@ -33,6 +34,9 @@ void FinishQkv(const DecoderWeights& weights, const LayerWeights& layer, std::sp
         kernels.rms_norm(head, weight.data(), static_cast<float>(config.rms_norm_eps), 1, d, d, d, head, inverse);
       }
       kernels.rope(head, weights.cosines(position), weights.sines(position), d, 1.0f);
+    }
+    if (weights.dtype == StorageDType::kBFloat16) {
+      kernels.round_bf16(row + config.num_heads * d, 2 * config.num_kv_heads * d);
     }
   }
 }

@@ -1,7 +1,10 @@
 #include "common/ops/attention.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
+#include <cstddef>
+#include <type_traits>
 #include <vector>
 
 #include "common/ops/buffer.h"
@@ -51,9 +54,20 @@ AttentionTapArgs TapArgs(const AttentionProbe& probe, const AttentionTap& tap, i
 
 }  // namespace
 
-void WritePages(const AttentionShape& shape, std::span<const SequenceRun> runs, const float* k, const float* v,
-                int64_t kv_row, PagedKeysValues pages) {
+namespace {
+
+// Element: float, or uint16_t for bf16.
+template <typename Element>
+void WriteElements(const AttentionShape& shape, std::span<const SequenceRun> runs, const float* k, const float* v,
+                   int64_t kv_row, Element* keys, Element* values) {
   const int64_t d = shape.head_dim, page_stride = PageStride(shape);
+  const auto element = [](float x) {
+    if constexpr (std::is_same_v<Element, float>) {
+      return x;
+    } else {
+      return static_cast<Element>(std::bit_cast<uint32_t>(x) >> 16);
+    }
+  };
   ParallelFor(static_cast<int64_t>(runs.size()), 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const SequenceRun& run = runs[static_cast<size_t>(i)];
@@ -63,13 +77,29 @@ void WritePages(const AttentionShape& shape, std::span<const SequenceRun> runs, 
         for (int64_t h = 0; h < shape.num_kv_heads; ++h) {
           const float* from_k = k + (run.first_row + r) * kv_row + h * d;
           const float* from_v = v + (run.first_row + r) * kv_row + h * d;
-          float* to_k = pages.keys + page * page_stride + h * d * kPageTokens + slot;
-          for (int64_t c = 0; c < d; ++c) to_k[c * kPageTokens] = from_k[c];
-          std::copy_n(from_v, d, pages.values + page * page_stride + (h * kPageTokens + slot) * d);
+          Element* to_k = keys + page * page_stride + h * d * kPageTokens + slot;
+          for (int64_t c = 0; c < d; ++c) to_k[c * kPageTokens] = element(from_k[c]);
+          std::transform(from_v, from_v + d, values + page * page_stride + (h * kPageTokens + slot) * d, element);
         }
       }
     }
   });
+}
+
+// The part of a page that belongs to key/value head `head`.
+const void* HeadOf(const void* pages, StorageDType dtype, int64_t head, int64_t head_dim) {
+  return static_cast<const std::byte*>(pages) + head * head_dim * kPageTokens * BytesPerElement(dtype);
+}
+
+}  // namespace
+
+void WritePages(const AttentionShape& shape, std::span<const SequenceRun> runs, const float* k, const float* v,
+                int64_t kv_row, PagedKeysValues pages) {
+  if (pages.dtype == StorageDType::kBFloat16) {
+    WriteElements(shape, runs, k, v, kv_row, static_cast<uint16_t*>(pages.keys), static_cast<uint16_t*>(pages.values));
+  } else {
+    WriteElements(shape, runs, k, v, kv_row, static_cast<float*>(pages.keys), static_cast<float*>(pages.values));
+  }
 }
 
 void PagedAttention(const AttentionShape& shape, std::span<const SequenceRun> runs, const float* q, int64_t q_row,
@@ -110,8 +140,9 @@ void PagedAttention(const AttentionShape& shape, std::span<const SequenceRun> ru
                          .scale = 1.0f / std::sqrt(static_cast<float>(d)),
                          .q = q + row * q_row + head * d,
                          .q_row = q_row,
-                         .keys = pages.keys + piece.kv_head * d * kPageTokens,
-                         .values = pages.values + piece.kv_head * d * kPageTokens,
+                         .keys = HeadOf(pages.keys, pages.dtype, piece.kv_head, d),
+                         .values = HeadOf(pages.values, pages.dtype, piece.kv_head, d),
+                         .bf16_pages = pages.dtype == StorageDType::kBFloat16,
                          .page_stride = PageStride(shape),
                          .pages = piece.run->page_table.data(),
                          .out = out + row * out_row + head * d,

@@ -11,6 +11,8 @@
 #include <span>
 #include <vector>
 
+#include "common/base/dtype.h"
+
 namespace tactus {
 
 inline constexpr int kPageTokens = 16;
@@ -31,13 +33,15 @@ struct AttentionShape {
   int64_t head_dim = 0;      // D
 };
 
-// One layer's pages: K [pages, Hk, D, 16], V [pages, Hk, 16, D].
+// One layer's pages of `dtype`: K [pages, Hk, D, 16], V [pages, Hk, 16, D].
 struct PagedKeysValues {
-  float* keys = nullptr;
-  float* values = nullptr;
+  void* keys = nullptr;
+  void* values = nullptr;
+  StorageDType dtype = StorageDType::kFloat32;
 };
 
-// Copies the rows' keys and values [T, Hk*D], rows kv_row floats apart, into their pages.
+// Copies the rows' keys and values [T, Hk*D], rows kv_row floats apart, into their pages. Bfloat16 pages keep the upper
+// half of each number: round before, so that what is stored is what the caller goes on with.
 void WritePages(const AttentionShape& shape, std::span<const SequenceRun> runs, const float* k, const float* v,
                 int64_t kv_row, PagedKeysValues pages);
 

@@ -80,8 +80,9 @@ struct AttentionArgs {
   float scale = 1;
   const float* q = nullptr;  // row r, head g of the group at q + r * q_row + g * D
   int64_t q_row = 0;
-  const float* keys = nullptr;    // page p's [D, 16] at keys + p * page_stride
-  const float* values = nullptr;  // page p's [16, D] at values + p * page_stride
+  const void* keys = nullptr;    // page p's [D, 16] at element p * page_stride
+  const void* values = nullptr;  // page p's [16, D] at element p * page_stride
+  bool bf16_pages = false;       // elements are bf16, not float32
   int64_t page_stride = 0;
   const int32_t* pages = nullptr;
   float* out = nullptr;  // as q
@@ -133,6 +134,8 @@ struct Kernels {
   void (*attention_probs)(const float* scores, const float* dp, float scale, float log_sum_exp, float delta,
                           int64_t count, float* probs, float* dscores);
   float (*dot)(const float* a, const float* b, int64_t count);
+  // Rounds to the nearest bf16 number, in place; count a multiple of 16.
+  void (*round_bf16)(float* x, int64_t count);
   // Rounds two rows of up to 16 floats to bf16, `odd` 0 when null: lane j's pair to out[2 j], zeros past count.
   void (*pair_bf16)(const float* even, const float* odd, int64_t count, uint16_t* out);
 

@@ -91,6 +91,10 @@ inline void Transpose(F16 (&rows)[kLanes]) {
     rows[12 + j].v = _mm512_shuffle_f32x4(c, d, 0xdd);
   }
 }
+inline F16 LoadBf16(const uint16_t* p) {
+  return {_mm512_castsi512_ps(
+      _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))), 16))};
+}
 inline __m256 LowHalf(F16 a) { return _mm512_castps512_ps256(a.v); }
 inline __m256 HighHalf(F16 a) { return _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(a.v), 1)); }
 
@@ -167,6 +171,11 @@ inline void Transpose(F16 (&rows)[kLanes]) {
   }
   for (int i = 0; i < kLanes; ++i) rows[i] = Load(to[i]);
 }
+inline __m256 LoadBf16Half(const uint16_t* p) {
+  return _mm256_castsi256_ps(
+      _mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))), 16));
+}
+inline F16 LoadBf16(const uint16_t* p) { return {LoadBf16Half(p), LoadBf16Half(p + 8)}; }
 inline __m256 LowHalf(F16 a) { return a.lo; }
 inline __m256 HighHalf(F16 a) { return a.hi; }
 

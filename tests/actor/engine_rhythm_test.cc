@@ -72,9 +72,9 @@ struct Outcome {
 };
 
 Outcome RunAll(const ModelFolder& folder, const EngineOptions& options, int64_t pages,
-               const std::vector<EngineRequest>& requests) {
+               const std::vector<EngineRequest>& requests, StorageDType dtype = StorageDType::kFloat32) {
   Outcome outcome;
-  auto engine = *Engine::Create(options, *CreateModelRunner(folder, {.max_pages = pages}));
+  auto engine = *Engine::Create(options, *CreateModelRunner(folder, {.weights_dtype = dtype, .max_pages = pages}));
   size_t next = 0;
   const absl::Status status = RunRequests(
       *engine,
@@ -234,16 +234,22 @@ std::vector<EngineRequest> SampledRequests(const ModelConfig& config) {
   return requests;
 }
 
-TEST(EngineRhythmTest, DoesNotDependOnBatchChunksOrPreemption) {
+class EngineRhythmDTypeTest : public ::testing::TestWithParam<StorageDType> {};
+INSTANTIATE_TEST_SUITE_P(Pages, EngineRhythmDTypeTest,
+                         ::testing::Values(StorageDType::kFloat32, StorageDType::kBFloat16));
+
+TEST_P(EngineRhythmDTypeTest, DoesNotDependOnBatchChunksOrPreemption) {
   const ModelFolder folder = Folder("qwen3");
   const std::vector<EngineRequest> requests = SampledRequests(folder.config);
-  const Outcome wide = RunAll(folder, WithProbe({.max_sequences = 32, .max_step_tokens = 512}, {0, 1}), 400, requests);
+  const auto run = [&](EngineOptions options, int64_t pages) {
+    return RunAll(folder, WithProbe(std::move(options), {0, 1}), pages, requests, GetParam());
+  };
+  const Outcome wide = run({.max_sequences = 32, .max_step_tokens = 512}, 400);
   EXPECT_EQ(wide.sums.size(), wide.completions.size() - 2);  // request 5 has two completions, unmeasured
   EXPECT_EQ(wide.stats.preemptions, 0);
-  const Outcome single = RunAll(folder, WithProbe({.max_sequences = 1, .max_step_tokens = 3}, {0, 1}), 20, requests);
-  const Outcome starved = RunAll(folder, WithProbe({.max_sequences = 7, .max_step_tokens = 11}, {0, 1}), 9, requests);
+  const Outcome starved = run({.max_sequences = 7, .max_step_tokens = 11}, 9);
   EXPECT_GT(starved.stats.preemptions, 0);
-  ExpectSameSums(single, wide);
+  ExpectSameSums(run({.max_sequences = 1, .max_step_tokens = 3}, 20), wide);
   ExpectSameSums(starved, wide);
 }
 

@@ -15,9 +15,13 @@ constexpr int64_t kToTheEnd = int64_t{1} << 40;
 
 // One sequence of `length` tokens whose response starts at `prompt`, decoded row by row through its pages.
 struct Decode {
-  Decode(AttentionShape s, int64_t tokens, int64_t prompt_tokens, float scale = 1.0f)
-      : shape(s), length(tokens), prompt(prompt_tokens), row((s.num_heads + 2 * s.num_kv_heads) * s.head_dim) {
-    qkv = RandomFloats(length * row, 11 + static_cast<uint64_t>(length), scale);
+  Decode(AttentionShape s, int64_t tokens, int64_t prompt_tokens, StorageDType pages_dtype = StorageDType::kFloat32)
+      : shape(s),
+        length(tokens),
+        prompt(prompt_tokens),
+        row((s.num_heads + 2 * s.num_kv_heads) * s.head_dim),
+        dtype(pages_dtype) {
+    qkv = RandomFloats(length * row, 11 + static_cast<uint64_t>(length));
     table.resize(static_cast<size_t>((length + 15) / 16));
     std::iota(table.rbegin(), table.rend(), 0);
     keys.resize(table.size() * static_cast<size_t>(s.num_kv_heads * s.head_dim * kPageTokens));
@@ -41,7 +45,7 @@ struct Decode {
   std::vector<float> Step(int64_t begin, int64_t end, const AttentionProbe* probe, float* probs = nullptr) {
     const std::vector<SequenceRun> runs = {{0, end - begin, begin, table}};
     const float* q = qkv.data() + begin * row;
-    const PagedKeysValues pages{keys.data(), values.data()};
+    const PagedKeysValues pages{keys.data(), values.data(), dtype};  // the float32 buffers are roomy enough for bf16
     const int64_t q_columns = shape.num_heads * shape.head_dim, kv_columns = shape.num_kv_heads * shape.head_dim;
     std::vector<float> out(static_cast<size_t>((end - begin) * q_columns));
     WritePages(shape, runs, q + q_columns, q + q_columns + kv_columns, row, pages);
@@ -68,6 +72,7 @@ struct Decode {
 
   AttentionShape shape;
   int64_t length, prompt, row;
+  StorageDType dtype;
   std::vector<float> qkv, keys, values;
   std::vector<int32_t> table;
   std::vector<double> span_sum;
@@ -153,6 +158,23 @@ TEST(AttentionTapTest, HowTheRunIsCutChangesNoBit) {
   EXPECT_EQ(alone.span_sum, again.span_sum);
   EXPECT_EQ(alone.waad, again.waad);
   EXPECT_EQ(alone.fai, again.fai);
+}
+
+// bf16 pages hold rounded keys and values exactly: the same output and the same metrics as float32 pages of them.
+TEST(AttentionTapTest, BFloat16PagesLoseNothing) {
+  const AttentionProbe probe{.window_tokens = 10, .horizon_min_tokens = 10, .horizon_max_tokens = 100};
+  Decode wide({9, 3, 64}, 130, 21), narrow({9, 3, 64}, 130, 21, StorageDType::kBFloat16);
+  for (Decode* f : {&wide, &narrow}) {
+    for (float& x : f->qkv) x = BFloat16ToFloat(FloatToBFloat16(x));
+  }
+  EXPECT_EQ(narrow.Step(0, 21, nullptr), wide.Step(0, 21, nullptr));
+  for (int64_t position = 21; position < 130; ++position) {
+    ASSERT_EQ(narrow.Step(position, position + 1, &probe), wide.Step(position, position + 1, &probe));
+  }
+  Check(narrow, probe);
+  EXPECT_EQ(narrow.span_sum, wide.span_sum);
+  EXPECT_EQ(narrow.waad, wide.waad);
+  EXPECT_EQ(narrow.fai, wide.fai);
 }
 
 TEST(AttentionTapTest, KeepsWholeRowsWhenAsked) {
