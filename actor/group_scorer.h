@@ -6,8 +6,8 @@
 #include <span>
 
 #include "absl/status/status.h"
-#include "actor/credit.h"
 #include "common/data/types.h"
+#include "common/rhythm/credit_assigner.h"
 #include "common/rhythm/rhythm_meter.h"
 #include "common/tasks/task.h"
 #include "common/tokenizer/tokenizer.h"

@@ -16,9 +16,9 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "actor/credit.h"
 #include "actor/engine/engine.h"
 #include "actor/engine/score.h"
+#include "common/rhythm/credit_assigner.h"
 
 namespace tactus {
 

@@ -1,10 +1,9 @@
-#include "actor/credit.h"
+#include "common/rhythm/credit_assigner.h"
 
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
-#include "common/rhythm/credit_options.h"
 #include "common/rhythm/rhythm_meter.h"
 
 namespace tactus {
@@ -38,12 +37,23 @@ absl::StatusOr<CreditKind> KindOf(CreditOptions::Strategy strategy) {
   }
 }
 
+absl::StatusOr<CreditParams> ParamsOf(const CreditOptions& options) {
+  CreditParams params;
+  ASSIGN_OR_RETURN(params.q, Decimal::ParseShare(options.q(), "credit.q"));
+  ASSIGN_OR_RETURN(params.waad_quantile, Decimal::ParseShare(options.waad_quantile(), "credit.waad_quantile"));
+  ASSIGN_OR_RETURN(params.delta_quantile, Decimal::ParseShare(options.delta_quantile(), "credit.delta_quantile"));
+  params.amplification = options.amplification();
+  params.lookback_tokens = options.lookback_tokens();
+  params.alpha = options.alpha();
+  return params;
+}
+
 }  // namespace
 
 absl::StatusOr<CreditAssigner> CreditAssigner::FromProto(const CreditOptions& options) {
   CreditAssigner credit;
   ASSIGN_OR_RETURN(credit.kind_, KindOf(options.strategy()));
-  ASSIGN_OR_RETURN(credit.params_, CreditParamsFromProto(options));
+  ASSIGN_OR_RETURN(credit.params_, ParamsOf(options));
   RhythmOptions& rhythm = credit.rhythm_options_;
   ASSIGN_OR_RETURN(rhythm.head_share, Decimal::ParseShare(options.head_share(), "credit.head_share"));
   ASSIGN_OR_RETURN(rhythm.receiver_share, Decimal::ParseShare(options.receiver_share(), "credit.receiver_share"));

@@ -1,5 +1,5 @@
-// From a resolved configuration to credit; the weights themselves are tested in tests/rhythm.
-#include "actor/credit.h"
+// From a resolved configuration to credit; the weights themselves are tested in credit_test.cc.
+#include "common/rhythm/credit_assigner.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
