@@ -155,7 +155,7 @@ absl::StatusOr<std::unique_ptr<Engine>> MakeEngine(const config::RunConfig& run,
                                                    const CreditAssigner& credit) {
   EngineSetup setup;
   if (credit.MeasuresAttention()) {
-    ASSIGN_OR_RETURN(setup.engine.probe, credit.Probe(folder.config.num_layers));
+    ASSIGN_OR_RETURN(setup.engine.probe, credit.Probe(folder.config.num_layers, folder.config.num_heads));
   }
   setup.weights_dtype = StorageDTypeOf(run.model().dtype());
   setup.load_weights = false;  // the learner sends them

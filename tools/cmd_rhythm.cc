@@ -54,7 +54,8 @@ absl::Status Run(const Flags& flags) {
   ASSIGN_OR_RETURN(const CreditAssigner credit, CreditOf(flags));
   ASSIGN_OR_RETURN(const LocalModel model, OpenLocalModel(flags));
   const int batch = static_cast<int>(flags.Int("batch"));
-  ASSIGN_OR_RETURN(ops::AttentionProbe probe, credit.Probe(model.folder.config.num_layers));
+  const ModelConfig& shape = model.folder.config;
+  ASSIGN_OR_RETURN(ops::AttentionProbe probe, credit.Probe(shape.num_layers, shape.num_heads));
   RhythmJsonlOptions options{.lines_at_once = static_cast<size_t>(batch), .layers = probe.layers};
   ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine,
                    OpenLocalEngine(flags, model, batch, /*max_sequence_tokens=*/0, std::move(probe)));

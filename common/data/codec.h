@@ -27,7 +27,6 @@ inline constexpr size_t kMaxAnswerKeyBytes = size_t{64} << 10;
 inline constexpr size_t kMaxNameBytes = 256;  // actor ids, reward reasons
 // A log-probability may exceed 0 by this much: the rounding of a float32 log-softmax over a large vocabulary.
 inline constexpr float kLogprobTolerance = 1e-3F;
-inline constexpr size_t kMaxRhythmHeads = 8192;  // sampled heads in a rhythm record: 64 layers of 128
 // WAAD may fall short of 0, and FAI leave [0, 1], by this much: rounding in a sum of probabilities.
 inline constexpr float kRhythmTolerance = 1e-3F;
 

@@ -54,6 +54,8 @@ struct Reward {
   std::string reason;  // one word or short phrase for people, e.g. "wrong_value"
 };
 
+inline constexpr size_t kMaxRhythmHeads = 8192;  // sampled heads of a completion: 64 layers of 128
+
 // The raw attention metrics behind a completion's credit, for audit. Heads are numbered as in common/rhythm/rhythm.h.
 struct RhythmRecord {
   std::vector<float> waad;            // [T]

@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
+#include "common/data/types.h"
 #include "common/rhythm/rhythm_meter.h"
 
 namespace tactus {
@@ -67,8 +68,14 @@ absl::StatusOr<CreditAssigner> CreditAssigner::FromProto(const CreditOptions& op
   return credit;
 }
 
-absl::StatusOr<ops::AttentionProbe> CreditAssigner::Probe(int64_t num_layers) const {
+absl::StatusOr<ops::AttentionProbe> CreditAssigner::Probe(int64_t num_layers, int64_t heads_per_layer) const {
   ASSIGN_OR_RETURN(std::vector<int32_t> layers, RhythmLayers(layers_, num_layers));
+  const auto most = static_cast<int64_t>(kMaxRhythmHeads) / heads_per_layer;
+  if (static_cast<int64_t>(layers.size()) > most) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("credit.layers gives ", layers.size(), " layers: expected at most ", most, ", as the model has ",
+                     heads_per_layer, " heads a layer and a completion carries at most ", kMaxRhythmHeads, "."));
+  }
   return ProbeOf(rhythm_options_, std::move(layers));
 }
 
