@@ -13,9 +13,7 @@ namespace {
 RhythmRecord RecordOf(const Rhythm& rhythm) {
   return {.waad = {rhythm.waad.begin(), rhythm.waad.end()},
           .fai = {rhythm.fai.begin(), rhythm.fai.end()},
-          .span = {rhythm.span.begin(), rhythm.span.end()},
-          .local_heads = rhythm.heads.local,
-          .global_heads = rhythm.heads.global};
+          .heads = rhythm.heads};
 }
 
 }  // namespace
@@ -50,7 +48,9 @@ void GroupScorer::AssignCredit(const PromptLease& lease, uint32_t index, const R
                                         .completion_index = index,
                                         .entropy = completion.entropy,
                                         .rhythm = meter != nullptr ? &rhythm : nullptr});
-  if (meter != nullptr && Audited(lease.prompt.id, credit_->audit_share())) completion.rhythm = RecordOf(rhythm);
+  if (meter == nullptr || !Audited(lease.prompt.id, credit_->audit_share())) return;
+  completion.head_spans.assign(rhythm.span.begin(), rhythm.span.end());
+  completion.rhythm = RecordOf(rhythm);
 }
 
 }  // namespace tactus

@@ -38,8 +38,8 @@ inline TrainFacts SampleFacts(uint64_t step) {
   completion.logprobs = {-0.5f, -1.5f};
   completion.entropy = {1.0f, 0.25f};
   completion.credit = {1.0f, 1.5f};
-  completion.rhythm = RhythmRecord{
-      .waad = {0.5f, 3}, .fai = {0.125f, 0}, .span = {2, 0.5f, 1}, .local_heads = {1}, .global_heads = {0}};
+  completion.head_spans = {2, 0.5f, 1};
+  completion.rhythm = RhythmRecord{.waad = {0.5f, 3}, .fai = {0.125f, 0}, .heads = {.local = {1}, .global = {0}}};
   completion.versions = {{0, {2, step}}};
   completion.reward = {.total = 1.05, .correct = 1, .format = 0.05, .reason = "right"};
   TrajectoryGroup group;
