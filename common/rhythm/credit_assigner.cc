@@ -65,6 +65,7 @@ absl::StatusOr<CreditAssigner> CreditAssigner::FromProto(const CreditOptions& op
   ASSIGN_OR_RETURN(credit.audit_share_, Decimal::ParseShare(options.audit_share(), "credit.audit_share"));
   credit.layers_.assign(options.layers().begin(), options.layers().end());
   credit.measure_ = options.measure();
+  credit.calibrated_ = options.head_mode() == CreditOptions::CALIBRATED;
   return credit;
 }
 
@@ -77,6 +78,12 @@ absl::StatusOr<ops::AttentionProbe> CreditAssigner::Probe(int64_t num_layers, in
                      heads_per_layer, " heads a layer and a completion carries at most ", kMaxRhythmHeads, "."));
   }
   return ProbeOf(rhythm_options_, std::move(layers));
+}
+
+absl::StatusOr<int> CreditAssigner::CalibratedHeads(int64_t num_layers, int64_t heads_per_layer) const {
+  if (!Calibrates()) return 0;
+  ASSIGN_OR_RETURN(const ops::AttentionProbe probe, Probe(num_layers, heads_per_layer));
+  return static_cast<int>(static_cast<int64_t>(probe.layers.size()) * heads_per_layer);
 }
 
 }  // namespace tactus

@@ -97,6 +97,20 @@ TEST(CreditAssignerTest, RefusesMoreHeadsThanATrajectoryMayCarry) {
             "carries at most 8192.");
 }
 
+TEST(CreditAssignerTest, CalibratesWhatItMeasures) {
+  const auto heads = [](const std::vector<std::string>& overrides) {
+    return CreditAssigner::FromProto(Options(overrides))->CalibratedHeads(30, 9);
+  };
+  EXPECT_EQ(*heads({"credit.strategy=COUPLED"}), 0);
+  EXPECT_EQ(*heads({"credit.strategy=COUPLED", "credit.head_mode=CALIBRATED"}), 45);
+  EXPECT_EQ(*heads({"credit.head_mode=CALIBRATED", "credit.measure=true", "credit.layers=3,29"}), 18);
+  EXPECT_EQ(*heads({"credit.strategy=ENTROPY", "credit.head_mode=CALIBRATED"}), 0);
+  EXPECT_THAT(
+      std::string(
+          heads({"credit.strategy=COUPLED", "credit.head_mode=CALIBRATED", "credit.layers=30"}).status().message()),
+      HasSubstr("credit.layers holds 30"));
+}
+
 TEST(CreditAssignerTest, NamesTheFieldOfAMistake) {
   CreditOptions options = Options({});
   options.set_receiver_share("1.5");

@@ -6,7 +6,11 @@
 namespace tactus {
 
 inline TrajectoryLimits SampleLimits() {
-  return {.max_prompt_tokens = 8, .max_completion_tokens = 8, .completions_per_prompt = 1, .vocab_size = 33};
+  return {.max_prompt_tokens = 8,
+          .max_completion_tokens = 8,
+          .completions_per_prompt = 1,
+          .vocab_size = 33,
+          .calibrated_heads = 3};
 }
 
 inline TrainFacts SampleFacts(uint64_t step) {
@@ -49,6 +53,7 @@ inline TrainFacts SampleFacts(uint64_t step) {
   group.completions = {completion};
   group.actor_id = "actor-1";
   facts.ledger.ready.push_back({group, {2, step}});
+  facts.head_classes = HeadClasses{.local = {2}, .global = {0, 1}};
   return facts;
 }
 
