@@ -12,6 +12,7 @@
 #include "common/metrics/build_info.h"
 #include "common/model/dtype_config.h"
 #include "common/ops/parallel.h"
+#include "common/rhythm/rhythm.h"
 #include "common/weights/grpc_weight_service.h"
 #include "learner/step_exchange.h"
 #include "learner/train/lm_policy.h"
@@ -142,7 +143,9 @@ absl::Status Learner::Serve() {
   ASSIGN_OR_RETURN(server_, RolloutServer::Start(server, std::move(restore)));
   version_ = server_->version();
   RETURN_IF_ERROR(PublishWeights());
-  ASSIGN_OR_RETURN(const RhythmSummaryOptions rhythm, RhythmSummaryOptions::FromProto(config.credit()));
+  ASSIGN_OR_RETURN(RhythmSummaryOptions rhythm, RhythmSummaryOptions::FromProto(config.credit()));
+  const std::vector<int32_t> layers(config.credit().layers().begin(), config.credit().layers().end());
+  ASSIGN_OR_RETURN(rhythm.layers, RhythmLayers(layers, model_folder_.config.num_layers));
   ASSIGN_OR_RETURN(recorder_,
                    RunRecorder::Open(options_.folder, learner_step_, rhythm, &prompts_->tokenizer(), metrics_.get()));
   metrics_->Set(Metric::kQueueCapacity, server_->FreeSlots());

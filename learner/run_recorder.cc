@@ -197,6 +197,7 @@ absl::StatusOr<SampleRecord> RunRecorder::MakeSample(int64_t step, const Traject
     const RhythmRecord& rhythm = *completion.rhythm;
     sample.waad.assign(rhythm.waad.begin(), rhythm.waad.end());
     sample.fai.assign(rhythm.fai.begin(), rhythm.fai.end());
+    sample.layers = rhythm_.layers;
     sample.span.assign(completion.head_spans.begin(), completion.head_spans.end());
     sample.local_heads = rhythm.heads.local;
     sample.global_heads = rhythm.heads.global;

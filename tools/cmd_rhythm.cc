@@ -1,22 +1,31 @@
+#include <filesystem>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "actor/engine/load_engine.h"
 #include "actor/engine/rhythm_jsonl.h"
+#include "common/base/file.h"
 #include "common/base/status_macros.h"
 #include "common/config/run_config.h"
 #include "tools/command.h"
 #include "tools/jsonl_io.h"
 #include "tools/local_model.h"
+#include "tools/rhythm_view.h"
 
 namespace tactus {
 namespace {
+
+constexpr size_t kMostDrawn = 64;
+constexpr size_t kDrawnAtOnce = 4;  // responses whose whole attention is in memory
 
 constexpr FlagSpec kFlags[] = {
     kModelFlag,
     kInputFlag,
     kOutputFlag,
-    {.name = "paper", .value = "VERSION", .help = "v1 or v2: the paper's defaults", .fallback = "v2"},
+    {.name = "html", .value = "FILE", .help = "also draw the first 64 responses as a page"},
+    {.name = "paper", .value = "VERSION", .help = "v1 or v2: the paper's defaults [v2]"},
     {.name = "config", .value = "FILE", .help = "take the credit options of this run instead of the defaults"},
     {.name = "batch",
      .type = FlagType::kInt,
@@ -35,7 +44,7 @@ absl::StatusOr<CreditAssigner> CreditOf(const Flags& flags) {
     ASSIGN_OR_RETURN(const config::RunConfig run, config::LoadRunConfig(flags.Text("config"), {}));
     return CreditAssigner::FromProto(run.credit());
   }
-  const std::string paper = flags.Text("paper");
+  const std::string paper = flags.Has("paper") ? flags.Text("paper") : "v2";
   if (paper != "v1" && paper != "v2") {
     return absl::InvalidArgumentError(absl::StrCat("--paper cannot be \"", paper, "\": expected v1 or v2."));
   }
@@ -56,12 +65,28 @@ absl::Status Run(const Flags& flags) {
   const int batch = static_cast<int>(flags.Int("batch"));
   const ModelConfig& shape = model.folder.config;
   ASSIGN_OR_RETURN(ops::AttentionProbe probe, credit.Probe(shape.num_layers, shape.num_heads));
+  const SampledHeads heads{probe.layers, shape.num_heads};
   RhythmJsonlOptions options{.lines_at_once = static_cast<size_t>(batch), .layers = probe.layers};
+  std::unique_ptr<Tokenizer> tokenizer;
+  if (flags.Has("html")) {
+    options.lines_at_once = kDrawnAtOnce;
+    options.keep_attention_bytes = kKeptAttentionBytes;
+    ASSIGN_OR_RETURN(tokenizer, Tokenizer::FromFile(flags.Text("model") + "/tokenizer.json"));
+  }
+  std::vector<RhythmAnswer> answers;
+  const auto seen = [&](const std::string& id_json, MeasuredResponse& response) {
+    if (tokenizer == nullptr || answers.size() == kMostDrawn) return;
+    answers.push_back(AnswerOf(response, credit, heads, *tokenizer));
+    answers.back().title = absl::StrCat("response ", id_json);
+  };
   ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine,
                    OpenLocalEngine(flags, model, batch, /*max_sequence_tokens=*/0, std::move(probe)));
-  return WithJsonl(flags, [&](std::istream& in, std::ostream& out, absl::string_view name) {
-    return RhythmJsonl(*engine, credit, options, in, name, out, [](const std::string&, MeasuredResponse&) {});
-  });
+  RETURN_IF_ERROR(WithJsonl(flags, [&](std::istream& in, std::ostream& out, absl::string_view name) {
+    return RhythmJsonl(*engine, credit, options, in, name, out, seen);
+  }));
+  if (tokenizer == nullptr) return absl::OkStatus();
+  const std::string name = std::filesystem::absolute(flags.Text("model")).lexically_normal().filename().string();
+  return WriteFileAtomic(flags.Text("html"), RhythmPageHtml(absl::StrCat("Attention rhythm of ", name), answers));
 }
 
 }  // namespace

@@ -254,7 +254,7 @@ void TrainJob::PrintSummary(bool stopped) {
   absl::StrAppend(&text, "  cores busy ", shares, "\n");
   const std::string checkpoint = NewestCheckpoint(folder);
   absl::StrAppend(&text, "  checkpoint   ", checkpoint.empty() ? "none" : checkpoint, "\n");
-  const absl::Status report = WriteReport(folder, folder.report());
+  const absl::Status report = WriteReport(folder, folder.report(), options_.enrich_report);
   absl::StrAppend(&text, "  report       ", report.ok() ? folder.report() : std::string(report.message()), "\n");
   absl::StrAppend(&text, "  metrics      ", folder.metrics(), ", tensorboard --logdir ", folder.tensorboard(), "\n");
   if (!metrics_address_.empty()) {

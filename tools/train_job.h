@@ -23,6 +23,7 @@
 #include "common/metrics/run_folder.h"
 #include "proto/config.pb.h"
 #include "tools/child_process.h"
+#include "tools/report.h"
 #include "tools/train_display.h"
 
 namespace tactus {
@@ -35,6 +36,7 @@ struct TrainJobOptions {
   int actors = 2;
   bool resume = false;
   bool terminal = false;  // stderr is one
+  EnrichAnswers enrich_report = {};
 };
 
 class TrainJob {

@@ -55,6 +55,13 @@ std::string Line(const std::string& id_json, const MeasuredResponse& response, c
   return line.dump();
 }
 
+// Of all rows of a response, each as long as it has keys.
+int64_t AttentionBytes(const ScoreItem& item, int64_t heads) {
+  const int64_t prompt = static_cast<int64_t>(item.prompt_ids.size());
+  const int64_t tokens = static_cast<int64_t>(item.response_ids.size());
+  return heads * tokens * (prompt + tokens / 2 + kPageTokens) * static_cast<int64_t>(sizeof(float));
+}
+
 }  // namespace
 
 std::vector<NamedWeights> AllWeights(const CreditParams& params, const Rhythm& rhythm, std::span<const float> entropy) {
@@ -66,7 +73,8 @@ std::vector<NamedWeights> AllWeights(const CreditParams& params, const Rhythm& r
 }
 
 absl::StatusOr<std::vector<MeasuredResponse>> MeasureResponses(Engine& engine, const CreditAssigner& credit,
-                                                               std::vector<ScoreItem> items, bool keep_attention) {
+                                                               std::vector<ScoreItem> items,
+                                                               int64_t keep_attention_bytes) {
   std::vector<MeasuredResponse> responses(items.size());
   for (size_t i = 0; i < items.size(); ++i) responses[i].item = std::move(items[i]);
   size_t next_item = 0;
@@ -78,7 +86,7 @@ absl::StatusOr<std::vector<MeasuredResponse>> MeasureResponses(Engine& engine, c
     request.prompt_ids = responses[next_item].item.prompt_ids;
     request.forced_ids = responses[next_item].item.response_ids;
     request.measure_rhythm = true;
-    request.keep_attention = keep_attention;
+    request.keep_attention = AttentionBytes(responses[next_item].item, engine.sampled_heads()) <= keep_attention_bytes;
     ++next_item;
     return request;
   };
@@ -98,7 +106,7 @@ absl::Status RhythmJsonl(Engine& engine, const CreditAssigner& credit, const Rhy
   const auto measure = [&](std::span<const ResponseLine> lines) -> absl::Status {
     std::vector<ScoreItem> items;
     for (const ResponseLine& line : lines) items.push_back(line.item);
-    auto responses = MeasureResponses(engine, credit, std::move(items), options.keep_attention);
+    auto responses = MeasureResponses(engine, credit, std::move(items), options.keep_attention_bytes);
     if (!responses.ok()) {
       return absl::Status(responses.status().code(),
                           absl::StrCat(lines.front().where, " and the lines after it: ", responses.status().message()));

@@ -38,14 +38,15 @@ struct NamedWeights {
 std::vector<NamedWeights> AllWeights(const CreditParams& params, const Rhythm& rhythm, std::span<const float> entropy);
 
 // Feeds the responses through the engine, which must have been made with credit's probe. [items.size()], in order.
-// Blocks. keep_attention: meters hold whole distributions, 4 H (P + N / 2) N bytes each.
+// Blocks. The meters of responses whose attention takes at most keep_attention_bytes keep it whole.
 absl::StatusOr<std::vector<MeasuredResponse>> MeasureResponses(Engine& engine, const CreditAssigner& credit,
-                                                               std::vector<ScoreItem> items, bool keep_attention);
+                                                               std::vector<ScoreItem> items,
+                                                               int64_t keep_attention_bytes);
 
 struct RhythmJsonlOptions {
   size_t lines_at_once = 32;
   std::vector<int32_t> layers;  // the engine's probe's
-  bool keep_attention = false;
+  int64_t keep_attention_bytes = 0;
 };
 
 // Blocks. `seen` gets every response with its id as JSON, in order; it may be moved from. InvalidArgument,

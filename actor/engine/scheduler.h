@@ -79,6 +79,9 @@ class Scheduler {
   // Drops a request with all its completions. NotFound: there is no such request (any more).
   absl::Status Cancel(uint64_t request_id);
 
+  int64_t sampled_heads() const {
+    return static_cast<int64_t>(options_.probe.layers.size()) * options_.heads_per_layer;
+  }
   bool idle() const { return waiting_.empty() && active_.empty(); }
   bool full() const { return static_cast<int>(waiting_.size()) >= options_.max_waiting_groups; }
   SchedulerStats stats() const;
@@ -112,9 +115,6 @@ class Scheduler {
   void EmitPrefix(Group& group);
   void EmitDraw(int64_t row, Member& member);
 
-  int64_t sampled_heads() const {
-    return static_cast<int64_t>(options_.probe.layers.size()) * options_.heads_per_layer;
-  }
   void CommitRunning(std::vector<FinishedCompletion>& finished);
   void Append(Member& member, const ops::SampledToken& sampled, PolicyVersion version,
               std::vector<FinishedCompletion>& finished);

@@ -98,6 +98,11 @@ absl::Status CheckLengths(const SampleRecord& record) {
         "sample line: token_ids, entropy, waad or fai has another length than tokens, or only one of waad and fai is "
         "there.");
   }
+  if (!record.layers.empty() && record.span.size() % record.layers.size() != 0) {
+    return absl::InvalidArgumentError(absl::StrCat("sample line: \"span\" has ", record.span.size(),
+                                                   " heads, expected the same number for each of the ",
+                                                   record.layers.size(), " \"layers\"."));
+  }
   return absl::OkStatus();
 }
 
@@ -127,6 +132,7 @@ std::string SampleRecordToJson(const SampleRecord& record) {
   if (!record.waad.empty()) {
     json["waad"] = record.waad;
     json["fai"] = record.fai;
+    json["layers"] = record.layers;
     json["span"] = record.span;
     json["local_heads"] = record.local_heads;
     json["global_heads"] = record.global_heads;
@@ -158,6 +164,7 @@ absl::StatusOr<SampleRecord> SampleRecordFromJson(absl::string_view line) {
   RETURN_IF_ERROR(ReadVersions(json, &record.versions));
   RETURN_IF_ERROR(ReadLaterList(json, "waad", &record.waad));
   RETURN_IF_ERROR(ReadLaterList(json, "fai", &record.fai));
+  RETURN_IF_ERROR(ReadLaterList(json, "layers", &record.layers));
   RETURN_IF_ERROR(ReadLaterList(json, "span", &record.span));
   RETURN_IF_ERROR(ReadLaterList(json, "local_heads", &record.local_heads));
   RETURN_IF_ERROR(ReadLaterList(json, "global_heads", &record.global_heads));

@@ -41,6 +41,7 @@ struct SampleRecord {
   // slot * query heads + head in the order of the sampled layers.
   std::vector<double> waad = {};           // [T]
   std::vector<double> fai = {};            // [T]
+  std::vector<int32_t> layers = {};        // the sampled layers' numbers; H is a multiple of their count
   std::vector<double> span = {};           // [H] mean backward distance of each sampled head, tokens
   std::vector<int32_t> local_heads = {};   // increasing indices into span
   std::vector<int32_t> global_heads = {};  // increasing indices into span
@@ -49,8 +50,8 @@ struct SampleRecord {
 // One line without the newline.
 std::string SampleRecordToJson(const SampleRecord& record);
 
-// InvalidArgument names the key: wrong type, a list per token of another length than tokens, or a head that is not in
-// span. ResourceExhausted: a line over 16 MiB.
+// InvalidArgument names the key: wrong type, a list per token of another length than tokens, a head that is not in
+// span, or layers that span cannot be divided among. ResourceExhausted: a line over 16 MiB.
 absl::StatusOr<SampleRecord> SampleRecordFromJson(absl::string_view line);
 
 }  // namespace tactus

@@ -7,11 +7,15 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <nlohmann/json.hpp>
 #include <thread>
 
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "common/base/file.h"
 #include "common/base/sha256.h"
 #include "common/metrics/run_folder.h"
@@ -127,6 +131,36 @@ TEST(TrainTest, LearnsSomethingAndRecordsIt) {
   std::ifstream samples(Reference().folder().samples());
   std::string line;
   EXPECT_TRUE(std::getline(samples, line) && line.find("gamma") != std::string::npos);
+}
+
+// The run configures COUPLED. What the actors measured while they sampled, `tactus rhythm` measures again from the
+// stored tokens by the checkpoint of the version that sampled them.
+TEST(TrainTest, CreditCanBeRecomputedFromTokensAndWeights) {
+  const RunFolder& folder = Reference().folder();
+  std::ifstream samples(folder.samples());
+  int compared = 0, amplified = 0;
+  for (std::string line; std::getline(samples, line);) {
+    const nlohmann::json sample = nlohmann::json::parse(line);
+    const int step = std::stoi(sample.at("version").get<std::string>().substr(2));  // "0.step"
+    const std::string model = absl::StrFormat("%s/step-%06d/model", folder.checkpoints(), step);
+    if (sample.at("versions").size() != 1 || !fs::exists(model)) continue;
+    const std::string in = folder.root + "/responses.jsonl", out = folder.root + "/rhythm.jsonl";
+    std::ofstream(in) << nlohmann::json{{"id", 1},
+                                        {"prompt_ids", sample.at("prompt_ids")},
+                                        {"response_ids", sample.at("token_ids")}}
+                      << "\n";
+    const std::string command = absl::StrCat(TACTUS_BINARY_DIR "/bin/tactus rhythm --model ", model, " --config ",
+                                             folder.config(), " --input ", in, " --output ", out);
+    ASSERT_EQ(std::system(command.c_str()), 0) << command;
+    const nlohmann::json rhythm = nlohmann::json::parse(*ReadFile(out));
+    EXPECT_EQ(rhythm.at("gamma").at("COUPLED"), sample.at("gamma")) << line.substr(0, 60);
+    EXPECT_EQ(rhythm.at("logprobs"), sample.at("logprobs"));
+    for (const double gamma : sample.at("gamma")) amplified += gamma > 1 ? 1 : 0;
+    ++compared;
+  }
+  // The first step's version 0.0 is the starting policy, which no checkpoint holds.
+  EXPECT_GE(compared, 4);
+  EXPECT_GT(amplified, 50);
 }
 
 TEST(TrainTest, TheNumberOfActorsChangesNoBit) {

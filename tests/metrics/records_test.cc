@@ -109,6 +109,7 @@ SampleRecord AuditedSample() {
   sample.entropy = {0.25, 1.5};
   sample.waad = {0, 3.5};
   sample.fai = {0.125, 0};
+  sample.layers = {10, 13, 15};
   sample.span = {4, 0.5, 9};
   sample.local_heads = {1};
   sample.global_heads = {0, 2};
@@ -123,6 +124,7 @@ TEST(SampleRecordTest, RoundTripsWhatARecomputationNeeds) {
   EXPECT_EQ(again.entropy, (std::vector<double>{0.25, 1.5}));
   EXPECT_EQ(again.waad, (std::vector<double>{0, 3.5}));
   EXPECT_EQ(again.fai, (std::vector<double>{0.125, 0}));
+  EXPECT_EQ(again.layers, (std::vector<int32_t>{10, 13, 15}));
   EXPECT_EQ(again.span, (std::vector<double>{4, 0.5, 9}));
   EXPECT_EQ(again.local_heads, (std::vector<int32_t>{1}));
   EXPECT_EQ(again.global_heads, (std::vector<int32_t>{0, 2}));
@@ -158,6 +160,8 @@ TEST(SampleRecordTest, BadListsNameTheKey) {
   EXPECT_THAT(with("\"global_heads\":[0,2]", "\"global_heads\":[0,3]"), HasSubstr("\"global_heads\""));
   EXPECT_THAT(with("\"global_heads\":[0,2]", "\"global_heads\":[2,0]"), HasSubstr("\"global_heads\""));
   EXPECT_THAT(with("\"local_heads\":[1]", "\"local_heads\":[1,1]"), HasSubstr("\"local_heads\""));
+  EXPECT_THAT(with("[10,13,15]", "[10,13]"), HasSubstr("\"layers\""));
+  EXPECT_EQ(with("[10,13,15]", "[]"), "") << "as older builds wrote it";
   EXPECT_THAT(with("{\"start_token\":1", "{\"start\":1"), HasSubstr("\"start_token\""));
   EXPECT_THAT(with("[{\"start_token\":0", "[7,{\"start_token\":0"), HasSubstr("\"versions\""));
 }

@@ -40,6 +40,7 @@ inline std::vector<TrajectoryGroup> AuditedBatch() {
 inline RhythmSummaryOptions SummaryOptions() {
   RhythmSummaryOptions options;
   options.horizon_min_tokens = 2;
+  options.layers = {2, 4};
   return options;
 }
 

@@ -58,6 +58,7 @@ TEST_F(RunRecorderTest, SamplesPreferAuditedGroupsAndKeepWhatARecomputationNeeds
   EXPECT_EQ(sample.entropy[2], 2.0);
   EXPECT_EQ(sample.waad, (std::vector<double>{0, 4, 1, 1, 6, 2}));
   EXPECT_EQ(sample.fai[1], 0.4F);
+  EXPECT_EQ(sample.layers, (std::vector<int32_t>{2, 4}));
   EXPECT_EQ(sample.span, (std::vector<double>{3, 1}));
   EXPECT_EQ(sample.local_heads, (std::vector<int32_t>{1}));
   EXPECT_EQ(sample.global_heads, (std::vector<int32_t>{0}));
