@@ -13,14 +13,12 @@ namespace {
 RhythmRecord RecordOf(const Rhythm& rhythm) {
   return {.waad = {rhythm.waad.begin(), rhythm.waad.end()},
           .fai = {rhythm.fai.begin(), rhythm.fai.end()},
-          .span = {rhythm.span.begin(), rhythm.span.end()},
-          .local_heads = rhythm.heads.local,
-          .global_heads = rhythm.heads.global};
+          .heads = rhythm.heads};
 }
 
 }  // namespace
 
-absl::Status GroupScorer::Score(const PromptLease& lease, std::span<const std::unique_ptr<RhythmMeter>> meters,
+absl::Status GroupScorer::Score(const PromptLease& lease, std::span<const MeasuredAttention> attention,
                                 TrajectoryGroup& group) const {
   for (size_t i = 0; i < group.completions.size(); ++i) {
     Completion& completion = group.completions[i];
@@ -36,21 +34,24 @@ absl::Status GroupScorer::Score(const PromptLease& lease, std::span<const std::u
     } else {
       completion.reward = Reward{.reason = "undecodable"};
     }
-    AssignCredit(lease, static_cast<uint32_t>(i), meters[i].get(), completion);
+    AssignCredit(lease, static_cast<uint32_t>(i), attention[i], completion);
   }
   return absl::OkStatus();
 }
 
-void GroupScorer::AssignCredit(const PromptLease& lease, uint32_t index, const RhythmMeter* meter,
+void GroupScorer::AssignCredit(const PromptLease& lease, uint32_t index, const MeasuredAttention& attention,
                                Completion& completion) const {
   Rhythm rhythm;
-  if (meter != nullptr) rhythm = ComputeRhythm(meter->Finish(), credit_->rhythm_options());
+  const bool measured = attention.meter != nullptr;
+  if (measured) rhythm = ComputeRhythm(attention.meter->Finish(), credit_->rhythm_options(), attention.heads.get());
   completion.credit = credit_->Weights({.seed = lease.seed,
                                         .prompt_id = lease.prompt.id,
                                         .completion_index = index,
                                         .entropy = completion.entropy,
-                                        .rhythm = meter != nullptr ? &rhythm : nullptr});
-  if (meter != nullptr && Audited(lease.prompt.id, credit_->audit_share())) completion.rhythm = RecordOf(rhythm);
+                                        .rhythm = measured ? &rhythm : nullptr});
+  const bool audited = measured && Audited(lease.prompt.id, credit_->audit_share());
+  if (audited || credit_->Calibrates()) completion.head_spans.assign(rhythm.span.begin(), rhythm.span.end());
+  if (audited) completion.rhythm = RecordOf(rhythm);
 }
 
 }  // namespace tactus

@@ -36,7 +36,9 @@ class GrpcWeightSource final : public WeightSource {
     if (metrics_ != nullptr) {
       metrics_->Observe(Metric::kWeightLoadDuration, absl::ToDoubleSeconds(absl::Now() - start));
     }
-    return NewWeights{.version = received.version, .parameters = std::move(received.flat)};
+    return NewWeights{.version = received.version,
+                      .parameters = std::move(received.flat),
+                      .head_classes = std::move(received.head_classes)};
   }
 
   void Close() override {
@@ -58,8 +60,9 @@ absl::StatusOr<std::unique_ptr<WeightSource>> MakeGrpcWeightSource(const GrpcWei
   ASSIGN_OR_RETURN(std::shared_ptr<grpc::ChannelCredentials> credentials, MakeChannelCredentials(options.security));
   std::shared_ptr<grpc::Channel> channel = grpc::CreateCustomChannel(options.address, credentials, BoundChannel());
   return std::make_unique<GrpcWeightSource>(
-      std::make_unique<WeightReceiver>(std::move(channel), options.run_id, options.actor_id, options.layout), port,
-      options.metrics);
+      std::make_unique<WeightReceiver>(std::move(channel), options.run_id, options.actor_id, options.layout,
+                                       options.calibrated_heads),
+      port, options.metrics);
 }
 
 }  // namespace tactus

@@ -19,6 +19,7 @@ struct GrpcWeightSourceOptions {
   std::string run_id;
   std::string actor_id;
   ParameterLayout layout;
+  int calibrated_heads = 0;      // as WeightReceiver's
   MetricSet* metrics = nullptr;  // takes the time of each fetch; null: nobody asks. Outlives the source
 };
 

@@ -155,7 +155,7 @@ absl::StatusOr<std::unique_ptr<Engine>> MakeEngine(const config::RunConfig& run,
                                                    const CreditAssigner& credit) {
   EngineSetup setup;
   if (credit.MeasuresAttention()) {
-    ASSIGN_OR_RETURN(setup.engine.probe, credit.Probe(folder.config.num_layers));
+    ASSIGN_OR_RETURN(setup.engine.probe, credit.Probe(folder.config.num_layers, folder.config.num_heads));
   }
   setup.weights_dtype = StorageDTypeOf(run.model().dtype());
   setup.load_weights = false;  // the learner sends them
@@ -186,6 +186,8 @@ absl::StatusOr<Parts> MakeParts(const config::RunConfig& run, const Flags& flags
   port.limits.max_completion_tokens = run.rollout().max_completion_tokens();
   port.limits.completions_per_prompt = run.rollout().completions_per_prompt();
   port.limits.vocab_size = static_cast<int>(folder.config.vocab_size);
+  ASSIGN_OR_RETURN(port.limits.calibrated_heads,
+                   parts.credit->CalibratedHeads(folder.config.num_layers, folder.config.num_heads));
   TACTUS_LOG(INFO) << "connecting to the learner at " << port.address;
   ASSIGN_OR_RETURN(parts.port, GrpcRolloutPort::Connect(port, absl::Seconds(flags.Double("learner-timeout-s"))));
   ASSIGN_OR_RETURN(parts.weights, MakeGrpcWeightSource({.address = port.address,
@@ -193,6 +195,7 @@ absl::StatusOr<Parts> MakeParts(const config::RunConfig& run, const Flags& flags
                                                         .run_id = port.run_id,
                                                         .actor_id = port.actor_id,
                                                         .layout = folder.layout,
+                                                        .calibrated_heads = port.limits.calibrated_heads,
                                                         .metrics = metrics},
                                                        parts.port.get()));
   ASSIGN_OR_RETURN(std::unique_ptr<Engine> engine, MakeEngine(run, folder, *parts.credit));

@@ -6,7 +6,7 @@
 #include <span>
 
 #include "common/base/status_macros.h"
-#include "common/rhythm/credit_options.h"
+#include "common/rhythm/credit_assigner.h"
 #include "common/rhythm/rhythm.h"
 #include "common/rhythm/rhythm_stats.h"
 
@@ -105,7 +105,8 @@ void AddLag(const Completion& completion, PolicyVersion before, Lag* lag) {
 
 absl::StatusOr<RhythmSummaryOptions> RhythmSummaryOptions::FromProto(const config::CreditOptions& options) {
   RhythmSummaryOptions out;
-  ASSIGN_OR_RETURN(out.credit, CreditParamsFromProto(options));
+  ASSIGN_OR_RETURN(const CreditAssigner credit, CreditAssigner::FromProto(options));
+  out.credit = credit.params();
   out.credit.amplification = 2;  // a token is chosen or not, however little the run makes of it
   out.horizon_min_tokens = options.horizon_min_tokens();
   return out;

@@ -198,9 +198,9 @@ absl::StatusOr<SampleRecord> RunRecorder::MakeSample(int64_t step, const Traject
     sample.waad.assign(rhythm.waad.begin(), rhythm.waad.end());
     sample.fai.assign(rhythm.fai.begin(), rhythm.fai.end());
     sample.layers = rhythm_.layers;
-    sample.span.assign(rhythm.span.begin(), rhythm.span.end());
-    sample.local_heads = rhythm.local_heads;
-    sample.global_heads = rhythm.global_heads;
+    sample.span.assign(completion.head_spans.begin(), completion.head_spans.end());
+    sample.local_heads = rhythm.heads.local;
+    sample.global_heads = rhythm.heads.global;
   }
   return sample;
 }

@@ -26,7 +26,10 @@ constexpr FlagSpec kFlags[] = {
     kOutputFlag,
     {.name = "html", .value = "FILE", .help = "also draw the first 64 responses as a page"},
     {.name = "paper", .value = "VERSION", .help = "v1 or v2: the paper's defaults [v2]"},
-    {.name = "config", .value = "FILE", .help = "take the credit options of this run instead of the defaults"},
+    {.name = "config",
+     .value = "FILE",
+     .help = "take the credit options of this run instead of the defaults; calibrated head classes then come from the "
+             "checkpoint that --model is in"},
     {.name = "batch",
      .type = FlagType::kInt,
      .value = "B",
@@ -63,9 +66,11 @@ absl::Status Run(const Flags& flags) {
   ASSIGN_OR_RETURN(const CreditAssigner credit, CreditOf(flags));
   ASSIGN_OR_RETURN(const LocalModel model, OpenLocalModel(flags));
   const int batch = static_cast<int>(flags.Int("batch"));
-  ASSIGN_OR_RETURN(ops::AttentionProbe probe, credit.Probe(model.folder.config.num_layers));
-  const SampledHeads heads{probe.layers, model.folder.config.num_heads};
+  const ModelConfig& shape = model.folder.config;
+  ASSIGN_OR_RETURN(ops::AttentionProbe probe, credit.Probe(shape.num_layers, shape.num_heads));
+  const SampledHeads heads{probe.layers, shape.num_heads};
   RhythmJsonlOptions options{.lines_at_once = static_cast<size_t>(batch), .layers = probe.layers};
+  ASSIGN_OR_RETURN(options.head_classes, HeadClassesFor(flags.Text("model"), shape, credit));
   std::unique_ptr<Tokenizer> tokenizer;
   if (flags.Has("html")) {
     options.lines_at_once = kDrawnAtOnce;

@@ -12,6 +12,7 @@
 #include "common/base/status_macros.h"
 #include "common/config/run_config.h"
 #include "common/model/dtype_config.h"
+#include "learner/checkpoint/checkpointer.h"
 
 namespace tactus {
 namespace {
@@ -63,6 +64,7 @@ struct RunModel {
   std::unique_ptr<Engine> engine;
   std::unique_ptr<Tokenizer> tokenizer;
   std::optional<CreditAssigner> credit;
+  std::optional<HeadClasses> head_classes;
   SampledHeads heads;
 };
 
@@ -75,15 +77,28 @@ absl::StatusOr<RunModel> OpenRunModel(const RunFolder& folder, const std::string
   EngineSetup setup;
   setup.weights_dtype = StorageDTypeOf(config.model().dtype());
   setup.engine.max_sequences = 4;
-  ASSIGN_OR_RETURN(setup.engine.probe, run.credit->Probe(model.config.num_layers));
+  ASSIGN_OR_RETURN(setup.engine.probe, run.credit->Probe(model.config.num_layers, model.config.num_heads));
   setup.kv_cache_mib = config.actor().kv_cache_mib();
   setup.max_sequence_tokens = int64_t{config.rollout().max_prompt_tokens()} + config.rollout().max_completion_tokens();
+  ASSIGN_OR_RETURN(run.head_classes, HeadClassesFor(model_path, model.config, *run.credit));
   run.heads = {setup.engine.probe.layers, model.config.num_heads};
   ASSIGN_OR_RETURN(run.engine, LoadEngine(model, setup));
   return run;
 }
 
 }  // namespace
+
+absl::StatusOr<std::optional<HeadClasses>> HeadClassesFor(const std::string& path, const ModelConfig& shape,
+                                                          const CreditAssigner& credit) {
+  ASSIGN_OR_RETURN(const int heads, credit.CalibratedHeads(shape.num_layers, shape.num_heads));
+  if (heads == 0) return std::nullopt;
+  absl::StatusOr<std::optional<HeadClasses>> classes = ReadHeadClasses(path + "/..", heads);
+  if (classes.ok()) return classes;
+  return absl::InvalidArgumentError(
+      absl::StrCat("credit.head_mode is CALIBRATED and the classes are in the run's checkpoints: expected the model "
+                   "folder of one of them, not ",
+                   path, " (", classes.status().message(), ")."));
+}
 
 RhythmAnswer AnswerOf(const MeasuredResponse& response, const CreditAssigner& credit, const SampledHeads& heads,
                       const Tokenizer& tokenizer) {
@@ -122,7 +137,8 @@ absl::Status AddAttention(const RunFolder& folder, const std::vector<SampleRecor
     }
   }
   ASSIGN_OR_RETURN(const std::vector<MeasuredResponse> measured,
-                   MeasureResponses(*run.engine, *run.credit, std::move(items), kKeptAttentionBytes));
+                   MeasureResponses(*run.engine, *run.credit, std::move(items),
+                                    run.head_classes.has_value() ? &*run.head_classes : nullptr, kKeptAttentionBytes));
   const std::string weights = std::filesystem::path(checkpoint).filename().string();
   for (size_t i = 0; i < measured.size(); ++i) {
     if (measured[i].meter == nullptr) continue;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -10,6 +11,7 @@
 #include "actor/engine/rhythm_jsonl.h"
 #include "common/metrics/run_folder.h"
 #include "common/metrics/sample_record.h"
+#include "common/model/model_config.h"
 #include "common/tokenizer/tokenizer.h"
 #include "tools/rhythm_page.h"
 
@@ -23,6 +25,12 @@ struct SampledHeads {
   std::vector<int32_t> layers;
   int64_t heads_per_layer = 0;
 };
+
+// The classes that a run with this credit samples with by the model in `path`: none, unless it calibrates them; then
+// the checkpoint that the model is part of has them. InvalidArgument: there is no such checkpoint, or it is another
+// run's.
+absl::StatusOr<std::optional<HeadClasses>> HeadClassesFor(const std::string& path, const ModelConfig& shape,
+                                                          const CreditAssigner& credit);
 
 // Everything but title and verdict. Images and lookers only when the response's meter kept its attention.
 RhythmAnswer AnswerOf(const MeasuredResponse& response, const CreditAssigner& credit, const SampledHeads& heads,

@@ -74,6 +74,7 @@ std::vector<NamedWeights> AllWeights(const CreditParams& params, const Rhythm& r
 
 absl::StatusOr<std::vector<MeasuredResponse>> MeasureResponses(Engine& engine, const CreditAssigner& credit,
                                                                std::vector<ScoreItem> items,
+                                                               const HeadClasses* head_classes,
                                                                int64_t keep_attention_bytes) {
   std::vector<MeasuredResponse> responses(items.size());
   for (size_t i = 0; i < items.size(); ++i) responses[i].item = std::move(items[i]);
@@ -94,7 +95,7 @@ absl::StatusOr<std::vector<MeasuredResponse>> MeasureResponses(Engine& engine, c
     MeasuredResponse& response = responses[finished.request_id];
     response.completion = std::move(finished.completion);
     response.meter = std::move(finished.rhythm);
-    response.rhythm = ComputeRhythm(response.meter->Finish(), credit.rhythm_options());
+    response.rhythm = ComputeRhythm(response.meter->Finish(), credit.rhythm_options(), head_classes);
     return absl::OkStatus();
   }));
   return responses;
@@ -106,7 +107,9 @@ absl::Status RhythmJsonl(Engine& engine, const CreditAssigner& credit, const Rhy
   const auto measure = [&](std::span<const ResponseLine> lines) -> absl::Status {
     std::vector<ScoreItem> items;
     for (const ResponseLine& line : lines) items.push_back(line.item);
-    auto responses = MeasureResponses(engine, credit, std::move(items), options.keep_attention_bytes);
+    auto responses = MeasureResponses(engine, credit, std::move(items),
+                                      options.head_classes.has_value() ? &*options.head_classes : nullptr,
+                                      options.keep_attention_bytes);
     if (!responses.ok()) {
       return absl::Status(responses.status().code(),
                           absl::StrCat(lines.front().where, " and the lines after it: ", responses.status().message()));

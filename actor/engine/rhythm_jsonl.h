@@ -8,6 +8,7 @@
 
 #include <istream>
 #include <memory>
+#include <optional>
 #include <ostream>
 #include <string>
 #include <vector>
@@ -16,9 +17,9 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "actor/credit.h"
 #include "actor/engine/engine.h"
 #include "actor/engine/score.h"
+#include "common/rhythm/credit_assigner.h"
 
 namespace tactus {
 
@@ -38,15 +39,18 @@ struct NamedWeights {
 std::vector<NamedWeights> AllWeights(const CreditParams& params, const Rhythm& rhythm, std::span<const float> entropy);
 
 // Feeds the responses through the engine, which must have been made with credit's probe. [items.size()], in order.
-// Blocks. The meters of responses whose attention takes at most keep_attention_bytes keep it whole.
+// Blocks. `head_classes` are calibrated ones; null: every response has its own. The meters of responses whose attention
+// takes at most keep_attention_bytes keep it whole.
 absl::StatusOr<std::vector<MeasuredResponse>> MeasureResponses(Engine& engine, const CreditAssigner& credit,
                                                                std::vector<ScoreItem> items,
+                                                               const HeadClasses* head_classes,
                                                                int64_t keep_attention_bytes);
 
 struct RhythmJsonlOptions {
   size_t lines_at_once = 32;
   std::vector<int32_t> layers;  // the engine's probe's
   int64_t keep_attention_bytes = 0;
+  std::optional<HeadClasses> head_classes = {};  // as for MeasureResponses
 };
 
 // Blocks. `seen` gets every response with its id as JSON, in order; it may be moved from. InvalidArgument,

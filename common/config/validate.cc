@@ -152,9 +152,6 @@ MaybeProblem CheckCredit(const CreditOptions& credit) {
     }
     previous = layer;
   }
-  if (credit.head_mode() == CreditOptions::CALIBRATED) {
-    return Problem{"credit.head_mode", "is CALIBRATED, which this version does not have: expected PER_RESPONSE"};
-  }
   return std::nullopt;
 }
 

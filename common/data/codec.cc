@@ -94,19 +94,33 @@ absl::Status CheckHeads(absl::string_view field, std::span<const int32_t> heads,
   return absl::OkStatus();
 }
 
-absl::Status CheckRhythm(absl::string_view where, const RhythmRecord& rhythm, size_t tokens,
-                         const TrajectoryLimits& limits) {
-  const float farthest =
-      static_cast<float>(limits.max_prompt_tokens) + static_cast<float>(limits.max_completion_tokens);
+absl::Status CheckClasses(absl::string_view where, const HeadClasses& classes, size_t num_heads) {
+  RETURN_IF_ERROR(CheckHeads(absl::StrCat(where, ".local"), classes.local, num_heads));
+  return CheckHeads(absl::StrCat(where, ".global"), classes.global, num_heads);
+}
+
+absl::Status CheckRhythm(absl::string_view where, const RhythmRecord& rhythm, size_t tokens, size_t num_heads,
+                         float farthest) {
   RETURN_IF_ERROR(CheckValues(absl::StrCat(where, ".waad"), rhythm.waad, tokens, -kRhythmTolerance, farthest));
   RETURN_IF_ERROR(
       CheckValues(absl::StrCat(where, ".fai"), rhythm.fai, tokens, -kRhythmTolerance, 1 + kRhythmTolerance));
-  if (rhythm.span.empty() || rhythm.span.size() > kMaxRhythmHeads) {
-    return Invalid(where, ".span has ", rhythm.span.size(), " heads; expected 1 to ", kMaxRhythmHeads);
+  return CheckClasses(absl::StrCat(where, ".heads"), rhythm.heads, num_heads);
+}
+
+absl::Status CheckAttention(absl::string_view where, const Completion& completion, const TrajectoryLimits& limits) {
+  const float farthest =
+      static_cast<float>(limits.max_prompt_tokens) + static_cast<float>(limits.max_completion_tokens);
+  const size_t heads = completion.head_spans.size();
+  const bool exact = limits.calibrated_heads > 0;
+  const size_t least = exact ? limits.calibrated_heads : completion.rhythm.has_value() ? 1 : 0;
+  const size_t most = exact ? limits.calibrated_heads : kMaxRhythmHeads;
+  if (heads < least || heads > most) {
+    return Invalid(where, ".head_spans has ", heads, " heads; expected ", least,
+                   exact ? "" : absl::StrCat(" to ", most));
   }
-  RETURN_IF_ERROR(CheckRange(absl::StrCat(where, ".span"), rhythm.span, 0.0F, farthest));
-  RETURN_IF_ERROR(CheckHeads(absl::StrCat(where, ".local_heads"), rhythm.local_heads, rhythm.span.size()));
-  return CheckHeads(absl::StrCat(where, ".global_heads"), rhythm.global_heads, rhythm.span.size());
+  RETURN_IF_ERROR(CheckRange(absl::StrCat(where, ".head_spans"), completion.head_spans, 0.0F, farthest));
+  if (!completion.rhythm.has_value()) return absl::OkStatus();
+  return CheckRhythm(absl::StrCat(where, ".rhythm"), *completion.rhythm, completion.token_ids.size(), heads, farthest);
 }
 
 absl::Status CheckCompletion(absl::string_view where, const Completion& completion, const TrajectoryLimits& limits) {
@@ -120,9 +134,7 @@ absl::Status CheckCompletion(absl::string_view where, const Completion& completi
   RETURN_IF_ERROR(
       CheckValues(absl::StrCat(where, ".entropy"), completion.entropy, tokens, -kLogprobTolerance, max_entropy));
   RETURN_IF_ERROR(CheckValues(absl::StrCat(where, ".credit"), completion.credit, tokens, 0.0F, max_float));
-  if (completion.rhythm.has_value()) {
-    RETURN_IF_ERROR(CheckRhythm(absl::StrCat(where, ".rhythm"), *completion.rhythm, tokens, limits));
-  }
+  RETURN_IF_ERROR(CheckAttention(where, completion, limits));
   RETURN_IF_ERROR(CheckSpans(where, completion.versions, tokens));
   return CheckReward(where, completion.reward);
 }
@@ -144,6 +156,10 @@ std::vector<To> ToVector(const From& field) {
   return std::vector<To>(field.begin(), field.end());
 }
 
+HeadClasses ClassesOf(const wire::HeadClasses& classes) {
+  return {.local = ToVector<int32_t>(classes.local()), .global = ToVector<int32_t>(classes.global())};
+}
+
 absl::StatusOr<Completion> FromWire(absl::string_view where, const wire::Completion& in) {
   const int spans = in.span_start_tokens_size();
   if (in.span_incarnations_size() != spans || in.span_steps_size() != spans) {
@@ -162,10 +178,9 @@ absl::StatusOr<Completion> FromWire(absl::string_view where, const wire::Complet
     const wire::Rhythm& rhythm = in.rhythm();
     out.rhythm = {.waad = ToVector<float>(rhythm.waad()),
                   .fai = ToVector<float>(rhythm.fai()),
-                  .span = ToVector<float>(rhythm.span()),
-                  .local_heads = ToVector<int32_t>(rhythm.local_heads()),
-                  .global_heads = ToVector<int32_t>(rhythm.global_heads())};
+                  .heads = ClassesOf(rhythm.heads())};
   }
+  out.head_spans = ToVector<float>(in.head_spans());
   out.versions.reserve(static_cast<size_t>(spans));
   for (int i = 0; i < spans; ++i) {
     out.versions.push_back({in.span_start_tokens(i), {in.span_incarnations(i), in.span_steps(i)}});
@@ -184,10 +199,9 @@ void ToWire(const Completion& in, wire::Completion* out) {
     wire::Rhythm& rhythm = *out->mutable_rhythm();
     rhythm.mutable_waad()->Add(in.rhythm->waad.begin(), in.rhythm->waad.end());
     rhythm.mutable_fai()->Add(in.rhythm->fai.begin(), in.rhythm->fai.end());
-    rhythm.mutable_span()->Add(in.rhythm->span.begin(), in.rhythm->span.end());
-    rhythm.mutable_local_heads()->Add(in.rhythm->local_heads.begin(), in.rhythm->local_heads.end());
-    rhythm.mutable_global_heads()->Add(in.rhythm->global_heads.begin(), in.rhythm->global_heads.end());
+    *rhythm.mutable_heads() = ToWire(in.rhythm->heads);
   }
+  out->mutable_head_spans()->Add(in.head_spans.begin(), in.head_spans.end());
   for (const VersionSpan& span : in.versions) {
     out->add_span_start_tokens(span.start_token);
     out->add_span_incarnations(span.version.incarnation);
@@ -275,6 +289,22 @@ absl::StatusOr<TrajectoryGroup> DecodeGroup(absl::string_view bytes, const Traje
   }
   RETURN_IF_ERROR(ValidateGroup(group, limits));
   return group;
+}
+
+wire::HeadClasses ToWire(const HeadClasses& classes) {
+  wire::HeadClasses out;
+  out.mutable_local()->Add(classes.local.begin(), classes.local.end());
+  out.mutable_global()->Add(classes.global.begin(), classes.global.end());
+  return out;
+}
+
+absl::StatusOr<std::optional<HeadClasses>> FromWire(absl::string_view where, const wire::HeadClasses* classes,
+                                                    int num_heads) {
+  if (classes == nullptr) return std::nullopt;
+  if (num_heads == 0) return Invalid(where, " are given; this run has none, as credit.head_mode is not CALIBRATED");
+  HeadClasses out = ClassesOf(*classes);
+  RETURN_IF_ERROR(CheckClasses(where, out, static_cast<size_t>(num_heads)));
+  return out;
 }
 
 wire::PolicyVersion ToWire(const PolicyVersion& version) {

@@ -12,6 +12,7 @@
 
 #include "absl/status/statusor.h"
 #include "common/base/decimal.h"
+#include "common/data/types.h"
 
 namespace tactus {
 
@@ -41,13 +42,6 @@ struct HeadSums {
   std::vector<float> fai_sum;    // [H, N] sum of A[t, P+s] over the rows t of s's window; not divided yet
 };
 
-// Indices of heads, increasing. Either may be fixed from outside (calibrated), or come from one response.
-struct HeadClasses {
-  std::vector<int32_t> local;
-  std::vector<int32_t> global;
-  friend bool operator==(const HeadClasses&, const HeadClasses&) = default;
-};
-
 // The lowest and the highest max(1, share.FloorOf(H)) spans, ties by index.
 HeadClasses ClassifyHeads(std::span<const double> spans, Decimal share);
 
@@ -66,8 +60,9 @@ struct Rhythm {
 // Delta [N] from WAAD [N]: |WAAD_t - WAAD_{t+1}|, and 0 at the last token.
 std::vector<double> DeltaOf(std::span<const double> waad);
 
-// `fixed` null: the classes come from this response's own spans (PER_RESPONSE). N = 0 gives empty lists. Every mean
-// over heads adds them in increasing order in double. A FAI profile that is flat has the smallest kurtosis of all.
+// `fixed` null: the classes come from this response's own spans (PER_RESPONSE); else they are those, of the same H. N =
+// 0 gives empty lists. Every mean over heads adds them in increasing order in double. A FAI profile that is flat has
+// the smallest kurtosis of all.
 Rhythm ComputeRhythm(const HeadSums& sums, const RhythmOptions& options, const HeadClasses* fixed = nullptr);
 
 }  // namespace tactus

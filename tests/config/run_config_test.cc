@@ -136,7 +136,7 @@ TEST(RunConfigTest, CrossFieldRules) {
       {{"credit.layers=-1,2"}, "credit.layers holds -1"},
       {{"credit.layers=3,3"}, "credit.layers holds 3 after 3"},
       {{"credit.layers=3,2"}, "credit.layers holds 2 after 3"},
-      {{"credit.head_mode=CALIBRATED"}, "credit.head_mode is CALIBRATED"},
+      {{"credit.calibrate_every_versions=0"}, "credit.calibrate_every_versions is 0"},
       {{"credit.window_tokens=4097"}, "credit.window_tokens is 4097: expected a value from 1 to 4096"},
       {{"credit.alpha=1.5"}, "credit.alpha is 1.5: expected a value from 0 to 1"},
   };

@@ -48,6 +48,7 @@ TEST(Codec, GroupKeepsEveryField) {
     EXPECT_EQ(out->completions[i].entropy, in.completions[i].entropy);
     EXPECT_EQ(out->completions[i].credit, in.completions[i].credit);
     EXPECT_EQ(out->completions[i].rhythm, in.completions[i].rhythm);
+    EXPECT_EQ(out->completions[i].head_spans, in.completions[i].head_spans);
     EXPECT_EQ(out->completions[i].versions, in.completions[i].versions);
     EXPECT_EQ(out->completions[i].reward.total, in.completions[i].reward.total);
     EXPECT_EQ(out->completions[i].reward.reason, in.completions[i].reward.reason);
@@ -62,6 +63,47 @@ TEST(Codec, ACompletionThatWasNotAuditedCarriesNoRhythm) {
   ASSERT_TRUE(out.ok()) << out.status();
   EXPECT_FALSE(out->completions[0].rhythm.has_value());
   EXPECT_EQ(out->completions[1].rhythm, group.completions[1].rhythm);
+}
+
+TEST(Codec, SpansMayTravelAlone) {
+  TrajectoryGroup group = TestGroup();
+  group.completions[0].rhythm.reset();
+  group.completions[1].rhythm.reset();
+  group.completions[1].head_spans.clear();
+  const absl::StatusOr<TrajectoryGroup> out = DecodeGroup(EncodeGroup(group), kTestLimits);
+  ASSERT_TRUE(out.ok()) << out.status();
+  EXPECT_EQ(out->completions[0].head_spans, group.completions[0].head_spans);
+  EXPECT_TRUE(out->completions[1].head_spans.empty());
+}
+
+TEST(Codec, WithCalibratedHeadsEveryCompletionCarriesTheirSpans) {
+  TrajectoryLimits limits = kTestLimits;
+  limits.calibrated_heads = 4;
+  TrajectoryGroup group = TestGroup();
+  group.completions[0].rhythm.reset();
+  EXPECT_TRUE(DecodeGroup(EncodeGroup(group), limits).ok());
+  const auto with_spans = [&](std::vector<float> spans) {
+    group.completions[0].head_spans = std::move(spans);
+    return std::string(DecodeGroup(EncodeGroup(group), limits).status().message());
+  };
+  EXPECT_THAT(with_spans({}), HasSubstr("completions[0].head_spans has 0 heads; expected 4"));
+  EXPECT_THAT(with_spans({1, 2, 3}), HasSubstr("completions[0].head_spans has 3 heads; expected 4"));
+  EXPECT_THAT(with_spans({1, 2, 3, 4, 5}), HasSubstr("completions[0].head_spans has 5 heads; expected 4"));
+}
+
+TEST(Codec, HeadClassesAreChecked) {
+  const HeadClasses good{.local = {0, 3}, .global = {1}};
+  const auto read = [](const HeadClasses& classes, int num_heads) {
+    const wire::HeadClasses wire = ToWire(classes);
+    return FromWire("it", &wire, num_heads);
+  };
+  EXPECT_EQ(**read(good, 4), good);
+  EXPECT_EQ(*FromWire("it", nullptr, 4), std::nullopt);
+  EXPECT_EQ(std::string(read(good, 3).status().message()), "it.local[1] is 3; expected increasing indices in [0, 3)");
+  EXPECT_THAT(std::string(read({{}, {1}}, 4).status().message()), HasSubstr("it.local has 0 heads"));
+  EXPECT_THAT(std::string(read({{1}, {}}, 4).status().message()), HasSubstr("it.global has 0 heads"));
+  EXPECT_THAT(std::string(read({{2, 1}, {0}}, 4).status().message()), HasSubstr("it.local[1] is 1"));
+  EXPECT_THAT(std::string(read(good, 0).status().message()), HasSubstr("this run has none"));
 }
 
 TEST(Codec, RhythmMayMissItsRangeByRounding) {
@@ -90,9 +132,9 @@ TEST(Codec, LargestGroupFitsItsStatedBound) {
     RhythmRecord& rhythm = completion.rhythm.emplace();
     rhythm.waad.assign(32, 10.0F);
     rhythm.fai.assign(32, 1.0F);
-    rhythm.span.assign(kMaxRhythmHeads, 5.0F);
-    for (size_t head = 0; head < kMaxRhythmHeads; ++head) rhythm.local_heads.push_back(static_cast<int32_t>(head));
-    rhythm.global_heads = rhythm.local_heads;
+    completion.head_spans.assign(kMaxRhythmHeads, 5.0F);
+    for (size_t head = 0; head < kMaxRhythmHeads; ++head) rhythm.heads.local.push_back(static_cast<int32_t>(head));
+    rhythm.heads.global = rhythm.heads.local;
   }
   const std::string bytes = EncodeGroup(group);
   EXPECT_LE(bytes.size(), MaxGroupBytes(limits));
@@ -174,16 +216,18 @@ INSTANTIATE_TEST_SUITE_P(
         BadGroup{"FaiHigh", [](auto& g) { g.completions[0].rhythm->fai[5] = 1.01F; }, "rhythm.fai[5] is 1.01"},
         BadGroup{"FaiNegative", [](auto& g) { g.completions[0].rhythm->fai[5] = -1; }, "rhythm.fai[5] is -1"},
         BadGroup{"FaiInf", [](auto& g) { g.completions[0].rhythm->fai[5] = kInf; }, "rhythm.fai[5] is inf"},
-        BadGroup{"NoHead", [](auto& g) { g.completions[0].rhythm->span.clear(); }, "rhythm.span has 0 heads"},
-        BadGroup{"ManyHeads", [](auto& g) { g.completions[0].rhythm->span.assign(8193, 1); }, "span has 8193 heads"},
-        BadGroup{"SpanNan", [](auto& g) { g.completions[0].rhythm->span[3] = kNan; }, "rhythm.span[3] is nan"},
-        BadGroup{"SpanNegative", [](auto& g) { g.completions[0].rhythm->span[3] = -1; }, "rhythm.span[3] is -1"},
-        BadGroup{"SpanFar", [](auto& g) { g.completions[0].rhythm->span[3] = 49; }, "rhythm.span[3] is 49"},
-        BadGroup{"NoLocal", [](auto& g) { g.completions[0].rhythm->local_heads = {}; }, "local_heads has 0 heads"},
-        BadGroup{"HeadBeyond", [](auto& g) { g.completions[0].rhythm->local_heads = {4}; }, "local_heads[0] is 4"},
-        BadGroup{"HeadNegative", [](auto& g) { g.completions[0].rhythm->global_heads[0] = -1; }, "heads[0] is -1"},
-        BadGroup{"HeadTwice", [](auto& g) { g.completions[0].rhythm->global_heads = {2, 2}; }, "heads[1] is 2"},
-        BadGroup{"HeadsFall", [](auto& g) { g.completions[0].rhythm->global_heads = {2, 0}; }, "heads[1] is 0"},
+        BadGroup{"NoHead", [](auto& g) { g.completions[0].head_spans.clear(); },
+                 "spans has 0 heads; expected 1 to 8192"},
+        BadGroup{"ManyHeads", [](auto& g) { g.completions[0].head_spans.assign(8193, 1); }, "spans has 8193 heads"},
+        BadGroup{"SpanNan", [](auto& g) { g.completions[0].head_spans[3] = kNan; }, "head_spans[3] is nan"},
+        BadGroup{"SpanNegative", [](auto& g) { g.completions[0].head_spans[3] = -1; }, "head_spans[3] is -1"},
+        BadGroup{"SpanFar", [](auto& g) { g.completions[0].head_spans[3] = 49; }, "head_spans[3] is 49"},
+        BadGroup{"NoLocal", [](auto& g) { g.completions[0].rhythm->heads.local = {}; }, "heads.local has 0 heads"},
+        BadGroup{"NoClass", [](auto& g) { g.completions[0].rhythm->heads = {}; }, "rhythm.heads.local has 0 heads"},
+        BadGroup{"HeadBeyond", [](auto& g) { g.completions[0].rhythm->heads.local = {4}; }, "heads.local[0] is 4"},
+        BadGroup{"HeadNegative", [](auto& g) { g.completions[0].rhythm->heads.global[0] = -1; }, "global[0] is -1"},
+        BadGroup{"HeadTwice", [](auto& g) { g.completions[0].rhythm->heads.global = {2, 2}; }, "global[1] is 2"},
+        BadGroup{"HeadsFall", [](auto& g) { g.completions[0].rhythm->heads.global = {2, 0}; }, "global[1] is 0"},
         BadGroup{"EmptyRhythm", [](auto& g) { g.completions[0].rhythm.emplace(); }, "rhythm.waad has 0 values"},
         BadGroup{"RewardNan", [](auto& g) { g.completions[1].reward.total = kNan; }, "completions[1].reward must"},
         BadGroup{"Reason", [](auto& g) { g.completions[1].reward.reason.assign(257, 'x'); }, "reward.reason has 257"}),

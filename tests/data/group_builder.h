@@ -37,9 +37,8 @@ inline void AddRhythm(TrajectoryGroup& group) {
       rhythm.waad.push_back(static_cast<float>((3 * t) % 10));
       rhythm.fai.push_back(0.0625F * static_cast<float>(t % 4));
     }
-    rhythm.span = {4.5F, 0.25F, 9, 2};
-    rhythm.local_heads = {1};
-    rhythm.global_heads = {0, 2};
+    rhythm.heads = {.local = {1}, .global = {0, 2}};
+    completion.head_spans = {4.5F, 0.25F, 9, 2};
   }
 }
 

@@ -118,6 +118,18 @@ const Job& Reference() {
   return *job;
 }
 
+// Interrupts a job once it has trained a step.
+void StopEarly(Job& job) {
+  bool stopped = false;
+  EXPECT_EQ(job.Wait([&] {
+    if (stopped || job.Steps().empty()) return;
+    job.Signal(SIGINT);
+    stopped = true;
+  }),
+            130);
+  EXPECT_LT(job.Steps().size(), static_cast<size_t>(kSteps)) << "the run was over before it could be stopped";
+}
+
 TEST(TrainTest, LearnsSomethingAndRecordsIt) {
   const std::vector<StepRecord> steps = Reference().Steps();
   ASSERT_EQ(steps.size(), static_cast<size_t>(kSteps));
@@ -135,8 +147,7 @@ TEST(TrainTest, LearnsSomethingAndRecordsIt) {
 
 // The run configures COUPLED. What the actors measured while they sampled, `tactus rhythm` measures again from the
 // stored tokens by the checkpoint of the version that sampled them.
-TEST(TrainTest, CreditCanBeRecomputedFromTokensAndWeights) {
-  const RunFolder& folder = Reference().folder();
+void ExpectCreditRecomputes(const RunFolder& folder) {
   std::ifstream samples(folder.samples());
   int compared = 0, amplified = 0;
   for (std::string line; std::getline(samples, line);) {
@@ -163,6 +174,8 @@ TEST(TrainTest, CreditCanBeRecomputedFromTokensAndWeights) {
   EXPECT_GT(amplified, 50);
 }
 
+TEST(TrainTest, CreditCanBeRecomputedFromTokensAndWeights) { ExpectCreditRecomputes(Reference().folder()); }
+
 TEST(TrainTest, TheNumberOfActorsChangesNoBit) {
   for (const std::string actors : {"2", "3"}) {
     Job job("actors" + actors, {"--actors", actors});
@@ -185,17 +198,8 @@ TEST(TrainTest, AKilledActorChangesNoBit) {
 }
 
 TEST(TrainTest, StopAndResumeChangeNoBit) {
-  {
-    Job job("resumed", {"--actors", "2"});
-    bool stopped = false;
-    EXPECT_EQ(job.Wait([&] {
-      if (stopped || job.Steps().empty()) return;
-      job.Signal(SIGINT);
-      stopped = true;
-    }),
-              130);
-    ASSERT_LT(job.Steps().size(), static_cast<size_t>(kSteps)) << "the run was over before it could be stopped";
-  }
+  Job job("resumed", {"--actors", "2"});
+  StopEarly(job);
   Job again("resumed", {"--actors", "1"}, /*fresh=*/false);
   ASSERT_EQ(again.Wait(), 0);
   EXPECT_EQ(again.Steps().size(), static_cast<size_t>(kSteps));
@@ -217,6 +221,26 @@ TEST(TrainTest, AKilledJobResumesFromItsCheckpoint) {
   Job again("crashed", {"--actors", "2"}, /*fresh=*/false);
   ASSERT_EQ(again.Wait(), 0);
   EXPECT_EQ(again.WeightsHash(), Reference().WeightsHash());
+}
+
+// Classes are made after steps 1 and 3, so a resume after step 1 or 2 needs those of its checkpoint.
+TEST(TrainTest, WithCalibratedHeadsNeitherActorsNorAResumeChangeABit) {
+  const std::vector<std::string> calibrated = {"--set", "credit.head_mode=CALIBRATED", "--set",
+                                               "credit.calibrate_every_versions=3", "--actors"};
+  const auto with_actors = [&](const char* actors) {
+    std::vector<std::string> extra = calibrated;
+    extra.push_back(actors);
+    return extra;
+  };
+  Job one("calibrated", with_actors("1"));
+  ASSERT_EQ(one.Wait(), 0);
+  EXPECT_NE(one.WeightsHash(), Reference().WeightsHash()) << "the classes were as if found in each response";
+  ExpectCreditRecomputes(one.folder());
+  Job three("calibrated3", with_actors("3"));
+  StopEarly(three);
+  Job resumed("calibrated3", {"--actors", "2"}, /*fresh=*/false);
+  ASSERT_EQ(resumed.Wait(), 0);
+  EXPECT_EQ(resumed.WeightsHash(), one.WeightsHash());
 }
 
 TEST(TrainTest, TwoLearnerRanksTrainTheSameStep) {

@@ -79,6 +79,18 @@ TEST_F(GrpcWeightsTest, DeliversTheNewestSet) {
   EXPECT_EQ(rounded->flat[20], BFloat16ToFloat(FloatToBFloat16(values_[20])));
 }
 
+TEST_F(GrpcWeightsTest, DeliversTheHeadClasses) {
+  const HeadClasses classes{.local = {0}, .global = {2, 3}};
+  ASSERT_TRUE(publisher_.Publish({0, 1}, layout_, values_, StorageDType::kFloat32, classes).ok());
+  WeightReceiver calibrated(server_.channel(), "run", "actor", layout_, 4);
+  const auto weights = calibrated.Fetch({0, 1}, kPatience);
+  ASSERT_TRUE(weights.ok()) << weights.status();
+  EXPECT_EQ(weights->head_classes, classes);
+  WeightReceiver other_heads(server_.channel(), "run", "actor", layout_, 3);
+  EXPECT_EQ(other_heads.Fetch({0, 1}, kPatience).status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(Receiver().Fetch({0, 1}, kPatience).status().code(), absl::StatusCode::kInvalidArgument);
+}
+
 TEST_F(GrpcWeightsTest, NothingNewEnoughIsUnavailable) {
   WeightReceiver receiver = Receiver();
   EXPECT_THAT(std::string(receiver.Fetch({0, 0}, kPatience).status().message()), HasSubstr("no weights are published"));

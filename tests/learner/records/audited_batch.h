@@ -29,13 +29,11 @@ inline std::vector<TrajectoryGroup> AuditedBatch() {
       GroupOf(1, {0.5F, 0.1F, 2.0F, 0.3F, 1.0F, 0.2F}, {{0, {1, 4}}}),
       GroupOf(2, {0.1F, 0.9F}, {{0, {1, 5}}, {1, {1, 6}}}),
   };
-  groups[1].completions[0].rhythm = RhythmRecord{.waad = {0, 4, 1, 1, 6, 2},
-                                                 .fai = {0.1F, 0.4F, 0.3F, 0.2F, 0, 0},
-                                                 .span = {3, 1},
-                                                 .local_heads = {1},
-                                                 .global_heads = {0}};
-  groups[2].completions[0].rhythm =
-      RhythmRecord{.waad = {3, 1}, .fai = {0, 0}, .span = {1, 2}, .local_heads = {0}, .global_heads = {1}};
+  groups[1].completions[0].head_spans = {3, 1};
+  groups[1].completions[0].rhythm = RhythmRecord{
+      .waad = {0, 4, 1, 1, 6, 2}, .fai = {0.1F, 0.4F, 0.3F, 0.2F, 0, 0}, .heads = {.local = {1}, .global = {0}}};
+  groups[2].completions[0].head_spans = {1, 2};
+  groups[2].completions[0].rhythm = RhythmRecord{.waad = {3, 1}, .fai = {0, 0}, .heads = {.local = {0}, .global = {1}}};
   return groups;
 }
 

@@ -1,11 +1,12 @@
-// From a resolved configuration to credit; the weights themselves are tested in tests/rhythm.
-#include "actor/credit.h"
+// From a resolved configuration to credit; the weights themselves are tested in credit_test.cc.
+#include "common/rhythm/credit_assigner.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <string>
 
+#include "absl/strings/str_cat.h"
 #include "common/config/run_config.h"
 
 namespace tactus {
@@ -81,9 +82,33 @@ TEST(CreditAssignerTest, SaysWhatMustBeMeasured) {
   EXPECT_EQ(credit.rhythm_options().head_share.FloorOf(10), 2);
   EXPECT_EQ(credit.rhythm_options().receiver_share.FloorOf(8), 2);
   EXPECT_EQ(credit.audit_share().FloorOf(10), 5);
-  EXPECT_THAT(credit.Probe(30)->layers, ElementsAre(3, 29));
-  EXPECT_EQ(std::string(credit.Probe(29).status().message()),
+  EXPECT_THAT(credit.Probe(30, 9)->layers, ElementsAre(3, 29));
+  EXPECT_EQ(std::string(credit.Probe(29, 9).status().message()),
             "credit.layers holds 29: expected layers from 0 to 28, as the model has 29.");
+}
+
+TEST(CreditAssignerTest, RefusesMoreHeadsThanATrajectoryMayCarry) {
+  std::string layers = "0";
+  for (int layer = 1; layer < 65; ++layer) absl::StrAppend(&layers, ",", layer);
+  const CreditAssigner credit = *CreditAssigner::FromProto(Options({"credit.layers=" + layers}));
+  EXPECT_TRUE(credit.Probe(80, 126).ok());  // 65 * 126 = 8190
+  EXPECT_EQ(std::string(credit.Probe(80, 128).status().message()),
+            "credit.layers gives 65 layers: expected at most 64, as the model has 128 heads a layer and a completion "
+            "carries at most 8192.");
+}
+
+TEST(CreditAssignerTest, CalibratesWhatItMeasures) {
+  const auto heads = [](const std::vector<std::string>& overrides) {
+    return CreditAssigner::FromProto(Options(overrides))->CalibratedHeads(30, 9);
+  };
+  EXPECT_EQ(*heads({"credit.strategy=COUPLED"}), 0);
+  EXPECT_EQ(*heads({"credit.strategy=COUPLED", "credit.head_mode=CALIBRATED"}), 45);
+  EXPECT_EQ(*heads({"credit.head_mode=CALIBRATED", "credit.measure=true", "credit.layers=3,29"}), 18);
+  EXPECT_EQ(*heads({"credit.strategy=ENTROPY", "credit.head_mode=CALIBRATED"}), 0);
+  EXPECT_THAT(
+      std::string(
+          heads({"credit.strategy=COUPLED", "credit.head_mode=CALIBRATED", "credit.layers=30"}).status().message()),
+      HasSubstr("credit.layers holds 30"));
 }
 
 TEST(CreditAssignerTest, NamesTheFieldOfAMistake) {

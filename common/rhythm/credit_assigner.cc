@@ -1,10 +1,10 @@
-#include "actor/credit.h"
+#include "common/rhythm/credit_assigner.h"
 
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
-#include "common/rhythm/credit_options.h"
+#include "common/data/types.h"
 #include "common/rhythm/rhythm_meter.h"
 
 namespace tactus {
@@ -38,12 +38,23 @@ absl::StatusOr<CreditKind> KindOf(CreditOptions::Strategy strategy) {
   }
 }
 
+absl::StatusOr<CreditParams> ParamsOf(const CreditOptions& options) {
+  CreditParams params;
+  ASSIGN_OR_RETURN(params.q, Decimal::ParseShare(options.q(), "credit.q"));
+  ASSIGN_OR_RETURN(params.waad_quantile, Decimal::ParseShare(options.waad_quantile(), "credit.waad_quantile"));
+  ASSIGN_OR_RETURN(params.delta_quantile, Decimal::ParseShare(options.delta_quantile(), "credit.delta_quantile"));
+  params.amplification = options.amplification();
+  params.lookback_tokens = options.lookback_tokens();
+  params.alpha = options.alpha();
+  return params;
+}
+
 }  // namespace
 
 absl::StatusOr<CreditAssigner> CreditAssigner::FromProto(const CreditOptions& options) {
   CreditAssigner credit;
   ASSIGN_OR_RETURN(credit.kind_, KindOf(options.strategy()));
-  ASSIGN_OR_RETURN(credit.params_, CreditParamsFromProto(options));
+  ASSIGN_OR_RETURN(credit.params_, ParamsOf(options));
   RhythmOptions& rhythm = credit.rhythm_options_;
   ASSIGN_OR_RETURN(rhythm.head_share, Decimal::ParseShare(options.head_share(), "credit.head_share"));
   ASSIGN_OR_RETURN(rhythm.receiver_share, Decimal::ParseShare(options.receiver_share(), "credit.receiver_share"));
@@ -54,12 +65,25 @@ absl::StatusOr<CreditAssigner> CreditAssigner::FromProto(const CreditOptions& op
   ASSIGN_OR_RETURN(credit.audit_share_, Decimal::ParseShare(options.audit_share(), "credit.audit_share"));
   credit.layers_.assign(options.layers().begin(), options.layers().end());
   credit.measure_ = options.measure();
+  credit.calibrated_ = options.head_mode() == CreditOptions::CALIBRATED;
   return credit;
 }
 
-absl::StatusOr<ops::AttentionProbe> CreditAssigner::Probe(int64_t num_layers) const {
+absl::StatusOr<ops::AttentionProbe> CreditAssigner::Probe(int64_t num_layers, int64_t heads_per_layer) const {
   ASSIGN_OR_RETURN(std::vector<int32_t> layers, RhythmLayers(layers_, num_layers));
+  const auto most = static_cast<int64_t>(kMaxRhythmHeads) / heads_per_layer;
+  if (static_cast<int64_t>(layers.size()) > most) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("credit.layers gives ", layers.size(), " layers: expected at most ", most, ", as the model has ",
+                     heads_per_layer, " heads a layer and a completion carries at most ", kMaxRhythmHeads, "."));
+  }
   return ProbeOf(rhythm_options_, std::move(layers));
+}
+
+absl::StatusOr<int> CreditAssigner::CalibratedHeads(int64_t num_layers, int64_t heads_per_layer) const {
+  if (!Calibrates()) return 0;
+  ASSIGN_OR_RETURN(const ops::AttentionProbe probe, Probe(num_layers, heads_per_layer));
+  return static_cast<int>(static_cast<int64_t>(probe.layers.size()) * heads_per_layer);
 }
 
 }  // namespace tactus

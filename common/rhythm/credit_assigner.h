@@ -23,8 +23,13 @@ class CreditAssigner {
   bool MeasuresAttention() const { return measure_ || ReadsAttention(kind_); }
   const RhythmOptions& rhythm_options() const { return rhythm_options_; }
   const CreditParams& params() const { return params_; }
-  // What the engine must measure. InvalidArgument: credit.layers names a layer that the model does not have.
-  absl::StatusOr<ops::AttentionProbe> Probe(int64_t num_layers) const;
+  // What the engine must measure in a model of this shape. InvalidArgument: credit.layers names a layer that the model
+  // does not have, or makes for more heads than a trajectory may carry.
+  absl::StatusOr<ops::AttentionProbe> Probe(int64_t num_layers, int64_t heads_per_layer) const;
+  // Whether head classes are fixed for a version of the weights instead of found in each response.
+  bool Calibrates() const { return calibrated_ && MeasuresAttention(); }
+  // H of a model of this shape when they are, else 0. InvalidArgument: as Probe.
+  absl::StatusOr<int> CalibratedHeads(int64_t num_layers, int64_t heads_per_layer) const;
   // Share of the groups whose raw metrics go to the learner; meaningful when attention is measured.
   Decimal audit_share() const { return audit_share_; }
 
@@ -40,6 +45,7 @@ class CreditAssigner {
   std::vector<int32_t> layers_;  // as configured; empty: the default ones
   Decimal audit_share_ = Decimal::Tenths(0);
   bool measure_ = false;
+  bool calibrated_ = false;  // credit.head_mode
 };
 
 }  // namespace tactus
