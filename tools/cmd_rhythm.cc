@@ -18,7 +18,6 @@ namespace tactus {
 namespace {
 
 constexpr size_t kMostDrawn = 64;
-constexpr size_t kDrawnAtOnce = 4;  // responses whose whole attention is in memory
 
 constexpr FlagSpec kFlags[] = {
     kModelFlag,
@@ -30,13 +29,7 @@ constexpr FlagSpec kFlags[] = {
      .value = "FILE",
      .help = "take the credit options of this run instead of the defaults; calibrated head classes then come from the "
              "checkpoint that --model is in"},
-    {.name = "batch",
-     .type = FlagType::kInt,
-     .value = "B",
-     .help = "responses decoded at once",
-     .fallback = "32",
-     .min = 1,
-     .max = 65536},
+    kBatchFlag,
     kDtypeFlag,
     kThreadsFlag,
     kKvCacheFlag,

@@ -29,6 +29,13 @@ inline constexpr FlagSpec kKvCacheFlag = {.name = "kv-cache-mib",
                                           .fallback = "1024",
                                           .min = 1,
                                           .max = 16e6};
+inline constexpr FlagSpec kBatchFlag = {.name = "batch",
+                                        .type = FlagType::kInt,
+                                        .value = "B",
+                                        .help = "sequences computed at once",
+                                        .fallback = "32",
+                                        .min = 1,
+                                        .max = 65536};
 inline constexpr FlagSpec kSamplesFlag = {.name = "samples",
                                           .type = FlagType::kInt,
                                           .value = "K",

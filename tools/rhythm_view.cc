@@ -86,6 +86,22 @@ absl::StatusOr<RunModel> OpenRunModel(const RunFolder& folder, const std::string
   return run;
 }
 
+// Adds to a sample's answer what `drawn`, measured by `weights`, has and it lacks.
+void Complement(RhythmAnswer drawn, const std::string& weights, RhythmAnswer& answer) {
+  answer.lookers = std::move(drawn.lookers);
+  answer.images = std::move(drawn.images);
+  answer.waad_window = drawn.waad_window;
+  const bool audited = !answer.waad.empty();
+  if (!audited) {
+    answer.waad = std::move(drawn.waad);
+    answer.delta = std::move(drawn.delta);
+    answer.fai = std::move(drawn.fai);
+    answer.heads = std::move(drawn.heads);
+  }
+  absl::StrAppend(&answer.title, " · attention ", audited ? "images" : "measured again", " by the weights of ",
+                  weights);
+}
+
 }  // namespace
 
 absl::StatusOr<std::optional<HeadClasses>> HeadClassesFor(const std::string& path, const ModelConfig& shape,
@@ -128,34 +144,22 @@ absl::Status AddAttention(const RunFolder& folder, const std::vector<SampleRecor
                                    [](const SampleRecord& s) { return !s.prompt_ids.empty() && !s.token_ids.empty(); });
   if (checkpoint.empty() || !has_ids) return absl::OkStatus();
   ASSIGN_OR_RETURN(const RunModel run, OpenRunModel(folder, checkpoint + "/model"));
-  std::vector<ScoreItem> items;
-  for (const SampleRecord& sample : samples) {
-    if (sample.prompt_ids.empty()) {
-      items.push_back({});  // an older file's: left as it is
-    } else {
-      items.push_back({sample.prompt_ids, sample.token_ids});
-    }
-  }
-  ASSIGN_OR_RETURN(const std::vector<MeasuredResponse> measured,
-                   MeasureResponses(*run.engine, *run.credit, std::move(items),
-                                    run.head_classes.has_value() ? &*run.head_classes : nullptr, kKeptAttentionBytes));
   const std::string weights = std::filesystem::path(checkpoint).filename().string();
-  for (size_t i = 0; i < measured.size(); ++i) {
-    if (measured[i].meter == nullptr) continue;
-    RhythmAnswer drawn = AnswerOf(measured[i], *run.credit, run.heads, *run.tokenizer);
-    RhythmAnswer& answer = answers[i];
-    answer.lookers = std::move(drawn.lookers);
-    answer.images = std::move(drawn.images);
-    answer.waad_window = drawn.waad_window;
-    const bool audited = !answer.waad.empty();
-    if (!audited) {
-      answer.waad = std::move(drawn.waad);
-      answer.delta = std::move(drawn.delta);
-      answer.fai = std::move(drawn.fai);
-      answer.heads = std::move(drawn.heads);
+  for (size_t first = 0; first < samples.size(); first += kDrawnAtOnce) {
+    const size_t count = std::min(kDrawnAtOnce, samples.size() - first);
+    std::vector<ScoreItem> items(count);  // one of an older file stays empty, and its answer as it is
+    for (size_t i = 0; i < count; ++i) {
+      const SampleRecord& sample = samples[first + i];
+      if (!sample.prompt_ids.empty()) items[i] = {sample.prompt_ids, sample.token_ids};
     }
-    absl::StrAppend(&answer.title, " · attention ", audited ? "images" : "measured again", " by the weights of ",
-                    weights);
+    ASSIGN_OR_RETURN(
+        const std::vector<MeasuredResponse> measured,
+        MeasureResponses(*run.engine, *run.credit, std::move(items),
+                         run.head_classes.has_value() ? &*run.head_classes : nullptr, kKeptAttentionBytes));
+    for (size_t i = 0; i < count; ++i) {
+      if (measured[i].meter == nullptr) continue;
+      Complement(AnswerOf(measured[i], *run.credit, run.heads, *run.tokenizer), weights, answers[first + i]);
+    }
   }
   return absl::OkStatus();
 }

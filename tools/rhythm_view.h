@@ -19,6 +19,8 @@ namespace tactus {
 
 // Attention kept of one response while it is drawn: beyond this it is drawn without images.
 inline constexpr int64_t kKeptAttentionBytes = int64_t{512} << 20;
+// Responses that are measured for drawing at once, so that the attention of no more is in memory.
+inline constexpr size_t kDrawnAtOnce = 4;
 
 // Where the sampled heads are.
 struct SampledHeads {
