@@ -20,6 +20,7 @@
 #include "common/base/status_macros.h"
 #include "common/collective/collective.h"
 #include "common/config/flags.h"
+#include "common/ops/kernels.h"
 #include "common/ops/parallel.h"
 #include "learner/train/lm_policy.h"
 #include "learner/train/trainer.h"
@@ -37,6 +38,13 @@ constexpr FlagSpec kFlags[] = {
      .fallback = "2",
      .min = 1,
      .max = 64},
+    {.name = "logprob-chunk",
+     .type = FlagType::kInt,
+     .value = "N",
+     .help = "rows of logits that exist at once in an update",
+     .fallback = "256",
+     .min = 1,
+     .max = 1000000},
     {.name = "dtype", .value = "DTYPE", .help = "of the weights", .fallback = "float32"},
 };
 
@@ -76,7 +84,7 @@ absl::Status Generate(const ModelFolder& folder, const Workload& work, StorageDT
   ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine,
                    LoadEngine(folder, {.weights_dtype = dtype,
                                        .engine = {.max_sequences = sequences, .max_waiting_groups = sequences},
-                                       .kv_cache_mib = 4096,
+                                       .kv_cache_mib = 512,
                                        .max_sequence_tokens = 1024}));
   uint64_t round = 0;
   return Serve(about, [&]() -> absl::StatusOr<int64_t> {
@@ -121,14 +129,16 @@ std::vector<TrajectoryGroup> Groups(const Workload& work) {
   return groups;
 }
 
-absl::Status Update(const ModelFolder& folder, const Workload& work, StorageDType dtype, const nlohmann::json& about) {
+absl::Status Update(const ModelFolder& folder, const Workload& work, StorageDType dtype, int logprob_chunk,
+                    const nlohmann::json& about) {
   ASSIGN_OR_RETURN(std::unique_ptr<DecoderLm> model, DecoderLm::FromFolder(folder, dtype));
   ASSIGN_OR_RETURN(const std::unique_ptr<Collective> alone, CreateCollective({}));
   TrainerOptions options;
   options.micro_batch_tokens = 2048;
   options.schedule.lr = 1e-6;
   ASSIGN_OR_RETURN(const std::unique_ptr<Trainer> trainer,
-                   Trainer::Create(options, MakeLmPolicy(std::move(model), {}), nullptr, *alone));
+                   Trainer::Create(options, MakeLmPolicy(std::move(model), {.logprob_chunk_tokens = logprob_chunk}),
+                                   nullptr, *alone));
   const std::vector<TrajectoryGroup> groups = Groups(work);
   return Serve(about, [&]() -> absl::StatusOr<int64_t> {
     ASSIGN_OR_RETURN(const StepStats stats, trainer->TrainStep(groups, {}));
@@ -145,10 +155,14 @@ absl::Status RunMain(const std::vector<std::string>& args) {
   ASSIGN_OR_RETURN(const ModelFolder folder, OpenModelFolder(flags.positional()[1]));
   ASSIGN_OR_RETURN(const Workload work, ReadWorkload(flags.positional()[2]));
   const std::string& job = flags.positional()[0];
-  const nlohmann::json about = {{"what", "tactus " + job},
-                                {"dtype", flags.Text("dtype") + " weights, float32 arithmetic"},
-                                {"threads", flags.Int("threads")}};
-  return job == "update" ? Update(folder, work, dtype, about) : Generate(folder, work, dtype, about);
+  const nlohmann::json about = {
+      {"what", "tactus " + job},
+      {"dtype", dtype == StorageDType::kBFloat16 ? "float32 master weights, bfloat16 products, float32 sums"
+                                                 : "float32 weights, float32 arithmetic"},
+      {"kernels", ops::ActiveKernels().name},
+      {"threads", flags.Int("threads")}};
+  return job == "update" ? Update(folder, work, dtype, static_cast<int>(flags.Int("logprob-chunk")), about)
+                         : Generate(folder, work, dtype, about);
 }
 
 }  // namespace

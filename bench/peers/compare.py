@@ -5,11 +5,14 @@
 
 Each command is a worker (see worker.py). All are started and warmed by one run that is not counted; then each round runs every
 side once, in an order that turns about from round to round, so that a drifting clock hits all alike. Only one works at a time.
+With --lock FILE each round waits for that file's lock and holds it: other work on the machine that holds it shared stays out.
 Prints one JSON record and appends it to the log: per side the tokens/s of every run, the median and the range; per side after the
 first, the median and the range of (first side's tokens/s) / (this side's tokens/s) over the rounds.
 """
 
 import argparse
+import contextlib
+import fcntl
 import json
 import os
 import pathlib
@@ -67,12 +70,24 @@ def commit() -> str:
     return done.stdout.strip() or "unknown"
 
 
-def measure(name: str, sides: list[Side], pairs: int) -> dict:
-    for side in sides:
-        side.run()
+@contextlib.contextmanager
+def alone(lock: pathlib.Path | None):
+    if lock is None:
+        yield
+        return
+    with lock.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def measure(name: str, sides: list[Side], pairs: int, lock: pathlib.Path | None) -> dict:
+    with alone(lock):
+        for side in sides:
+            side.run()
     for round_index in range(pairs):
-        for side in sides if round_index % 2 == 0 else reversed(sides):
-            side.runs.append(side.run())
+        with alone(lock):
+            for side in sides if round_index % 2 == 0 else reversed(sides):
+                side.runs.append(side.run())
     speeds = {s.name: [r["tokens"] / r["seconds"] for r in s.runs] for s in sides}
     record = {
         "name": name,
@@ -98,13 +113,14 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--side", nargs=2, action="append", required=True, metavar=("NAME", "COMMAND"))
     parser.add_argument("--log", type=pathlib.Path)
+    parser.add_argument("--lock", type=pathlib.Path)
     args = parser.parse_args()
     facts = machine()
     sides = []
     try:
         for name, command in args.side:
             sides.append(Side(name, command))
-        record = measure(args.name, sides, args.pairs) | {"machine": facts}
+        record = measure(args.name, sides, args.pairs, args.lock) | {"machine": facts}
     finally:
         for side in sides:
             side.close()

@@ -148,6 +148,7 @@ class Product {
     float* const target = c_ + first_row * c_row_ + panel * kPanel;
     const bool direct = lanes % kPanel == 0 && last - first == 1;
     bool accumulate = accumulate_ || first > 0;
+    const void* const following = b_.panel(panel + 2 < b_.panels() ? panel + 2 : panel, first * kChain);
     PanelGemmArgs args{.rows = rows,
                        .panels = (lanes + kPanel - 1) / kPanel,
                        .b_panel_bytes = b_.panel_bytes(),
@@ -160,6 +161,7 @@ class Product {
       args.depth = std::min(kChain, b_.depth() - chain * kChain);
       args.left = left + (chain - first) * kRowBlock * kLeftRow;
       args.b = b_.panel(panel, chain * kChain);
+      args.next_b = chain + 1 < last ? b_.panel(panel, (chain + 1) * kChain) : following;
       args.accumulate = accumulate;
       (bf16_ ? kernels_.panel_gemm_bf16 : kernels_.panel_gemm)(args);
       accumulate = true;

@@ -66,7 +66,8 @@ struct PanelGemmArgs {
   const float* left = nullptr;  // from pack_left
   const void* b = nullptr;      // panel p at b + p * b_panel_bytes
   int64_t b_panel_bytes = 0;
-  float* c = nullptr;  // row r at c + r * c_row
+  const void* next_b = nullptr;  // what b will be in the next call: fetched meanwhile
+  float* c = nullptr;            // row r at c + r * c_row
   int64_t c_row = 0;
   bool accumulate = false;
 };
