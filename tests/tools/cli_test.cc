@@ -172,6 +172,34 @@ TEST_F(CliTest, ScoreAgreesBetweenThePaths) {
   EXPECT_EQ(actor.out, learner.out) << "to the last bit";
 }
 
+TEST_F(CliTest, RhythmMeasuresDrawsAndRefuses) {
+  const std::string lines = R"({"id":"a","prompt_ids":[1,2,3],"response_ids":[4,5,6,7,8,9,10,11,12,13,14,15]})"
+                            "\n"
+                            R"({"id":7,"prompt_ids":[5],"response_ids":[]})"
+                            "\n";
+  const std::string base = "rhythm --threads 1 --input - --model ";
+  const Result result = Tactus(base + "models/quickstart --html " + Path("page.html"), lines);
+  EXPECT_EQ(result.code, 0) << result.err;
+  EXPECT_THAT(result.out, StartsWith("{\"id\":\"a\",\"layers\":[1,2],\"local_heads\":["));
+  EXPECT_THAT(result.out, HasSubstr("\"gamma\":{\"LOCAL_CHUNK\":["));
+  EXPECT_THAT(result.out, HasSubstr("\n{\"id\":7,"));
+  EXPECT_THAT(result.out, HasSubstr("\"waad\":[],\"delta\":[],\"fai\":[]"));
+  EXPECT_THAT(ReadAll(Path("page.html")), HasSubstr("Local head: layer "));
+  // The batch changes nothing; the paper's first version has a shorter horizon, which 12 tokens do not reach.
+  EXPECT_EQ(Tactus(base + "models/quickstart --batch 1 --paper v1", lines).out, result.out);
+
+  ExpectMistake(base + "models/quickstart --paper v3", "--paper cannot be \"v3\": expected v1 or v2", lines);
+  ExpectMistake(base + "models/quickstart --paper v1 --config configs/quickstart.textproto",
+                "expected --paper or --config, not both", lines);
+  ExpectMistake(base + "models/quickstart",
+                "standard input:1: ", "{\"id\":1,\"prompt_ids\":[],\"response_ids\":[1]}\n");
+  ExpectMistake(base + "models/quickstart --config " +
+                    Write("layers.textproto",
+                          ReadAll(TACTUS_SOURCE_DIR "/configs/quickstart.textproto") + "credit { layers: 9 }"),
+                "credit.layers holds 9: expected layers from 0 to", lines);
+  ExpectMistake(base + "tests/goldens/models/llama --html " + Path("x.html"), "tokenizer.json", lines);
+}
+
 TEST_F(CliTest, TrainRefusesBeforeItMakesAnything) {
   ExpectMistake("train --config configs/quickstart.textproto --set model.path=/nonexistent/m --out " + Path("run"),
                 "model.path is \"/nonexistent/m\": expected a model folder");
