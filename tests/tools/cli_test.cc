@@ -193,9 +193,9 @@ TEST_F(CliTest, RhythmMeasuresDrawsAndRefuses) {
                 "expected --paper or --config, not both", lines);
   ExpectMistake(base + "models/quickstart",
                 "standard input:1: ", "{\"id\":1,\"prompt_ids\":[],\"response_ids\":[1]}\n");
-  ExpectMistake(base + "models/quickstart --config " +
-                    Write("layers.textproto",
-                          ReadAll(TACTUS_SOURCE_DIR "/configs/quickstart.textproto") + "credit { layers: 9 }"),
+  std::string config = ReadAll(TACTUS_SOURCE_DIR "/configs/quickstart.textproto");
+  config.replace(config.find("strategy: COUPLED"), 17, "strategy: COUPLED layers: 9");
+  ExpectMistake(base + "models/quickstart --config " + Write("layers.textproto", config),
                 "credit.layers holds 9: expected layers from 0 to", lines);
   ExpectMistake(base + "tests/goldens/models/llama --html " + Path("x.html"), "tokenizer.json", lines);
 }
