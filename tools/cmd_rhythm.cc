@@ -44,12 +44,7 @@ absl::StatusOr<CreditAssigner> CreditOf(const Flags& flags) {
   if (paper != "v1" && paper != "v2") {
     return absl::InvalidArgumentError(absl::StrCat("--paper cannot be \"", paper, "\": expected v1 or v2."));
   }
-  // A configuration of which only the credit matters.
-  constexpr char kText[] = "model { path: 'unused' } task { name: 'countdown' } service { plaintext: true }";
-  ASSIGN_OR_RETURN(
-      const config::RunConfig run,
-      config::ParseRunConfig(kText, "defaults", {paper == "v1" ? "credit.paper=PAPER_V1" : "credit.paper=PAPER_V2"}));
-  return CreditAssigner::FromProto(run.credit());
+  return DefaultCredit({paper == "v1" ? "credit.paper=PAPER_V1" : "credit.paper=PAPER_V2"});
 }
 
 absl::Status Run(const Flags& flags) {

@@ -2,12 +2,15 @@
 #pragma once
 
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "actor/engine/engine.h"
 #include "common/config/flags.h"
 #include "common/model/hf_folder.h"
+#include "common/rhythm/credit_assigner.h"
 
 namespace tactus {
 
@@ -63,5 +66,9 @@ absl::StatusOr<LocalModel> OpenLocalModel(const Flags& flags);
 // what of the attention it can measure.
 absl::StatusOr<std::unique_ptr<Engine>> OpenLocalEngine(const Flags& flags, const LocalModel& model, int batch,
                                                         int64_t max_sequence_tokens, ops::AttentionProbe probe = {});
+
+// The credit of a configuration that says nothing else about it; `overrides` as of --set. InvalidArgument names one
+// that cannot be.
+absl::StatusOr<CreditAssigner> DefaultCredit(const std::vector<std::string>& overrides);
 
 }  // namespace tactus

@@ -62,15 +62,17 @@ std::optional<double> Pearson(std::span<const double> x, std::span<const double>
   return std::clamp(xy / scale, -1.0, 1.0);
 }
 
-std::vector<double> WaadPeaks(std::span<const double> waad) {
-  std::vector<double> peaks(waad.size(), 0.0);
-  if (waad.size() < 3) return peaks;
-  const double floor = Quantile(waad, Decimal::Tenths(8));
-  for (size_t t = 1; t + 1 < waad.size(); ++t) {
-    if (waad[t] > waad[t - 1] && waad[t] >= waad[t + 1] && waad[t] > floor) peaks[t] = 1;
+std::vector<double> Peaks(std::span<const double> values, Decimal floor) {
+  std::vector<double> peaks(values.size(), 0.0);
+  if (values.size() < 3) return peaks;
+  const double threshold = Quantile(values, floor);
+  for (size_t t = 1; t + 1 < values.size(); ++t) {
+    if (values[t] > values[t - 1] && values[t] >= values[t + 1] && values[t] > threshold) peaks[t] = 1;
   }
   return peaks;
 }
+
+std::vector<double> WaadPeaks(std::span<const double> waad) { return Peaks(waad, Decimal::Tenths(8)); }
 
 std::optional<double> WaadPeakEntropyCorrelation(std::span<const double> waad, std::span<const float> entropy) {
   return Pearson(WaadPeaks(waad), std::vector<double>(entropy.begin(), entropy.end()));

@@ -1,5 +1,5 @@
-// What is watched about rhythm and credit: order statistics, agreement of two choices of tokens, and the coupling of
-// WAAD peaks with entropy (Table 2 of arXiv 2510.13554). Pure functions; thread-safe.
+// What is watched about rhythm and credit: order statistics, agreement of two choices of tokens, peaks, and the
+// coupling of WAAD peaks with entropy (Table 2 of arXiv 2510.13554). Pure functions; thread-safe.
 #pragma once
 
 #include <cstdint>
@@ -25,7 +25,11 @@ double Jaccard(std::span<const int32_t> a, std::span<const int32_t> b);
 std::optional<double> Pearson(std::span<const double> x, std::span<const double> y);
 
 // 1 at local maxima that stand out, else 0 [N]. A peak has two neighbours, is strictly above the left one and at least
-// the right one (so a plateau counts once, where it begins), and is strictly above the 0.8 quantile of all N.
+// the right one (so a plateau counts once, where it begins), and is strictly above the `floor` quantile of all N. With
+// floor 0, every local maximum is one.
+std::vector<double> Peaks(std::span<const double> values, Decimal floor);
+
+// Those of floor 0.8.
 std::vector<double> WaadPeaks(std::span<const double> waad);
 
 // Pearson's correlation of WaadPeaks(waad) with the entropy of the same tokens.

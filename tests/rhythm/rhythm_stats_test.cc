@@ -103,6 +103,15 @@ TEST(WaadPeaksTest, StandOutAndHaveTwoNeighbours) {
   EXPECT_THAT(WaadPeaks({}), IsEmpty());
 }
 
+TEST(PeaksTest, TheFloorDecidesWhichMaximaCount) {
+  const std::vector<double> values = {0, 1, 0, 3, 2, 2, 4, 0};
+  EXPECT_THAT(Peaks(values, Share("0")), ElementsAre(0, 1, 0, 1, 0, 0, 1, 0));
+  // Sorted 0 0 0 1 2 2 3 4: the 0.5 quantile is 1.5, the 0.9 quantile 3.3.
+  EXPECT_THAT(Peaks(values, Share("0.5")), ElementsAre(0, 0, 0, 1, 0, 0, 1, 0));
+  EXPECT_THAT(Peaks(values, Share("0.9")), ElementsAre(0, 0, 0, 0, 0, 0, 1, 0));
+  EXPECT_THAT(Peaks(values, Share("1")), ElementsAre(0, 0, 0, 0, 0, 0, 0, 0));
+}
+
 TEST(WaadPeaksTest, CorrelateWithEntropyThere) {
   const std::vector<double> waad = {1, 1, 9, 1, 1, 1, 1, 9, 1, 1, 1};
   std::vector<float> entropy(waad.size(), 0.5f);
