@@ -10,7 +10,7 @@ body{margin:0;background:var(--bg);color:var(--ink);font:15px/1.5 system-ui,-app
 main{max-width:1100px;margin:0 auto;padding:24px 20px 60px}
 h1{font-size:1.7rem;margin:0}h2{font-size:1.15rem;margin:36px 0 12px}
 .sub{color:var(--dim);margin:2px 0 20px}
-.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(150px,1fr));gap:12px}
+.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(185px,1fr));gap:12px}
 .tile,figure,details.box{background:var(--card);border:1px solid var(--line);border-radius:10px}
 .tile{padding:12px 14px}.tile b{display:block;font-size:1.35rem;white-space:nowrap;font-variant-numeric:tabular-nums}.tile span{color:var(--dim);font-size:.85rem}
 .up{color:var(--good)}
