@@ -128,6 +128,10 @@ absl::Status Actor::SwapStagedWeights() {
   }
   if (!staged.has_value()) return absl::OkStatus();
   RETURN_IF_ERROR(engine_->SwapWeights(staged->version, staged->parameters));
+  head_classes_.Add(staged->version, std::move(staged->head_classes));
+  PolicyVersion oldest = staged->version;
+  for (const auto& [id, open] : open_) oldest = std::min(oldest, open.started);
+  head_classes_.Forget(oldest);
   absl::MutexLock lock(&mutex_);
   held_ = staged->version;
   version_too_old_ = false;
@@ -155,7 +159,9 @@ absl::Status Actor::StartLeasedGroups() {
     request.max_tokens = settings_.max_completion_tokens;
     request.sampling = settings_.sampling;
     request.stop_ids = settings_.stop_ids;
+    request.measure_rhythm = scorer_.MeasuresAttention();
     RETURN_IF_ERROR(engine_->Add(std::move(request)));
+    open.started = engine_->version();
     open_.emplace(open.lease.lease_id, std::move(open));
   }
   return absl::OkStatus();
@@ -187,7 +193,10 @@ void Actor::Collect(std::span<FinishedCompletion> finished) {
     absl::MutexLock lock(&mutex_);
     ++stats_.completions;
     stats_.completion_tokens += static_cast<int64_t>(one.completion.token_ids.size());
+    // A completion that lived through a swap is judged by the classes of the version that sampled its last token.
+    std::shared_ptr<const HeadClasses> heads = head_classes_.Of(one.completion.versions.back().version);
     open.group.completions[one.completion_index] = std::move(one.completion);
+    open.attention[one.completion_index] = {std::move(one.rhythm), std::move(heads)};
     --unfinished_completions_;
     if (--open.unfinished > 0) continue;
     finished_.push_back(std::move(open));
@@ -253,6 +262,7 @@ bool Actor::HandleLeases(absl::StatusOr<std::vector<PromptLease>> leases, Policy
       open.group.prompt_token_ids = lease.prompt.token_ids;
       open.group.actor_id = settings_.actor_id;
       open.group.completions.resize(lease.completions_wanted);
+      open.attention.resize(lease.completions_wanted);
       open.lease = std::move(lease);
       ++open_groups_;
       unfinished_completions_ += open.unfinished;
@@ -331,7 +341,7 @@ void Actor::SubmitLoop() {
 }
 
 void Actor::ScoreAndSubmit(OpenGroup& open) {
-  if (absl::Status status = scorer_.Score(open.lease, open.group); !status.ok()) {
+  if (absl::Status status = scorer_.Score(open.lease, open.attention, open.group); !status.ok()) {
     SetFatal(std::move(status));
     return;
   }

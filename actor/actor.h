@@ -25,6 +25,7 @@
 #include "absl/time/time.h"
 #include "actor/engine/engine.h"
 #include "actor/group_scorer.h"
+#include "actor/head_class_history.h"
 #include "actor/weight_source.h"
 #include "common/data/types.h"
 #include "common/rollout/rollout_port.h"
@@ -84,7 +85,9 @@ class Actor {
     PromptLease lease;
     absl::Time deadline;
     TrajectoryGroup group;
+    std::vector<MeasuredAttention> attention;  // [G]
     int unfinished = 0;
+    PolicyVersion started;  // in the engine: no token is of an older version
   };
   struct Wait;  // what is awaited, since when
 
@@ -122,6 +125,7 @@ class Actor {
   // Owned by the engine thread.
   std::unique_ptr<Engine> engine_;
   std::map<uint64_t, OpenGroup> open_;  // by lease id: in the engine
+  HeadClassHistory head_classes_;       // of the versions since the oldest of them started
 
   std::atomic<bool> stop_requested_{false};
 

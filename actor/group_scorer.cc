@@ -5,10 +5,21 @@
 
 #include "absl/strings/str_cat.h"
 #include "actor/engine/completion_text.h"
+#include "common/data/audit.h"
 
 namespace tactus {
+namespace {
 
-absl::Status GroupScorer::Score(const PromptLease& lease, TrajectoryGroup& group) const {
+RhythmRecord RecordOf(const Rhythm& rhythm) {
+  return {.waad = {rhythm.waad.begin(), rhythm.waad.end()},
+          .fai = {rhythm.fai.begin(), rhythm.fai.end()},
+          .heads = rhythm.heads};
+}
+
+}  // namespace
+
+absl::Status GroupScorer::Score(const PromptLease& lease, std::span<const MeasuredAttention> attention,
+                                TrajectoryGroup& group) const {
   for (size_t i = 0; i < group.completions.size(); ++i) {
     Completion& completion = group.completions[i];
     const absl::StatusOr<std::string> text =
@@ -23,12 +34,24 @@ absl::Status GroupScorer::Score(const PromptLease& lease, TrajectoryGroup& group
     } else {
       completion.reward = Reward{.reason = "undecodable"};
     }
-    completion.credit = credit_->Weights({.seed = lease.seed,
-                                          .prompt_id = lease.prompt.id,
-                                          .completion_index = static_cast<uint32_t>(i),
-                                          .entropy = completion.entropy});
+    AssignCredit(lease, static_cast<uint32_t>(i), attention[i], completion);
   }
   return absl::OkStatus();
+}
+
+void GroupScorer::AssignCredit(const PromptLease& lease, uint32_t index, const MeasuredAttention& attention,
+                               Completion& completion) const {
+  Rhythm rhythm;
+  const bool measured = attention.meter != nullptr;
+  if (measured) rhythm = ComputeRhythm(attention.meter->Finish(), credit_->rhythm_options(), attention.heads.get());
+  completion.credit = credit_->Weights({.seed = lease.seed,
+                                        .prompt_id = lease.prompt.id,
+                                        .completion_index = index,
+                                        .entropy = completion.entropy,
+                                        .rhythm = measured ? &rhythm : nullptr});
+  const bool audited = measured && Audited(lease.prompt.id, credit_->audit_share());
+  if (audited || credit_->Calibrates()) completion.head_spans.assign(rhythm.span.begin(), rhythm.span.end());
+  if (audited) completion.rhythm = RecordOf(rhythm);
 }
 
 }  // namespace tactus

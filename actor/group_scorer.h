@@ -1,28 +1,46 @@
-// Judges a finished group: text, reward and credit weights of each completion.
+// Judges a finished group: text, reward, attention rhythm and credit weights of each completion.
 #pragma once
 
+#include <cstdint>
+#include <memory>
+#include <span>
+
 #include "absl/status/status.h"
-#include "actor/credit.h"
 #include "common/data/types.h"
+#include "common/rhythm/credit_assigner.h"
+#include "common/rhythm/rhythm_meter.h"
 #include "common/tasks/task.h"
 #include "common/tokenizer/tokenizer.h"
 
 namespace tactus {
 
+// What belongs to one completion beside itself.
+struct MeasuredAttention {
+  std::unique_ptr<RhythmMeter> meter;        // null unless attention is measured
+  std::shared_ptr<const HeadClasses> heads;  // calibrated; null: the completion's own
+};
+
 // Thread-safe, as its parts are; they must outlive it. Bounded in time by the verifier.
 class GroupScorer {
  public:
-  GroupScorer(const Tokenizer* tokenizer, const Verifier* verifier, const CreditStrategy* credit)
+  GroupScorer(const Tokenizer* tokenizer, const Verifier* verifier, const CreditAssigner* credit)
       : tokenizer_(tokenizer), verifier_(verifier), credit_(credit) {}
 
-  // Fills reward and credit of every completion. A completion that cannot be decoded earns 0.
+  // Fills reward and credit of every completion, the spans of its heads when classes are calibrated, and spans and raw
+  // rhythm in an audited group. A completion that cannot be decoded earns 0. attention [G].
   // InvalidArgument: the prompt's answer key is malformed; names the prompt.
-  absl::Status Score(const PromptLease& lease, TrajectoryGroup& group) const;
+  absl::Status Score(const PromptLease& lease, std::span<const MeasuredAttention> attention,
+                     TrajectoryGroup& group) const;
+
+  bool MeasuresAttention() const { return credit_->MeasuresAttention(); }
 
  private:
+  void AssignCredit(const PromptLease& lease, uint32_t index, const MeasuredAttention& attention,
+                    Completion& completion) const;
+
   const Tokenizer* tokenizer_;
   const Verifier* verifier_;
-  const CreditStrategy* credit_;
+  const CreditAssigner* credit_;
 };
 
 }  // namespace tactus

@@ -19,8 +19,8 @@ constexpr absl::Duration kFetchTimeout = absl::Minutes(10);
 
 class GrpcWeightSource final : public WeightSource {
  public:
-  GrpcWeightSource(std::unique_ptr<WeightReceiver> receiver, const RolloutPort* port)
-      : receiver_(std::move(receiver)), port_(port) {}
+  GrpcWeightSource(std::unique_ptr<WeightReceiver> receiver, const RolloutPort* port, MetricSet* metrics)
+      : receiver_(std::move(receiver)), port_(port), metrics_(metrics) {}
 
   absl::StatusOr<std::optional<NewWeights>> Fetch(std::optional<PolicyVersion> held, absl::Duration timeout) override {
     const absl::Time deadline = absl::Now() + timeout;
@@ -31,8 +31,14 @@ class GrpcWeightSource final : public WeightSource {
       absl::SleepFor(kLook);
       latest = port_->LatestVersion();
     }
+    const absl::Time start = absl::Now();
     ASSIGN_OR_RETURN(ReceivedWeights received, receiver_->Fetch(*latest, kFetchTimeout));
-    return NewWeights{.version = received.version, .parameters = std::move(received.flat)};
+    if (metrics_ != nullptr) {
+      metrics_->Observe(Metric::kWeightLoadDuration, absl::ToDoubleSeconds(absl::Now() - start));
+    }
+    return NewWeights{.version = received.version,
+                      .parameters = std::move(received.flat),
+                      .head_classes = std::move(received.head_classes)};
   }
 
   void Close() override {
@@ -43,6 +49,7 @@ class GrpcWeightSource final : public WeightSource {
  private:
   const std::unique_ptr<WeightReceiver> receiver_;
   const RolloutPort* const port_;
+  MetricSet* const metrics_;
   std::atomic<bool> closed_{false};
 };
 
@@ -53,7 +60,9 @@ absl::StatusOr<std::unique_ptr<WeightSource>> MakeGrpcWeightSource(const GrpcWei
   ASSIGN_OR_RETURN(std::shared_ptr<grpc::ChannelCredentials> credentials, MakeChannelCredentials(options.security));
   std::shared_ptr<grpc::Channel> channel = grpc::CreateCustomChannel(options.address, credentials, BoundChannel());
   return std::make_unique<GrpcWeightSource>(
-      std::make_unique<WeightReceiver>(std::move(channel), options.run_id, options.actor_id, options.layout), port);
+      std::make_unique<WeightReceiver>(std::move(channel), options.run_id, options.actor_id, options.layout,
+                                       options.calibrated_heads),
+      port, options.metrics);
 }
 
 }  // namespace tactus

@@ -6,6 +6,7 @@
 
 #include "absl/status/statusor.h"
 #include "actor/weight_source.h"
+#include "common/metrics/metric_set.h"
 #include "common/model/model_config.h"
 #include "common/rollout/channel_security.h"
 #include "common/rollout/rollout_port.h"
@@ -18,6 +19,8 @@ struct GrpcWeightSourceOptions {
   std::string run_id;
   std::string actor_id;
   ParameterLayout layout;
+  int calibrated_heads = 0;      // as WeightReceiver's
+  MetricSet* metrics = nullptr;  // takes the time of each fetch; null: nobody asks. Outlives the source
 };
 
 // `port` tells which version is the newest; it must outlive the source. Errors of the security options' files.

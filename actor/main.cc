@@ -6,6 +6,7 @@
 #include <csignal>
 #include <cstdio>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <utility>
@@ -117,7 +118,7 @@ class MetricsThread {
 struct Parts {
   std::unique_ptr<Tokenizer> tokenizer;
   std::unique_ptr<Task> task;
-  std::unique_ptr<CreditStrategy> credit;
+  std::optional<CreditAssigner> credit;
   std::unique_ptr<GrpcRolloutPort> port;
   std::unique_ptr<WeightSource> weights;
   std::unique_ptr<Actor> actor;
@@ -150,8 +151,12 @@ ActorSettings MakeSettings(const config::RunConfig& run, const Flags& flags, con
   return settings;
 }
 
-absl::StatusOr<std::unique_ptr<Engine>> MakeEngine(const config::RunConfig& run, const ModelFolder& folder) {
+absl::StatusOr<std::unique_ptr<Engine>> MakeEngine(const config::RunConfig& run, const ModelFolder& folder,
+                                                   const CreditAssigner& credit) {
   EngineSetup setup;
+  if (credit.MeasuresAttention()) {
+    ASSIGN_OR_RETURN(setup.engine.probe, credit.Probe(folder.config.num_layers, folder.config.num_heads));
+  }
   setup.weights_dtype = StorageDTypeOf(run.model().dtype());
   setup.load_weights = false;  // the learner sends them
   setup.engine.max_sequences = run.actor().max_sequences();
@@ -162,13 +167,14 @@ absl::StatusOr<std::unique_ptr<Engine>> MakeEngine(const config::RunConfig& run,
   return LoadEngine(folder, setup);
 }
 
-absl::StatusOr<Parts> MakeParts(const config::RunConfig& run, const Flags& flags, const std::string& instance) {
+absl::StatusOr<Parts> MakeParts(const config::RunConfig& run, const Flags& flags, const std::string& instance,
+                                MetricSet* metrics) {
   Parts parts;
   ASSIGN_OR_RETURN(const ModelFolder folder, OpenModelFolder(run.model().path()));
   RETURN_IF_ERROR(CheckLengths(run, folder.config));
   ASSIGN_OR_RETURN(parts.tokenizer, Tokenizer::FromFile(absl::StrCat(run.model().path(), "/tokenizer.json")));
   ASSIGN_OR_RETURN(parts.task, CreateTask(run.task()));
-  ASSIGN_OR_RETURN(parts.credit, CreateCreditStrategy(run.credit()));
+  ASSIGN_OR_RETURN(parts.credit, CreditAssigner::FromProto(run.credit()));
 
   GrpcRolloutPortOptions port;
   port.address = flags.Text("learner");
@@ -180,18 +186,22 @@ absl::StatusOr<Parts> MakeParts(const config::RunConfig& run, const Flags& flags
   port.limits.max_completion_tokens = run.rollout().max_completion_tokens();
   port.limits.completions_per_prompt = run.rollout().completions_per_prompt();
   port.limits.vocab_size = static_cast<int>(folder.config.vocab_size);
+  ASSIGN_OR_RETURN(port.limits.calibrated_heads,
+                   parts.credit->CalibratedHeads(folder.config.num_layers, folder.config.num_heads));
   TACTUS_LOG(INFO) << "connecting to the learner at " << port.address;
   ASSIGN_OR_RETURN(parts.port, GrpcRolloutPort::Connect(port, absl::Seconds(flags.Double("learner-timeout-s"))));
   ASSIGN_OR_RETURN(parts.weights, MakeGrpcWeightSource({.address = port.address,
                                                         .security = port.security,
                                                         .run_id = port.run_id,
                                                         .actor_id = port.actor_id,
-                                                        .layout = folder.layout},
+                                                        .layout = folder.layout,
+                                                        .calibrated_heads = port.limits.calibrated_heads,
+                                                        .metrics = metrics},
                                                        parts.port.get()));
-  ASSIGN_OR_RETURN(std::unique_ptr<Engine> engine, MakeEngine(run, folder));
-  parts.actor = std::make_unique<Actor>(
-      MakeSettings(run, flags, instance, folder.config), std::move(engine), parts.port.get(), parts.weights.get(),
-      GroupScorer(parts.tokenizer.get(), &parts.task->verifier(), parts.credit.get()));
+  ASSIGN_OR_RETURN(std::unique_ptr<Engine> engine, MakeEngine(run, folder, *parts.credit));
+  parts.actor = std::make_unique<Actor>(MakeSettings(run, flags, instance, folder.config), std::move(engine),
+                                        parts.port.get(), parts.weights.get(),
+                                        GroupScorer(parts.tokenizer.get(), &parts.task->verifier(), &*parts.credit));
   return parts;
 }
 
@@ -201,8 +211,8 @@ absl::Status Run(const Flags& flags) {
   ConfigureLog({flags.On("json-log"), "actor", run.service().run_id(), instance});
   for (const std::string& warning : config::Warnings(run)) TACTUS_LOG(WARNING) << warning;
   ops::SetThreads(std::max(1, run.actor().threads()));
-  ASSIGN_OR_RETURN(Parts parts, MakeParts(run, flags, instance));
   MetricSet metrics({MetricRole::kActor, run.task().name(), run.service().run_id()});
+  ASSIGN_OR_RETURN(Parts parts, MakeParts(run, flags, instance, &metrics));
   const std::string listen =
       flags.Has("metrics-listen") ? flags.Text("metrics-listen") : run.service().metrics_listen();
   ASSIGN_OR_RETURN(const std::unique_ptr<MetricsServer> server, MetricsServer::Start(listen, &metrics));

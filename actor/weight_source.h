@@ -12,7 +12,8 @@ namespace tactus {
 
 struct NewWeights {
   PolicyVersion version;
-  std::vector<float> parameters;  // whole and verified, in ParameterLayout order
+  std::vector<float> parameters;                 // whole and verified, in ParameterLayout order
+  std::optional<HeadClasses> head_classes = {};  // to judge with what they sample; none: each response has its own
 };
 
 // Used by one thread, except Close, which any thread may call.

@@ -12,6 +12,7 @@
 #include "common/metrics/build_info.h"
 #include "common/model/dtype_config.h"
 #include "common/ops/parallel.h"
+#include "common/rhythm/rhythm.h"
 #include "common/weights/grpc_weight_service.h"
 #include "learner/step_exchange.h"
 #include "learner/train/lm_policy.h"
@@ -54,10 +55,13 @@ absl::StatusOr<std::unique_ptr<Learner>> Learner::Create(LearnerOptions options)
 absl::Status Learner::LoadPolicy() {
   const config::RunConfig& config = options_.config;
   ASSIGN_OR_RETURN(model_folder_, OpenModelFolder(config.model().path()));
+  const ModelConfig& shape = model_folder_.config;
+  ASSIGN_OR_RETURN(calibration_, HeadCalibration::FromProto(config.credit(), shape.num_layers, shape.num_heads));
   limits_ = {.max_prompt_tokens = config.rollout().max_prompt_tokens(),
              .max_completion_tokens = config.rollout().max_completion_tokens(),
              .completions_per_prompt = config.rollout().completions_per_prompt(),
-             .vocab_size = static_cast<int>(model_folder_.config.vocab_size)};
+             .vocab_size = static_cast<int>(model_folder_.config.vocab_size),
+             .calibrated_heads = calibration_->heads()};
   const StorageDType dtype = StorageDTypeOf(config.model().dtype());
   const TrainableOptions trainable{.activation_checkpointing = config.learner().activation_checkpointing(),
                                    .logprob_chunk_tokens = config.learner().logprob_chunk_tokens(),
@@ -96,6 +100,7 @@ absl::Status Learner::LoadCheckpoint() {
   version_ = loaded->facts.version;
   learner_step_ = checkpointed_step_ = loaded->facts.learner_step;
   next_prompt_id_ = loaded->facts.data_cursor;
+  calibration_->Restore(loaded->facts.head_classes);
   TACTUS_LOG(INFO) << "resumed from " << loaded->path << ", step " << learner_step_;
   if (IsRoot()) resumed_ = std::make_unique<LoadedCheckpoint>(*std::move(loaded));
   return absl::OkStatus();
@@ -122,7 +127,7 @@ absl::Status Learner::Serve() {
       .role = MetricRole::kLearner, .task = config.task().name(), .run_id = config.service().run_id()});
   ASSIGN_OR_RETURN(metrics_server_, MetricsServer::Start(config.service().metrics_listen(), metrics_.get()));
   publisher_ = std::make_unique<WeightPublisher>(config.service().run_id());
-  weight_service_ = MakeWeightService(publisher_.get());
+  weight_service_ = MakeWeightService(publisher_.get(), &weight_bytes_sent_);
   RolloutServerOptions server{.listen = config.service().listen(),
                               .security = ChannelSecurity::FromProto(config.service()),
                               .run_id = config.service().run_id(),
@@ -137,10 +142,12 @@ absl::Status Learner::Serve() {
                               .more_services = {weight_service_.get()}};
   ASSIGN_OR_RETURN(server_, RolloutServer::Start(server, std::move(restore)));
   version_ = server_->version();
-  RETURN_IF_ERROR(publisher_->Publish(version_, trainer_->policy().layout(), trainer_->policy().parameters(),
-                                      StorageDTypeOf(config.model().dtype())));
+  RETURN_IF_ERROR(PublishWeights());
+  ASSIGN_OR_RETURN(RhythmSummaryOptions rhythm, RhythmSummaryOptions::FromProto(config.credit()));
+  const std::vector<int32_t> layers(config.credit().layers().begin(), config.credit().layers().end());
+  ASSIGN_OR_RETURN(rhythm.layers, RhythmLayers(layers, model_folder_.config.num_layers));
   ASSIGN_OR_RETURN(recorder_,
-                   RunRecorder::Open(options_.folder, learner_step_, &prompts_->tokenizer(), metrics_.get()));
+                   RunRecorder::Open(options_.folder, learner_step_, rhythm, &prompts_->tokenizer(), metrics_.get()));
   metrics_->Set(Metric::kQueueCapacity, server_->FreeSlots());
   return WriteReadyFile();
 }
@@ -217,11 +224,13 @@ absl::Status Learner::RootStep(std::vector<TrajectoryGroup> groups, double wait_
                         {.kind = StepOrder::Kind::kTrain, .version = version_, .groups = std::move(groups)}, limits_));
   ASSIGN_OR_RETURN(const StepStats stats, trainer_->TrainStep(order.groups, version_));
   ++learner_step_;
+  calibration_->AfterStep(learner_step_, order.groups);
   StepContext context;
   context.step = learner_step_;
+  context.before = version_;
   context.wait_s = wait_s;
   const absl::Time publish_start = absl::Now();
-  RETURN_IF_ERROR(Publish());
+  RETURN_IF_ERROR(PublishNextVersion());
   RETURN_IF_ERROR(server_->Release(static_cast<int>(order.groups.size())));
   context.publish_s = Since(publish_start);
   if (CheckpointDue()) {
@@ -233,15 +242,20 @@ absl::Status Learner::RootStep(std::vector<TrajectoryGroup> groups, double wait_
   context.step_time_s = wait_s + Since(start);
   context.skipped_steps = trainer_->optimizer().skipped_steps();
   context.counters = server_->Counters();
+  context.weight_bytes_sent = weight_bytes_sent_;
   for (const ConnectedActor& actor : server_->Actors()) context.actors_connected += actor.attached ? 1 : 0;
   return recorder_->Record(context, stats, order.groups);
 }
 
+absl::Status Learner::PublishWeights() {
+  return publisher_->Publish(version_, trainer_->policy().layout(), trainer_->policy().parameters(),
+                             StorageDTypeOf(options_.config.model().dtype()), calibration_->classes());
+}
+
 // New weights first, then their announcement: an actor that hears of a version can fetch it.
-absl::Status Learner::Publish() {
+absl::Status Learner::PublishNextVersion() {
   ++version_.step;
-  RETURN_IF_ERROR(publisher_->Publish(version_, trainer_->policy().layout(), trainer_->policy().parameters(),
-                                      StorageDTypeOf(options_.config.model().dtype())));
+  RETURN_IF_ERROR(PublishWeights());
   return server_->SetVersion(version_);
 }
 
@@ -262,7 +276,8 @@ absl::Status Learner::Checkpoint() {
                    .seed = options_.config.seed(),
                    .config_fingerprint = config::Fingerprint(options_.config),
                    .tactus_version = ThisBuild().version,
-                   .ledger = {}};
+                   .ledger = {},
+                   .head_classes = calibration_->classes()};
   ASSIGN_OR_RETURN(facts.ledger, server_->Snapshot());
   const absl::Status saved = checkpointer_->Save(facts, {.master = trainer_->policy().parameters(),
                                                          .first_moment = optimizer.first_moment(),

@@ -10,6 +10,7 @@
 
 #include <atomic>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -24,6 +25,7 @@
 #include "common/weights/weight_publisher.h"
 #include "learner/checkpoint/checkpointer.h"
 #include "learner/grpc_rollout_server.h"
+#include "learner/head_calibration.h"
 #include "learner/prompt_source.h"
 #include "learner/run_recorder.h"
 #include "learner/train/trainer.h"
@@ -70,7 +72,8 @@ class Learner {
   absl::Status FillPrompts();
   absl::StatusOr<std::vector<TrajectoryGroup>> AwaitGroups(const std::atomic<bool>& stop);
   absl::Status RootStep(std::vector<TrajectoryGroup> groups, double wait_s);
-  absl::Status Publish();
+  absl::Status PublishWeights();
+  absl::Status PublishNextVersion();
   absl::Status Checkpoint();
   bool CheckpointDue() const;
 
@@ -82,6 +85,7 @@ class Learner {
   PolicyVersion version_;     // of the trainer's parameters
   int64_t learner_step_ = 0;  // batches trained
   int64_t checkpointed_step_ = -1;
+  std::optional<HeadCalibration> calibration_;  // after LoadPolicy; only rank 0's goes on
 
   // Rank 0 only.
   std::unique_ptr<LoadedCheckpoint> resumed_;  // until Serve has used it
@@ -91,6 +95,7 @@ class Learner {
   std::unique_ptr<MetricSet> metrics_;
   std::unique_ptr<MetricsServer> metrics_server_;
   std::unique_ptr<WeightPublisher> publisher_;
+  std::atomic<uint64_t> weight_bytes_sent_{0};
   std::unique_ptr<grpc::Service> weight_service_;
   std::unique_ptr<RolloutServer> server_;  // after what it serves: destroyed first
   std::unique_ptr<RunRecorder> recorder_;

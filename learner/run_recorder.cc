@@ -1,6 +1,7 @@
 #include "learner/run_recorder.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
@@ -42,6 +43,37 @@ BatchMeans MeansOf(const std::vector<TrajectoryGroup>& groups) {
   means.amplified_share = amplified / tokens;
   return means;
 }
+
+// Gauges that show a field of the record.
+struct RecordGauge {
+  Metric metric;
+  const char* label;
+  double StepRecord::*member;
+};
+
+constexpr RecordGauge kRecordGauges[] = {
+    {Metric::kCreditMean, "", &StepRecord::credit_mean},
+    {Metric::kCreditAmplified, "applied", &StepRecord::credit_amplified_share},
+    {Metric::kCreditAmplified, "local_chunk", &StepRecord::credit_local_chunk_share},
+    {Metric::kCreditAmplified, "global_anchor", &StepRecord::credit_global_anchor_share},
+    {Metric::kCreditAmplified, "coupled", &StepRecord::credit_coupled_share},
+    {Metric::kCreditAmplified, "entropy", &StepRecord::credit_entropy_share},
+    {Metric::kCreditOverlap, "local_chunk_global_anchor", &StepRecord::overlap_local_global},
+    {Metric::kCreditOverlap, "coupled_entropy", &StepRecord::overlap_coupled_entropy},
+    {Metric::kCreditOverlap, "global_anchor_entropy", &StepRecord::overlap_global_entropy},
+    {Metric::kCreditOverlap, "local_chunk_entropy", &StepRecord::overlap_local_entropy},
+    {Metric::kCreditLag, "mean", &StepRecord::gamma_version_lag_mean},
+    {Metric::kCreditLag, "max", &StepRecord::gamma_version_lag_max},
+    {Metric::kRhythmPeakCorrelation, "", &StepRecord::waad_peak_entropy_corr},
+    {Metric::kRhythmWaad, "mean", &StepRecord::waad_mean},
+    {Metric::kRhythmWaad, "p10", &StepRecord::waad_p10},
+    {Metric::kRhythmWaad, "p50", &StepRecord::waad_p50},
+    {Metric::kRhythmWaad, "p90", &StepRecord::waad_p90},
+    {Metric::kRhythmFai, "mean", &StepRecord::fai_mean},
+    {Metric::kRhythmFai, "p10", &StepRecord::fai_p10},
+    {Metric::kRhythmFai, "p50", &StepRecord::fai_p50},
+    {Metric::kRhythmFai, "p90", &StepRecord::fai_p90},
+};
 
 StepRecord MakeRecord(const StepContext& context, const StepStats& stats, const BatchMeans& means) {
   StepRecord record;
@@ -87,8 +119,9 @@ StepRecord MakeRecord(const StepContext& context, const StepStats& stats, const 
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<RunRecorder>> RunRecorder::Open(const RunFolder& folder, int64_t last_step,
+                                                               const RhythmSummaryOptions& rhythm,
                                                                const Tokenizer* tokenizer, MetricSet* metrics) {
-  std::unique_ptr<RunRecorder> recorder(new RunRecorder(tokenizer, metrics));
+  std::unique_ptr<RunRecorder> recorder(new RunRecorder(rhythm, tokenizer, metrics));
   ASSIGN_OR_RETURN(recorder->steps_, JsonlWriter::Open(folder.metrics(), last_step));
   ASSIGN_OR_RETURN(recorder->samples_, JsonlWriter::Open(folder.samples(), last_step));
   ASSIGN_OR_RETURN(recorder->tensorboard_, TensorBoardWriter::Open(folder.tensorboard(), last_step + 1));
@@ -96,6 +129,8 @@ absl::StatusOr<std::unique_ptr<RunRecorder>> RunRecorder::Open(const RunFolder& 
     ASSIGN_OR_RETURN(const std::vector<StepRecord> history, ReadSteps(folder.metrics()));
     if (!history.empty()) recorder->time_s_ = history.back().time_s;
   }
+  ASSIGN_OR_RETURN(recorder->held_out_, ReadHeldOut(folder.held_out()));
+  if (!recorder->held_out_.empty()) metrics->Set(Metric::kEvalPassRatio, recorder->held_out_.back().pass1);
   recorder->cpu_seconds_ = ProcessCpuSeconds();
   return recorder;
 }
@@ -103,6 +138,8 @@ absl::StatusOr<std::unique_ptr<RunRecorder>> RunRecorder::Open(const RunFolder& 
 absl::Status RunRecorder::Record(const StepContext& context, const StepStats& stats,
                                  const std::vector<TrajectoryGroup>& groups) {
   StepRecord record = MakeRecord(context, stats, MeansOf(groups));
+  FillRhythmSummary(groups, context.before, rhythm_, &record);
+  JoinHeldOut(held_out_, &record);
   time_s_ += context.step_time_s;
   record.time_s = time_s_;
   const double cpu_seconds = ProcessCpuSeconds();
@@ -111,38 +148,64 @@ absl::Status RunRecorder::Record(const StepContext& context, const StepStats& st
   RETURN_IF_ERROR(steps_->WriteStep(record));
   RETURN_IF_ERROR(tensorboard_->WriteStep(record));
   RETURN_IF_ERROR(WriteSamples(context.step, groups));
-  Expose(context, stats, groups);
+  Expose(context, stats, record);
+  ExposeGroups(groups);
+  ExposeLedger(context.counters);
   return absl::OkStatus();
 }
 
+// Audited groups come first: only they have attention to look at.
 absl::Status RunRecorder::WriteSamples(int64_t step, const std::vector<TrajectoryGroup>& groups) {
-  for (size_t g = 0; g < std::min(kSampledGroups, groups.size()); ++g) {
-    const TrajectoryGroup& group = groups[g];
-    for (size_t c = 0; c < std::min(kSamplesPerGroup, group.completions.size()); ++c) {
-      const Completion& completion = group.completions[c];
-      SampleRecord sample;
-      sample.step = step;
-      sample.version = VersionName(completion.versions.front().version);
-      sample.prompt_id = group.prompt_id;
-      sample.completion = static_cast<int>(c);
-      ASSIGN_OR_RETURN(sample.prompt, tokenizer_->Decode(group.prompt_token_ids, /*skip_special_tokens=*/false));
-      ASSIGN_OR_RETURN(sample.text, tokenizer_->Decode(completion.token_ids, /*skip_special_tokens=*/true));
-      for (const TokenId& id : completion.token_ids) {
-        ASSIGN_OR_RETURN(sample.tokens.emplace_back(), tokenizer_->Decode(std::span(&id, 1), false));
-      }
-      sample.gamma.assign(completion.credit.begin(), completion.credit.end());
-      sample.logprobs.assign(completion.logprobs.begin(), completion.logprobs.end());
-      sample.reward = completion.reward.total;
-      sample.correct = completion.reward.correct > 0;
-      sample.reason = completion.reward.reason;
+  std::vector<const TrajectoryGroup*> order;
+  for (const TrajectoryGroup& group : groups) order.push_back(&group);
+  std::stable_partition(order.begin(), order.end(), [](const TrajectoryGroup* group) {
+    return !group->completions.empty() && group->completions.front().rhythm.has_value();
+  });
+  for (size_t g = 0; g < std::min(kSampledGroups, order.size()); ++g) {
+    for (size_t c = 0; c < std::min(kSamplesPerGroup, order[g]->completions.size()); ++c) {
+      ASSIGN_OR_RETURN(const SampleRecord sample, MakeSample(step, *order[g], c));
       RETURN_IF_ERROR(samples_->WriteSample(sample));
     }
   }
   return absl::OkStatus();
 }
 
-void RunRecorder::Expose(const StepContext& context, const StepStats& stats,
-                         const std::vector<TrajectoryGroup>& groups) {
+absl::StatusOr<SampleRecord> RunRecorder::MakeSample(int64_t step, const TrajectoryGroup& group, size_t index) const {
+  const Completion& completion = group.completions[index];
+  SampleRecord sample;
+  sample.step = step;
+  sample.version = VersionName(completion.versions.front().version);
+  sample.prompt_id = group.prompt_id;
+  sample.completion = static_cast<int>(index);
+  ASSIGN_OR_RETURN(sample.prompt, tokenizer_->Decode(group.prompt_token_ids, /*skip_special_tokens=*/false));
+  ASSIGN_OR_RETURN(sample.text, tokenizer_->Decode(completion.token_ids, /*skip_special_tokens=*/true));
+  for (const TokenId& id : completion.token_ids) {
+    ASSIGN_OR_RETURN(sample.tokens.emplace_back(), tokenizer_->Decode(std::span(&id, 1), false));
+  }
+  sample.gamma.assign(completion.credit.begin(), completion.credit.end());
+  sample.logprobs.assign(completion.logprobs.begin(), completion.logprobs.end());
+  sample.reward = completion.reward.total;
+  sample.correct = completion.reward.correct > 0;
+  sample.reason = completion.reward.reason;
+  sample.prompt_ids = group.prompt_token_ids;
+  sample.token_ids = completion.token_ids;
+  for (const VersionSpan& span : completion.versions) {
+    sample.versions.push_back({span.start_token, VersionName(span.version)});
+  }
+  sample.entropy.assign(completion.entropy.begin(), completion.entropy.end());
+  if (completion.rhythm.has_value()) {
+    const RhythmRecord& rhythm = *completion.rhythm;
+    sample.waad.assign(rhythm.waad.begin(), rhythm.waad.end());
+    sample.fai.assign(rhythm.fai.begin(), rhythm.fai.end());
+    sample.layers = rhythm_.layers;
+    sample.span.assign(completion.head_spans.begin(), completion.head_spans.end());
+    sample.local_heads = rhythm.heads.local;
+    sample.global_heads = rhythm.heads.global;
+  }
+  return sample;
+}
+
+void RunRecorder::Expose(const StepContext& context, const StepStats& stats, const StepRecord& record) {
   using enum Metric;
   MetricSet& m = *metrics_;
   m.Set(kLearnerStep, static_cast<double>(context.step));
@@ -177,6 +240,20 @@ void RunRecorder::Expose(const StepContext& context, const StepStats& stats,
   m.Set(kActorsConnected, context.actors_connected);
   m.Set(kWeightVersion, static_cast<double>(context.version.step));
   m.Observe(kWeightPublishDuration, context.publish_s);
+  m.Add(kWeightTransferBytes, static_cast<double>(context.weight_bytes_sent - weight_bytes_sent_));
+  weight_bytes_sent_ = context.weight_bytes_sent;
+  m.Add(kNonfiniteValues, static_cast<double>(stats.skipped_updates), "gradient");
+  m.Add(kNonfiniteValues, std::isfinite(stats.loss) ? 0 : 1, "loss");
+  m.Add(kRhythmAudited, record.audited_completions);
+  for (const RecordGauge& gauge : kRecordGauges) {
+    const double value = record.*gauge.member;
+    if (std::isfinite(value)) m.Set(gauge.metric, value, gauge.label);  // a batch without audit leaves the last one
+  }
+}
+
+void RunRecorder::ExposeGroups(const std::vector<TrajectoryGroup>& groups) {
+  using enum Metric;
+  MetricSet& m = *metrics_;
   for (const TrajectoryGroup& group : groups) {
     size_t passed = 0;
     for (const Completion& completion : group.completions) {
@@ -189,13 +266,18 @@ void RunRecorder::Expose(const StepContext& context, const StepStats& stats,
     m.Add(kTrajectoriesTrained, static_cast<double>(group.completions.size()));
     m.Add(kGroups, 1, passed == 0 ? "all_fail" : passed == group.completions.size() ? "all_pass" : "informative");
   }
-  m.Add(kTrajectoriesReceived, static_cast<double>(context.counters.received - last_.received));
-  m.Add(kTrajectoriesAccepted, static_cast<double>(context.counters.accepted - last_.accepted));
+}
+
+void RunRecorder::ExposeLedger(const LedgerCounters& counters) {
+  using enum Metric;
+  MetricSet& m = *metrics_;
+  m.Add(kTrajectoriesReceived, static_cast<double>(counters.received - last_.received));
+  m.Add(kTrajectoriesAccepted, static_cast<double>(counters.accepted - last_.accepted));
   for (const RejectReason reason : {RejectReason::kMalformed, RejectReason::kDuplicate, RejectReason::kExpired}) {
-    m.Add(kTrajectoriesRejected, static_cast<double>(context.counters[reason] - last_[reason]), ReasonName(reason));
+    m.Add(kTrajectoriesRejected, static_cast<double>(counters[reason] - last_[reason]), ReasonName(reason));
   }
-  m.Set(kQueueDepth, static_cast<double>(context.counters.queued));
-  last_ = context.counters;
+  m.Set(kQueueDepth, static_cast<double>(counters.queued));
+  last_ = counters;
 }
 
 }  // namespace tactus

@@ -10,6 +10,8 @@
               --bf16-model in bf16 too
   tokenize    no difference from tokenizers on generated strings, for SmolLM2's tokenizer and the goldens' Qwen- and
               Llama-3-style ones; chat messages against apply_chat_template
+  rhythm      spans, WAAD, Delta and FAI agree with the matrices of transformers' eager attention to 1e-4, head classes and
+              credit weights are equal but for ties; responses of 1 to 1,000 tokens, under preemption
   checkpoint  its model/ loads in transformers with nothing missing and gives the same log-probs to 1e-5
 
 One line per check, then "N passed, N failed". Needs the venv that scripts/against_peers.sh makes.
@@ -32,6 +34,9 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "scripts/goldens"))
 from smollm2_reference import NEW_TOKENS, prompts, reference  # noqa: E402
 from tokenizer_strings import Strings  # noqa: E402
+
+sys.path.insert(0, str(ROOT / "scripts"))
+from rhythm_check import check_rhythm  # noqa: E402
 
 TIMEOUT_S = 3600
 
@@ -191,6 +196,7 @@ CHECKS = {
     "score": check_score,
     "bits": check_bits,
     "tokenize": check_tokenize,
+    "rhythm": check_rhythm,
     "checkpoint": check_checkpoint,
 }
 

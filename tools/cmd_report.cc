@@ -1,10 +1,14 @@
+#include <algorithm>
 #include <cstdio>
 #include <filesystem>
+#include <thread>
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
+#include "common/ops/parallel.h"
 #include "tools/command.h"
 #include "tools/report.h"
+#include "tools/rhythm_view.h"
 
 namespace tactus {
 namespace {
@@ -18,8 +22,9 @@ absl::Status Run(const Flags& flags) {
   if (!std::filesystem::is_directory(folder.root)) {
     return absl::NotFoundError(absl::StrCat(folder.root, " is not a folder: expected the folder of a run."));
   }
+  ops::SetThreads(std::max(1, static_cast<int>(std::thread::hardware_concurrency())));
   const std::string path = flags.Has("html") ? flags.Text("html") : folder.report();
-  RETURN_IF_ERROR(WriteReport(folder, path));
+  RETURN_IF_ERROR(WriteReport(folder, path, AddAttention));
   std::printf("%s\n", path.c_str());
   return absl::OkStatus();
 }

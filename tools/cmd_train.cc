@@ -11,6 +11,7 @@
 #include "common/base/status_macros.h"
 #include "common/config/run_config.h"
 #include "tools/command.h"
+#include "tools/rhythm_view.h"
 #include "tools/train_job.h"
 
 namespace tactus {
@@ -87,6 +88,7 @@ absl::StatusOr<TrainJobOptions> Prepare(const Flags& flags) {
   options.learners = static_cast<int>(flags.Int("learners"));
   options.actors = static_cast<int>(flags.Int("actors"));
   options.terminal = isatty(STDERR_FILENO) == 1;
+  options.enrich_report = AddAttention;
   options.folder.root = flags.Text("resume");
   const std::string config_path = resume ? options.folder.config() : flags.Text("config");
   ASSIGN_OR_RETURN(options.config, config::LoadRunConfig(config_path, flags.All("set")));

@@ -29,6 +29,8 @@ extern const Command kEvalCommand;
 extern const Command kGenerateCommand;
 extern const Command kLossCommand;
 extern const Command kReportCommand;
+extern const Command kRhythmCommand;
+extern const Command kRhythmStudyCommand;
 extern const Command kScoreCommand;
 extern const Command kSftCommand;
 extern const Command kTokenizeCommand;

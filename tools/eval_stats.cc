@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <numeric>
 
 #include "common/base/philox.h"
 
@@ -12,14 +13,6 @@ namespace {
 constexpr double kZ = 1.959963984540054;  // the normal distribution's 97.5 % point
 constexpr size_t kMaxResamples = 2000, kMinResamples = 200;
 constexpr size_t kMaxDraws = 20'000'000;
-
-// Linear interpolation between order statistics.
-double Quantile(const std::vector<double>& sorted, double q) {
-  const double place = q * static_cast<double>(sorted.size() - 1);
-  const auto below = static_cast<size_t>(place);
-  const size_t above = std::min(below + 1, sorted.size() - 1);
-  return sorted[below] + (place - static_cast<double>(below)) * (sorted[above] - sorted[below]);
-}
 
 }  // namespace
 
@@ -37,23 +30,37 @@ Interval WilsonInterval(int64_t successes, int64_t trials) {
   return {p, std::max(0.0, centre - half), std::min(1.0, centre + half)};
 }
 
+double SortedQuantile(const std::vector<double>& sorted, double p) {
+  const double place = p * static_cast<double>(sorted.size() - 1);
+  const auto below = static_cast<size_t>(place);
+  const size_t above = std::min(below + 1, sorted.size() - 1);
+  return sorted[below] + (place - static_cast<double>(below)) * (sorted[above] - sorted[below]);
+}
+
 Interval BootstrapInterval(const std::vector<double>& values, uint64_t seed) {
-  const size_t n = values.size();
+  return BootstrapRatio(values, std::vector<double>(values.size(), 1.0), seed);
+}
+
+Interval BootstrapRatio(const std::vector<double>& numerators, const std::vector<double>& denominators, uint64_t seed) {
+  const size_t n = numerators.size();
   const size_t resamples = std::clamp(kMaxDraws / n, kMinResamples, kMaxResamples);
-  std::vector<double> means;
+  const double value = std::accumulate(numerators.begin(), numerators.end(), 0.0) /
+                       std::accumulate(denominators.begin(), denominators.end(), 0.0);
+  std::vector<double> ratios;
   for (size_t r = 0; r < resamples; ++r) {
-    double sum = 0;
+    double above = 0, below = 0;
     PhiloxBlock block{};
     for (size_t i = 0; i < n; ++i) {
       if (i % 4 == 0) block = Philox4x32(seed, {static_cast<uint32_t>(i / 4), static_cast<uint32_t>(r), 0, 0});
-      sum += values[static_cast<size_t>(uint64_t{block[i % 4]} * n >> 32)];
+      const auto drawn = static_cast<size_t>(uint64_t{block[i % 4]} * n >> 32);
+      above += numerators[drawn];
+      below += denominators[drawn];
     }
-    means.push_back(sum / static_cast<double>(n));
+    if (below > 0) ratios.push_back(above / below);
   }
-  std::sort(means.begin(), means.end());
-  double total = 0;
-  for (const double value : values) total += value;
-  return {total / static_cast<double>(n), Quantile(means, 0.025), Quantile(means, 0.975)};
+  if (ratios.empty()) return {value, value, value};
+  std::sort(ratios.begin(), ratios.end());
+  return {value, SortedQuantile(ratios, 0.025), SortedQuantile(ratios, 0.975)};
 }
 
 }  // namespace tactus

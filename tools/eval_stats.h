@@ -1,4 +1,4 @@
-// Estimates with intervals for `tactus eval`. Pure functions, thread-safe.
+// Estimates with intervals, for `tactus eval` and `tactus rhythm-study`. Pure functions, thread-safe.
 #pragma once
 
 #include <cstdint>
@@ -19,5 +19,12 @@ Interval WilsonInterval(int64_t successes, int64_t trials);
 
 // Percentile bootstrap of a mean over prompts; the resamples are keyed by `seed`. values not empty.
 Interval BootstrapInterval(const std::vector<double>& values, uint64_t seed);
+
+// The same of the sum of numerators over the sum of denominators; a resample draws both of one unit together. One list
+// each, of one length; denominators >= 0, and not all 0. Resamples whose denominators are all 0 do not count.
+Interval BootstrapRatio(const std::vector<double>& numerators, const std::vector<double>& denominators, uint64_t seed);
+
+// The p quantile of a sorted list that is not empty, linear between order statistics.
+double SortedQuantile(const std::vector<double>& sorted, double p);
 
 }  // namespace tactus

@@ -10,7 +10,11 @@ namespace tactus {
 
 absl::Status WithJsonl(const Flags& flags,
                        const std::function<absl::Status(std::istream&, std::ostream&, absl::string_view)>& work) {
-  const std::string input = flags.Text("input"), output = flags.Text("output");
+  return WithJsonl(flags.Text("input"), flags.Text("output"), work);
+}
+
+absl::Status WithJsonl(const std::string& input, const std::string& output,
+                       const std::function<absl::Status(std::istream&, std::ostream&, absl::string_view)>& work) {
   std::ifstream in_file;
   std::ofstream out_file;
   if (input != "-") {

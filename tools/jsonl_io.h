@@ -21,6 +21,9 @@ inline constexpr FlagSpec kOutputFlag = {
 
 // Calls work(in, out, name of the input). NotFound or PermissionDenied names a file that cannot be opened; Unavailable
 // an output that cannot be written to its end.
+absl::Status WithJsonl(const std::string& input, const std::string& output,
+                       const std::function<absl::Status(std::istream&, std::ostream&, absl::string_view)>& work);
+// The same for --input and --output.
 absl::Status WithJsonl(const Flags& flags,
                        const std::function<absl::Status(std::istream&, std::ostream&, absl::string_view)>& work);
 

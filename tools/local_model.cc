@@ -2,12 +2,14 @@
 
 #include <algorithm>
 #include <thread>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "actor/engine/load_engine.h"
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
 #include "common/base/strict_json.h"
+#include "common/config/run_config.h"
 #include "common/ops/parallel.h"
 
 namespace tactus {
@@ -47,13 +49,20 @@ absl::StatusOr<LocalModel> OpenLocalModel(const Flags& flags) {
 }
 
 absl::StatusOr<std::unique_ptr<Engine>> OpenLocalEngine(const Flags& flags, const LocalModel& model, int batch,
-                                                        int64_t max_sequence_tokens) {
+                                                        int64_t max_sequence_tokens, ops::AttentionProbe probe) {
   EngineSetup setup;
+  setup.engine.probe = std::move(probe);
   setup.weights_dtype = model.dtype;
   setup.engine.max_sequences = batch;
   setup.kv_cache_mib = flags.Int("kv-cache-mib");
   setup.max_sequence_tokens = max_sequence_tokens;
   return LoadEngine(model.folder, setup);
+}
+
+absl::StatusOr<CreditAssigner> DefaultCredit(const std::vector<std::string>& overrides) {
+  constexpr char kText[] = "model { path: 'unused' } task { name: 'countdown' } service { plaintext: true }";
+  ASSIGN_OR_RETURN(const config::RunConfig run, config::ParseRunConfig(kText, "defaults", overrides));
+  return CreditAssigner::FromProto(run.credit());
 }
 
 }  // namespace tactus

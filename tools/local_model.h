@@ -2,12 +2,15 @@
 #pragma once
 
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "actor/engine/engine.h"
 #include "common/config/flags.h"
 #include "common/model/hf_folder.h"
+#include "common/rhythm/credit_assigner.h"
 
 namespace tactus {
 
@@ -29,6 +32,13 @@ inline constexpr FlagSpec kKvCacheFlag = {.name = "kv-cache-mib",
                                           .fallback = "1024",
                                           .min = 1,
                                           .max = 16e6};
+inline constexpr FlagSpec kBatchFlag = {.name = "batch",
+                                        .type = FlagType::kInt,
+                                        .value = "B",
+                                        .help = "sequences computed at once",
+                                        .fallback = "32",
+                                        .min = 1,
+                                        .max = 65536};
 inline constexpr FlagSpec kSamplesFlag = {.name = "samples",
                                           .type = FlagType::kInt,
                                           .value = "K",
@@ -52,8 +62,13 @@ struct LocalModel {
 // Opens --model with --dtype and applies --threads to the process. InvalidArgument or NotFound names file and field.
 absl::StatusOr<LocalModel> OpenLocalModel(const Flags& flags);
 
-// The engine of --kv-cache-mib for `batch` sequences of at most max_sequence_tokens (0 = the model's longest).
+// The engine of --kv-cache-mib for `batch` sequences of at most max_sequence_tokens (0 = the model's longest). probe:
+// what of the attention it can measure.
 absl::StatusOr<std::unique_ptr<Engine>> OpenLocalEngine(const Flags& flags, const LocalModel& model, int batch,
-                                                        int64_t max_sequence_tokens);
+                                                        int64_t max_sequence_tokens, ops::AttentionProbe probe = {});
+
+// The credit of a configuration that says nothing else about it; `overrides` as of --set. InvalidArgument names one
+// that cannot be.
+absl::StatusOr<CreditAssigner> DefaultCredit(const std::vector<std::string>& overrides);
 
 }  // namespace tactus

@@ -9,10 +9,16 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "common/base/file.h"
+#include "common/base/log.h"
 #include "common/base/status_macros.h"
 #include "common/metrics/build_info.h"
+#include "common/metrics/held_out.h"
+#include "common/rhythm/rhythm.h"
+#include "tools/html_page.h"
 #include "tools/report_assets.h"
 #include "tools/report_chart.h"
+#include "tools/rhythm_assets.h"
+#include "tools/rhythm_page.h"
 #include "tools/train_display.h"
 
 namespace tactus {
@@ -51,6 +57,30 @@ std::vector<ChartSpec> Charts() {
       {"Credit",
        "mean γ, and share of amplified tokens",
        {{"mean γ", &R::credit_mean}, {"amplified", &R::credit_amplified_share}}},
+      {"Chosen tokens",
+       "share each strategy would amplify, of audited completions",
+       {{"global anchor", &R::credit_global_anchor_share}, {"coupled", &R::credit_coupled_share}},
+       false,
+       true},
+      {"Overlap",
+       "Jaccard of the tokens chosen; two random choices of a share q have q / (2 − q)",
+       {{"coupled, entropy", &R::overlap_coupled_entropy}, {"local, global", &R::overlap_local_global}},
+       false,
+       true},
+      {"WAAD peaks and entropy", "correlation", {{"correlation", &R::waad_peak_entropy_corr}}, false, true},
+      {"WAAD",
+       "windowed average attention distance, tokens",
+       {{"median", &R::waad_p50}, {"0.9 quantile", &R::waad_p90}},
+       false,
+       true},
+      {"FAI",
+       "future attention influence, share of attention",
+       {{"median", &R::fai_p50}, {"0.9 quantile", &R::fai_p90}},
+       false,
+       true},
+      {"Age of γ",
+       "versions between its attention and training",
+       {{"mean", &R::gamma_version_lag_mean}, {"max", &R::gamma_version_lag_max}}},
   };
 }
 
@@ -91,28 +121,6 @@ std::string Tiles(const std::vector<R>& steps) {
   return out + "</div>\n";
 }
 
-// Class by how far gamma is from 1, in steps of 0.1.
-std::string CreditClass(double gamma) {
-  const int level = static_cast<int>(std::clamp(std::lround(std::fabs(gamma - 1) * 10), 0L, 5L));
-  return level == 0 ? "" : absl::StrFormat(" class=\"%c%d\"", gamma > 1 ? 'h' : 'c', level);
-}
-
-std::string SampleHtml(const SampleRecord& sample) {
-  std::string out = absl::StrFormat(
-      "<article class=\"sample\"><header>step %d · prompt %d · completion %d · reward %.3g · <span "
-      "class=\"%s\">%s</span>%s</header>\n",
-      sample.step, sample.prompt_id, sample.completion, sample.reward, sample.correct ? "ok" : "",
-      sample.correct ? "right" : "wrong",
-      sample.reason.empty() ? "" : absl::StrCat(" (", EscapeHtml(sample.reason), ")"));
-  absl::StrAppend(&out, "<details><summary>Prompt</summary><div class=\"prompt\">", EscapeHtml(sample.prompt),
-                  "</div></details>\n<div class=\"tokens\">");
-  for (size_t i = 0; i < sample.tokens.size(); ++i) {
-    absl::StrAppend(&out, "<span", CreditClass(sample.gamma[i]), " title=\"γ ", NumberText(sample.gamma[i], 3),
-                    ", log p ", NumberText(sample.logprobs[i], 3), "\">", EscapeHtml(sample.tokens[i]), "</span>");
-  }
-  return out + "</div></article>\n";
-}
-
 std::string Table(const std::vector<R>& steps) {
   std::string out =
       "<details class=\"box\"><summary>All numbers as a table</summary><div class=\"scroll\" "
@@ -137,16 +145,31 @@ std::string Table(const std::vector<R>& steps) {
 
 }  // namespace
 
+RhythmAnswer AnswerOf(const SampleRecord& sample) {
+  RhythmAnswer answer;
+  answer.title = absl::StrFormat("step %d · prompt %d · completion %d · reward %.3g", sample.step, sample.prompt_id,
+                                 sample.completion, sample.reward);
+  answer.verdict = absl::StrCat(sample.correct ? "right" : "wrong", sample.reason.empty() ? "" : ": ", sample.reason);
+  answer.good = sample.correct;
+  answer.prompt = sample.prompt;
+  answer.tokens = sample.tokens;
+  answer.credits = {{.strategy = "", .gamma = sample.gamma}};
+  answer.waad = sample.waad;
+  answer.delta = DeltaOf(sample.waad);
+  answer.fai = sample.fai;
+  answer.entropy = sample.entropy;
+  answer.logprobs = sample.logprobs;
+  answer.heads = {
+      .layers = sample.layers, .span = sample.span, .local = sample.local_heads, .global = sample.global_heads};
+  return answer;
+}
+
 std::string ReportHtml(const ReportData& data) {
-  const std::string title = EscapeHtml(data.title);
-  std::string out = absl::StrCat(
-      "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" "
-      "content=\"width=device-width,initial-scale=1\"><title>",
-      title, " · Tactus report</title><style>", kReportStyle, "</style></head><body><main>\n<h1>", title,
-      "</h1>\n<p class=\"sub\">Tactus ", ThisBuild().version, " (", ThisBuild().commit, ")",
-      data.steps.empty() ? "" : absl::StrCat(" · policy version ", EscapeHtml(data.steps.back().version)),
-      " · written ", absl::FormatTime("%Y-%m-%d %H:%M", absl::Now(), absl::LocalTimeZone()), "</p>\n",
-      Tiles(data.steps));
+  const std::string subtitle =
+      absl::StrCat("Tactus ", ThisBuild().version, " (", ThisBuild().commit, ")",
+                   data.steps.empty() ? "" : absl::StrCat(" · policy version ", EscapeHtml(data.steps.back().version)),
+                   " · written ", absl::FormatTime("%Y-%m-%d %H:%M", absl::Now(), absl::LocalTimeZone()));
+  std::string out = Tiles(data.steps);
   if (!data.steps.empty()) {
     out += "<h2>Curves</h2>\n<div class=\"charts\">\n";
     for (const ChartSpec& spec : Charts()) {
@@ -156,11 +179,9 @@ std::string ReportHtml(const ReportData& data) {
     }
     out += "</div>\n" + Table(data.steps);
   }
-  if (!data.samples.empty()) {
-    out +=
-        "<h2>Completions</h2>\n<p class=\"scale\">Each token's credit weight γ: <span class=\"c3\">below 1</span>"
-        "<span>1</span><span class=\"h2\">1.2</span><span class=\"h5\">1.5 and more</span></p>\n";
-    for (const SampleRecord& sample : data.samples) out += SampleHtml(sample);
+  if (!data.answers.empty()) {
+    std::vector<RhythmAnswer> answers;
+    absl::StrAppend(&out, "<h2>Completions</h2>\n", RhythmSection(data.answers));
   }
   if (!data.config_text.empty()) {
     absl::StrAppend(
@@ -168,16 +189,23 @@ std::string ReportHtml(const ReportData& data) {
         "<h2>Configuration</h2>\n<details class=\"box\"><summary>Every field, resolved</summary><pre tabindex=\"0\">",
         EscapeHtml(data.config_text), "</pre></details>\n");
   }
-  return absl::StrCat(out, "</main><script>", kReportScript, "</script></body></html>\n");
+  return HtmlPage(data.title, subtitle, kRhythmStyle, out, absl::StrCat(kReportScript, kRhythmScript));
 }
 
-absl::Status WriteReport(const RunFolder& folder, const std::string& path) {
+absl::Status WriteReport(const RunFolder& folder, const std::string& path, const EnrichAnswers& enrich) {
   ReportData data;
   data.title = std::filesystem::absolute(folder.root).lexically_normal().filename().string();
   if (data.title.empty())
     data.title = std::filesystem::absolute(folder.root).lexically_normal().parent_path().filename().string();
   ASSIGN_OR_RETURN(data.steps, ReadSteps(folder.metrics()));
-  ASSIGN_OR_RETURN(data.samples, ReadSamples(folder.samples(), kFirstSamples, kLastSamples));
+  ASSIGN_OR_RETURN(const std::vector<HeldOutRecord> held_out, ReadHeldOut(folder.held_out()));
+  for (StepRecord& step : data.steps) JoinHeldOut(held_out, &step);
+  ASSIGN_OR_RETURN(const std::vector<SampleRecord> samples, ReadSamples(folder.samples(), kFirstSamples, kLastSamples));
+  for (const SampleRecord& sample : samples) data.answers.push_back(AnswerOf(sample));
+  if (enrich) {
+    const absl::Status enriched = enrich(folder, samples, data.answers);
+    if (!enriched.ok()) TACTUS_LOG(WARNING) << "the report shows no attention images: " << enriched.message();
+  }
   if (std::filesystem::exists(folder.config())) {
     ASSIGN_OR_RETURN(data.config_text, ReadFile(folder.config(), size_t{1} << 20));
   }

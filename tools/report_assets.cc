@@ -10,8 +10,8 @@ body{margin:0;background:var(--bg);color:var(--ink);font:15px/1.5 system-ui,-app
 main{max-width:1100px;margin:0 auto;padding:24px 20px 60px}
 h1{font-size:1.7rem;margin:0}h2{font-size:1.15rem;margin:36px 0 12px}
 .sub{color:var(--dim);margin:2px 0 20px}
-.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(150px,1fr));gap:12px}
-.tile,figure,.sample,details.box{background:var(--card);border:1px solid var(--line);border-radius:10px}
+.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(185px,1fr));gap:12px}
+.tile,figure,details.box{background:var(--card);border:1px solid var(--line);border-radius:10px}
 .tile{padding:12px 14px}.tile b{display:block;font-size:1.35rem;white-space:nowrap;font-variant-numeric:tabular-nums}.tile span{color:var(--dim);font-size:.85rem}
 .up{color:var(--good)}
 .charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,420px),1fr));gap:14px}
@@ -24,19 +24,11 @@ circle.s0{fill:var(--a)}circle.s1{fill:var(--b)}circle.raw{opacity:.35}
 .cursor{stroke:var(--dim);stroke-dasharray:3 3;visibility:hidden}
 .legend{display:flex;gap:14px;font-size:.85rem;min-height:1.4em;flex-wrap:wrap}.legend output{margin-left:auto;color:var(--dim);font-variant-numeric:tabular-nums}
 .k0::before,.k1::before{content:"";display:inline-block;width:14px;height:3px;margin-right:6px;vertical-align:middle;background:var(--a)}.k1::before{background:var(--b)}
-.sample{padding:12px 14px;margin-bottom:12px}.sample header{color:var(--dim);font-size:.88rem;margin-bottom:6px}.ok{color:var(--good);font-weight:600}
-.tokens,.prompt{white-space:pre-wrap;overflow-wrap:anywhere;font:13px/1.75 ui-monospace,"SF Mono",Menlo,Consolas,monospace}
-.prompt{color:var(--dim)}
-.tokens span{border-radius:3px;padding:1px 0}
-.h1{background:rgba(var(--hot),.12)}.h2{background:rgba(var(--hot),.24)}.h3{background:rgba(var(--hot),.36)}.h4{background:rgba(var(--hot),.48)}.h5{background:rgba(var(--hot),.6)}
-.c1{background:rgba(var(--cold),.12)}.c2{background:rgba(var(--cold),.24)}.c3{background:rgba(var(--cold),.36)}.c4{background:rgba(var(--cold),.48)}.c5{background:rgba(var(--cold),.6)}
-.h3,.h4,.h5{text-decoration:underline dotted 1px;text-underline-offset:3px}
-.scale{font-size:.85rem;color:var(--dim);margin:-4px 0 12px}.scale span{color:var(--ink);padding:1px 8px;border-radius:3px;margin:0 1px}
 details.box{padding:10px 14px;margin-top:12px}summary{cursor:pointer}
 pre{overflow:auto;font:12.5px/1.5 ui-monospace,Menlo,Consolas,monospace;margin:10px 0 0}
 .scroll{overflow:auto;max-height:420px;margin-top:10px}table{border-collapse:collapse;font-size:.83rem;font-variant-numeric:tabular-nums}
 th,td{padding:3px 9px;text-align:right;border-bottom:1px solid var(--line)}th{position:sticky;top:0;background:var(--card);font-weight:600}
-@media print{body{background:#fff}figure,.sample{break-inside:avoid}}
+@media print{body{background:#fff}figure{break-inside:avoid}}
 )css";
 
 const char kReportScript[] = R"js(

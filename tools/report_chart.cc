@@ -6,6 +6,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/string_view.h"
+#include "tools/html_page.h"
 
 namespace tactus {
 namespace {
@@ -147,34 +149,6 @@ std::string Sentence(const std::vector<double>& y) {
 }
 
 }  // namespace
-
-std::string EscapeHtml(absl::string_view text) {
-  std::string out;
-  for (const char c : text) {
-    switch (c) {
-      case '&':
-        out += "&amp;";
-        break;
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      case '"':
-        out += "&quot;";
-        break;
-      case '\'':
-        out += "&#39;";
-        break;
-      default:
-        out += c;
-    }
-  }
-  return out;
-}
-
-std::string NumberText(double value, int digits) { return absl::StrFormat("%.*g", digits, value); }
 
 std::string ChartHtml(const ChartSpec& spec, const std::vector<StepRecord>& steps) {
   double low = INFINITY, high = -INFINITY;

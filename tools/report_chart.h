@@ -4,7 +4,6 @@
 #include <string>
 #include <vector>
 
-#include "absl/strings/string_view.h"
 #include "common/metrics/step_record.h"
 
 namespace tactus {
@@ -25,11 +24,5 @@ struct ChartSpec {
 // A <figure>: the SVG, a readout that the page's script fills, and a sentence for screen readers. Long runs are drawn
 // as at most 400 averaged points. Values that are not finite are gaps.
 std::string ChartHtml(const ChartSpec& spec, const std::vector<StepRecord>& steps);
-
-// The text with & < > " ' as entities.
-std::string EscapeHtml(absl::string_view text);
-
-// At most `digits` significant digits, without needless zeros: "0.125", "1.2e-07".
-std::string NumberText(double value, int digits);
 
 }  // namespace tactus

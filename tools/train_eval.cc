@@ -5,7 +5,6 @@
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
 #include "common/base/strict_json.h"
@@ -28,8 +27,8 @@ absl::StatusOr<double> Number(const nlohmann::ordered_json& json, const char* ke
 
 }  // namespace
 
-absl::StatusOr<std::string> HeldOutPassRate(const TrainJobOptions& options, const std::string& model_folder,
-                                            const std::string& name) {
+absl::StatusOr<HeldOutRecord> MeasureHeldOut(const TrainJobOptions& options, const std::string& model_folder,
+                                             int64_t step, const std::string& name) {
   const std::string log = absl::StrCat(options.folder.logs(), "/eval-", name, ".json");
   std::filesystem::remove(log);  // a child appends
   const config::EvalOptions& eval = options.config.eval();
@@ -50,10 +49,12 @@ absl::StatusOr<std::string> HeldOutPassRate(const TrainJobOptions& options, cons
   ASSIGN_OR_RETURN(const std::string text, ReadFile(log));
   ASSIGN_OR_RETURN(const nlohmann::ordered_json json, ParseStrictJson(text, log));
   const nlohmann::ordered_json rate = json.is_object() ? json.value("pass@1", nlohmann::ordered_json()) : json;
-  ASSIGN_OR_RETURN(const double value, Number(rate, "value", log));
-  ASSIGN_OR_RETURN(const double low, Number(rate, "low", log));
-  ASSIGN_OR_RETURN(const double high, Number(rate, "high", log));
-  return absl::StrFormat("%.3f [%.3f, %.3f]", value, low, high);
+  HeldOutRecord record{.step = step};
+  ASSIGN_OR_RETURN(record.pass1, Number(rate, "value", log));
+  ASSIGN_OR_RETURN(record.low, Number(rate, "low", log));
+  ASSIGN_OR_RETURN(record.high, Number(rate, "high", log));
+  RETURN_IF_ERROR(AppendHeldOut(options.folder.held_out(), record));
+  return record;
 }
 
 }  // namespace tactus

@@ -4,13 +4,15 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "common/metrics/held_out.h"
 #include "tools/train_job.h"
 
 namespace tactus {
 
-// "0.241 [0.191, 0.298]": pass@1 with its 95 % interval, over config.eval's prompts of the test set. Blocks; ends
-// early, with Cancelled, on a stop signal. The whole summary stays in logs/eval-<name>.json.
-absl::StatusOr<std::string> HeldOutPassRate(const TrainJobOptions& options, const std::string& model_folder,
-                                            const std::string& name);
+// pass@1 with its 95 % interval, over config.eval's prompts of the test set; also the next line of held_out.jsonl, of
+// the policy after `step` steps. Blocks; ends early, with Cancelled, on a stop signal. The whole summary stays in
+// logs/eval-<name>.json.
+absl::StatusOr<HeldOutRecord> MeasureHeldOut(const TrainJobOptions& options, const std::string& model_folder,
+                                             int64_t step, const std::string& name);
 
 }  // namespace tactus

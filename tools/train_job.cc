@@ -254,7 +254,7 @@ void TrainJob::PrintSummary(bool stopped) {
   absl::StrAppend(&text, "  cores busy ", shares, "\n");
   const std::string checkpoint = NewestCheckpoint(folder);
   absl::StrAppend(&text, "  checkpoint   ", checkpoint.empty() ? "none" : checkpoint, "\n");
-  const absl::Status report = WriteReport(folder, folder.report());
+  const absl::Status report = WriteReport(folder, folder.report(), options_.enrich_report);
   absl::StrAppend(&text, "  report       ", report.ok() ? folder.report() : std::string(report.message()), "\n");
   absl::StrAppend(&text, "  metrics      ", folder.metrics(), ", tensorboard --logdir ", folder.tensorboard(), "\n");
   if (!metrics_address_.empty()) {
@@ -265,17 +265,18 @@ void TrainJob::PrintSummary(bool stopped) {
 }
 
 // A failure is told and does not end the job: the training is what matters.
-void TrainJob::MeasureHeldOut(const std::string& model_folder, const std::string& name) {
+void TrainJob::EvaluateHeldOut(const std::string& model_folder, int64_t step, const std::string& name) {
   if (options_.config.eval().max_prompts() == 0 || StopSignals::Count() > 0) return;
-  const absl::StatusOr<std::string> rate = HeldOutPassRate(options_, model_folder, name);
+  const absl::StatusOr<HeldOutRecord> rate = MeasureHeldOut(options_, model_folder, step, name);
   absl::StrAppend(&held_out_, held_out_.empty() ? "" : ", ",
-                  rate.ok() ? absl::StrCat(*rate, " ", name) : std::string(rate.status().message()));
+                  rate.ok() ? absl::StrFormat("%.3f [%.3f, %.3f] %s", rate->pass1, rate->low, rate->high, name)
+                            : std::string(rate.status().message()));
 }
 
 absl::Status TrainJob::Run() {
   const StopSignals signals;
   display_.Note(absl::StrCat("Run folder: ", options_.folder.root));
-  if (!options_.resume) MeasureHeldOut(options_.config.model().path(), "before");
+  if (!options_.resume) EvaluateHeldOut(options_.config.model().path(), 0, "before");
   RETURN_IF_ERROR(StartLearners());
   RETURN_IF_ERROR(AwaitLearner());
   // By now the learner has cut the file back to its checkpoint.
@@ -292,7 +293,9 @@ absl::Status TrainJob::Run() {
   display_.Finish();
   StopActors();
   if (!status.ok()) return status;
-  if (!stopped) MeasureHeldOut(NewestCheckpoint(options_.folder) + "/model", "after");
+  if (!stopped && !display_.steps().empty()) {
+    EvaluateHeldOut(NewestCheckpoint(options_.folder) + "/model", display_.steps().back().step, "after");
+  }
   PrintSummary(stopped);
   return stopped ? absl::CancelledError("stopped by Ctrl-C; the checkpoint is complete.") : absl::OkStatus();
 }

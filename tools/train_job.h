@@ -23,6 +23,7 @@
 #include "common/metrics/run_folder.h"
 #include "proto/config.pb.h"
 #include "tools/child_process.h"
+#include "tools/report.h"
 #include "tools/train_display.h"
 
 namespace tactus {
@@ -35,6 +36,7 @@ struct TrainJobOptions {
   int actors = 2;
   bool resume = false;
   bool terminal = false;  // stderr is one
+  EnrichAnswers enrich_report = {};
 };
 
 class TrainJob {
@@ -52,7 +54,7 @@ class TrainJob {
     double cpu_seconds = 0;
   };
 
-  void MeasureHeldOut(const std::string& model_folder, const std::string& name);
+  void EvaluateHeldOut(const std::string& model_folder, int64_t step, const std::string& name);
   absl::Status StartLearners();
   absl::Status AwaitLearner();
   absl::Status StartActor(size_t index);

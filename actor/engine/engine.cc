@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "common/base/status_macros.h"
+#include "common/rhythm/rhythm.h"
 
 namespace tactus {
 
@@ -15,6 +16,11 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(const EngineOptions& opti
   scheduler_options.max_position = runner->config().max_position;
   scheduler_options.vocab_size = static_cast<int32_t>(runner->config().vocab_size);
   scheduler_options.num_pages = runner->num_pages();
+  scheduler_options.probe = options.probe;
+  scheduler_options.heads_per_layer = runner->config().num_heads;
+  if (!options.probe.layers.empty()) {
+    RETURN_IF_ERROR(RhythmLayers(options.probe.layers, runner->config().num_layers).status());
+  }
   ASSIGN_OR_RETURN(std::unique_ptr<Scheduler> scheduler, Scheduler::Create(scheduler_options));
   return std::unique_ptr<Engine>(new Engine(std::move(scheduler), std::move(runner)));
 }

@@ -26,6 +26,7 @@ struct EngineOptions {
   int max_sequences = 32;
   int max_step_tokens = 2048;
   int max_waiting_groups = 64;
+  ops::AttentionProbe probe = {};  // where requests that measure the rhythm are measured; no layers: nowhere
 };
 
 class Engine {
@@ -45,6 +46,7 @@ class Engine {
   // From the next step on, `parameters` (in ParameterLayout order) sample, under the name `version`.
   absl::Status SwapWeights(PolicyVersion version, std::span<const float> parameters);
 
+  int64_t sampled_heads() const { return scheduler_->sampled_heads(); }  // H of the probe
   bool idle() const { return scheduler_->idle(); }
   bool full() const { return scheduler_->full(); }
   PolicyVersion version() const { return version_; }

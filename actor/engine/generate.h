@@ -1,7 +1,6 @@
 // The work of `tactus generate`: prompts from JSON lines, sampled answers as JSON lines.
 //
-// In:  {"id", "prompt": string} (taken as it is, with the special tokens the tokenizer adds),
-//      {"id", "messages": [{"role", "content"}]} (through the chat template) or {"id", "prompt_ids": [int]}
+// In:  prompt_jsonl.h
 // Out: {"id", "sample": int, "ids": [int], "text", "logprobs": [float], "finish_reason": "stop" or "length"}, the
 //      samples of a prompt together, in the order of the input. `ids` has the stop token, `text` has not; `text` is
 //      null where an id has no text.

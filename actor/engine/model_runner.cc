@@ -19,8 +19,8 @@ constexpr size_t kLogitRows = 128;
 
 class DecoderRunner : public ModelRunner {
  public:
-  DecoderRunner(std::unique_ptr<DecoderLm> model, int64_t num_pages)
-      : model_(std::move(model)), cache_(model_->config(), model_->config().num_layers, num_pages) {}
+  DecoderRunner(std::unique_ptr<DecoderLm> model, StorageDType dtype, int64_t num_pages)
+      : model_(std::move(model)), cache_(model_->config(), dtype, model_->config().num_layers, num_pages) {}
 
   const ModelConfig& config() const override { return model_->config(); }
   int32_t num_pages() const override { return static_cast<int32_t>(cache_.num_pages()); }
@@ -120,7 +120,7 @@ class DecoderRunner : public ModelRunner {
 
 absl::StatusOr<std::unique_ptr<ModelRunner>> CreateModelRunner(const ModelFolder& folder,
                                                                const ModelRunnerOptions& options) {
-  const int64_t page_bytes = KvCache::BytesPerPage(folder.config, folder.config.num_layers);
+  const int64_t page_bytes = KvCache::BytesPerPage(folder.config, options.weights_dtype, folder.config.num_layers);
   const int64_t pages = std::min((options.kv_cache_mib << 20) / page_bytes, options.max_pages);
   if (pages < 2) {
     return absl::InvalidArgumentError(absl::StrCat("actor.kv_cache_mib is ", options.kv_cache_mib,
@@ -131,7 +131,7 @@ absl::StatusOr<std::unique_ptr<ModelRunner>> CreateModelRunner(const ModelFolder
     ASSIGN_OR_RETURN(std::unique_ptr<DecoderLm> model, options.load_weights
                                                            ? DecoderLm::FromFolder(folder, options.weights_dtype)
                                                            : DecoderLm::Create(folder.config, options.weights_dtype));
-    return std::make_unique<DecoderRunner>(std::move(model), pages);
+    return std::make_unique<DecoderRunner>(std::move(model), options.weights_dtype, pages);
   } catch (const std::exception& e) {
     return absl::ResourceExhaustedError(
         absl::StrCat("loading ", folder.path, " with a cache of ", options.kv_cache_mib, " MiB failed: ", e.what()));

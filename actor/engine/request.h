@@ -2,9 +2,11 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "common/data/types.h"
+#include "common/rhythm/rhythm_meter.h"
 
 namespace tactus {
 
@@ -27,6 +29,10 @@ struct EngineRequest {
   // When not empty: nothing is drawn, every completion is this one, and its log-probs (at sampling.temperature) are
   // what is wanted. stop_ids and max_tokens have no effect then.
   std::vector<TokenId> forced_ids;
+  // Measure the attention rhythm of every completion. A completion then takes one more row, which reads its last token
+  // and draws nothing. keep_attention keeps the distributions too: for single answers that people look at.
+  bool measure_rhythm = false;
+  bool keep_attention = false;
 };
 
 // `completion` has tokens, log-probs, entropy, version spans and finish reason; credit and reward are the caller's.
@@ -34,6 +40,7 @@ struct FinishedCompletion {
   uint64_t request_id = 0;
   int completion_index = 0;
   Completion completion;
+  std::unique_ptr<RhythmMeter> rhythm;  // null unless measured; holds completion.token_ids.size() rows
 };
 
 }  // namespace tactus

@@ -41,8 +41,11 @@ absl::Status CheckRequest(const EngineRequest& request, const SchedulerOptions& 
     return invalid("a prompt of ", prompt, " tokens and up to ", new_tokens, " new ones exceed the model's ",
                    options.max_position, " positions.");
   }
-  // The newest token is never fed back, and a prefix keeps its own partial page while members run.
-  const int64_t pages = PagesFor(prompt + new_tokens - 1) + 1;
+  if (request.measure_rhythm && options.probe.layers.empty()) {
+    return invalid("the rhythm is wanted, and the engine has no layers to measure it in.");
+  }
+  // The newest token is fed back for its attention only, and a prefix keeps its own partial page while members run.
+  const int64_t pages = PagesFor(prompt + new_tokens - (request.measure_rhythm ? 0 : 1)) + 1;
   if (pages > options.num_pages) {
     return invalid("a prompt of ", prompt, " tokens and up to ", new_tokens, " new ones need ", pages,
                    " cache pages of ", kPageTokens, " tokens, and there are ", options.num_pages,
@@ -72,6 +75,8 @@ struct Scheduler::Member {
   int64_t computed = 0;        // tokens of prompt + completion whose keys and values are in the cache
   int64_t planned_rows = 0;
   Completion completion;
+  bool complete = false;  // has all its tokens; running for its last row's attention
+  std::unique_ptr<RhythmMeter> meter;
 };
 
 struct Scheduler::Group {
@@ -112,6 +117,7 @@ absl::StatusOr<std::unique_ptr<Scheduler>> Scheduler::Create(const SchedulerOpti
 
 Scheduler::Scheduler(const SchedulerOptions& options) : options_(options), pool_(options.num_pages) {
   running_.reserve(options.max_sequences);
+  if (!options_.probe.layers.empty()) plan_.batch.probe = &options_.probe;
 }
 Scheduler::~Scheduler() = default;
 
@@ -277,6 +283,9 @@ void Scheduler::AdmitGroups() {
     for (int i = 0; i < count; ++i) {
       group.members[i].group = &group;
       group.members[i].index = i;
+      if (!group.request.measure_rhythm) continue;
+      group.members[i].meter =
+          std::make_unique<RhythmMeter>(group.prompt_tokens(), sampled_heads(), group.request.keep_attention);
     }
     group.unfinished = count;
     unfinished_members_ += count;
@@ -326,13 +335,17 @@ void Scheduler::EmitMember(Member& member) {
   const auto& tokens = member.completion.token_ids;
   std::vector<TokenId>& rows = plan_.batch.token_ids;
   const int64_t first_row = rows.size();
-  const int64_t from = member.computed - member.group->prompt_tokens();
-  rows.insert(rows.end(), tokens.begin() + from, tokens.begin() + from + member.planned_rows);
+  const int64_t from = member.computed - member.group->prompt_tokens(), to = from + member.planned_rows;
+  rows.insert(rows.end(), tokens.begin() + from, tokens.begin() + to);
   plan_.batch.runs.push_back({first_row, member.planned_rows, member.computed, member.pages});
-  const bool draws = from + member.planned_rows == static_cast<int64_t>(tokens.size());
-  if (draws) EmitDraw(first_row + member.planned_rows - 1, member);
-  stats_.decode_rows += draws ? 1 : 0;
-  stats_.recomputed_rows += member.planned_rows - (draws ? 1 : 0);
+  const bool newest = to == static_cast<int64_t>(tokens.size());
+  if (plan_.batch.probe != nullptr) {
+    const bool measure = newest && member.meter != nullptr && member.meter->rows() == to - 1;
+    plan_.batch.taps.push_back(measure ? member.meter->Tap() : ops::AttentionTap{});
+  }
+  if (newest && !member.complete) EmitDraw(first_row + member.planned_rows - 1, member);
+  if (newest) ++(member.complete ? stats_.final_rows : stats_.decode_rows);
+  stats_.recomputed_rows += member.planned_rows - (newest ? 1 : 0);
 }
 
 void Scheduler::EmitPrefix(Group& group) {
@@ -341,6 +354,7 @@ void Scheduler::EmitPrefix(Group& group) {
   const int64_t first_row = rows.size();
   rows.insert(rows.end(), tokens.begin() + group.computed, tokens.begin() + group.computed + group.planned_rows);
   plan_.batch.runs.push_back({first_row, group.planned_rows, group.computed, group.pages});
+  if (plan_.batch.probe != nullptr) plan_.batch.taps.emplace_back();
   (group.first_tokens_drawn ? stats_.recomputed_rows : stats_.prefill_rows) += group.planned_rows;
   if (group.first_tokens_drawn || group.computed + group.planned_rows < group.prompt_tokens()) return;
   for (Member& member : group.members) EmitDraw(first_row + group.planned_rows - 1, member);
@@ -369,7 +383,7 @@ void Scheduler::EmitDraw(int64_t row, Member& member) {
 void Scheduler::Commit(std::span<const ops::SampledToken> sampled, PolicyVersion version,
                        std::vector<FinishedCompletion>& finished) {
   assert(sampled.size() == draw_members_.size());
-  for (Member* member : running_) member->computed += member->planned_rows;
+  CommitRunning(finished);
   for (const auto& group : active_) {
     if (group->prefix != Group::Prefix::kPrefilling) continue;
     group->computed += group->planned_rows;
@@ -379,6 +393,18 @@ void Scheduler::Commit(std::span<const ops::SampledToken> sampled, PolicyVersion
   }
   for (size_t i = 0; i < sampled.size(); ++i) Append(*draw_members_[i], sampled[i], version, finished);
   RemoveFinishedGroups();
+}
+
+void Scheduler::CommitRunning(std::vector<FinishedCompletion>& finished) {
+  std::vector<Member*> done;
+  for (Member* member : running_) {
+    member->computed += member->planned_rows;
+    const int64_t tokens = static_cast<int64_t>(member->completion.token_ids.size());
+    if (member->meter == nullptr || member->computed < member->group->prompt_tokens() + tokens) continue;
+    if (member->meter->rows() < tokens) member->meter->Advance();
+    if (member->complete) done.push_back(member);
+  }
+  for (Member* member : done) Finish(*member, finished);
 }
 
 void Scheduler::Append(Member& member, const ops::SampledToken& sampled, PolicyVersion version,
@@ -401,13 +427,19 @@ void Scheduler::Append(Member& member, const ops::SampledToken& sampled, PolicyV
   completion.entropy.push_back(sampled.entropy);
   const auto& stops = request.stop_ids;
   if (!forced && std::find(stops.begin(), stops.end(), token) != stops.end()) {
-    Finish(member, FinishReason::kStop, finished);
+    Complete(member, FinishReason::kStop, finished);
   } else if (completion.token_ids.size() >= max_tokens) {
-    Finish(member, FinishReason::kLength, finished);
+    Complete(member, FinishReason::kLength, finished);
   }
 }
 
-void Scheduler::Finish(Member& member, FinishReason reason, std::vector<FinishedCompletion>& finished) {
+void Scheduler::Complete(Member& member, FinishReason reason, std::vector<FinishedCompletion>& finished) {
+  member.complete = true;
+  member.completion.finish_reason = reason;
+  if (member.meter == nullptr) Finish(member, finished);  // otherwise its last token's row comes first
+}
+
+void Scheduler::Finish(Member& member, std::vector<FinishedCompletion>& finished) {
   Group& group = *member.group;
   if (member.state == MemberState::kRunning) {
     pool_.ReleaseAll(member.pages);
@@ -417,8 +449,7 @@ void Scheduler::Finish(Member& member, FinishReason reason, std::vector<Finished
   member.state = MemberState::kFinished;
   --group.unfinished;
   --unfinished_members_;
-  member.completion.finish_reason = reason;
-  finished.push_back({group.request.request_id, member.index, std::move(member.completion)});
+  finished.push_back({group.request.request_id, member.index, std::move(member.completion), std::move(member.meter)});
 }
 
 void Scheduler::RemoveFinishedGroups() {

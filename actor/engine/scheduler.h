@@ -4,9 +4,10 @@
 //   waiting ──admit──► prefix prefilling ──last prompt row: G first tokens──► prefix ready
 //   member: ready ──start (fork: shares the prompt's full pages, copies the partial one)──► running ──► finished
 //                     ▲────────────── preempted: pages freed, tokens kept ──────────┘
-// A preempted member forks again and recomputes its own tokens as one prefill piece: nothing is drawn a second time.
-// A prefix is held until the group is finished; under pressure one with no running member is dropped and prefilled
-// again.
+// A preempted member forks again and recomputes its own tokens as one prefill piece: nothing is drawn a second time,
+// and no row's attention is measured a second time. A measured member runs one row past its last token before it
+// finishes. A prefix is held until the group is finished; under pressure one with no running member is dropped and
+// prefilled again.
 //
 // Order: groups are served as they came, members by index. A unit (a prefix or a running member) that needs a page may
 // take those of newer units, newest first, never of older ones: so the oldest always advances and nothing starves.
@@ -38,6 +39,8 @@ struct SchedulerOptions {
   int64_t max_position = 32768;  // longest prompt + completion, tokens
   int32_t vocab_size = 0;        // ids outside it are refused
   int32_t num_pages = 0;
+  ops::AttentionProbe probe = {};  // no layers: requests that measure the rhythm are refused
+  int64_t heads_per_layer = 0;     // query heads
 };
 
 // Counts since creation; the gauges are of this moment.
@@ -45,6 +48,7 @@ struct SchedulerStats {
   int64_t steps = 0;
   int64_t decode_rows = 0;
   int64_t prefill_rows = 0;
+  int64_t final_rows = 0;       // read a last token for its attention alone
   int64_t recomputed_rows = 0;  // of preempted members and dropped prefixes
   int64_t preemptions = 0;
   int64_t prefix_drops = 0;
@@ -75,6 +79,9 @@ class Scheduler {
   // Drops a request with all its completions. NotFound: there is no such request (any more).
   absl::Status Cancel(uint64_t request_id);
 
+  int64_t sampled_heads() const {
+    return static_cast<int64_t>(options_.probe.layers.size()) * options_.heads_per_layer;
+  }
   bool idle() const { return waiting_.empty() && active_.empty(); }
   bool full() const { return static_cast<int>(waiting_.size()) >= options_.max_waiting_groups; }
   SchedulerStats stats() const;
@@ -108,9 +115,11 @@ class Scheduler {
   void EmitPrefix(Group& group);
   void EmitDraw(int64_t row, Member& member);
 
+  void CommitRunning(std::vector<FinishedCompletion>& finished);
   void Append(Member& member, const ops::SampledToken& sampled, PolicyVersion version,
               std::vector<FinishedCompletion>& finished);
-  void Finish(Member& member, FinishReason reason, std::vector<FinishedCompletion>& finished);
+  void Complete(Member& member, FinishReason reason, std::vector<FinishedCompletion>& finished);
+  void Finish(Member& member, std::vector<FinishedCompletion>& finished);
   void RemoveFinishedGroups();
 
   const SchedulerOptions options_;

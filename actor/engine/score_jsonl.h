@@ -1,6 +1,6 @@
 // The work of `tactus score`: log-probs of given responses, JSON lines in and out.
 //
-// In:  {"id", "prompt_ids": [int], "response_ids": [int]};  `id` is a string or an integer and comes back as it is.
+// In:  response_jsonl.h.
 // Out: {"id", "logprobs": [float], "bits": [hex of each float32]}, in the order of the input.
 #pragma once
 

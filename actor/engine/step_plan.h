@@ -31,6 +31,7 @@ struct StepPlan {
   void Clear() {
     batch.token_ids.clear();
     batch.runs.clear();
+    batch.taps.clear();
     copies.clear();
     draws.clear();
   }

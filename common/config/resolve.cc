@@ -41,7 +41,22 @@ constexpr FieldSpec kFields[] = {
     {"credit.strategy", "UNIFORM"},
     {"credit.q", "0.4"},
     {"credit.amplification", "1.5", 0, 100},
-    {"credit.sign_rule", "SIGN_V2"},
+    {"credit.sign_rule"},
+    {"credit.paper", "PAPER_V2"},
+    {"credit.lookback_tokens", "3", 1, 4096},
+    {"credit.alpha", "0.5", 0, 1},
+    {"credit.waad_quantile", "0.5"},
+    {"credit.delta_quantile", "0.6"},
+    {"credit.window_tokens", "10", 1, 4096},
+    {"credit.horizon_min_tokens", "10", 1, kMaxTokens},
+    {"credit.horizon_max_tokens", nullptr, 0, kMaxTokens},
+    {"credit.layers", nullptr, 0, kMaxInt},
+    {"credit.head_share", "0.3"},
+    {"credit.head_mode", "PER_RESPONSE"},
+    {"credit.calibrate_every_versions", "20", 1, kMaxInt},
+    {"credit.receiver_share", "0.1"},
+    {"credit.audit_share", "0.125"},
+    {"credit.measure", "false"},
     {"algorithm.estimator", "GRPO"},
     {"algorithm.loss", "CLIP"},
     {"algorithm.aggregation", "TOKEN_MEAN"},
@@ -102,6 +117,10 @@ void Resolve(RunConfig* config) {
   if (!algorithm.has_fixed_length_tokens()) {
     algorithm.set_fixed_length_tokens(config->rollout().max_completion_tokens());
   }
+  CreditOptions& credit = *config->mutable_credit();
+  const bool first_version = credit.paper() == CreditOptions::PAPER_V1;
+  if (!credit.has_sign_rule()) credit.set_sign_rule(first_version ? CreditOptions::SIGN_V1 : CreditOptions::SIGN_V2);
+  if (!credit.has_horizon_max_tokens()) credit.set_horizon_max_tokens(first_version ? 50 : 100);
 }
 
 }  // namespace tactus::config

@@ -8,6 +8,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "common/base/decimal.h"
 #include "common/config/field_path.h"
 #include "common/config/resolve.h"
 #include "google/protobuf/descriptor.h"
@@ -30,7 +31,8 @@ std::string RangeText(const FieldSpec& spec) {
 
 MaybeProblem CheckRanges(const RunConfig& config) {
   for (const FieldSpec& spec : FieldSpecs()) {
-    if (std::isinf(spec.min) || absl::string_view(spec.path) == "rollout.stop_token_ids") continue;
+    const absl::string_view path = spec.path;
+    if (std::isinf(spec.min) || path == "rollout.stop_token_ids" || path == "credit.layers") continue;
     const double value = NumericField(config, spec.path);
     if (!(value >= spec.min && value <= spec.max)) {
       return Problem{spec.path, absl::StrCat("is ", Number(value), ": expected a value ", RangeText(spec))};
@@ -52,15 +54,12 @@ MaybeProblem CheckEnums(const RunConfig& config) {
   check("model.dtype", config.model().dtype());
   check("credit.strategy", config.credit().strategy());
   check("credit.sign_rule", config.credit().sign_rule());
+  check("credit.paper", config.credit().paper());
+  check("credit.head_mode", config.credit().head_mode());
   check("algorithm.estimator", config.algorithm().estimator());
   check("algorithm.loss", config.algorithm().loss());
   check("algorithm.aggregation", config.algorithm().aggregation());
   check("optimizer.schedule", config.optimizer().schedule());
-  if (!problem && config.credit().strategy() > CreditOptions::ENTROPY) {
-    problem = Problem{"credit.strategy",
-                      absl::StrCat("is ", CreditOptions::Strategy_Name(config.credit().strategy()),
-                                   ": expected UNIFORM, RANDOM or ENTROPY, as attention is not measured yet")};
-  }
   return problem;
 }
 
@@ -117,21 +116,43 @@ MaybeProblem CheckRelations(const RunConfig& config) {
   return std::nullopt;
 }
 
-// A plain decimal in (0, 1], few enough digits to be exact in 64-bit rational arithmetic.
-bool IsShare(absl::string_view text) {
-  constexpr size_t kMaxLength = 17;
-  if (text.empty() || text.size() > kMaxLength) return false;
-  int points = 0;
-  for (const char c : text) {
-    if (c == '.') {
-      ++points;
-    } else if (!absl::ascii_isdigit(static_cast<unsigned char>(c))) {
-      return false;
-    }
+enum class Zero { kAllowed, kRefused };
+
+MaybeProblem CheckShare(const char* path, const std::string& text, Zero zero) {
+  const absl::StatusOr<Decimal> share = Decimal::ParseShare(text, path);
+  if (share.ok() && (zero == Zero::kAllowed || share->numerator() > 0)) return std::nullopt;
+  return Problem{path, absl::StrCat("is \"", text, "\": expected a decimal such as \"0.4\", ",
+                                    zero == Zero::kAllowed ? "from 0 to 1" : "above 0 and at most 1", ", with at most ",
+                                    Decimal::kMaxDigits, " digits after the point")};
+}
+
+MaybeProblem CheckCredit(const CreditOptions& credit) {
+  const MaybeProblem shares[] = {
+      CheckShare("credit.q", credit.q(), Zero::kRefused),
+      CheckShare("credit.waad_quantile", credit.waad_quantile(), Zero::kAllowed),
+      CheckShare("credit.delta_quantile", credit.delta_quantile(), Zero::kAllowed),
+      CheckShare("credit.head_share", credit.head_share(), Zero::kRefused),
+      CheckShare("credit.receiver_share", credit.receiver_share(), Zero::kRefused),
+      CheckShare("credit.audit_share", credit.audit_share(), Zero::kAllowed),
+  };
+  for (const MaybeProblem& problem : shares) {
+    if (problem) return problem;
   }
-  double value = 0;
-  return points <= 1 && text.front() != '.' && text.back() != '.' && absl::SimpleAtod(text, &value) && value > 0 &&
-         value <= 1;
+  if (credit.horizon_max_tokens() != 0 && credit.horizon_min_tokens() > credit.horizon_max_tokens()) {
+    return Problem{"credit.horizon_min_tokens",
+                   absl::StrCat("is ", credit.horizon_min_tokens(), ": expected at most credit.horizon_max_tokens = ",
+                                credit.horizon_max_tokens(), ", or 0 there for no limit")};
+  }
+  int32_t previous = -1;
+  for (const int32_t layer : credit.layers()) {
+    if (layer <= previous) {
+      return Problem{"credit.layers",
+                     absl::StrCat("holds ", layer, previous < 0 ? "" : absl::StrCat(" after ", previous),
+                                  ": expected layers counted from 0, increasing, each once")};
+    }
+    previous = layer;
+  }
+  return std::nullopt;
 }
 
 // host:port, or [v6]:port; the port may be 0 (any free one).
@@ -193,10 +214,7 @@ std::optional<Problem> Validate(const RunConfig& config) {
   if (MaybeProblem problem = CheckEnums(config)) return problem;
   if (MaybeProblem problem = CheckRanges(config)) return problem;
   if (MaybeProblem problem = CheckRelations(config)) return problem;
-  if (!IsShare(config.credit().q())) {
-    return Problem{"credit.q", absl::StrCat("is \"", config.credit().q(),
-                                            "\": expected a decimal such as \"0.4\", above 0 and at most 1")};
-  }
+  if (MaybeProblem problem = CheckCredit(config.credit())) return problem;
   return CheckService(config.service());
 }
 

@@ -16,9 +16,12 @@ namespace {
 using google::protobuf::internal::WireFormatLite;
 using google::protobuf::io::CodedInputStream;
 
-constexpr size_t kBytesPerId = 5;                          // varint of a non-negative int32
-constexpr size_t kBytesPerToken = 5 + 3 * 4 + 5 + 5 + 10;  // id, three floats, a version span on every token
-constexpr size_t kBytesPerMessage = 2 * kMaxNameBytes;     // tags, lengths, scalars and the one name
+constexpr size_t kBytesPerId = 5;  // varint of a non-negative int32
+// Id, three floats, a version span on every token, two floats of the rhythm.
+constexpr size_t kBytesPerToken = 5 + 3 * 4 + 5 + 5 + 10 + 2 * 4;
+constexpr size_t kBytesPerHead = 4 + 2 + 2;  // a float, and a varint below kMaxRhythmHeads in both classes
+static_assert(kMaxRhythmHeads <= 1 << 14);
+constexpr size_t kBytesPerMessage = 2 * kMaxNameBytes;  // tags, lengths, scalars and the one name
 constexpr double kMaxLeaseTimeoutS = 1e7;
 
 template <typename... Parts>
@@ -38,17 +41,22 @@ absl::Status CheckIds(absl::string_view field, std::span<const TokenId> ids, int
   return absl::OkStatus();
 }
 
-// Values per token: as many as tokens, each finite and in [low, high].
-absl::Status CheckValues(absl::string_view field, std::span<const float> values, size_t tokens, float low, float high) {
-  if (values.size() != tokens) {
-    return Invalid(field, " has ", values.size(), " values; expected one for each of ", tokens, " tokens");
-  }
+// Each finite and in [low, high].
+absl::Status CheckRange(absl::string_view field, std::span<const float> values, float low, float high) {
   for (size_t i = 0; i < values.size(); ++i) {
     if (!std::isfinite(values[i]) || values[i] < low || values[i] > high) {
       return Invalid(field, "[", i, "] is ", values[i], "; expected a finite number in [", low, ", ", high, "]");
     }
   }
   return absl::OkStatus();
+}
+
+// Values per token: as many as tokens, each finite and in [low, high].
+absl::Status CheckValues(absl::string_view field, std::span<const float> values, size_t tokens, float low, float high) {
+  if (values.size() != tokens) {
+    return Invalid(field, " has ", values.size(), " values; expected one for each of ", tokens, " tokens");
+  }
+  return CheckRange(field, values, low, high);
 }
 
 absl::Status CheckSpans(absl::string_view where, std::span<const VersionSpan> spans, size_t tokens) {
@@ -74,6 +82,47 @@ absl::Status CheckReward(absl::string_view where, const Reward& reward) {
   return absl::OkStatus();
 }
 
+absl::Status CheckHeads(absl::string_view field, std::span<const int32_t> heads, size_t num_heads) {
+  if (heads.empty() || heads.size() > num_heads) {
+    return Invalid(field, " has ", heads.size(), " heads; expected 1 to ", num_heads);
+  }
+  for (size_t i = 0; i < heads.size(); ++i) {
+    if (heads[i] < 0 || static_cast<size_t>(heads[i]) >= num_heads || (i > 0 && heads[i] <= heads[i - 1])) {
+      return Invalid(field, "[", i, "] is ", heads[i], "; expected increasing indices in [0, ", num_heads, ")");
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckClasses(absl::string_view where, const HeadClasses& classes, size_t num_heads) {
+  RETURN_IF_ERROR(CheckHeads(absl::StrCat(where, ".local"), classes.local, num_heads));
+  return CheckHeads(absl::StrCat(where, ".global"), classes.global, num_heads);
+}
+
+absl::Status CheckRhythm(absl::string_view where, const RhythmRecord& rhythm, size_t tokens, size_t num_heads,
+                         float farthest) {
+  RETURN_IF_ERROR(CheckValues(absl::StrCat(where, ".waad"), rhythm.waad, tokens, -kRhythmTolerance, farthest));
+  RETURN_IF_ERROR(
+      CheckValues(absl::StrCat(where, ".fai"), rhythm.fai, tokens, -kRhythmTolerance, 1 + kRhythmTolerance));
+  return CheckClasses(absl::StrCat(where, ".heads"), rhythm.heads, num_heads);
+}
+
+absl::Status CheckAttention(absl::string_view where, const Completion& completion, const TrajectoryLimits& limits) {
+  const float farthest =
+      static_cast<float>(limits.max_prompt_tokens) + static_cast<float>(limits.max_completion_tokens);
+  const size_t heads = completion.head_spans.size();
+  const bool exact = limits.calibrated_heads > 0;
+  const size_t least = exact ? limits.calibrated_heads : completion.rhythm.has_value() ? 1 : 0;
+  const size_t most = exact ? limits.calibrated_heads : kMaxRhythmHeads;
+  if (heads < least || heads > most) {
+    return Invalid(where, ".head_spans has ", heads, " heads; expected ", least,
+                   exact ? "" : absl::StrCat(" to ", most));
+  }
+  RETURN_IF_ERROR(CheckRange(absl::StrCat(where, ".head_spans"), completion.head_spans, 0.0F, farthest));
+  if (!completion.rhythm.has_value()) return absl::OkStatus();
+  return CheckRhythm(absl::StrCat(where, ".rhythm"), *completion.rhythm, completion.token_ids.size(), heads, farthest);
+}
+
 absl::Status CheckCompletion(absl::string_view where, const Completion& completion, const TrajectoryLimits& limits) {
   const size_t tokens = completion.token_ids.size();
   const float max_float = std::numeric_limits<float>::max();
@@ -85,6 +134,7 @@ absl::Status CheckCompletion(absl::string_view where, const Completion& completi
   RETURN_IF_ERROR(
       CheckValues(absl::StrCat(where, ".entropy"), completion.entropy, tokens, -kLogprobTolerance, max_entropy));
   RETURN_IF_ERROR(CheckValues(absl::StrCat(where, ".credit"), completion.credit, tokens, 0.0F, max_float));
+  RETURN_IF_ERROR(CheckAttention(where, completion, limits));
   RETURN_IF_ERROR(CheckSpans(where, completion.versions, tokens));
   return CheckReward(where, completion.reward);
 }
@@ -106,6 +156,10 @@ std::vector<To> ToVector(const From& field) {
   return std::vector<To>(field.begin(), field.end());
 }
 
+HeadClasses ClassesOf(const wire::HeadClasses& classes) {
+  return {.local = ToVector<int32_t>(classes.local()), .global = ToVector<int32_t>(classes.global())};
+}
+
 absl::StatusOr<Completion> FromWire(absl::string_view where, const wire::Completion& in) {
   const int spans = in.span_start_tokens_size();
   if (in.span_incarnations_size() != spans || in.span_steps_size() != spans) {
@@ -120,6 +174,13 @@ absl::StatusOr<Completion> FromWire(absl::string_view where, const wire::Complet
   out.logprobs = ToVector<float>(in.logprobs());
   out.entropy = ToVector<float>(in.entropy());
   out.credit = ToVector<float>(in.credit());
+  if (in.has_rhythm()) {
+    const wire::Rhythm& rhythm = in.rhythm();
+    out.rhythm = {.waad = ToVector<float>(rhythm.waad()),
+                  .fai = ToVector<float>(rhythm.fai()),
+                  .heads = ClassesOf(rhythm.heads())};
+  }
+  out.head_spans = ToVector<float>(in.head_spans());
   out.versions.reserve(static_cast<size_t>(spans));
   for (int i = 0; i < spans; ++i) {
     out.versions.push_back({in.span_start_tokens(i), {in.span_incarnations(i), in.span_steps(i)}});
@@ -134,6 +195,13 @@ void ToWire(const Completion& in, wire::Completion* out) {
   out->mutable_logprobs()->Add(in.logprobs.begin(), in.logprobs.end());
   out->mutable_entropy()->Add(in.entropy.begin(), in.entropy.end());
   out->mutable_credit()->Add(in.credit.begin(), in.credit.end());
+  if (in.rhythm.has_value()) {
+    wire::Rhythm& rhythm = *out->mutable_rhythm();
+    rhythm.mutable_waad()->Add(in.rhythm->waad.begin(), in.rhythm->waad.end());
+    rhythm.mutable_fai()->Add(in.rhythm->fai.begin(), in.rhythm->fai.end());
+    *rhythm.mutable_heads() = ToWire(in.rhythm->heads);
+  }
+  out->mutable_head_spans()->Add(in.head_spans.begin(), in.head_spans.end());
   for (const VersionSpan& span : in.versions) {
     out->add_span_start_tokens(span.start_token);
     out->add_span_incarnations(span.version.incarnation);
@@ -149,7 +217,8 @@ void ToWire(const Completion& in, wire::Completion* out) {
 }  // namespace
 
 size_t MaxGroupBytes(const TrajectoryLimits& limits) {
-  const size_t completion = static_cast<size_t>(limits.max_completion_tokens) * kBytesPerToken + kBytesPerMessage;
+  const size_t completion = static_cast<size_t>(limits.max_completion_tokens) * kBytesPerToken +
+                            kMaxRhythmHeads * kBytesPerHead + kBytesPerMessage;
   return static_cast<size_t>(limits.max_prompt_tokens) * kBytesPerId + kBytesPerMessage +
          static_cast<size_t>(limits.completions_per_prompt) * completion;
 }
@@ -220,6 +289,22 @@ absl::StatusOr<TrajectoryGroup> DecodeGroup(absl::string_view bytes, const Traje
   }
   RETURN_IF_ERROR(ValidateGroup(group, limits));
   return group;
+}
+
+wire::HeadClasses ToWire(const HeadClasses& classes) {
+  wire::HeadClasses out;
+  out.mutable_local()->Add(classes.local.begin(), classes.local.end());
+  out.mutable_global()->Add(classes.global.begin(), classes.global.end());
+  return out;
+}
+
+absl::StatusOr<std::optional<HeadClasses>> FromWire(absl::string_view where, const wire::HeadClasses* classes,
+                                                    int num_heads) {
+  if (classes == nullptr) return std::nullopt;
+  if (num_heads == 0) return Invalid(where, " are given; this run has none, as credit.head_mode is not CALIBRATED");
+  HeadClasses out = ClassesOf(*classes);
+  RETURN_IF_ERROR(CheckClasses(where, out, static_cast<size_t>(num_heads)));
+  return out;
 }
 
 wire::PolicyVersion ToWire(const PolicyVersion& version) {

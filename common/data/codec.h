@@ -5,6 +5,7 @@
 // thread-safe.
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "absl/status/status.h"
@@ -15,18 +16,21 @@
 
 namespace tactus {
 
-// What a run allows. All of them are > 0.
+// What a run allows. All but the last are > 0.
 struct TrajectoryLimits {
   int max_prompt_tokens = 0;
   int max_completion_tokens = 0;
   int completions_per_prompt = 0;  // a group has exactly as many
   int vocab_size = 0;
+  int calibrated_heads = 0;  // H, when head classes are calibrated: every completion carries H spans. 0: none has to
 };
 
 inline constexpr size_t kMaxAnswerKeyBytes = size_t{64} << 10;
 inline constexpr size_t kMaxNameBytes = 256;  // actor ids, reward reasons
 // A log-probability may exceed 0 by this much: the rounding of a float32 log-softmax over a large vocabulary.
 inline constexpr float kLogprobTolerance = 1e-3F;
+// WAAD may fall short of 0, and FAI leave [0, 1], by this much: rounding in a sum of probabilities.
+inline constexpr float kRhythmTolerance = 1e-3F;
 
 // No encoded group or lease within the limits is larger.
 size_t MaxGroupBytes(const TrajectoryLimits& limits);
@@ -42,6 +46,12 @@ std::string EncodeGroup(const TrajectoryGroup& group);
 // Refuses, besides what ValidateGroup refuses, bytes that are no TrajectoryGroup and fields that occur twice.
 // Memory used is at most a small multiple of MaxGroupBytes.
 absl::StatusOr<TrajectoryGroup> DecodeGroup(absl::string_view bytes, const TrajectoryLimits& limits);
+
+wire::HeadClasses ToWire(const HeadClasses& classes);
+// Null: there are none. InvalidArgument, naming them as `where`: both lists must be increasing, within [0, num_heads)
+// and not empty; with num_heads = 0 there must be none.
+absl::StatusOr<std::optional<HeadClasses>> FromWire(absl::string_view where, const wire::HeadClasses* classes,
+                                                    int num_heads);
 
 wire::PolicyVersion ToWire(const PolicyVersion& version);
 PolicyVersion FromWire(const wire::PolicyVersion& version);

@@ -54,13 +54,21 @@ struct Reward {
   std::string reason;  // one word or short phrase for people, e.g. "wrong_value"
 };
 
-// The raw attention metrics behind a completion's credit, for audit. Heads are numbered as in common/rhythm/rhythm.h.
+inline constexpr size_t kMaxRhythmHeads = 8192;  // sampled heads of a completion: 64 layers of 128
+
+// Which of the H sampled heads are local and which are global, as increasing indices; none of the two is empty. Heads
+// are numbered as in common/rhythm/rhythm.h.
+struct HeadClasses {
+  std::vector<int32_t> local;
+  std::vector<int32_t> global;
+  friend bool operator==(const HeadClasses&, const HeadClasses&) = default;
+};
+
+// The raw attention metrics behind a completion's credit, for audit.
 struct RhythmRecord {
-  std::vector<float> waad;            // [T]
-  std::vector<float> fai;             // [T]
-  std::vector<float> span;            // [H] mean backward distance of each sampled head, tokens
-  std::vector<int32_t> local_heads;   // increasing indices into span
-  std::vector<int32_t> global_heads;  // increasing indices into span
+  std::vector<float> waad;  // [T]
+  std::vector<float> fai;   // [T]
+  HeadClasses heads;        // that waad and fai are means over
   friend bool operator==(const RhythmRecord&, const RhythmRecord&) = default;
 };
 
@@ -70,7 +78,8 @@ struct Completion {
   std::vector<float> logprobs;         // [T] behaviour log-prob, nats, of the distribution sampled from
   std::vector<float> entropy;          // [T] nats, temperature 1, full vocabulary
   std::vector<float> credit;           // [T] gamma, 1.0 = neutral
-  std::optional<RhythmRecord> rhythm;  // of the sampled share of groups, credit.audit_share
+  std::vector<float> head_spans;       // [H] mean backward distance of each sampled head, tokens; empty: not sent
+  std::optional<RhythmRecord> rhythm;  // of the sampled share of groups, credit.audit_share; with head_spans
   std::vector<VersionSpan> versions;   // first starts at token 0; start_token increases
   Reward reward;
   FinishReason finish_reason = FinishReason::kStop;

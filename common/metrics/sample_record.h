@@ -10,6 +10,14 @@
 
 namespace tactus {
 
+// From this token of the completion on, the weights `version` sampled and read.
+struct SampleSpan {
+  int start_token = 0;
+  std::string version;  // "incarnation.step"
+  friend bool operator==(const SampleSpan&, const SampleSpan&) = default;
+};
+
+// With the ids and the weights of `versions` at hand, every number here can be computed again.
 struct SampleRecord {
   int64_t step = 0;
   std::string version;  // "incarnation.step" of the weights that sampled the first token
@@ -23,13 +31,27 @@ struct SampleRecord {
   double reward = 0;
   bool correct = false;
   std::string reason;
+
+  // Lists below are empty in files that older builds wrote.
+  std::vector<int32_t> prompt_ids = {};
+  std::vector<int32_t> token_ids = {};    // [T]
+  std::vector<SampleSpan> versions = {};  // the first starts at token 0
+  std::vector<double> entropy = {};       // [T] nats, of the distribution each token was drawn from
+  // The raw attention metrics (docs/rhythm.md), of audited groups; otherwise empty. Heads are numbered
+  // slot * query heads + head in the order of the sampled layers.
+  std::vector<double> waad = {};           // [T]
+  std::vector<double> fai = {};            // [T]
+  std::vector<int32_t> layers = {};        // the sampled layers' numbers; H is a multiple of their count
+  std::vector<double> span = {};           // [H] mean backward distance of each sampled head, tokens
+  std::vector<int32_t> local_heads = {};   // increasing indices into span
+  std::vector<int32_t> global_heads = {};  // increasing indices into span
 };
 
 // One line without the newline.
 std::string SampleRecordToJson(const SampleRecord& record);
 
-// InvalidArgument names the key: wrong type, or tokens, gamma and logprobs of different lengths. ResourceExhausted: a
-// line over 16 MiB.
+// InvalidArgument names the key: wrong type, a list per token of another length than tokens, a head that is not in
+// span, or layers that span cannot be divided among. ResourceExhausted: a line over 16 MiB.
 absl::StatusOr<SampleRecord> SampleRecordFromJson(absl::string_view line);
 
 }  // namespace tactus

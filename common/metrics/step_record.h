@@ -35,6 +35,17 @@ struct StepRecord {
   double eval_pass1 = std::nan("");  // only when evaluated in this step
   double cpu_share_learner = 0;      // process CPU seconds per second of the step
   double credit_mean = 1, credit_amplified_share = 0;
+
+  // The attention rhythm: docs/rhythm.md. NaN when no completion of the batch was audited.
+  double audited_completions = 0;
+  double gamma_version_lag_mean = 0, gamma_version_lag_max = 0;  // versions, of all completions
+  double credit_local_chunk_share = std::nan(""), credit_global_anchor_share = std::nan(""),
+         credit_coupled_share = std::nan(""), credit_entropy_share = std::nan("");
+  double overlap_local_global = std::nan(""), overlap_coupled_entropy = std::nan(""),
+         overlap_global_entropy = std::nan(""), overlap_local_entropy = std::nan("");
+  double waad_peak_entropy_corr = std::nan("");
+  double waad_mean = std::nan(""), waad_p10 = std::nan(""), waad_p50 = std::nan(""), waad_p90 = std::nan("");
+  double fai_mean = std::nan(""), fai_p10 = std::nan(""), fai_p50 = std::nan(""), fai_p90 = std::nan("");
 };
 
 struct StepField {

@@ -43,8 +43,16 @@ void DecoderLm::Forward(const ForwardBatch& batch, KvCache& cache, at::Tensor& h
   float* x = impl_->stream.Get(rows * h);
   for (int64_t r = 0; r < rows; ++r) weights.Embed(batch.token_ids[static_cast<size_t>(r)], x + r * h);
   const LayerBuffers buffers = impl_->InferenceBuffers(rows);
+  ops::LayerTaps taps{.probe = batch.probe, .taps = batch.taps};
+  size_t measured = 0;  // of the probe's layers, so far
   for (int64_t layer = 0; layer < config.num_layers; ++layer) {
-    LayerForward(weights, layer, impl_->positions, batch.runs, cache.layer(layer), buffers, x);
+    const bool measure =
+        batch.probe != nullptr && measured < batch.probe->layers.size() && batch.probe->layers[measured] == layer;
+    LayerForward(weights, layer, impl_->positions, batch.runs, cache.layer(layer), buffers, x,
+                 measure ? &taps : nullptr);
+    if (!measure) continue;
+    ++measured;
+    taps.first_head += config.num_heads;
   }
   if (!hidden.defined() || hidden.size(0) != rows) hidden = at::empty({rows, h});
   NormRows(x, weights.final_norm, config.rms_norm_eps, rows, hidden.data_ptr<float>(), nullptr);

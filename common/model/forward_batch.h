@@ -13,6 +13,9 @@ namespace tactus {
 struct ForwardBatch {
   std::vector<TokenId> token_ids;  // [T]
   std::vector<SequenceRun> runs;
+  // Attention measured on the way. probe null: nothing is; otherwise one tap per run, in memory that outlives the step.
+  const ops::AttentionProbe* probe = nullptr;
+  std::vector<ops::AttentionTap> taps = {};
 };
 
 }  // namespace tactus

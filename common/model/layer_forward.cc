@@ -11,7 +11,8 @@ namespace {
 // Rows that elementwise work is cut into: below this a second thread costs more than it brings.
 constexpr int64_t kRowGrain = 8;
 
-// Bias, q/k norm and rotary embedding of rows [begin, end), in place.
+// Bias, q/k norm, rotary embedding and, for bfloat16 weights, the rounding of keys and values that the cache's pages
+// need, of rows [begin, end), in place.
 void FinishQkv(const DecoderWeights& weights, const LayerWeights& layer, std::span<const int32_t> positions,
                const LayerBuffers& buffers, int64_t begin, int64_t end) {
   const ModelConfig& config = weights.config;
@@ -34,6 +35,9 @@ void FinishQkv(const DecoderWeights& weights, const LayerWeights& layer, std::sp
       }
       kernels.rope(head, weights.cosines(position), weights.sines(position), d, 1.0f);
     }
+    if (weights.dtype == StorageDType::kBFloat16) {
+      kernels.round_bf16(row + config.num_heads * d, 2 * config.num_kv_heads * d);
+    }
   }
 }
 
@@ -53,8 +57,8 @@ void NormRows(const float* x, const std::vector<float>& weight, double eps, int6
 }
 
 void LayerForward(const DecoderWeights& weights, int64_t layer_index, std::span<const int32_t> positions,
-                  std::span<const SequenceRun> runs, ops::PagedKeysValues pages, const LayerBuffers& buffers,
-                  float* x) {
+                  std::span<const SequenceRun> runs, ops::PagedKeysValues pages, const LayerBuffers& buffers, float* x,
+                  const ops::LayerTaps* taps) {
   const ModelConfig& config = weights.config;
   const LayerWeights& layer = weights.layers[static_cast<size_t>(layer_index)];
   const int64_t rows = static_cast<int64_t>(positions.size());
@@ -67,7 +71,8 @@ void LayerForward(const DecoderWeights& weights, int64_t layer_index, std::span<
   ops::ParallelFor(rows, kRowGrain,
                    [&](int64_t begin, int64_t end) { FinishQkv(weights, layer, positions, buffers, begin, end); });
   ops::WritePages(shape, runs, buffers.qkv + q_columns, buffers.qkv + q_columns + kv_columns, columns, pages);
-  ops::PagedAttention(shape, runs, buffers.qkv, columns, pages, buffers.attention, q_columns, buffers.log_sum_exp);
+  ops::PagedAttention(shape, runs, buffers.qkv, columns, pages, buffers.attention, q_columns, buffers.log_sum_exp,
+                      taps);
   ops::Gemm({buffers.attention, q_columns}, rows, layer.o, x, h, /*accumulate=*/true);
   if (buffers.mid != nullptr) std::copy_n(x, rows * h, buffers.mid);
 

@@ -32,8 +32,10 @@ ops::AttentionShape ShapeOf(const ModelConfig& config);
 // y = RMSNorm(x) with weight [width]; inverse_rms [rows] may be null.
 void NormRows(const float* x, const std::vector<float>& weight, double eps, int64_t rows, float* y, float* inverse_rms);
 
-// positions [T]; x [T, H] is the residual stream, changed in place; pages receive the rows' keys and values.
+// positions [T]; x [T, H] is the residual stream, changed in place; pages receive the rows' keys and values; taps may
+// be null.
 void LayerForward(const DecoderWeights& weights, int64_t layer, std::span<const int32_t> positions,
-                  std::span<const SequenceRun> runs, ops::PagedKeysValues pages, const LayerBuffers& buffers, float* x);
+                  std::span<const SequenceRun> runs, ops::PagedKeysValues pages, const LayerBuffers& buffers, float* x,
+                  const ops::LayerTaps* taps = nullptr);
 
 }  // namespace tactus

@@ -83,7 +83,7 @@ void TrainableLm::Impl::Prepare(const TrainSequences& from) {
                           .page_table = page_tables[i]});
   }
   if (pages == nullptr || pages->num_pages() < next_page) {
-    pages = std::make_unique<KvCache>(weights.config, /*num_layers=*/1, next_page);
+    pages = std::make_unique<KvCache>(weights.config, weights.dtype, /*num_layers=*/1, next_page);
   }
   model.FillPositions(batch.runs, rows());
 }

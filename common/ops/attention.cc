@@ -1,7 +1,10 @@
 #include "common/ops/attention.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
+#include <cstddef>
+#include <type_traits>
 #include <vector>
 
 #include "common/ops/buffer.h"
@@ -19,17 +22,52 @@ constexpr int64_t kKeyBlock = 32;
 
 struct Piece {
   const SequenceRun* run;
+  const AttentionTap* tap;  // null, or of the run's last row, which is the piece's
   int64_t kv_head;
   int64_t begin, end;  // rows of the run
 };
 
 int64_t PageStride(const AttentionShape& shape) { return shape.num_kv_heads * shape.head_dim * kPageTokens; }
 
+// The first page whose probabilities the row at `position` must keep for its metrics.
+int64_t SavedBegin(const AttentionProbe& probe, const AttentionTap& tap, int64_t position) {
+  if (tap.probs != nullptr) return 0;
+  const int64_t window_from = position - (probe.window_tokens - 1);
+  const int64_t horizon_from = std::max(tap.prompt_tokens, position - probe.horizon_max_tokens);
+  return std::max<int64_t>(0, std::min(window_from, horizon_from)) / kPageTokens;
+}
+
+// The part of a tap that one key/value head's group of `group` query heads, from head `first` of the H on, fills.
+AttentionTapArgs TapArgs(const AttentionProbe& probe, const AttentionTap& tap, int64_t position, int64_t first) {
+  return {.prompt_tokens = tap.prompt_tokens,
+          .window = probe.window_tokens,
+          .horizon_min = probe.horizon_min_tokens,
+          .horizon_max = probe.horizon_max_tokens,
+          .saved_begin = SavedBegin(probe, tap, position),
+          .span_sum = tap.span_sum + first,
+          .waad = tap.waad + first * kPageTokens,
+          .fai_sum = tap.fai_sum + first * kPageTokens,
+          .page_stride = tap.num_heads * kPageTokens,
+          .probs = tap.probs == nullptr ? nullptr : tap.probs + first * tap.probs_row,
+          .probs_row = tap.probs_row};
+}
+
 }  // namespace
 
-void WritePages(const AttentionShape& shape, std::span<const SequenceRun> runs, const float* k, const float* v,
-                int64_t kv_row, PagedKeysValues pages) {
+namespace {
+
+// Element: float, or uint16_t for bf16.
+template <typename Element>
+void WriteElements(const AttentionShape& shape, std::span<const SequenceRun> runs, const float* k, const float* v,
+                   int64_t kv_row, Element* keys, Element* values) {
   const int64_t d = shape.head_dim, page_stride = PageStride(shape);
+  const auto element = [](float x) {
+    if constexpr (std::is_same_v<Element, float>) {
+      return x;
+    } else {
+      return static_cast<Element>(std::bit_cast<uint32_t>(x) >> 16);
+    }
+  };
   ParallelFor(static_cast<int64_t>(runs.size()), 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const SequenceRun& run = runs[static_cast<size_t>(i)];
@@ -39,34 +77,62 @@ void WritePages(const AttentionShape& shape, std::span<const SequenceRun> runs, 
         for (int64_t h = 0; h < shape.num_kv_heads; ++h) {
           const float* from_k = k + (run.first_row + r) * kv_row + h * d;
           const float* from_v = v + (run.first_row + r) * kv_row + h * d;
-          float* to_k = pages.keys + page * page_stride + h * d * kPageTokens + slot;
-          for (int64_t c = 0; c < d; ++c) to_k[c * kPageTokens] = from_k[c];
-          std::copy_n(from_v, d, pages.values + page * page_stride + (h * kPageTokens + slot) * d);
+          Element* to_k = keys + page * page_stride + h * d * kPageTokens + slot;
+          for (int64_t c = 0; c < d; ++c) to_k[c * kPageTokens] = element(from_k[c]);
+          std::transform(from_v, from_v + d, values + page * page_stride + (h * kPageTokens + slot) * d, element);
         }
       }
     }
   });
 }
 
+// The part of a page that belongs to key/value head `head`.
+const void* HeadOf(const void* pages, StorageDType dtype, int64_t head, int64_t head_dim) {
+  return static_cast<const std::byte*>(pages) + head * head_dim * kPageTokens * BytesPerElement(dtype);
+}
+
+}  // namespace
+
+void WritePages(const AttentionShape& shape, std::span<const SequenceRun> runs, const float* k, const float* v,
+                int64_t kv_row, PagedKeysValues pages) {
+  if (pages.dtype == StorageDType::kBFloat16) {
+    WriteElements(shape, runs, k, v, kv_row, static_cast<uint16_t*>(pages.keys), static_cast<uint16_t*>(pages.values));
+  } else {
+    WriteElements(shape, runs, k, v, kv_row, static_cast<float*>(pages.keys), static_cast<float*>(pages.values));
+  }
+}
+
 void PagedAttention(const AttentionShape& shape, std::span<const SequenceRun> runs, const float* q, int64_t q_row,
-                    PagedKeysValues pages, float* out, int64_t out_row, float* log_sum_exp) {
+                    PagedKeysValues pages, float* out, int64_t out_row, float* log_sum_exp, const LayerTaps* taps) {
   const int64_t d = shape.head_dim, group = shape.num_heads / shape.num_kv_heads;
   std::vector<Piece> pieces;
   pieces.reserve(runs.size() * static_cast<size_t>(shape.num_kv_heads));
-  for (const SequenceRun& run : runs) {
+  int64_t tapped_pages = 0;
+  for (size_t i = 0; i < runs.size(); ++i) {
+    const SequenceRun& run = runs[i];
+    const AttentionTap* tap = taps != nullptr && taps->taps[i].span_sum != nullptr ? &taps->taps[i] : nullptr;
+    if (tap != nullptr) {
+      const int64_t position = run.start_position + run.num_rows - 1;
+      tapped_pages = std::max(tapped_pages, position / kPageTokens + 1 - SavedBegin(*taps->probe, *tap, position));
+    }
     for (int64_t begin = 0; begin < run.num_rows; begin += kForwardRows) {
+      const int64_t end = std::min(begin + kForwardRows, run.num_rows);
       for (int64_t h = 0; h < shape.num_kv_heads; ++h) {
-        pieces.push_back({&run, h, begin, std::min(begin + kForwardRows, run.num_rows)});
+        pieces.push_back({&run, end == run.num_rows ? tap : nullptr, h, begin, end});
       }
     }
   }
   const Kernels& kernels = ActiveKernels();
   ParallelFor(static_cast<int64_t>(pieces.size()), 1, [&](int64_t first, int64_t last) {
     thread_local Buffer<float> scratch;
-    scratch.Reserve(AttentionScratchFloats(d));
+    scratch.Reserve(AttentionScratchFloats(d, tapped_pages));
     for (int64_t i = first; i < last; ++i) {
       const Piece& piece = pieces[static_cast<size_t>(i)];
       const int64_t row = piece.run->first_row + piece.begin, head = piece.kv_head * group;
+      const int64_t position = piece.run->start_position + piece.end - 1;
+      const AttentionTapArgs tap = piece.tap == nullptr
+                                       ? AttentionTapArgs{}
+                                       : TapArgs(*taps->probe, *piece.tap, position, taps->first_head + head);
       kernels.attention({.num_rows = piece.end - piece.begin,
                          .start_position = piece.run->start_position + piece.begin,
                          .group = group,
@@ -74,14 +140,16 @@ void PagedAttention(const AttentionShape& shape, std::span<const SequenceRun> ru
                          .scale = 1.0f / std::sqrt(static_cast<float>(d)),
                          .q = q + row * q_row + head * d,
                          .q_row = q_row,
-                         .keys = pages.keys + piece.kv_head * d * kPageTokens,
-                         .values = pages.values + piece.kv_head * d * kPageTokens,
+                         .keys = HeadOf(pages.keys, pages.dtype, piece.kv_head, d),
+                         .values = HeadOf(pages.values, pages.dtype, piece.kv_head, d),
+                         .bf16_pages = pages.dtype == StorageDType::kBFloat16,
                          .page_stride = PageStride(shape),
                          .pages = piece.run->page_table.data(),
                          .out = out + row * out_row + head * d,
                          .out_row = out_row,
                          .log_sum_exp = log_sum_exp == nullptr ? nullptr : log_sum_exp + row * shape.num_heads + head,
-                         .lse_row = shape.num_heads},
+                         .lse_row = shape.num_heads,
+                         .tap = piece.tap == nullptr ? nullptr : &tap},
                         scratch.data());
     }
   });

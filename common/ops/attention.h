@@ -9,6 +9,9 @@
 
 #include <cstdint>
 #include <span>
+#include <vector>
+
+#include "common/base/dtype.h"
 
 namespace tactus {
 
@@ -30,19 +33,49 @@ struct AttentionShape {
   int64_t head_dim = 0;      // D
 };
 
-// One layer's pages: K [pages, Hk, D, 16], V [pages, Hk, 16, D].
+// One layer's pages of `dtype`: K [pages, Hk, D, 16], V [pages, Hk, 16, D].
 struct PagedKeysValues {
-  float* keys = nullptr;
-  float* values = nullptr;
+  void* keys = nullptr;
+  void* values = nullptr;
+  StorageDType dtype = StorageDType::kFloat32;
 };
 
-// Copies the rows' keys and values [T, Hk*D], rows kv_row floats apart, into their pages.
+// Copies the rows' keys and values [T, Hk*D], rows kv_row floats apart, into their pages. Bfloat16 pages keep the upper
+// half of each number: round before, so that what is stored is what the caller goes on with.
 void WritePages(const AttentionShape& shape, std::span<const SequenceRun> runs, const float* k, const float* v,
                 int64_t kv_row, PagedKeysValues pages);
 
-// out [T, Hq*D], rows out_row apart; log_sum_exp [T, Hq] or null.
+// Measures, in the pass that computes it, the attention of one run's last row: H heads of which a layer has Hq, row t
+// of a response that starts at position P (docs/rhythm.md). A run without a tap has span_sum null.
+struct AttentionTap {
+  int64_t prompt_tokens = 0;   // P; the row's own position is at least P
+  int64_t num_heads = 0;       // H
+  double* span_sum = nullptr;  // [H] += sum_j p_j * distance_j
+  float* waad = nullptr;       // [H, 16], element 0 of each head is set: sum_j p_j * min(distance_j, window)
+  float* fai_sum = nullptr;    // [pages from position P on, H, 16] += p_j where the horizon holds j and j >= P
+  float* probs = nullptr;      // null, or [H, probs_row] = p, zero up to the end of the row's page
+  int64_t probs_row = 0;
+};
+
+// What all taps of a step measure.
+struct AttentionProbe {
+  std::vector<int32_t> layers = {};  // increasing; head h of layers[i] is head i * Hq + h of the H
+  int64_t window_tokens = 0;
+  int64_t horizon_min_tokens = 0, horizon_max_tokens = 0;
+};
+
+// The taps of one call: a layer's heads start at first_head.
+struct LayerTaps {
+  const AttentionProbe* probe = nullptr;
+  std::span<const AttentionTap> taps;  // one per run
+  int64_t first_head = 0;
+};
+
+// out [T, Hq*D], rows out_row apart; log_sum_exp [T, Hq] or null; taps null: nothing is measured. Measuring changes no
+// bit of the output.
 void PagedAttention(const AttentionShape& shape, std::span<const SequenceRun> runs, const float* q, int64_t q_row,
-                    PagedKeysValues pages, float* out, int64_t out_row, float* log_sum_exp);
+                    PagedKeysValues pages, float* out, int64_t out_row, float* log_sum_exp,
+                    const LayerTaps* taps = nullptr);
 
 // Gradients of whole sequences that start at position 0. q, k, v are rows of one [T, qkv_row] buffer, as are dq, dk,
 // dv, which are overwritten. sequence_starts [n + 1].

@@ -28,6 +28,22 @@ struct TileArgs {
   bool accumulate = false;
 };
 
+// What attention measures on the way about its last query row: see AttentionTap in attention.h. Of one key/value head's
+// group; head g of the group is at index g.
+struct AttentionTapArgs {
+  int64_t prompt_tokens = 0;
+  int64_t window = 0;
+  int64_t horizon_min = 0;
+  int64_t horizon_max = 0;
+  int64_t saved_begin = 0;     // first page whose probabilities are needed
+  double* span_sum = nullptr;  // [group], added to
+  float* waad = nullptr;       // head g at [g * 16], written
+  float* fai_sum = nullptr;  // page i from the prompt's last on, head g: [i * page_stride + g * 16], 16 floats added to
+  int64_t page_stride = 0;
+  float* probs = nullptr;  // null, or head g at [g * probs_row]: the distribution over all keys, whole pages
+  int64_t probs_row = 0;
+};
+
 // Floats from one row of a packed left operand to the next, at most: a chain, and a cache line that keeps rows off each
 // other's cache sets.
 inline constexpr int64_t kLeftRow = kChain + 16;
@@ -65,14 +81,16 @@ struct AttentionArgs {
   float scale = 1;
   const float* q = nullptr;  // row r, head g of the group at q + r * q_row + g * D
   int64_t q_row = 0;
-  const float* keys = nullptr;    // page p's [D, 16] at keys + p * page_stride
-  const float* values = nullptr;  // page p's [16, D] at values + p * page_stride
+  const void* keys = nullptr;    // page p's [D, 16] at element p * page_stride
+  const void* values = nullptr;  // page p's [16, D] at element p * page_stride
+  bool bf16_pages = false;       // elements are bf16, not float32
   int64_t page_stride = 0;
   const int32_t* pages = nullptr;
   float* out = nullptr;  // as q
   int64_t out_row = 0;
   float* log_sum_exp = nullptr;  // row r, head g at [r * lse_row + g]; may be null
   int64_t lse_row = 0;
+  const AttentionTapArgs* tap = nullptr;  // measures the last row; may be null
 };
 
 struct SoftmaxStats {
@@ -88,7 +106,7 @@ struct Kernels {
   // 0; the chains are added to C in order. depth may be any size; depth <= kChain is one chain.
   void (*tile_gemm)(const TileArgs& args);
 
-  // Softmax attention with running maximum over key blocks of 16, in order. scratch: AttentionScratchFloats(D) floats.
+  // Softmax attention with running maximum over key blocks of 16, in order. scratch: AttentionScratchFloats floats.
   void (*attention)(const AttentionArgs& args, float* scratch);
 
   // y = x / sqrt(mean(x^2) + eps) * weight, rows of `width`. inverse_rms [rows] may be null.
@@ -117,6 +135,8 @@ struct Kernels {
   void (*attention_probs)(const float* scores, const float* dp, float scale, float log_sum_exp, float delta,
                           int64_t count, float* probs, float* dscores);
   float (*dot)(const float* a, const float* b, int64_t count);
+  // Rounds to the nearest bf16 number, in place; count a multiple of 16.
+  void (*round_bf16)(float* x, int64_t count);
   // Rounds two rows of up to 16 floats to bf16, `odd` 0 when null: lane j's pair to out[2 j], zeros past count.
   void (*pair_bf16)(const float* even, const float* odd, int64_t count, uint16_t* out);
 
@@ -133,8 +153,9 @@ struct Kernels {
 inline constexpr int64_t kSoftmaxBlock = 256;
 inline constexpr int64_t kAttentionTileRows = 6;
 
-constexpr int64_t AttentionScratchFloats(int64_t head_dim) {
-  return kAttentionTileRows * (2 * head_dim + 3 * kPanel) + 64;
+// tapped_pages: the most pages from a tap's saved_begin to its row's own; 0 without taps.
+constexpr int64_t AttentionScratchFloats(int64_t head_dim, int64_t tapped_pages) {
+  return kAttentionTileRows * (2 * head_dim + 3 * kPanel + tapped_pages * (kPanel + 1)) + 64;
 }
 
 // The best table this CPU can run. Dies with one sentence on a CPU without AVX2 and FMA. TACTUS_ISA=avx2 in the

@@ -47,6 +47,10 @@ inline F16 KeepWhereAtLeast(F16 a, F16 x, F16 limit) {
 inline F16 LoadFirst(const float* p, int64_t count) {
   return {count >= kLanes ? _mm512_loadu_ps(p) : _mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << count) - 1), p)};
 }
+inline F16 LoadBf16(const uint16_t* p) {
+  return {_mm512_castsi512_ps(
+      _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))), 16))};
+}
 inline __m256 LowHalf(F16 a) { return _mm512_castps512_ps256(a.v); }
 inline __m256 HighHalf(F16 a) { return _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(a.v), 1)); }
 
@@ -90,6 +94,11 @@ inline F16 LoadFirst(const float* p, int64_t count) {
   for (int64_t j = 0; j < count; ++j) buffer[j] = p[j];
   return Load(buffer);
 }
+inline __m256 LoadBf16Half(const uint16_t* p) {
+  return _mm256_castsi256_ps(
+      _mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))), 16));
+}
+inline F16 LoadBf16(const uint16_t* p) { return {LoadBf16Half(p), LoadBf16Half(p + 8)}; }
 inline __m256 LowHalf(F16 a) { return a.lo; }
 inline __m256 HighHalf(F16 a) { return a.hi; }
 

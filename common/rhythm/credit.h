@@ -28,12 +28,12 @@ enum class CreditKind {
 bool ReadsAttention(CreditKind kind);
 
 struct CreditParams {
-  Decimal q;                    // share amplified: "0.4"
-  double amplification = 1.5;   // gamma_amp
-  int64_t lookback_tokens = 3;  // k of COUPLED
-  double alpha = 0.5;           // share of a dominated anchor's bonus that goes to the token that introduced it
-  Decimal waad_quantile;        // "0.5": tau_waad
-  Decimal delta_quantile;       // "0.6": tau_delta
+  Decimal q = Decimal::Tenths(4);  // share amplified
+  double amplification = 1.5;      // gamma_amp
+  int64_t lookback_tokens = 3;     // k of COUPLED
+  double alpha = 0.5;              // share of a dominated anchor's bonus that goes to the token that introduced it
+  Decimal waad_quantile = Decimal::Tenths(5);   // tau_waad
+  Decimal delta_quantile = Decimal::Tenths(6);  // tau_delta
 };
 
 // What is known about one completion of N tokens. A strategy reads what it needs.

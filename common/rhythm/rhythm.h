@@ -12,21 +12,26 @@
 
 #include "absl/status/statusor.h"
 #include "common/base/decimal.h"
+#include "common/data/types.h"
 
 namespace tactus {
 
 struct RhythmOptions {
-  int64_t window_tokens = 10;        // W of WAAD
-  int64_t horizon_min_tokens = 10;   // H_lo of FAI
-  int64_t horizon_max_tokens = 100;  // H_hi; kToTheEnd: no limit
-  Decimal head_share;                // of the H heads, local and global each: "0.3"
-  Decimal receiver_share;            // "0.1"
+  int64_t window_tokens = 10;                   // W of WAAD
+  int64_t horizon_min_tokens = 10;              // H_lo of FAI
+  int64_t horizon_max_tokens = 100;             // H_hi; kToTheEnd: no limit
+  Decimal head_share = Decimal::Tenths(3);      // of the H heads, local and global each
+  Decimal receiver_share = Decimal::Tenths(1);  // of the H heads
 
   static constexpr int64_t kToTheEnd = int64_t{1} << 40;
 };
 
 // Five layers evenly spaced over floor(L/3) .. floor(2L/3), rounded half up, duplicates dropped.
 std::vector<int32_t> DefaultRhythmLayers(int64_t num_layers);
+
+// The layers to sample: those of credit.layers, or the default ones when that is empty. `configured` is increasing, as
+// the configuration checks; InvalidArgument: one that this model does not have.
+absl::StatusOr<std::vector<int32_t>> RhythmLayers(std::span<const int32_t> configured, int64_t num_layers);
 
 // What the decode pass left behind about one response, for each sampled head. 2 * 4 * H * N bytes.
 struct HeadSums {
@@ -35,13 +40,6 @@ struct HeadSums {
   std::vector<double> span_sum;  // [H] sum over rows t of sum_j A[t, j] * dist(t, j)
   std::vector<float> waad;       // [H, N] WAAD_t of each head
   std::vector<float> fai_sum;    // [H, N] sum of A[t, P+s] over the rows t of s's window; not divided yet
-};
-
-// Indices of heads, increasing. Either may be fixed from outside (calibrated), or come from one response.
-struct HeadClasses {
-  std::vector<int32_t> local;
-  std::vector<int32_t> global;
-  friend bool operator==(const HeadClasses&, const HeadClasses&) = default;
 };
 
 // The lowest and the highest max(1, share.FloorOf(H)) spans, ties by index.
@@ -55,11 +53,16 @@ struct Rhythm {
   std::vector<double> delta;
   std::vector<double> fai;
   std::vector<int32_t> receiver_heads;  // increasing; empty with fewer than 4 eligible positions
-  std::vector<double> receiver;         // score; all 0 when receiver_heads is empty
+  std::vector<double> receiver;         // mean FAI of those heads; all 0 when there are none
   int64_t num_eligible = 0;             // positions 0 .. num_eligible - 1 have a FAI window
 };
 
-// `fixed` null: the classes come from this response's own spans (PER_RESPONSE). N = 0 gives empty lists.
+// Delta [N] from WAAD [N]: |WAAD_t - WAAD_{t+1}|, and 0 at the last token.
+std::vector<double> DeltaOf(std::span<const double> waad);
+
+// `fixed` null: the classes come from this response's own spans (PER_RESPONSE); else they are those, of the same H. N =
+// 0 gives empty lists. Every mean over heads adds them in increasing order in double. A FAI profile that is flat has
+// the smallest kurtosis of all.
 Rhythm ComputeRhythm(const HeadSums& sums, const RhythmOptions& options, const HeadClasses* fixed = nullptr);
 
 }  // namespace tactus

@@ -33,11 +33,12 @@ absl::Status ToAbsl(const grpc::Status& status) {
                       absl::StrCat("fetching weights: ", status.error_message()));
 }
 
-absl::StatusOr<WeightManifest> ReadManifest(Stream& stream, const std::string& run_id, PolicyVersion at_least) {
+absl::StatusOr<WeightManifest> ReadManifest(Stream& stream, const std::string& run_id, PolicyVersion at_least,
+                                            int calibrated_heads) {
   wire::FetchWeightsResponse message;
   if (!stream.Next(message)) return absl::DataLossError("fetching weights: the stream ended before a manifest came");
   if (!message.has_manifest()) return absl::InvalidArgumentError("fetching weights: the first message is no manifest");
-  ASSIGN_OR_RETURN(WeightManifest manifest, FromWire(message.manifest()));
+  ASSIGN_OR_RETURN(WeightManifest manifest, FromWire(message.manifest(), calibrated_heads));
   if (manifest.run_id != run_id) {
     return absl::FailedPreconditionError(
         absl::StrCat("fetching weights: they are of another run, not \"", run_id, "\""));
@@ -50,8 +51,8 @@ absl::StatusOr<WeightManifest> ReadManifest(Stream& stream, const std::string& r
 }
 
 absl::StatusOr<ReceivedWeights> ReadAll(Stream& stream, const std::string& run_id, PolicyVersion at_least,
-                                        const ParameterLayout& layout) {
-  ASSIGN_OR_RETURN(const WeightManifest manifest, ReadManifest(stream, run_id, at_least));
+                                        const ParameterLayout& layout, int calibrated_heads) {
+  ASSIGN_OR_RETURN(const WeightManifest manifest, ReadManifest(stream, run_id, at_least, calibrated_heads));
   ASSIGN_OR_RETURN(WeightAssembler assembler, WeightAssembler::Start(manifest, layout));
   wire::FetchWeightsResponse message;
   while (stream.Next(message)) {
@@ -64,11 +65,12 @@ absl::StatusOr<ReceivedWeights> ReadAll(Stream& stream, const std::string& run_i
 }  // namespace
 
 WeightReceiver::WeightReceiver(std::shared_ptr<grpc::Channel> channel, std::string run_id, std::string actor_id,
-                               ParameterLayout layout)
+                               ParameterLayout layout, int calibrated_heads)
     : channel_(std::move(channel)),
       run_id_(std::move(run_id)),
       actor_id_(std::move(actor_id)),
-      layout_(std::move(layout)) {}
+      layout_(std::move(layout)),
+      calibrated_heads_(calibrated_heads) {}
 
 WeightReceiver::~WeightReceiver() = default;
 
@@ -91,7 +93,7 @@ absl::StatusOr<ReceivedWeights> WeightReceiver::Fetch(PolicyVersion at_least, ab
   *request.mutable_at_least() = ToWire(at_least);
   const std::unique_ptr<wire::WeightService::Stub> stub = wire::WeightService::NewStub(channel_);
   Stream stream{stub->Fetch(&context, request)};
-  absl::StatusOr<ReceivedWeights> weights = ReadAll(stream, run_id_, at_least, layout_);
+  absl::StatusOr<ReceivedWeights> weights = ReadAll(stream, run_id_, at_least, layout_, calibrated_heads_);
   // When the stream ended by itself, its own status is the reason for what is missing. Otherwise the reason is ours,
   // and the call is cancelled, which would hide it.
   if (!stream.ended) context.TryCancel();

@@ -19,11 +19,12 @@ class ClientContext;
 
 namespace tactus {
 
-// Fetch is for one thread at a time; Close may be called from any.
+// Fetch is for one thread at a time; Close may be called from any. `calibrated_heads`: of the head classes that come
+// with the weights; 0: none may come.
 class WeightReceiver {
  public:
   WeightReceiver(std::shared_ptr<grpc::Channel> channel, std::string run_id, std::string actor_id,
-                 ParameterLayout layout);
+                 ParameterLayout layout, int calibrated_heads = 0);
   ~WeightReceiver();
 
   // Blocks up to `timeout` for the newest set, at least `at_least`. The caller retries, after a pause, on
@@ -42,6 +43,7 @@ class WeightReceiver {
   const std::string run_id_;
   const std::string actor_id_;
   const ParameterLayout layout_;
+  const int calibrated_heads_;
 
   absl::Mutex mu_;
   grpc::ClientContext* call_ ABSL_GUARDED_BY(mu_) = nullptr;  // of the Fetch that is running

@@ -23,13 +23,15 @@ using Reactor = grpc::ServerWriteReactor<wire::FetchWeightsResponse>;
 // OnWriteDone alone, so never twice; a cancelled call ends through a failed write.
 class FetchStream : public Reactor {
  public:
-  FetchStream(std::shared_ptr<const WeightSnapshot> snapshot, std::atomic<int>* streams)
-      : snapshot_(std::move(snapshot)), streams_(streams) {
+  FetchStream(std::shared_ptr<const WeightSnapshot> snapshot, std::atomic<int>* streams,
+              std::atomic<uint64_t>* bytes_sent)
+      : snapshot_(std::move(snapshot)), streams_(streams), bytes_sent_(bytes_sent) {
     *message_.mutable_manifest() = ToWire(snapshot_->manifest);
     StartWrite(&message_);
   }
 
   void OnWriteDone(bool ok) override {
+    if (ok && bytes_sent_ != nullptr) *bytes_sent_ += message_.chunk().data().size();  // none in the manifest's message
     if (!ok) {
       Finish(grpc::Status(grpc::StatusCode::CANCELLED, "the reader went away"));
     } else if (sent_ == snapshot_->bytes.size()) {
@@ -52,6 +54,7 @@ class FetchStream : public Reactor {
  private:
   const std::shared_ptr<const WeightSnapshot> snapshot_;
   std::atomic<int>* const streams_;
+  std::atomic<uint64_t>* const bytes_sent_;
   wire::FetchWeightsResponse message_;
   size_t sent_ = 0;
 };
@@ -65,7 +68,8 @@ class Refusal : public Reactor {
 
 class WeightServiceImpl final : public wire::WeightService::CallbackService {
  public:
-  explicit WeightServiceImpl(const WeightPublisher* publisher) : publisher_(publisher) {}
+  WeightServiceImpl(const WeightPublisher* publisher, std::atomic<uint64_t>* bytes_sent)
+      : publisher_(publisher), bytes_sent_(bytes_sent) {}
 
   Reactor* Fetch(grpc::CallbackServerContext* context, const wire::FetchWeightsRequest* request) override {
     std::shared_ptr<const WeightSnapshot> snapshot = publisher_->Newest();
@@ -76,7 +80,7 @@ class WeightServiceImpl final : public wire::WeightService::CallbackService {
       return new Refusal(grpc::Status(grpc::StatusCode::UNAVAILABLE,
                                       absl::StrCat("more than ", kMaxWeightStreams, " fetches are under way")));
     }
-    return new FetchStream(std::move(snapshot), &streams_);
+    return new FetchStream(std::move(snapshot), &streams_, bytes_sent_);
   }
 
  private:
@@ -101,13 +105,14 @@ class WeightServiceImpl final : public wire::WeightService::CallbackService {
   }
 
   const WeightPublisher* const publisher_;
+  std::atomic<uint64_t>* const bytes_sent_;
   std::atomic<int> streams_{0};
 };
 
 }  // namespace
 
-std::unique_ptr<grpc::Service> MakeWeightService(const WeightPublisher* publisher) {
-  return std::make_unique<WeightServiceImpl>(publisher);
+std::unique_ptr<grpc::Service> MakeWeightService(const WeightPublisher* publisher, std::atomic<uint64_t>* bytes_sent) {
+  return std::make_unique<WeightServiceImpl>(publisher, bytes_sent);
 }
 
 }  // namespace tactus

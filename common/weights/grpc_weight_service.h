@@ -7,6 +7,8 @@
 
 #include <grpcpp/impl/codegen/service_type.h>
 
+#include <atomic>
+#include <cstdint>
 #include <memory>
 
 #include "common/weights/weight_publisher.h"
@@ -16,7 +18,9 @@ namespace tactus {
 inline constexpr int kMaxWeightStreams = 256;
 inline constexpr int kMaxFetchMinutes = 30;
 
-// For grpc::ServerBuilder::RegisterService. `publisher` must outlive the service. The service must outlive its server.
-std::unique_ptr<grpc::Service> MakeWeightService(const WeightPublisher* publisher);
+// For grpc::ServerBuilder::RegisterService. `publisher` must outlive the service, and so must `bytes_sent`, to which
+// the bytes of weights written to readers are added, unless it is null. The service must outlive its server.
+std::unique_ptr<grpc::Service> MakeWeightService(const WeightPublisher* publisher,
+                                                 std::atomic<uint64_t>* bytes_sent = nullptr);
 
 }  // namespace tactus

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -22,7 +23,8 @@ inline constexpr size_t kMaxWeightChunkBytes = size_t{1} << 20;
 
 struct ReceivedWeights {
   PolicyVersion version;
-  std::vector<float> flat;  // [layout.total_numel], the padding 0
+  std::vector<float> flat;                  // [layout.total_numel], the padding 0
+  std::optional<HeadClasses> head_classes;  // the manifest's
 };
 
 // Not thread-safe. Use: Start, Append until done(), Finish. After an error it must be thrown away.

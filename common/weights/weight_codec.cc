@@ -2,6 +2,7 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "common/base/status_macros.h"
 #include "common/data/codec.h"
 
 namespace tactus {
@@ -25,10 +26,11 @@ wire::WeightManifest ToWire(const WeightManifest& manifest) {
     added.set_bytes(tensor.bytes);
     added.set_sha256(absl::HexStringToBytes(tensor.sha256_hex));
   }
+  if (manifest.head_classes.has_value()) *out.mutable_head_classes() = ToWire(*manifest.head_classes);
   return out;
 }
 
-absl::StatusOr<WeightManifest> FromWire(const wire::WeightManifest& manifest) {
+absl::StatusOr<WeightManifest> FromWire(const wire::WeightManifest& manifest, int calibrated_heads) {
   WeightManifest out;
   out.run_id = manifest.run_id();
   out.version = FromWire(manifest.version());
@@ -48,6 +50,9 @@ absl::StatusOr<WeightManifest> FromWire(const wire::WeightManifest& manifest) {
                            tensor.bytes(),
                            absl::BytesToHexString(tensor.sha256())});
   }
+  ASSIGN_OR_RETURN(out.head_classes,
+                   FromWire("weight manifest: head_classes",
+                            manifest.has_head_classes() ? &manifest.head_classes() : nullptr, calibrated_heads));
   return out;
 }
 

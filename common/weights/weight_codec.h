@@ -9,8 +9,8 @@ namespace tactus {
 
 wire::WeightManifest ToWire(const WeightManifest& manifest);
 
-// InvalidArgument: an unknown dtype, or a hash that is not 32 bytes. Whether the manifest describes the model at hand
-// is the WeightAssembler's business.
-absl::StatusOr<WeightManifest> FromWire(const wire::WeightManifest& manifest);
+// InvalidArgument: an unknown dtype, a hash that is not 32 bytes, or head classes that are not of `calibrated_heads`
+// heads (0: there must be none). Whether the tensors are those of the model at hand is the WeightAssembler's business.
+absl::StatusOr<WeightManifest> FromWire(const wire::WeightManifest& manifest, int calibrated_heads = 0);
 
 }  // namespace tactus

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -30,6 +31,7 @@ struct WeightManifest {
   StorageDType dtype = StorageDType::kFloat32;
   std::vector<Tensor> tensors;  // in the layout's order
   uint64_t total_bytes = 0;
+  std::optional<HeadClasses> head_classes;  // calibrated, of this version; none: every response has its own
 };
 
 // One published set, immutable.
@@ -43,10 +45,12 @@ class WeightPublisher {
  public:
   explicit WeightPublisher(std::string run_id) : run_id_(std::move(run_id)) {}
 
-  // Makes `flat` [layout.total_numel] the newest set. FailedPrecondition: the version is not above the last one.
-  // InvalidArgument: wrong size, or a tensor holds NaN or infinity; the last set stays the newest.
+  // Makes `flat` [layout.total_numel], to be sampled with `head_classes`, the newest set. FailedPrecondition: the
+  // version is not above the last one. InvalidArgument: wrong size, or a tensor holds NaN or infinity; the last set
+  // stays the newest.
   absl::Status Publish(PolicyVersion version, const ParameterLayout& layout, std::span<const float> flat,
-                       StorageDType dtype) ABSL_LOCKS_EXCLUDED(mu_);
+                       StorageDType dtype, std::optional<HeadClasses> head_classes = std::nullopt)
+      ABSL_LOCKS_EXCLUDED(mu_);
 
   // nullptr before the first Publish.
   std::shared_ptr<const WeightSnapshot> Newest() const ABSL_LOCKS_EXCLUDED(mu_);

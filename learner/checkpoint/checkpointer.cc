@@ -173,6 +173,11 @@ std::vector<std::string> ListCheckpoints(const std::string& folder) {
 
 absl::Status VerifyCheckpoint(const std::string& path) { return VerifyManifest(path); }
 
+absl::StatusOr<std::optional<HeadClasses>> ReadHeadClasses(const std::string& path, int calibrated_heads) {
+  ASSIGN_OR_RETURN(const std::string state, ReadFile(Join(path, kStateFile)));
+  return DecodeHeadClasses(state, calibrated_heads);
+}
+
 absl::StatusOr<LoadedCheckpoint> LoadNewestCheckpoint(const std::string& folder, const ParameterLayout& layout,
                                                       const TrajectoryLimits& limits) {
   const std::vector<std::string> paths = ListCheckpoints(folder);

@@ -14,6 +14,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -46,6 +47,10 @@ std::vector<std::string> ListCheckpoints(const std::string& folder);
 // InvalidArgument or DataLoss, naming the file: the manifest, or a file that is missing, has another size or another
 // SHA-256 than it says.
 absl::Status VerifyCheckpoint(const std::string& path);
+
+// The head classes in a checkpoint, which are those of its model; see DecodeHeadClasses. Only their file is read, and
+// its hash is not compared. NotFound: `path` holds no checkpoint.
+absl::StatusOr<std::optional<HeadClasses>> ReadHeadClasses(const std::string& path, int calibrated_heads);
 
 // The newest checkpoint that verifies and holds this layout; a bad one is skipped with a warning in the log.
 // For every rank: changes nothing on disk. NotFound: there is none. DataLoss: there are, and all are bad.

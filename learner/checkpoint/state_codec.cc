@@ -77,6 +77,14 @@ absl::StatusOr<LedgerSnapshot> DecodeLedger(const wire::LedgerState& in, const T
   return out;
 }
 
+absl::StatusOr<std::optional<HeadClasses>> ClassesOf(const wire::CheckpointState& in, int calibrated_heads) {
+  if (calibrated_heads > 0 && in.learner_step() > 0 && !in.has_head_classes()) {
+    return Malformed("head_classes is missing; expected those of the last calibration");
+  }
+  return FromWire("training state: head_classes", in.has_head_classes() ? &in.head_classes() : nullptr,
+                  calibrated_heads);
+}
+
 absl::StatusOr<wire::CheckpointState> Parse(absl::string_view bytes) {
   wire::CheckpointState in;
   if (bytes.size() > INT32_MAX || !in.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) {
@@ -100,6 +108,7 @@ std::string EncodeTrainFacts(const TrainFacts& facts) {
   out.set_config_fingerprint(facts.config_fingerprint);
   out.set_tactus_version(facts.tactus_version);
   *out.mutable_ledger() = EncodeLedger(facts.ledger);
+  if (facts.head_classes.has_value()) *out.mutable_head_classes() = ToWire(*facts.head_classes);
   return out.SerializeAsString();
 }
 
@@ -123,12 +132,18 @@ absl::StatusOr<TrainFacts> DecodeTrainFacts(absl::string_view bytes, const Traje
   out.config_fingerprint = in.config_fingerprint();
   out.tactus_version = in.tactus_version();
   ASSIGN_OR_RETURN(out.ledger, DecodeLedger(in.ledger(), limits));
+  ASSIGN_OR_RETURN(out.head_classes, ClassesOf(in, limits.calibrated_heads));
   return out;
 }
 
 absl::StatusOr<uint64_t> DecodeLogSegment(absl::string_view bytes) {
   ASSIGN_OR_RETURN(const wire::CheckpointState in, Parse(bytes));
   return in.ledger().log_segment();
+}
+
+absl::StatusOr<std::optional<HeadClasses>> DecodeHeadClasses(absl::string_view bytes, int calibrated_heads) {
+  ASSIGN_OR_RETURN(const wire::CheckpointState in, Parse(bytes));
+  return ClassesOf(in, calibrated_heads);
 }
 
 }  // namespace tactus

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -24,14 +25,19 @@ struct TrainFacts {
   std::string config_fingerprint;  // SHA-256 of the resolved configuration
   std::string tactus_version;
   LedgerSnapshot ledger;
+  std::optional<HeadClasses> head_classes;  // that `version` samples with, once calibrated
 };
 
 std::string EncodeTrainFacts(const TrainFacts& facts);
 
-// InvalidArgument naming the field: no such message, negative counts, a group outside `limits`.
+// InvalidArgument naming the field: no such message, negative counts, a group or head classes outside `limits`, or no
+// head classes after a step that must have made some.
 absl::StatusOr<TrainFacts> DecodeTrainFacts(absl::string_view bytes, const TrajectoryLimits& limits);
 
 // ledger.log_segment alone.
 absl::StatusOr<uint64_t> DecodeLogSegment(absl::string_view bytes);
+
+// head_classes alone, with the same errors.
+absl::StatusOr<std::optional<HeadClasses>> DecodeHeadClasses(absl::string_view bytes, int calibrated_heads);
 
 }  // namespace tactus

@@ -122,8 +122,8 @@ def rotate(x, cos, sin):
     return x * cos + torch.cat([-x[..., half:], x[..., :half]], -1) * sin
 
 
-def forward_float64(config, weights: dict[str, torch.Tensor], ids: list[int]) -> torch.Tensor:
-    """Logits [T, V] in float64."""
+def forward_float64(config, weights: dict[str, torch.Tensor], ids: list[int], maps: list | None = None) -> torch.Tensor:
+    """Logits [T, V] in float64; each layer's attention distributions [heads, T, T] are appended to `maps`."""
     w = {name: t.double() for name, t in weights.items()}
     tokens, eps = len(ids), config.rms_norm_eps
     heads, kv_heads = config.num_attention_heads, config.num_key_value_heads
@@ -143,7 +143,10 @@ def forward_float64(config, weights: dict[str, torch.Tensor], ids: list[int]) ->
         q, k = rotate(q, cos, sin), rotate(k, cos, sin)
         k, v = (t.repeat_interleave(heads // kv_heads, 0) for t in (k, v))
         scores = (q @ k.transpose(1, 2)) / math.sqrt(q.shape[-1])
-        mixed = torch.softmax(scores.masked_fill(future, -math.inf), -1) @ v
+        probs = torch.softmax(scores.masked_fill(future, -math.inf), -1)
+        if maps is not None:
+            maps.append(probs)
+        mixed = probs @ v
         return linear(mixed.transpose(0, 1).reshape(tokens, -1), f"{at}.o_proj")
 
     x = w["model.embed_tokens.weight"][torch.tensor(ids)]

@@ -12,13 +12,17 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "common/config/run_config.h"
 #include "tests/actor/fake_model_runner.h"
 
 namespace tactus {
 namespace {
 
+using ::testing::ElementsAre;
 using testing::FakeModelRunner;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using testing::kFakeHeads;
 using testing::ReferenceCompletion;
 
 constexpr int64_t kVocab = 50;
@@ -102,9 +106,9 @@ class FakePort : public RolloutPort {
 
 class FakeWeights : public WeightSource {
  public:
-  void Publish(PolicyVersion version, std::vector<float> parameters) {
+  void Publish(PolicyVersion version, std::vector<float> parameters, std::optional<HeadClasses> classes = {}) {
     absl::MutexLock lock(&mutex_);
-    newest_ = NewWeights{version, std::move(parameters)};
+    newest_ = NewWeights{version, std::move(parameters), std::move(classes)};
   }
   void Fail(absl::Status status) {
     absl::MutexLock lock(&mutex_);
@@ -160,6 +164,13 @@ class FakeVerifier : public Verifier {
   }
 };
 
+CreditAssigner CreditOf(const std::vector<std::string>& overrides) {
+  return *CreditAssigner::FromProto(
+      config::ParseRunConfig("model { path: 'm' } task { name: 'countdown' } service { plaintext: true }", "test",
+                             overrides)
+          ->credit());
+}
+
 class ActorTest : public ::testing::Test {
  protected:
   ActorTest() {
@@ -169,11 +180,6 @@ class ActorTest : public ::testing::Test {
     settings_.completions_per_prompt = kCompletions;
     settings_.max_completion_tokens = kMaxTokens;
     settings_.stop_ids = {4, 9};
-    config::CreditOptions credit;
-    credit.set_strategy(config::CreditOptions::ENTROPY);
-    credit.set_q("0.4");
-    credit.set_amplification(1.5);
-    credit_ = *CreateCreditStrategy(credit);
     weights_.Publish(kFirst, {0});
   }
 
@@ -187,7 +193,7 @@ class ActorTest : public ::testing::Test {
     auto engine = *Engine::Create({.max_sequences = 5, .max_step_tokens = 64, .max_waiting_groups = 3},
                                   std::make_unique<FakeModelRunner>(40, kVocab, 1000));
     actor_ = std::make_unique<Actor>(settings_, std::move(engine), &port, &weights_,
-                                     GroupScorer(&tokenizer_, &verifier_, credit_.get()));
+                                     GroupScorer(&tokenizer_, &verifier_, &credit_));
   }
 
   void ExpectAsReference(const TrajectoryGroup& group, PolicyVersion version, uint64_t salt) {
@@ -211,7 +217,7 @@ class ActorTest : public ::testing::Test {
       EXPECT_EQ(got.finish_reason, want.finish_reason);
       EXPECT_EQ(got.reward.reason, lease.prompt.answer_key_json);
       EXPECT_GT(got.reward.total, 0);
-      EXPECT_EQ(got.credit, credit_->Weights({.entropy = want.entropy}));
+      EXPECT_EQ(got.credit, credit_.Weights({.entropy = want.entropy}));
     }
   }
 
@@ -219,7 +225,7 @@ class ActorTest : public ::testing::Test {
   FakeWeights weights_;
   FakeTokenizer tokenizer_;
   FakeVerifier verifier_;
-  std::unique_ptr<CreditStrategy> credit_;
+  const CreditAssigner credit_ = CreditOf({"credit.strategy=ENTROPY"});
   std::unique_ptr<Actor> actor_;
 };
 
@@ -257,6 +263,61 @@ TEST_F(ActorTest, WaitsForTheVersionTheLearnerRequires) {
   }
   EXPECT_EQ(port.groups.at(6).completions[0].versions, (std::vector<VersionSpan>{{0, kSecond}}));
   EXPECT_EQ(actor_->stats().weight_swaps, 2);
+}
+
+// Every submitted group makes a new version; there are prompts until enough completions have lived through a swap.
+TEST_F(ActorTest, JudgesByTheHeadClassesOfTheVersionThatSampledTheLastToken) {
+  const CreditAssigner credit =
+      CreditOf({"credit.strategy=LOCAL_CHUNK", "credit.head_mode=CALIBRATED", "credit.audit_share=0.5"});
+  const auto classes_of = [](const PolicyVersion& version) -> std::optional<HeadClasses> {
+    if (version == kFirst) return std::nullopt;
+    return HeadClasses{.local = {static_cast<int32_t>(version.step % 3)}, .global = {3}};
+  };
+  constexpr int kEnough = 5, kMostLeases = 5000;
+  int leases = 10, swapped = 0;
+  FakePort port(leases);
+  PolicyVersion newest = kFirst;
+  port.after_submit = [&](const TrajectoryGroup& group) {
+    ++newest.step;
+    weights_.Publish(newest, {static_cast<float>(newest.step)}, classes_of(newest));
+    for (const Completion& completion : group.completions) swapped += completion.versions.size() > 1;
+    if (swapped < kEnough && leases < kMostLeases) port.waiting.push_back(MakeLease(++leases));
+  };
+  auto engine = *Engine::Create(
+      {.max_sequences = 5, .max_step_tokens = 64, .max_waiting_groups = 3, .probe = *credit.Probe(1, kFakeHeads)},
+      std::make_unique<FakeModelRunner>(40, kVocab, 1000));
+  Actor actor(settings_, std::move(engine), &port, &weights_, GroupScorer(&tokenizer_, &verifier_, &credit));
+  ASSERT_TRUE(actor.Run().ok());
+  ASSERT_GE(swapped, kEnough);
+  int judged = 0, audited = 0;
+  for (const auto& [id, group] : port.groups) {
+    for (const Completion& completion : group.completions) {
+      EXPECT_THAT(completion.head_spans, ElementsAre(1, 2, 3, 4));
+      const HeadClasses own{.local = {0}, .global = {3}};
+      const HeadClasses heads = classes_of(completion.versions.back().version).value_or(own);
+      judged += heads != own;
+      if (!completion.rhythm.has_value()) continue;
+      ++audited;
+      EXPECT_EQ(completion.rhythm->heads, heads);
+      for (size_t t = 0; t < completion.rhythm->waad.size(); ++t) {
+        EXPECT_EQ(completion.rhythm->waad[t], static_cast<float>((heads.local[0] + 1) * (t % 4)));
+      }
+    }
+  }
+  EXPECT_GT(audited, 0);
+  EXPECT_GT(judged, 0) << "calibrated classes never differed from a completion's own";
+}
+
+TEST_F(ActorTest, SpansStayHomeUnlessHeadsAreCalibrated) {
+  const CreditAssigner credit = CreditOf({"credit.strategy=LOCAL_CHUNK", "credit.audit_share=0"});
+  auto engine = *Engine::Create({.max_sequences = 5, .probe = *credit.Probe(1, kFakeHeads)},
+                                std::make_unique<FakeModelRunner>(40, kVocab, 1000));
+  FakePort port(2);
+  Actor actor(settings_, std::move(engine), &port, &weights_, GroupScorer(&tokenizer_, &verifier_, &credit));
+  ASSERT_TRUE(actor.Run().ok());
+  for (const auto& [id, group] : port.groups) {
+    for (const Completion& completion : group.completions) EXPECT_THAT(completion.head_spans, IsEmpty());
+  }
 }
 
 TEST_F(ActorTest, RepeatsASubmitUntilTheLearnerIsBack) {
@@ -335,7 +396,7 @@ TEST_F(ActorTest, StopsWhileItWaitsForTheFirstWeights) {
   FakePort port(1);
   FakeWeights none;
   auto engine = *Engine::Create({.max_sequences = 5}, std::make_unique<FakeModelRunner>(40, kVocab, 1000));
-  Actor actor(settings_, std::move(engine), &port, &none, GroupScorer(&tokenizer_, &verifier_, credit_.get()));
+  Actor actor(settings_, std::move(engine), &port, &none, GroupScorer(&tokenizer_, &verifier_, &credit_));
   actor.RequestStop();
   EXPECT_TRUE(actor.Run().ok());
   EXPECT_EQ(actor.stats().groups_leased, 0);

@@ -12,6 +12,9 @@
 
 namespace tactus::testing {
 
+// Heads of the fake model's one layer. In row t head h has span h + 1 and WAAD (h + 1) * (t % 4).
+inline constexpr int64_t kFakeHeads = 4;
+
 // What the fake model draws after a sequence of tokens. `salt` stands for the weights.
 inline ops::SampledToken FakeDraw(std::span<const TokenId> tokens, const ops::SamplingParams& params, int32_t target,
                                   int64_t vocab, uint64_t salt) {
@@ -57,6 +60,8 @@ inline Completion ReferenceCompletion(const EngineRequest& request, int index, i
 class FakeModelRunner : public ModelRunner {
  public:
   FakeModelRunner(int32_t num_pages, int64_t vocab, int64_t max_position) : pages_(num_pages) {
+    config_.num_layers = 1;
+    config_.num_heads = kFakeHeads;
     config_.vocab_size = vocab;
     config_.max_position = max_position;
     for (auto& page : pages_) page.assign(kPageTokens, -1);
@@ -75,6 +80,10 @@ class FakeModelRunner : public ModelRunner {
         pages_.at(run.page_table[position / kPageTokens])[position % kPageTokens] =
             plan.batch.token_ids.at(run.first_row + i);
       }
+    }
+    for (size_t i = 0; i < plan.batch.taps.size(); ++i) {
+      const SequenceRun& run = plan.batch.runs[i];
+      Measure(plan.batch.taps[i], run.start_position + run.num_rows - 1);
     }
     size_t run_index = 0;
     for (size_t i = 0; i < plan.draws.size(); ++i) {
@@ -100,6 +109,14 @@ class FakeModelRunner : public ModelRunner {
   int64_t max_runs() const { return max_runs_; }
 
  private:
+  static void Measure(const ops::AttentionTap& tap, int64_t position) {
+    for (int64_t head = 0; head < tap.num_heads; ++head) {
+      const auto number = static_cast<float>(head + 1);
+      tap.span_sum[head] += number;
+      tap.waad[head * kPageTokens] = number * static_cast<float>((position - tap.prompt_tokens) % 4);
+    }
+  }
+
   std::vector<TokenId> Tokens(const SequenceRun& run, int64_t row) const {
     std::vector<TokenId> tokens;
     for (int64_t p = 0; p <= run.start_position + row - run.first_row; ++p) {

@@ -17,6 +17,8 @@ TEST(DecimalTest, CountsExactly) {
   EXPECT_EQ(Decimal::ParseShare("1", "q")->FloorOf(4'000'000'000), 4'000'000'000);
   EXPECT_EQ(Decimal::ParseShare("0.999999999", "q")->FloorOf(4'000'000'000), 3'999'999'996);
   EXPECT_EQ(Decimal::ParseShare("0", "q")->FloorOf(5), 0);
+  EXPECT_EQ(Decimal::Tenths(7).FloorOf(10), 7);
+  EXPECT_EQ(Decimal::Tenths(10).FloorOf(9), 9);
 }
 
 TEST(DecimalTest, RefusesEverythingElse) {

@@ -24,6 +24,8 @@ TEST(ConfigFilesTest, QwenFollowsThePapersBatch) {
   EXPECT_EQ(rollout.prompts_per_step() * rollout.completions_per_prompt(), 512);
   EXPECT_EQ(rollout.max_prompt_tokens() + rollout.max_completion_tokens(), 1024);
   EXPECT_EQ(config.algorithm().updates_per_batch(), 16);
+  EXPECT_EQ(config.credit().strategy(), CreditOptions::COUPLED);
+  EXPECT_EQ(config.credit().horizon_max_tokens(), 100);
 }
 
 }  // namespace

@@ -35,6 +35,9 @@ TEST(RunConfigTest, MinimalConfigGetsDocumentedDefaults) {
   EXPECT_EQ(config.rollout().prompts_per_step(), 16);
   EXPECT_EQ(config.credit().q(), "0.4");
   EXPECT_EQ(config.credit().sign_rule(), CreditOptions::SIGN_V2);
+  EXPECT_EQ(config.credit().horizon_max_tokens(), 100);
+  EXPECT_EQ(config.credit().lookback_tokens(), 3);
+  EXPECT_EQ(config.credit().layers_size(), 0);
   EXPECT_EQ(config.optimizer().lr(), 1e-6);
   EXPECT_EQ(config.algorithm().fixed_length_tokens(), 256) << "follows rollout.max_completion_tokens";
   EXPECT_EQ(config.task().prompt_style(), "chat");
@@ -127,20 +130,61 @@ TEST(RunConfigTest, CrossFieldRules) {
       {{"service.run_id=a b"}, "service.run_id is"},
       {{"service.run_id="}, "service.run_id is"},
       {{"rollout.stop_token_ids=3,-4"}, "rollout.stop_token_ids holds -4"},
+      {{"credit.horizon_min_tokens=101"},
+       "credit.horizon_min_tokens is 101: expected at most credit.horizon_max_tokens = 100"},
+      {{"credit.paper=PAPER_V1", "credit.horizon_min_tokens=51"}, "expected at most credit.horizon_max_tokens = 50"},
+      {{"credit.layers=-1,2"}, "credit.layers holds -1"},
+      {{"credit.layers=3,3"}, "credit.layers holds 3 after 3"},
+      {{"credit.layers=3,2"}, "credit.layers holds 2 after 3"},
+      {{"credit.calibrate_every_versions=0"}, "credit.calibrate_every_versions is 0"},
+      {{"credit.window_tokens=4097"}, "credit.window_tokens is 4097: expected a value from 1 to 4096"},
+      {{"credit.alpha=1.5"}, "credit.alpha is 1.5: expected a value from 0 to 1"},
   };
   for (const auto& [overrides, expected] : cases) EXPECT_THAT(ErrorOf(overrides), HasSubstr(expected));
-  EXPECT_THAT(ErrorOf({"credit.strategy=COUPLED"}), HasSubstr("credit.strategy is COUPLED: expected UNIFORM"));
-  EXPECT_THAT(ErrorOf({}, std::string(kMinimal) + "credit { strategy: STRATEGY_UNSPECIFIED }"),
-              HasSubstr("credit.strategy is UNSPECIFIED"));
+  const std::vector<std::pair<std::string, std::string>> unnamed = {
+      {"strategy: STRATEGY_UNSPECIFIED", "credit.strategy is UNSPECIFIED"},
+      {"sign_rule: SIGN_UNSPECIFIED", "credit.sign_rule is UNSPECIFIED"},
+      {"paper: PAPER_UNSPECIFIED", "credit.paper is UNSPECIFIED"},
+      {"head_mode: HEAD_MODE_UNSPECIFIED", "credit.head_mode is UNSPECIFIED"},
+  };
+  for (const auto& [field, expected] : unnamed) {
+    EXPECT_THAT(ErrorOf({}, std::string(kMinimal) + "credit { " + field + " }"), HasSubstr(expected));
+  }
+}
+
+TEST(RunConfigTest, EveryStrategyAndAnOpenHorizonAreAccepted) {
+  for (const char* strategy : {"UNIFORM", "RANDOM", "ENTROPY", "LOCAL_CHUNK", "GLOBAL_ANCHOR", "COUPLED",
+                               "BOTTOM_DELTA", "BOTTOM_FAI", "RECEIVER"}) {
+    EXPECT_TRUE(Parse({std::string("credit.strategy=") + strategy}).ok()) << strategy;
+  }
+  EXPECT_TRUE(Parse({"credit.horizon_min_tokens=500", "credit.horizon_max_tokens=0"}).ok());
+  EXPECT_TRUE(Parse({"credit.strategy=COUPLED", "credit.sign_rule=SIGN_NONE"}).ok()) << "a control";
+  EXPECT_TRUE(Parse({"credit.layers=0,7,29"}).ok());
+}
+
+TEST(RunConfigTest, ThePaperSetsOnlyWhatIsNotGiven) {
+  const CreditOptions v1 = Parse({"credit.paper=PAPER_V1"})->credit();
+  EXPECT_EQ(v1.horizon_max_tokens(), 50);
+  EXPECT_EQ(v1.sign_rule(), CreditOptions::SIGN_V1);
+  const CreditOptions given =
+      Parse({"credit.paper=PAPER_V1", "credit.horizon_max_tokens=0", "credit.sign_rule=SIGN_NONE"})->credit();
+  EXPECT_EQ(given.horizon_max_tokens(), 0) << "0, no limit, is a given value";
+  EXPECT_EQ(given.sign_rule(), CreditOptions::SIGN_NONE);
 }
 
 TEST(RunConfigTest, CreditShareIsAnExactDecimal) {
-  for (const char* good : {"0.4", "1", "1.0", "0.05", "0.3333333333"}) {
+  for (const char* good : {"0.4", "1", "1.0", "0.05", ".4", "0.333333333"}) {
     EXPECT_TRUE(Parse({std::string("credit.q=") + good}).ok()) << good;
   }
-  for (const char* bad :
-       {"", "0", "0.0", "1.01", "-0.4", "4e-1", ".4", "1.", "0.4.1", "2/5", "nan", "0.33333333333333333"}) {
+  for (const char* bad : {"", "0", "0.0", "1.01", "-0.4", "4e-1", "0.4.1", "2/5", "nan", "0.3333333333"}) {
     EXPECT_THAT(ErrorOf({std::string("credit.q=") + bad}), HasSubstr("credit.q is")) << bad;
+  }
+  for (const char* above_zero : {"credit.head_share", "credit.receiver_share"}) {
+    EXPECT_THAT(ErrorOf({std::string(above_zero) + "=0"}), HasSubstr(std::string(above_zero) + " is \"0\""));
+  }
+  for (const char* from_zero : {"credit.waad_quantile", "credit.delta_quantile", "credit.audit_share"}) {
+    EXPECT_TRUE(Parse({std::string(from_zero) + "=0"}).ok()) << from_zero;
+    EXPECT_THAT(ErrorOf({std::string(from_zero) + "=1.1"}), HasSubstr(std::string(from_zero) + " is \"1.1\""));
   }
 }
 
@@ -152,7 +196,8 @@ TEST(RunConfigTest, MutualTlsIsAccepted) {
 
 TEST(RunConfigTest, EveryNumberHasARangeThatIsEnforced) {
   for (const FieldSpec& spec : FieldSpecs()) {
-    if (!(spec.min > -1e300) || std::string(spec.path) == "rollout.stop_token_ids") continue;
+    const bool list = std::string(spec.path) == "rollout.stop_token_ids" || std::string(spec.path) == "credit.layers";
+    if (!(spec.min > -1e300) || list) continue;
     const std::string below = spec.min > 0 && spec.min < 1 ? "0" : "-1";
     const std::string value = spec.min >= 1 ? "0" : below;
     if (std::string(spec.path) == "seed" || std::string(spec.path) == "task.data_seed") continue;

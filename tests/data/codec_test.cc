@@ -23,6 +23,7 @@ TrajectoryGroup TestGroup() {
   TrajectoryGroup group = MakeGroup(TestLease(), "actor-1", {1, 4}, 6);
   group.completions[1].versions.push_back({3, {1, 5}});
   group.completions[1].finish_reason = FinishReason::kLength;
+  AddRhythm(group);
   return group;
 }
 
@@ -46,11 +47,70 @@ TEST(Codec, GroupKeepsEveryField) {
     EXPECT_EQ(out->completions[i].logprobs, in.completions[i].logprobs);
     EXPECT_EQ(out->completions[i].entropy, in.completions[i].entropy);
     EXPECT_EQ(out->completions[i].credit, in.completions[i].credit);
+    EXPECT_EQ(out->completions[i].rhythm, in.completions[i].rhythm);
+    EXPECT_EQ(out->completions[i].head_spans, in.completions[i].head_spans);
     EXPECT_EQ(out->completions[i].versions, in.completions[i].versions);
     EXPECT_EQ(out->completions[i].reward.total, in.completions[i].reward.total);
     EXPECT_EQ(out->completions[i].reward.reason, in.completions[i].reward.reason);
     EXPECT_EQ(out->completions[i].finish_reason, in.completions[i].finish_reason);
   }
+}
+
+TEST(Codec, ACompletionThatWasNotAuditedCarriesNoRhythm) {
+  TrajectoryGroup group = TestGroup();
+  group.completions[0].rhythm.reset();
+  const absl::StatusOr<TrajectoryGroup> out = DecodeGroup(EncodeGroup(group), kTestLimits);
+  ASSERT_TRUE(out.ok()) << out.status();
+  EXPECT_FALSE(out->completions[0].rhythm.has_value());
+  EXPECT_EQ(out->completions[1].rhythm, group.completions[1].rhythm);
+}
+
+TEST(Codec, SpansMayTravelAlone) {
+  TrajectoryGroup group = TestGroup();
+  group.completions[0].rhythm.reset();
+  group.completions[1].rhythm.reset();
+  group.completions[1].head_spans.clear();
+  const absl::StatusOr<TrajectoryGroup> out = DecodeGroup(EncodeGroup(group), kTestLimits);
+  ASSERT_TRUE(out.ok()) << out.status();
+  EXPECT_EQ(out->completions[0].head_spans, group.completions[0].head_spans);
+  EXPECT_TRUE(out->completions[1].head_spans.empty());
+}
+
+TEST(Codec, WithCalibratedHeadsEveryCompletionCarriesTheirSpans) {
+  TrajectoryLimits limits = kTestLimits;
+  limits.calibrated_heads = 4;
+  TrajectoryGroup group = TestGroup();
+  group.completions[0].rhythm.reset();
+  EXPECT_TRUE(DecodeGroup(EncodeGroup(group), limits).ok());
+  const auto with_spans = [&](std::vector<float> spans) {
+    group.completions[0].head_spans = std::move(spans);
+    return std::string(DecodeGroup(EncodeGroup(group), limits).status().message());
+  };
+  EXPECT_THAT(with_spans({}), HasSubstr("completions[0].head_spans has 0 heads; expected 4"));
+  EXPECT_THAT(with_spans({1, 2, 3}), HasSubstr("completions[0].head_spans has 3 heads; expected 4"));
+  EXPECT_THAT(with_spans({1, 2, 3, 4, 5}), HasSubstr("completions[0].head_spans has 5 heads; expected 4"));
+}
+
+TEST(Codec, HeadClassesAreChecked) {
+  const HeadClasses good{.local = {0, 3}, .global = {1}};
+  const auto read = [](const HeadClasses& classes, int num_heads) {
+    const wire::HeadClasses wire = ToWire(classes);
+    return FromWire("it", &wire, num_heads);
+  };
+  EXPECT_EQ(**read(good, 4), good);
+  EXPECT_EQ(*FromWire("it", nullptr, 4), std::nullopt);
+  EXPECT_EQ(std::string(read(good, 3).status().message()), "it.local[1] is 3; expected increasing indices in [0, 3)");
+  EXPECT_THAT(std::string(read({{}, {1}}, 4).status().message()), HasSubstr("it.local has 0 heads"));
+  EXPECT_THAT(std::string(read({{1}, {}}, 4).status().message()), HasSubstr("it.global has 0 heads"));
+  EXPECT_THAT(std::string(read({{2, 1}, {0}}, 4).status().message()), HasSubstr("it.local[1] is 1"));
+  EXPECT_THAT(std::string(read(good, 0).status().message()), HasSubstr("this run has none"));
+}
+
+TEST(Codec, RhythmMayMissItsRangeByRounding) {
+  TrajectoryGroup group = TestGroup();
+  group.completions[0].rhythm->waad[0] = -1e-6F;
+  group.completions[0].rhythm->fai[0] = 1.00001F;
+  EXPECT_TRUE(DecodeGroup(EncodeGroup(group), kTestLimits).ok());
 }
 
 TEST(Codec, LargestGroupFitsItsStatedBound) {
@@ -69,6 +129,12 @@ TEST(Codec, LargestGroupFitsItsStatedBound) {
       const PolicyVersion version{std::numeric_limits<uint32_t>::max(), std::numeric_limits<uint64_t>::max() - 31 + t};
       completion.versions.push_back({t, version});
     }
+    RhythmRecord& rhythm = completion.rhythm.emplace();
+    rhythm.waad.assign(32, 10.0F);
+    rhythm.fai.assign(32, 1.0F);
+    completion.head_spans.assign(kMaxRhythmHeads, 5.0F);
+    for (size_t head = 0; head < kMaxRhythmHeads; ++head) rhythm.heads.local.push_back(static_cast<int32_t>(head));
+    rhythm.heads.global = rhythm.heads.local;
   }
   const std::string bytes = EncodeGroup(group);
   EXPECT_LE(bytes.size(), MaxGroupBytes(limits));
@@ -141,6 +207,28 @@ INSTANTIATE_TEST_SUITE_P(
         BadGroup{"SpanAgain", [](auto& g) { g.completions[1].versions[1].start_token = 0; }, "versions[1] must start"},
         BadGroup{"SpanOlder", [](auto& g) { g.completions[1].versions[1].version.step = 3; }, "be newer"},
         BadGroup{"SpanBeyond", [](auto& g) { g.completions[1].versions[1].start_token = 6; }, "at token 6 of 6"},
+        BadGroup{"WaadShort", [](auto& g) { g.completions[1].rhythm->waad.pop_back(); },
+                 "[1].rhythm.waad has 5 values"},
+        BadGroup{"WaadNegative", [](auto& g) { g.completions[0].rhythm->waad[2] = -0.1F; }, "rhythm.waad[2] is -0.1"},
+        BadGroup{"WaadNan", [](auto& g) { g.completions[0].rhythm->waad[2] = kNan; }, "rhythm.waad[2] is nan"},
+        BadGroup{"WaadFar", [](auto& g) { g.completions[0].rhythm->waad[2] = 49; }, "waad[2] is 49; expected a finite"},
+        BadGroup{"FaiLong", [](auto& g) { g.completions[0].rhythm->fai.push_back(0); }, "rhythm.fai has 7 values"},
+        BadGroup{"FaiHigh", [](auto& g) { g.completions[0].rhythm->fai[5] = 1.01F; }, "rhythm.fai[5] is 1.01"},
+        BadGroup{"FaiNegative", [](auto& g) { g.completions[0].rhythm->fai[5] = -1; }, "rhythm.fai[5] is -1"},
+        BadGroup{"FaiInf", [](auto& g) { g.completions[0].rhythm->fai[5] = kInf; }, "rhythm.fai[5] is inf"},
+        BadGroup{"NoHead", [](auto& g) { g.completions[0].head_spans.clear(); },
+                 "spans has 0 heads; expected 1 to 8192"},
+        BadGroup{"ManyHeads", [](auto& g) { g.completions[0].head_spans.assign(8193, 1); }, "spans has 8193 heads"},
+        BadGroup{"SpanNan", [](auto& g) { g.completions[0].head_spans[3] = kNan; }, "head_spans[3] is nan"},
+        BadGroup{"SpanNegative", [](auto& g) { g.completions[0].head_spans[3] = -1; }, "head_spans[3] is -1"},
+        BadGroup{"SpanFar", [](auto& g) { g.completions[0].head_spans[3] = 49; }, "head_spans[3] is 49"},
+        BadGroup{"NoLocal", [](auto& g) { g.completions[0].rhythm->heads.local = {}; }, "heads.local has 0 heads"},
+        BadGroup{"NoClass", [](auto& g) { g.completions[0].rhythm->heads = {}; }, "rhythm.heads.local has 0 heads"},
+        BadGroup{"HeadBeyond", [](auto& g) { g.completions[0].rhythm->heads.local = {4}; }, "heads.local[0] is 4"},
+        BadGroup{"HeadNegative", [](auto& g) { g.completions[0].rhythm->heads.global[0] = -1; }, "global[0] is -1"},
+        BadGroup{"HeadTwice", [](auto& g) { g.completions[0].rhythm->heads.global = {2, 2}; }, "global[1] is 2"},
+        BadGroup{"HeadsFall", [](auto& g) { g.completions[0].rhythm->heads.global = {2, 0}; }, "global[1] is 0"},
+        BadGroup{"EmptyRhythm", [](auto& g) { g.completions[0].rhythm.emplace(); }, "rhythm.waad has 0 values"},
         BadGroup{"RewardNan", [](auto& g) { g.completions[1].reward.total = kNan; }, "completions[1].reward must"},
         BadGroup{"Reason", [](auto& g) { g.completions[1].reward.reason.assign(257, 'x'); }, "reward.reason has 257"}),
     BadGroupName);
@@ -166,6 +254,25 @@ TEST(Codec, RefusesAFieldThatOccursTwice) {
   EXPECT_THAT(std::string(DecodeGroup(bytes, kTestLimits).status().message()), HasSubstr("occurs twice"));
 }
 
+TEST(Codec, RefusesARhythmThatOccursTwice) {
+  wire::TrajectoryGroup again;
+  again.add_completions()->mutable_rhythm()->add_waad(1);
+  std::string completion = Wire(TestGroup()).completions(0).SerializeAsString();
+  completion += again.completions(0).SerializeAsString();
+  wire::TrajectoryGroup group = Wire(TestGroup());
+  group.clear_completions();
+  std::string bytes = group.SerializeAsString();
+  for (int i = 0; i < 2; ++i) {
+    // Field 4, length-delimited; a completion here takes from 128 to 16383 bytes, so its length two.
+    ASSERT_GE(completion.size(), 128u);
+    bytes += '\x22';
+    bytes += static_cast<char>(0x80 | (completion.size() & 0x7f));
+    bytes += static_cast<char>(completion.size() >> 7);
+    bytes += completion;
+  }
+  EXPECT_THAT(std::string(DecodeGroup(bytes, kTestLimits).status().message()), HasSubstr("occurs twice"));
+}
+
 TEST(Codec, RefusesMillionsOfEmptyCompletionsBeforeAllocatingThem) {
   const TrajectoryLimits large = {1000, 100000, 2, 1000};
   std::string bytes;
@@ -174,8 +281,8 @@ TEST(Codec, RefusesMillionsOfEmptyCompletionsBeforeAllocatingThem) {
 }
 
 TEST(Codec, RefusesMoreBytesThanPossible) {
-  EXPECT_THAT(std::string(DecodeGroup(std::string(100000, 'x'), kTestLimits).status().message()),
-              HasSubstr("group has 100000 bytes"));
+  EXPECT_THAT(std::string(DecodeGroup(std::string(200000, 'x'), kTestLimits).status().message()),
+              HasSubstr("group has 200000 bytes"));
 }
 
 TEST(Codec, RefusesBadLeases) {

@@ -29,4 +29,17 @@ inline TrajectoryGroup MakeGroup(const PromptLease& lease, const std::string& ac
   return group;
 }
 
+// What an actor would add to each completion of an audited group.
+inline void AddRhythm(TrajectoryGroup& group) {
+  for (Completion& completion : group.completions) {
+    RhythmRecord& rhythm = completion.rhythm.emplace();
+    for (size_t t = 0; t < completion.token_ids.size(); ++t) {
+      rhythm.waad.push_back(static_cast<float>((3 * t) % 10));
+      rhythm.fai.push_back(0.0625F * static_cast<float>(t % 4));
+    }
+    rhythm.heads = {.local = {1}, .global = {0, 2}};
+    completion.head_spans = {4.5F, 0.25F, 9, 2};
+  }
+}
+
 }  // namespace tactus

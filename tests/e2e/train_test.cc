@@ -7,11 +7,15 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <nlohmann/json.hpp>
 #include <thread>
 
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "common/base/file.h"
 #include "common/base/sha256.h"
 #include "common/metrics/run_folder.h"
@@ -114,6 +118,18 @@ const Job& Reference() {
   return *job;
 }
 
+// Interrupts a job once it has trained a step.
+void StopEarly(Job& job) {
+  bool stopped = false;
+  EXPECT_EQ(job.Wait([&] {
+    if (stopped || job.Steps().empty()) return;
+    job.Signal(SIGINT);
+    stopped = true;
+  }),
+            130);
+  EXPECT_LT(job.Steps().size(), static_cast<size_t>(kSteps)) << "the run was over before it could be stopped";
+}
+
 TEST(TrainTest, LearnsSomethingAndRecordsIt) {
   const std::vector<StepRecord> steps = Reference().Steps();
   ASSERT_EQ(steps.size(), static_cast<size_t>(kSteps));
@@ -128,6 +144,37 @@ TEST(TrainTest, LearnsSomethingAndRecordsIt) {
   std::string line;
   EXPECT_TRUE(std::getline(samples, line) && line.find("gamma") != std::string::npos);
 }
+
+// The run configures COUPLED. What the actors measured while they sampled, `tactus rhythm` measures again from the
+// stored tokens by the checkpoint of the version that sampled them.
+void ExpectCreditRecomputes(const RunFolder& folder) {
+  std::ifstream samples(folder.samples());
+  int compared = 0, amplified = 0;
+  for (std::string line; std::getline(samples, line);) {
+    const nlohmann::json sample = nlohmann::json::parse(line);
+    const int step = std::stoi(sample.at("version").get<std::string>().substr(2));  // "0.step"
+    const std::string model = absl::StrFormat("%s/step-%06d/model", folder.checkpoints(), step);
+    if (sample.at("versions").size() != 1 || !fs::exists(model)) continue;
+    const std::string in = folder.root + "/responses.jsonl", out = folder.root + "/rhythm.jsonl";
+    std::ofstream(in) << nlohmann::json{{"id", 1},
+                                        {"prompt_ids", sample.at("prompt_ids")},
+                                        {"response_ids", sample.at("token_ids")}}
+                      << "\n";
+    const std::string command = absl::StrCat(TACTUS_BINARY_DIR "/bin/tactus rhythm --model ", model, " --config ",
+                                             folder.config(), " --input ", in, " --output ", out);
+    ASSERT_EQ(std::system(command.c_str()), 0) << command;
+    const nlohmann::json rhythm = nlohmann::json::parse(*ReadFile(out));
+    EXPECT_EQ(rhythm.at("gamma").at("COUPLED"), sample.at("gamma")) << line.substr(0, 60);
+    EXPECT_EQ(rhythm.at("logprobs"), sample.at("logprobs"));
+    for (const double gamma : sample.at("gamma")) amplified += gamma > 1 ? 1 : 0;
+    ++compared;
+  }
+  // The first step's version 0.0 is the starting policy, which no checkpoint holds.
+  EXPECT_GE(compared, 4);
+  EXPECT_GT(amplified, 50);
+}
+
+TEST(TrainTest, CreditCanBeRecomputedFromTokensAndWeights) { ExpectCreditRecomputes(Reference().folder()); }
 
 TEST(TrainTest, TheNumberOfActorsChangesNoBit) {
   for (const std::string actors : {"2", "3"}) {
@@ -151,17 +198,8 @@ TEST(TrainTest, AKilledActorChangesNoBit) {
 }
 
 TEST(TrainTest, StopAndResumeChangeNoBit) {
-  {
-    Job job("resumed", {"--actors", "2"});
-    bool stopped = false;
-    EXPECT_EQ(job.Wait([&] {
-      if (stopped || job.Steps().empty()) return;
-      job.Signal(SIGINT);
-      stopped = true;
-    }),
-              130);
-    ASSERT_LT(job.Steps().size(), static_cast<size_t>(kSteps)) << "the run was over before it could be stopped";
-  }
+  Job job("resumed", {"--actors", "2"});
+  StopEarly(job);
   Job again("resumed", {"--actors", "1"}, /*fresh=*/false);
   ASSERT_EQ(again.Wait(), 0);
   EXPECT_EQ(again.Steps().size(), static_cast<size_t>(kSteps));
@@ -183,6 +221,26 @@ TEST(TrainTest, AKilledJobResumesFromItsCheckpoint) {
   Job again("crashed", {"--actors", "2"}, /*fresh=*/false);
   ASSERT_EQ(again.Wait(), 0);
   EXPECT_EQ(again.WeightsHash(), Reference().WeightsHash());
+}
+
+// Classes are made after steps 1 and 3, so a resume after step 1 or 2 needs those of its checkpoint.
+TEST(TrainTest, WithCalibratedHeadsNeitherActorsNorAResumeChangeABit) {
+  const std::vector<std::string> calibrated = {"--set", "credit.head_mode=CALIBRATED", "--set",
+                                               "credit.calibrate_every_versions=3", "--actors"};
+  const auto with_actors = [&](const char* actors) {
+    std::vector<std::string> extra = calibrated;
+    extra.push_back(actors);
+    return extra;
+  };
+  Job one("calibrated", with_actors("1"));
+  ASSERT_EQ(one.Wait(), 0);
+  EXPECT_NE(one.WeightsHash(), Reference().WeightsHash()) << "the classes were as if found in each response";
+  ExpectCreditRecomputes(one.folder());
+  Job three("calibrated3", with_actors("3"));
+  StopEarly(three);
+  Job resumed("calibrated3", {"--actors", "2"}, /*fresh=*/false);
+  ASSERT_EQ(resumed.Wait(), 0);
+  EXPECT_EQ(resumed.WeightsHash(), one.WeightsHash());
 }
 
 TEST(TrainTest, TwoLearnerRanksTrainTheSameStep) {

@@ -52,7 +52,8 @@ TEST_P(DecoderGoldenTest, PrefillLogitsAgreeWithTransformers) {
     const auto ids = sequence["ids"].get<std::vector<TokenId>>();
     const int64_t tokens = static_cast<int64_t>(ids.size());
     const std::vector<int32_t> pages = Pages(tokens, 0);
-    KvCache cache(model->config(), model->config().num_layers, static_cast<int64_t>(pages.size()));
+    KvCache cache(model->config(), StorageDType::kFloat32, model->config().num_layers,
+                  static_cast<int64_t>(pages.size()));
     at::Tensor hidden, logits;
     model->Forward({.token_ids = ids, .runs = {{0, tokens, 0, pages}}}, cache, hidden);
     const auto positions = sequence["logit_positions"].get<std::vector<int32_t>>();
@@ -103,7 +104,7 @@ TEST_P(DecoderGoldenTest, LogProbsAgreeThroughDecodeAndPacked) {
     pages.push_back(Pages(packed.sequence_starts[s + 1] - packed.sequence_starts[s], next_page));
     next_page += static_cast<int32_t>(pages.back().size());
   }
-  KvCache cache(model->config(), model->config().num_layers, next_page);
+  KvCache cache(model->config(), StorageDType::kFloat32, model->config().num_layers, next_page);
   std::vector<int64_t> done(count, 0);
   size_t checked = 0;
   for (int step = 0; checked < expected.size(); ++step) {
@@ -156,7 +157,8 @@ TEST(DecoderLmTest, Bf16WeightsKeepTheBitsAcrossPathsAndThreads) {
   EXPECT_EQ(first, second);
 
   const std::vector<int32_t> pages = Pages(70, 0);
-  KvCache cache(model->config(), model->config().num_layers, static_cast<int64_t>(pages.size()));
+  KvCache cache(model->config(), StorageDType::kBFloat16, model->config().num_layers,
+                static_cast<int64_t>(pages.size()));
   for (int64_t t = 0; t < 34; ++t) {
     at::Tensor hidden, logits;
     model->Forward({.token_ids = {ids[static_cast<size_t>(t)]}, .runs = {{0, 1, t, pages}}}, cache, hidden);

@@ -179,7 +179,7 @@ TEST_F(GrpcRollout, AMalformedGroupIsRefusedAndItsStreamLives) {
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(status.message()), HasSubstr("completions[0].logprobs[1] is 2"));
   EXPECT_EQ(port->Submit(MakeGroup(lease, "actor-2", {0, 0}), kLong).code(), absl::StatusCode::kInvalidArgument);
-  group.completions.assign(300, group.completions[1]);
+  group.completions.assign(3000, group.completions[1]);
   EXPECT_THAT(std::string(port->Submit(group, kLong).message()), HasSubstr("the learner takes at most"));
   EXPECT_TRUE(port->Submit(MakeGroup(lease, "actor-1", {0, 0}), kLong).ok());
   EXPECT_EQ(server->Counters()[RejectReason::kMalformed], 2);
@@ -270,10 +270,13 @@ TEST_F(GrpcRollout, AcknowledgedMeansDurable) {
   auto port = Attach("actor-1");
   AddPrompts();
   const std::vector<PromptLease> leases = Lease(*port, 3, {0, 0});
-  EXPECT_TRUE(port->Submit(MakeGroup(leases[0], "actor-1", {0, 0}), kLong).ok());
+  TrajectoryGroup first = MakeGroup(leases[0], "actor-1", {0, 0}), second = MakeGroup(leases[1], "actor-1", {0, 0});
+  AddRhythm(first);
+  AddRhythm(second);
+  EXPECT_TRUE(port->Submit(first, kLong).ok());
   const absl::StatusOr<LedgerSnapshot> snapshot = server->Snapshot();
   ASSERT_TRUE(snapshot.ok());
-  EXPECT_TRUE(port->Submit(MakeGroup(leases[1], "actor-1", {0, 0}), kLong).ok());
+  EXPECT_TRUE(port->Submit(second, kLong).ok());
   EXPECT_TRUE(server->TruncateLog(snapshot->log_segment).ok());
   server.reset();
   port.reset();
@@ -284,6 +287,11 @@ TEST_F(GrpcRollout, AcknowledgedMeansDurable) {
   StartServer(options, restore);
   EXPECT_EQ(server->version(), (PolicyVersion{1, 0}));
   EXPECT_EQ(server->View().ready, 2) << "one from the snapshot, one from the log";
+  const absl::StatusOr<LedgerSnapshot> restored = server->Snapshot();
+  ASSERT_TRUE(restored.ok() && restored->ready.size() == 2);
+  for (const ReadyGroup& ready : restored->ready) {
+    EXPECT_EQ(ready.group.completions[1].rhythm, first.completions[1].rhythm);
+  }
   port = Attach("actor-1");
   const std::vector<PromptLease> again = Lease(*port, 8, {1, 0});
   ASSERT_EQ(again.size(), 6u);

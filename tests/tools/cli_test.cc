@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
+#include <nlohmann/json.hpp>
 #include <sstream>
 
 #include "gmock/gmock.h"
@@ -170,6 +171,134 @@ TEST_F(CliTest, ScoreAgreesBetweenThePaths) {
   EXPECT_EQ(actor.code, 0) << actor.err;
   EXPECT_THAT(actor.out, StartsWith("{\"id\":\"a\",\"logprobs\":["));
   EXPECT_EQ(actor.out, learner.out) << "to the last bit";
+}
+
+TEST_F(CliTest, RhythmMeasuresDrawsAndRefuses) {
+  const std::string lines = R"({"id":"a","prompt_ids":[1,2,3],"response_ids":[4,5,6,7,8,9,10,11,12,13,14,15]})"
+                            "\n"
+                            R"({"id":7,"prompt_ids":[5],"response_ids":[]})"
+                            "\n";
+  const std::string base = "rhythm --threads 1 --input - --model ";
+  const Result result = Tactus(base + "models/quickstart --html " + Path("page.html"), lines);
+  EXPECT_EQ(result.code, 0) << result.err;
+  EXPECT_THAT(result.out, StartsWith("{\"id\":\"a\",\"layers\":[1,2],\"local_heads\":["));
+  EXPECT_THAT(result.out, HasSubstr("\"gamma\":{\"LOCAL_CHUNK\":["));
+  EXPECT_THAT(result.out, HasSubstr("\n{\"id\":7,"));
+  EXPECT_THAT(result.out, HasSubstr("\"waad\":[],\"delta\":[],\"fai\":[]"));
+  EXPECT_THAT(ReadAll(Path("page.html")), HasSubstr("Local head: layer "));
+  // The batch changes nothing; the paper's first version has a shorter horizon, which 12 tokens do not reach.
+  EXPECT_EQ(Tactus(base + "models/quickstart --batch 1 --paper v1", lines).out, result.out);
+
+  ExpectMistake(base + "models/quickstart --paper v3", "--paper cannot be \"v3\": expected v1 or v2", lines);
+  ExpectMistake(base + "models/quickstart --paper v1 --config configs/quickstart.textproto",
+                "expected --paper or --config, not both", lines);
+  ExpectMistake(base + "models/quickstart",
+                "standard input:1: ", "{\"id\":1,\"prompt_ids\":[],\"response_ids\":[1]}\n");
+  std::string config = ReadAll(TACTUS_SOURCE_DIR "/configs/quickstart.textproto");
+  config.replace(config.find("strategy: COUPLED"), 17, "strategy: COUPLED layers: 9");
+  ExpectMistake(base + "models/quickstart --config " + Write("layers.textproto", config),
+                "credit.layers holds 9: expected layers from 0 to", lines);
+  ExpectMistake(base + "tests/goldens/models/llama --html " + Path("x.html"), "tokenizer.json", lines);
+}
+
+class RhythmStudyTest : public CliTest {
+ protected:
+  // The tiny model with a tokenizer that knows all of its ids.
+  void SetUp() override {
+    CliTest::SetUp();
+    const std::string root = TACTUS_SOURCE_DIR;
+    std::filesystem::copy(root + "/tests/goldens/models/llama", Path("model"));
+    std::filesystem::copy_file(root + "/models/quickstart-base/tokenizer.json", Path("model/tokenizer.json"));
+    std::string prompts;
+    for (int i = 0; i < 12; ++i) {
+      prompts += "{\"id\":" + std::to_string(i) + ",\"prompt_ids\":[4," + std::to_string(5 + i) + "]}\n";
+    }
+    Write("prompts.jsonl", prompts);
+  }
+  nlohmann::json Study(const std::string& arguments, const std::string& input = "") const {
+    const Result result = Tactus("rhythm-study " + arguments + " --threads 1 --model " + Path("model"), input);
+    EXPECT_EQ(result.code, 0) << result.err;
+    EXPECT_THAT(result.err, HasSubstr("[95 %]"));
+    return nlohmann::json::parse(result.out, nullptr, /*allow_exceptions=*/false);
+  }
+  static void ExpectInterval(const nlohmann::json& interval) {
+    EXPECT_LE(interval["low"].get<double>(), interval["value"].get<double>());
+    EXPECT_GE(interval["high"].get<double>(), interval["value"].get<double>());
+  }
+};
+
+TEST_F(RhythmStudyTest, CouplingsOfAnswersAndOfTheSameResponsesGiven) {
+  const nlohmann::json study = Study("couplings --max-tokens 60 --prompts " + Path("prompts.jsonl"));
+  EXPECT_EQ(study["study"], "couplings");
+  EXPECT_EQ(study["responses"], 12);
+  EXPECT_EQ(study["temperature"], 0.7);
+  ASSERT_EQ(study["couplings"].size(), 4u);
+  EXPECT_GE(study["receiver_heads_global_share"], 0);
+  EXPECT_LE(study["receiver_heads_global_share"], 1);
+  for (const auto& [name, one] : study["couplings"].items()) {
+    EXPECT_GT(one["picks"], 12) << name;
+    for (const char* key : {"observed", "baseline", "lift"}) ExpectInterval(one[key]);
+    EXPECT_GT(one["p_value"], 0) << name;
+    EXPECT_LE(one["p_value"], 1) << name;
+  }
+  EXPECT_NEAR(study["couplings"]["entropy_at_waad_peaks"]["paper"]["lift"].get<double>(), 0.5197, 0.01);
+  EXPECT_EQ(Study("couplings --max-tokens 60 --batch 2 --prompts " + Path("prompts.jsonl")), study);
+
+  const Result answers = Tactus("generate --threads 1 --temperature 0.7 --max-tokens 60 --model " + Path("model") +
+                                " --input " + Path("prompts.jsonl"));
+  std::istringstream lines(answers.out);
+  std::string given;
+  for (std::string line; std::getline(lines, line);) {
+    const nlohmann::json answer = nlohmann::json::parse(line);
+    const nlohmann::json response = {
+        {"id", answer["id"]}, {"prompt_ids", {4, 5 + answer["id"].get<int>()}}, {"response_ids", answer["ids"]}};
+    given += response.dump() + "\n";
+  }
+  EXPECT_EQ(Study("couplings --input -", given)["couplings"], study["couplings"]);
+  EXPECT_NE(Study("couplings --input - --peak-quantile 0 --lag-tokens 3", given)["couplings"], study["couplings"]);
+}
+
+TEST_F(RhythmStudyTest, Perturb) {
+  const std::string arguments =
+      "perturb --max-tokens 60 --temperature 1 --continue-tokens 16 --prompts " + Path("prompts.jsonl");
+  const nlohmann::json study = Study(arguments);
+  EXPECT_EQ(study["responses"], 12);
+  EXPECT_EQ(study["temperature"], 1);
+  const nlohmann::json& result = study["perturbation"];
+  EXPECT_GT(result["replaced"], 24);
+  EXPECT_EQ(result["no_runner_up"], 0);
+  for (const char* low : {"matched", "lowest"}) {
+    for (const char* unit : {"words", "tokens"}) {
+      const nlohmann::json& pairs = result[low][unit];
+      EXPECT_GT(pairs["responses"], 6);
+      for (const char* key : {"jaccard_high_fai", "jaccard_low_fai", "high_fai_lower_share"}) {
+        ExpectInterval(pairs[key]);
+        EXPECT_GE(pairs[key]["low"], 0);
+        EXPECT_LE(pairs[key]["high"], 1);
+      }
+      EXPECT_NEAR(pairs["difference"]["value"].get<double>(),
+                  pairs["jaccard_high_fai"]["value"].get<double>() - pairs["jaccard_low_fai"]["value"].get<double>(),
+                  1e-12);
+    }
+  }
+  EXPECT_EQ(Study(arguments + " --batch 3"), study);
+}
+
+TEST_F(RhythmStudyTest, Mistakes) {
+  const std::string model = " --model " + Path("model"), prompts = " --prompts " + Path("prompts.jsonl");
+  ExpectMistake("rhythm-study" + model, "expected a study, couplings or perturb, after the flags");
+  ExpectMistake("rhythm-study pertub" + model + prompts,
+                "there is no study \"pertub\": expected couplings or perturb.");
+  ExpectMistake("rhythm-study perturb couplings" + model, "did not expect \"couplings\"");
+  ExpectMistake("rhythm-study perturb" + model, "expected either --prompts FILE or --input FILE.");
+  ExpectMistake("rhythm-study perturb --input -" + model + prompts, "expected either --prompts FILE or --input FILE.");
+  ExpectMistake("rhythm-study perturb --input - --temperature 1" + model, "--temperature does not go with --input");
+  ExpectMistake("rhythm-study couplings --peak-quantile 1.5" + model + prompts, "--peak-quantile");
+  ExpectMistake("rhythm-study couplings --max-tokens 600" + model + prompts,
+                "prompts.jsonl:1: the prompt's 2 tokens and --max-tokens 600 exceed the model's 512 positions");
+  ExpectMistake("rhythm-study couplings --input -" + model, "standard input: expected at least one line.");
+  ExpectMistake("rhythm-study couplings --input -" + model, "standard input:1: ", "{\"id\":1}\n");
+  ExpectMistake("rhythm-study couplings --prompts " + Path("none") + model, Path("none"));
 }
 
 TEST_F(CliTest, TrainRefusesBeforeItMakesAnything) {

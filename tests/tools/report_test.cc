@@ -6,6 +6,7 @@
 #include <regex>
 #include <set>
 
+#include "common/base/file.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tools/report_chart.h"
@@ -45,20 +46,20 @@ TEST(ReportTest, APageIsCompleteAndNeedsNothingElse) {
   for (const char* remote : {"http://", "https://", "src=", "@import", "url("})
     EXPECT_THAT(html, Not(HasSubstr(remote)));
   EXPECT_EQ(Count(html, "<figure>"), Count(html, "</figure>"));
-  EXPECT_EQ(Count(html, "<figure>"), 11) << "no evaluation, no curve of it";
-  EXPECT_EQ(Count(html, "role=\"img\" tabindex=\"0\" aria-label=\""), 11);
+  EXPECT_EQ(Count(html, "<figure>"), 12) << "no evaluation and no audit, no curves of them";
+  EXPECT_EQ(Count(html, "role=\"img\" tabindex=\"0\" aria-label=\""), 12);
 }
 
 TEST(ReportTest, TagsAreBalanced) {
   ReportData data = Data(3);
-  data.samples.push_back({.step = 1,
-                          .version = "0.0",
-                          .prompt = "p",
-                          .text = "a",
-                          .tokens = {"a"},
-                          .gamma = {1.5},
-                          .logprobs = {-1},
-                          .reason = "r"});
+  data.answers.push_back(AnswerOf({.step = 1,
+                                   .version = "0.0",
+                                   .prompt = "p",
+                                   .text = "a",
+                                   .tokens = {"a"},
+                                   .gamma = {1.5},
+                                   .logprobs = {-1},
+                                   .reason = "r"}));
   std::string html = ReportHtml(data);
   html = std::regex_replace(html, std::regex("<script[^>]*>[^<]*(<[^/][^<]*)*</script>|<style>[^<]*</style>"), "");
   const std::set<std::string> empty = {"meta", "line", "circle", "path", "!doctype"};
@@ -81,21 +82,21 @@ TEST(ReportTest, CompletionsAreNeverMarkup) {
   ReportData data = Data(1);
   data.title = "<i>";
   data.config_text = "</pre><script>alert(1)</script>";
-  data.samples.push_back({.step = 1,
-                          .version = "0.0",
-                          .prompt = "<script>alert(2)</script>",
-                          .text = "x",
-                          .tokens = {"<img ", "onerror=\"'&"},
-                          .gamma = {1.5, 0.7},
-                          .logprobs = {-0.25, -1},
-                          .reward = 0,
-                          .correct = false,
-                          .reason = "<b>"});
+  data.answers.push_back(AnswerOf({.step = 1,
+                                   .version = "0.0",
+                                   .prompt = "<script>alert(2)</script>",
+                                   .text = "x",
+                                   .tokens = {"<img ", "onerror=\"'&"},
+                                   .gamma = {1.5, 0.7},
+                                   .logprobs = {-0.25, -1},
+                                   .reward = 0,
+                                   .correct = false,
+                                   .reason = "<b>"}));
   const std::string html = ReportHtml(data);
   EXPECT_THAT(html, Not(HasSubstr("<script>alert")));
   EXPECT_THAT(html, Not(HasSubstr("<img")));
-  EXPECT_THAT(html, HasSubstr("<span class=\"h5\" title=\"γ 1.5, log p -0.25\">&lt;img </span>"));
-  EXPECT_THAT(html, HasSubstr("<span class=\"c3\" title=\"γ 0.7, log p -1\">onerror=&quot;&#39;&amp;</span>"));
+  EXPECT_THAT(html, HasSubstr("<span class=\"h5\">&lt;img </span><span class=\"c3\">onerror=&quot;&#39;&amp;</span>"));
+  EXPECT_THAT(html, HasSubstr("\"logprob\":[-0.25,-1]"));
 }
 
 TEST(ReportTest, ALongRunStaysSmall) { EXPECT_LT(ReportHtml(Data(200000)).size(), size_t{600} << 10); }
@@ -142,14 +143,19 @@ TEST(WriteReportTest, ReadsAFolder) {
   const RunFolder folder{::testing::TempDir() + "/report_test"};
   std::filesystem::remove_all(folder.root);
   std::filesystem::create_directories(folder.root);
-  EXPECT_EQ(WriteReport(folder, folder.report()).code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(WriteReport(folder, folder.report(), {}).code(), absl::StatusCode::kNotFound);
   std::ofstream(folder.metrics()) << "{\"step\":1}\n";
   std::ofstream(folder.samples()) << "{\"step\":\n{}\n";
-  const absl::Status status = WriteReport(folder, folder.report());
+  const absl::Status status = WriteReport(folder, folder.report(), {});
   EXPECT_THAT(std::string(status.message()), HasSubstr("samples.jsonl:1"));
   std::filesystem::remove(folder.samples());
-  EXPECT_TRUE(WriteReport(folder, folder.report()).ok());
+  EXPECT_TRUE(WriteReport(folder, folder.report(), {}).ok());
   EXPECT_TRUE(std::filesystem::exists(folder.report()));
+  std::ofstream(folder.held_out()) << "{\"step\":0,\"pass1\":0.25,\"low\":0.2,\"high\":0.3}\n"
+                                   << "{\"step\":2,\"pass1\":0.5,\"low\":0.4,\"high\":0.6}\n";
+  std::ofstream(folder.metrics(), std::ios::app) << "{\"step\":2}\n";
+  ASSERT_TRUE(WriteReport(folder, folder.report(), {}).ok());
+  EXPECT_THAT(ReadFile(folder.report()).value(), HasSubstr("0.250 → 0.500"));
 }
 
 }  // namespace

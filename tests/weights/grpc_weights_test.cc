@@ -46,7 +46,7 @@ class GrpcWeightsTest : public testing::Test {
       : layout_(SampleLayout(1'000'000)),
         values_(SampleValues(layout_)),
         publisher_("run"),
-        service_(MakeWeightService(&publisher_)),
+        service_(MakeWeightService(&publisher_, &bytes_sent_)),
         server_(service_.get()) {}
 
   void Publish(uint64_t step, float scale = 1, StorageDType dtype = StorageDType::kFloat32) {
@@ -57,6 +57,7 @@ class GrpcWeightsTest : public testing::Test {
   const ParameterLayout layout_;
   const std::vector<float> values_;
   WeightPublisher publisher_;
+  std::atomic<uint64_t> bytes_sent_{0};
   std::unique_ptr<grpc::Service> service_;
   LoopbackServer server_;
 };
@@ -71,10 +72,23 @@ TEST_F(GrpcWeightsTest, DeliversTheNewestSet) {
     EXPECT_EQ(weights->version, (PolicyVersion{0, 2}));
     EXPECT_EQ(weights->flat, values_);
   }
+  EXPECT_EQ(bytes_sent_, 3 * publisher_.Newest()->manifest.total_bytes);
   Publish(3, 1, StorageDType::kBFloat16);
   const auto rounded = receiver.Fetch({0, 3}, kPatience);
   ASSERT_TRUE(rounded.ok()) << rounded.status();
   EXPECT_EQ(rounded->flat[20], BFloat16ToFloat(FloatToBFloat16(values_[20])));
+}
+
+TEST_F(GrpcWeightsTest, DeliversTheHeadClasses) {
+  const HeadClasses classes{.local = {0}, .global = {2, 3}};
+  ASSERT_TRUE(publisher_.Publish({0, 1}, layout_, values_, StorageDType::kFloat32, classes).ok());
+  WeightReceiver calibrated(server_.channel(), "run", "actor", layout_, 4);
+  const auto weights = calibrated.Fetch({0, 1}, kPatience);
+  ASSERT_TRUE(weights.ok()) << weights.status();
+  EXPECT_EQ(weights->head_classes, classes);
+  WeightReceiver other_heads(server_.channel(), "run", "actor", layout_, 3);
+  EXPECT_EQ(other_heads.Fetch({0, 1}, kPatience).status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(Receiver().Fetch({0, 1}, kPatience).status().code(), absl::StatusCode::kInvalidArgument);
 }
 
 TEST_F(GrpcWeightsTest, NothingNewEnoughIsUnavailable) {

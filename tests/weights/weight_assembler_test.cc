@@ -156,6 +156,27 @@ TEST_F(WeightsTest, WireManifestIsChecked) {
   EXPECT_THAT(std::string(FromWire(bad).status().message()), HasSubstr("sha256 has 5 bytes"));
 }
 
+TEST_F(WeightsTest, HeadClassesComeWithTheSet) {
+  const HeadClasses classes{.local = {1, 4}, .global = {0}};
+  ASSERT_TRUE(publisher_.Publish({0, 1}, layout_, values_, StorageDType::kBFloat16, classes).ok());
+  const wire::WeightManifest good = ToWire(publisher_.Newest()->manifest);
+  EXPECT_EQ(FromWire(good, 5)->head_classes, classes);
+  EXPECT_EQ(FromWire(ToWire(Publish(StorageDType::kBFloat16, 2)->manifest), 5)->head_classes, std::nullopt);
+  const auto error = [&](const std::function<void(wire::HeadClasses&)>& change, int heads = 5) {
+    wire::WeightManifest bad = good;
+    change(*bad.mutable_head_classes());
+    const auto manifest = FromWire(bad, heads);
+    EXPECT_EQ(manifest.status().code(), absl::StatusCode::kInvalidArgument);
+    return std::string(manifest.status().message());
+  };
+  EXPECT_THAT(error([](wire::HeadClasses& c) { c.clear_local(); }), HasSubstr("head_classes.local has 0 heads"));
+  EXPECT_THAT(error([](wire::HeadClasses& c) { c.clear_global(); }), HasSubstr("head_classes.global has 0 heads"));
+  EXPECT_THAT(error([](wire::HeadClasses& c) { c.set_local(1, 1); }), HasSubstr("head_classes.local[1] is 1"));
+  EXPECT_THAT(error([](wire::HeadClasses& c) { c.set_global(0, -1); }), HasSubstr("head_classes.global[0] is -1"));
+  EXPECT_THAT(error([](wire::HeadClasses&) {}, 4), HasSubstr("head_classes.local[1] is 4"));
+  EXPECT_THAT(error([](wire::HeadClasses&) {}, 0), HasSubstr("credit.head_mode is not CALIBRATED"));
+}
+
 // A hash only says that what arrived is what was sent.
 TEST_F(WeightsTest, NotFiniteValuesAreRefusedEvenWithTheirHash) {
   const auto snapshot = Publish(StorageDType::kFloat32);

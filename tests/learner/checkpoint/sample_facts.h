@@ -6,7 +6,11 @@
 namespace tactus {
 
 inline TrajectoryLimits SampleLimits() {
-  return {.max_prompt_tokens = 8, .max_completion_tokens = 8, .completions_per_prompt = 1, .vocab_size = 33};
+  return {.max_prompt_tokens = 8,
+          .max_completion_tokens = 8,
+          .completions_per_prompt = 1,
+          .vocab_size = 33,
+          .calibrated_heads = 3};
 }
 
 inline TrainFacts SampleFacts(uint64_t step) {
@@ -38,6 +42,8 @@ inline TrainFacts SampleFacts(uint64_t step) {
   completion.logprobs = {-0.5f, -1.5f};
   completion.entropy = {1.0f, 0.25f};
   completion.credit = {1.0f, 1.5f};
+  completion.head_spans = {2, 0.5f, 1};
+  completion.rhythm = RhythmRecord{.waad = {0.5f, 3}, .fai = {0.125f, 0}, .heads = {.local = {1}, .global = {0}}};
   completion.versions = {{0, {2, step}}};
   completion.reward = {.total = 1.05, .correct = 1, .format = 0.05, .reason = "right"};
   TrajectoryGroup group;
@@ -47,6 +53,7 @@ inline TrainFacts SampleFacts(uint64_t step) {
   group.completions = {completion};
   group.actor_id = "actor-1";
   facts.ledger.ready.push_back({group, {2, step}});
+  facts.head_classes = HeadClasses{.local = {2}, .global = {0, 1}};
   return facts;
 }
 

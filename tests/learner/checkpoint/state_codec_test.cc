@@ -24,6 +24,7 @@ TEST(StateCodecTest, RoundTripKeepsEveryField) {
   EXPECT_EQ(back->seed, facts.seed);
   EXPECT_EQ(back->config_fingerprint, facts.config_fingerprint);
   EXPECT_EQ(back->tactus_version, facts.tactus_version);
+  EXPECT_EQ(back->head_classes, facts.head_classes);
   EXPECT_EQ(back->ledger.version, facts.ledger.version);
   EXPECT_EQ(back->ledger.next_prompt_id, facts.ledger.next_prompt_id);
   EXPECT_EQ(back->ledger.open_prompt_ids, facts.ledger.open_prompt_ids);
@@ -31,6 +32,7 @@ TEST(StateCodecTest, RoundTripKeepsEveryField) {
   EXPECT_EQ(back->ledger.log_segment, facts.ledger.log_segment);
   ASSERT_EQ(back->ledger.ready.size(), 1u);
   EXPECT_EQ(back->ledger.ready[0].version, facts.ledger.ready[0].version);
+  EXPECT_EQ(back->ledger.ready[0].group.completions[0].rhythm, facts.ledger.ready[0].group.completions[0].rhythm);
   EXPECT_EQ(EncodeGroup(back->ledger.ready[0].group), EncodeGroup(facts.ledger.ready[0].group));
 }
 
@@ -59,6 +61,30 @@ TEST(StateCodecTest, RefusesWhatDoesNotFit) {
   bad = good;
   bad.mutable_ledger()->mutable_ready(0)->set_group("junk");
   EXPECT_THAT(error(bad.SerializeAsString()), HasSubstr("group"));
+}
+
+TEST(StateCodecTest, HeadClassesMustFitTheRun) {
+  wire::CheckpointState good;
+  ASSERT_TRUE(good.ParseFromString(EncodeTrainFacts(SampleFacts(3))));
+  const auto error = [](const wire::CheckpointState& state, int heads) {
+    const auto classes = DecodeHeadClasses(state.SerializeAsString(), heads);
+    EXPECT_EQ(classes.status().code(), absl::StatusCode::kInvalidArgument);
+    return std::string(classes.status().message());
+  };
+  EXPECT_EQ(*DecodeHeadClasses(good.SerializeAsString(), 3), SampleFacts(3).head_classes);
+  EXPECT_THAT(error(good, 2), HasSubstr("head_classes.local[0] is 2"));
+  EXPECT_THAT(error(good, 0), HasSubstr("head_classes are given; this run has none"));
+  wire::CheckpointState bad = good;
+  bad.mutable_head_classes()->set_global(0, 1);
+  EXPECT_THAT(error(bad, 3), HasSubstr("head_classes.global[1] is 1"));
+  bad.mutable_head_classes()->clear_global();
+  EXPECT_THAT(error(bad, 3), HasSubstr("head_classes.global has 0 heads"));
+  EXPECT_FALSE(DecodeTrainFacts(bad.SerializeAsString(), SampleLimits()).ok());
+  bad.clear_head_classes();
+  EXPECT_THAT(error(bad, 3), HasSubstr("head_classes is missing"));
+  EXPECT_EQ(*DecodeHeadClasses(bad.SerializeAsString(), 0), std::nullopt) << "a run that does not calibrate";
+  bad.set_learner_step(0);
+  EXPECT_EQ(*DecodeHeadClasses(bad.SerializeAsString(), 3), std::nullopt) << "nothing was trained yet";
 }
 
 }  // namespace

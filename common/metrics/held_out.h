@@ -1,0 +1,31 @@
+// held_out.jsonl: what `tactus train` measured on held-out prompts, before and after the training. Its writer is not
+// the learner, so it is a file of its own. Thread-safe; blocking reads and writes.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "common/metrics/step_record.h"
+
+namespace tactus {
+
+struct HeldOutRecord {
+  int64_t step = 0;                     // steps trained; 0 = the starting policy
+  double pass1 = 0, low = 0, high = 0;  // with its 95 % interval
+  friend bool operator==(const HeldOutRecord&, const HeldOutRecord&) = default;
+};
+
+// Appends a line. Errors name the path.
+absl::Status AppendHeldOut(const std::string& path, const HeldOutRecord& record);
+
+// In the order of the file; none when there is no file. InvalidArgument names the path and line.
+absl::StatusOr<std::vector<HeldOutRecord>> ReadHeldOut(const std::string& path);
+
+// Sets eval_pass1 of the step that trained what was measured, the latest if it was measured again. The starting
+// policy's goes to step 1, as there is no step 0.
+void JoinHeldOut(const std::vector<HeldOutRecord>& measured, StepRecord* record);
+
+}  // namespace tactus

@@ -1,0 +1,128 @@
+#include "common/rhythm/credit.h"
+
+#include <algorithm>
+#include <cassert>
+#include <numeric>
+
+#include "common/base/philox.h"
+#include "common/rhythm/rhythm_stats.h"
+
+namespace tactus {
+namespace {
+
+// The positions of the `count` largest values (all of them if there are fewer), increasing; ties to the earlier.
+std::vector<int32_t> Largest(std::span<const double> values, int64_t count) {
+  std::vector<int32_t> order(values.size());
+  std::iota(order.begin(), order.end(), 0);
+  count = std::min(count, static_cast<int64_t>(values.size()));
+  // A total order (position breaks ties), so an unstable selection has one result.
+  std::nth_element(order.begin(), order.begin() + std::max<int64_t>(0, count - 1), order.end(),
+                   [&](int32_t a, int32_t b) { return values[a] != values[b] ? values[a] > values[b] : a < b; });
+  order.resize(count);
+  std::sort(order.begin(), order.end());
+  return order;
+}
+
+int64_t CountOf(Decimal share, size_t total) {
+  return total == 0 ? 0 : std::max<int64_t>(1, share.FloorOf(static_cast<int64_t>(total)));
+}
+
+// The smallest values are the largest ones negated, and ties stay with the earlier.
+std::vector<double> Negated(std::span<const double> values) {
+  std::vector<double> negated(values.begin(), values.end());
+  for (double& value : negated) value = -value;
+  return negated;
+}
+
+std::vector<double> RandomDraws(const CreditSignals& signals) {
+  std::vector<double> draws(signals.entropy.size());
+  for (size_t t = 0; t < draws.size(); ++t) {
+    draws[t] = UniformDouble(TokenDraw(signals.seed, signals.prompt_id, signals.completion_index,
+                                       static_cast<uint32_t>(t), DrawPurpose::kRandomCredit));
+  }
+  return draws;
+}
+
+// What a strategy amplifies before any of it is moved elsewhere. Of FAI and receiver scores only eligible positions
+// can be chosen, while the count is a share of all N.
+std::vector<int32_t> Chosen(CreditKind kind, Decimal q, const CreditSignals& signals) {
+  const size_t tokens = signals.entropy.size();
+  const int64_t count = CountOf(q, tokens);
+  const Rhythm* rhythm = signals.rhythm;
+  const auto eligible = [&](const std::vector<double>& values) {
+    return std::span(values).first(static_cast<size_t>(rhythm->num_eligible));
+  };
+  switch (kind) {
+    case CreditKind::kUniform:
+      return {};
+    case CreditKind::kRandom:
+      return Largest(Negated(RandomDraws(signals)), count);
+    case CreditKind::kEntropy:
+      return Largest(std::vector<double>(signals.entropy.begin(), signals.entropy.end()), count);
+    case CreditKind::kLocalChunk:
+      return Largest(rhythm->delta, count);
+    case CreditKind::kGlobalAnchor:
+    case CreditKind::kCoupled:
+      return Largest(eligible(rhythm->fai), count);
+    case CreditKind::kBottomDelta:
+      return Largest(Negated(rhythm->delta), count);
+    case CreditKind::kBottomFai:
+      return Largest(Negated(eligible(rhythm->fai)), count);
+    case CreditKind::kReceiver:
+      if (rhythm->receiver_heads.empty()) return {};
+      return Largest(eligible(rhythm->receiver), count);
+  }
+  return {};
+}
+
+// The token before s with the largest Delta, the latest on ties: of the k positions before s, or as many as there are.
+// s >= 1.
+int64_t Introduction(const std::vector<double>& delta, int64_t s, int64_t lookback_tokens) {
+  int64_t best = s - 1;
+  for (int64_t u = s - 2; u >= std::max<int64_t>(0, s - lookback_tokens); --u) {
+    if (delta[u] > delta[best]) best = u;
+  }
+  return best;
+}
+
+// Adds the bonus of each anchor, part of it at the token that introduced the anchor where that is locally dominated.
+void AddCoupled(const CreditParams& params, const Rhythm& rhythm, std::span<const int32_t> anchors, double bonus,
+                std::vector<double>& weights) {
+  const double waad_bound = Quantile(rhythm.waad, params.waad_quantile);
+  const double delta_bound = Quantile(rhythm.delta, params.delta_quantile);
+  std::vector<bool> introduces(weights.size(), false);
+  for (const int32_t s : anchors) {
+    const int64_t intro = s > 0 ? Introduction(rhythm.delta, s, params.lookback_tokens) : 0;
+    const bool dominated = s > 0 && rhythm.waad[s] <= waad_bound && rhythm.delta[intro] >= delta_bound;
+    weights[s] += dominated ? (1 - params.alpha) * bonus : bonus;
+    if (dominated) introduces[intro] = true;
+  }
+  // A set: a token that introduces two anchors gets the bonus once.
+  for (size_t t = 0; t < weights.size(); ++t) weights[t] += introduces[t] ? params.alpha * bonus : 0;
+}
+
+}  // namespace
+
+bool ReadsAttention(CreditKind kind) {
+  return kind != CreditKind::kUniform && kind != CreditKind::kRandom && kind != CreditKind::kEntropy;
+}
+
+std::vector<float> CreditWeights(CreditKind kind, const CreditParams& params, const CreditSignals& signals) {
+  const size_t tokens = signals.entropy.size();
+  assert(!ReadsAttention(kind) || (signals.rhythm != nullptr && signals.rhythm->waad.size() == tokens));
+  std::vector<double> weights(tokens, 1.0);
+  const std::vector<int32_t> chosen = Chosen(kind, params.q, signals);
+  const double bonus = params.amplification - 1;
+  if (kind == CreditKind::kCoupled) {
+    if (!chosen.empty()) AddCoupled(params, *signals.rhythm, chosen, bonus, weights);
+  } else {
+    for (const int32_t t : chosen) weights[t] += bonus;
+  }
+  return {weights.begin(), weights.end()};
+}
+
+std::vector<int32_t> TopPositions(std::span<const double> values, Decimal share) {
+  return Largest(values, CountOf(share, values.size()));
+}
+
+}  // namespace tactus

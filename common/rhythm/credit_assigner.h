@@ -1,0 +1,51 @@
+// The credit that a run's configuration asks for: which strategy, and what must be measured for it.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "common/base/decimal.h"
+#include "common/ops/attention.h"
+#include "common/rhythm/credit.h"
+#include "common/rhythm/rhythm.h"
+#include "proto/config.pb.h"
+
+namespace tactus {
+
+// Immutable value type, thread-safe.
+class CreditAssigner {
+ public:
+  // `options` is resolved. InvalidArgument names the field.
+  static absl::StatusOr<CreditAssigner> FromProto(const config::CreditOptions& options);
+
+  // Whether the engine must measure attention: the strategy reads it, or the run asks for it.
+  bool MeasuresAttention() const { return measure_ || ReadsAttention(kind_); }
+  const RhythmOptions& rhythm_options() const { return rhythm_options_; }
+  const CreditParams& params() const { return params_; }
+  // What the engine must measure in a model of this shape. InvalidArgument: credit.layers names a layer that the model
+  // does not have, or makes for more heads than a trajectory may carry.
+  absl::StatusOr<ops::AttentionProbe> Probe(int64_t num_layers, int64_t heads_per_layer) const;
+  // Whether head classes are fixed for a version of the weights instead of found in each response.
+  bool Calibrates() const { return calibrated_ && MeasuresAttention(); }
+  // H of a model of this shape when they are, else 0. InvalidArgument: as Probe.
+  absl::StatusOr<int> CalibratedHeads(int64_t num_layers, int64_t heads_per_layer) const;
+  // Share of the groups whose raw metrics go to the learner; meaningful when attention is measured.
+  Decimal audit_share() const { return audit_share_; }
+
+  // [N] one weight per token; `signals` has a rhythm when the strategy reads attention.
+  std::vector<float> Weights(const CreditSignals& signals) const { return CreditWeights(kind_, params_, signals); }
+
+ private:
+  CreditAssigner() = default;
+
+  CreditKind kind_ = CreditKind::kUniform;
+  CreditParams params_;
+  RhythmOptions rhythm_options_;
+  std::vector<int32_t> layers_;  // as configured; empty: the default ones
+  Decimal audit_share_ = Decimal::Tenths(0);
+  bool measure_ = false;
+  bool calibrated_ = false;  // credit.head_mode
+};
+
+}  // namespace tactus

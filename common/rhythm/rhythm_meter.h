@@ -1,0 +1,54 @@
+// Accumulates, while a response is decoded, what the attention rhythm needs of it: one row per response token.
+//
+// The attention op writes through Tap() in the pass that computes the row; nothing else sees a probability, and no
+// attention matrix exists. Rows come once each, in order: a row that is computed again after a preemption is not
+// measured again, so every row belongs to the weights that first read its token.
+//
+// Memory: a page of 16 tokens takes 2 * 4 * 16 * H bytes for H sampled heads (WAAD, and the sums of FAI), allocated as
+// the response grows: 8 H bytes a token, 360 bytes for SmolLM2-135M (H = 45), where the key/value cache takes 46 KiB.
+// All N values of every head are kept, as classes that come from this response are known only at its end; what a row
+// touches is bounded by the horizon. Keep-the-attention mode, for pages that people look at, adds 4 H (P + t) bytes
+// per row.
+//
+// Owned by one thread at a time; the pointers of Tap() are written by the attention op's threads between two calls.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "common/ops/attention.h"
+#include "common/rhythm/rhythm.h"
+
+namespace tactus {
+
+// What the attention op must measure for `options`, in `layers`.
+ops::AttentionProbe ProbeOf(const RhythmOptions& options, std::vector<int32_t> layers);
+
+class RhythmMeter {
+ public:
+  RhythmMeter(int64_t prompt_tokens, int64_t num_heads, bool keep_attention = false);
+
+  // Where the attention op puts the row of response token rows(). Valid until the next call of any method.
+  ops::AttentionTap Tap();
+  // The row of the last Tap() is in.
+  void Advance() { ++rows_; }
+  int64_t rows() const { return rows_; }
+
+  // The sums of the rows() rows seen.
+  HeadSums Finish() const;
+  // With keep_attention: row t [H, probs_row], probs_row = whole pages that cover P + t + 1 keys.
+  const std::vector<std::vector<float>>& attention() const { return attention_; }
+
+ private:
+  int64_t Page(int64_t t) const { return (prompt_tokens_ + t) / kPageTokens - prompt_tokens_ / kPageTokens; }
+
+  int64_t prompt_tokens_;
+  int64_t num_heads_;
+  bool keep_attention_;
+  int64_t rows_ = 0;
+  std::vector<double> span_sum_;               // [H]
+  std::vector<float> waad_, fai_;              // [pages, H, 16], by absolute position from the prompt's last page on
+  std::vector<std::vector<float>> attention_;  // [N][H, probs_row]
+};
+
+}  // namespace tactus

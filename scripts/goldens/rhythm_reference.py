@@ -1,0 +1,96 @@
+"""The attention rhythm in float64, from full attention matrices: the definitions of docs/rhythm.md, as plainly as they read.
+
+Nothing here is shared with Tactus: it is what the decode pass's sums are held against. numpy only.
+"""
+
+import math
+from fractions import Fraction
+
+import numpy as np
+
+QUANTILES = {"waad": Fraction("0.5"), "delta": Fraction("0.6")}
+
+
+def sampled_layers(num_layers: int) -> list[int]:
+    low, high = num_layers // 3, 2 * num_layers // 3
+    layers = {low + math.floor(Fraction((high - low) * i, 4) + Fraction(1, 2)) for i in range(5)}
+    return sorted(layers)
+
+
+def count(share: str, n: int) -> int:
+    return max(1, math.floor(Fraction(share) * n))
+
+
+def top(values, n: int, allowed=None) -> list[int]:
+    """The n positions with the largest values, ties to the earlier."""
+    order = sorted(range(len(values)) if allowed is None else allowed, key=lambda t: (-values[t], t))
+    return sorted(order[:n])
+
+
+def quantile(values, q: Fraction) -> float:
+    ordered = sorted(values)
+    place = q * (len(ordered) - 1)
+    low = math.floor(place)
+    part = float(place - low)
+    return ordered[low] if part == 0 else ordered[low] + part * (ordered[low + 1] - ordered[low])
+
+
+def measure(maps, layers, prompt: int, window=10, horizon=(10, 100), head_share="0.3") -> dict:
+    """maps[l] is [heads, P + N, P + N], causal rows that sum to 1. Every list is over the N response tokens."""
+    heads = [(layer, h) for layer in layers for h in range(maps[layer].shape[0])]
+    rows = [np.asarray(maps[layer][h], dtype=np.float64)[prompt:] for layer, h in heads]  # each [N, P + N]
+    tokens = rows[0].shape[0]
+    distance = np.arange(prompt, prompt + tokens)[:, None] - np.arange(prompt + tokens)[None, :]
+    back = np.maximum(distance, 0)
+    span = [float((a * back).sum(1).mean()) for a in rows]
+    order = sorted(range(len(heads)), key=lambda i: (span[i], i))
+    members = count(head_share, len(heads))
+    local, far = sorted(order[:members]), sorted(order[-members:])
+    mean_local, mean_far = sum(rows[i] for i in local) / members, sum(rows[i] for i in far) / members
+    waad = (mean_local * np.minimum(back, window)).sum(1)
+    delta = [abs(waad[t] - waad[t + 1]) for t in range(tokens - 1)] + [0.0]
+    fai = []
+    for s in range(tokens):
+        seen = range(s + horizon[0], min(tokens - 1, s + horizon[1]) + 1)
+        fai.append(float(np.mean([mean_far[t, prompt + s] for t in seen])) if len(seen) else 0.0)
+    return {
+        "layers": list(layers),
+        "local_heads": [list(heads[i]) for i in local],
+        "global_heads": [list(heads[i]) for i in far],
+        "span": [[*heads[i], span[i]] for i in range(len(heads))],
+        "waad": [float(x) for x in waad],
+        "delta": [float(x) for x in delta],
+        "fai": fai,
+        "eligible": [s for s in range(tokens) if s + horizon[0] <= tokens - 1],
+    }
+
+
+def credit(rhythm: dict, entropy, q="0.4", amplification=1.5, lookback=3, alpha=0.5) -> dict:
+    """Each strategy's weights from given metrics."""
+    waad, delta, fai, eligible = (rhythm[k] for k in ("waad", "delta", "fai", "eligible"))
+    tokens, bonus = len(waad), amplification - 1
+    n = count(q, tokens)
+
+    def amplified(chosen):
+        return [1 + bonus if t in set(chosen) else 1.0 for t in range(tokens)]
+
+    anchors = top(fai, n, eligible)
+    tau_waad, tau_delta = quantile(waad, QUANTILES["waad"]), quantile(delta, QUANTILES["delta"])
+    dominated, intros = set(), set()
+    for s in anchors:
+        before = range(max(0, s - lookback), s)
+        if len(before) and waad[s] <= tau_waad and max(delta[u] for u in before) >= tau_delta:
+            dominated.add(s)
+            intros.add(max(before, key=lambda u: (delta[u], u)))
+    coupled = [
+        1 + bonus * (t in anchors and t not in dominated) + (1 - alpha) * bonus * (t in dominated) + alpha * bonus * (t in intros)
+        for t in range(tokens)
+    ]
+    return {
+        "LOCAL_CHUNK": amplified(top(delta, n)),
+        "GLOBAL_ANCHOR": amplified(anchors),
+        "COUPLED": coupled,
+        "ENTROPY": amplified(top(entropy, n)),
+        "BOTTOM_DELTA": amplified(top([-x for x in delta], n)),
+        "BOTTOM_FAI": amplified(top([-x for x in fai], n, eligible)),
+    }

@@ -1,0 +1,113 @@
+#include "learner/run_recorder.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <filesystem>
+
+#include "tests/learner/records/audited_batch.h"
+
+namespace tactus {
+namespace {
+
+using ::testing::HasSubstr;
+
+class RunRecorderTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    std::filesystem::remove_all(folder_.root);
+    std::filesystem::create_directories(folder_.root);
+  }
+
+  absl::Status Record(int64_t step, const std::vector<TrajectoryGroup>& groups) {
+    if (recorder_ == nullptr) {
+      auto opened = RunRecorder::Open(folder_, step - 1, SummaryOptions(), tokenizer_.get(), &metrics_);
+      if (!opened.ok()) return opened.status();
+      recorder_ = *std::move(opened);
+    }
+    StepContext context;
+    context.step = step;
+    context.before = {1, 7};
+    context.version = {1, 8};
+    context.step_time_s = 2;
+    context.weight_bytes_sent = static_cast<uint64_t>(1000 * step);
+    StepStats stats;
+    stats.updates = 3;
+    stats.skipped_updates = 1;
+    return recorder_->Record(context, stats, groups);
+  }
+
+  const RunFolder folder_{::testing::TempDir() + "/run_recorder_test"};
+  const std::unique_ptr<Tokenizer> tokenizer_ =
+      Tokenizer::FromFile(TACTUS_SOURCE_DIR "/tests/goldens/tokenizer/smol.json").value();
+  MetricSet metrics_{{.role = MetricRole::kLearner, .task = "t", .run_id = "r"}};
+  std::unique_ptr<RunRecorder> recorder_;
+};
+
+TEST_F(RunRecorderTest, SamplesPreferAuditedGroupsAndKeepWhatARecomputationNeeds) {
+  ASSERT_TRUE(Record(1, AuditedBatch()).ok());
+  const auto samples = ReadSamples(folder_.samples(), 10, 10);
+  ASSERT_TRUE(samples.ok()) << samples.status();
+  ASSERT_EQ(samples->size(), 2u);
+  const SampleRecord& sample = samples->front();
+  EXPECT_EQ(sample.prompt_id, 1u);
+  EXPECT_EQ(sample.prompt_ids, (std::vector<int32_t>{6, 7}));
+  EXPECT_EQ(sample.token_ids, std::vector<int32_t>(6, 5));
+  EXPECT_EQ(sample.versions, (std::vector<SampleSpan>{{0, "1.4"}}));
+  EXPECT_EQ(sample.entropy[2], 2.0);
+  EXPECT_EQ(sample.waad, (std::vector<double>{0, 4, 1, 1, 6, 2}));
+  EXPECT_EQ(sample.fai[1], 0.4F);
+  EXPECT_EQ(sample.layers, (std::vector<int32_t>{2, 4}));
+  EXPECT_EQ(sample.span, (std::vector<double>{3, 1}));
+  EXPECT_EQ(sample.local_heads, (std::vector<int32_t>{1}));
+  EXPECT_EQ(sample.global_heads, (std::vector<int32_t>{0}));
+  EXPECT_EQ((*samples)[1].prompt_id, 2u);
+  EXPECT_EQ((*samples)[1].versions, (std::vector<SampleSpan>{{0, "1.5"}, {1, "1.6"}}));
+}
+
+TEST_F(RunRecorderTest, WithoutAnAuditTheFirstGroupsAreKept) {
+  std::vector<TrajectoryGroup> groups = AuditedBatch();
+  for (TrajectoryGroup& group : groups) group.completions[0].rhythm.reset();
+  ASSERT_TRUE(Record(1, groups).ok());
+  const auto samples = ReadSamples(folder_.samples(), 10, 10);
+  ASSERT_EQ(samples.value().size(), 2u);
+  EXPECT_EQ(samples->front().prompt_id, 0u);
+  EXPECT_TRUE(samples->front().waad.empty());
+  EXPECT_THAT(metrics_.Text(), HasSubstr("tactus_rhythm_waad_tokens{stat=\"mean\"} 0\n")) << "NaN is no update";
+  EXPECT_THAT(metrics_.Text(), HasSubstr("\ntactus_metric_updates_rejected_total 0\n"));
+}
+
+TEST_F(RunRecorderTest, MetricsShowTheRhythm) {
+  ASSERT_TRUE(Record(1, AuditedBatch()).ok());
+  ASSERT_TRUE(Record(2, AuditedBatch()).ok());
+  const std::string text = metrics_.Text();
+  for (const char* line :
+       {"tactus_credit_mean 1.125", "tactus_credit_amplified_ratio{strategy=\"applied\"} 0.25",
+        "tactus_credit_amplified_ratio{strategy=\"coupled\"} 0.375",
+        "tactus_credit_overlap_ratio{pair=\"coupled_entropy\"} 0.2", "tactus_credit_lag_versions{stat=\"mean\"} 2.5",
+        "tactus_credit_lag_versions{stat=\"max\"} 5", "tactus_rhythm_completions_total 4",
+        "tactus_rhythm_waad_tokens{stat=\"p50\"} 1.5", "tactus_rhythm_fai_ratio{stat=\"mean\"} 0.25",
+        "tactus_rhythm_peak_entropy_correlation 0.2156", "tactus_weight_transfer_bytes_total 2000",
+        "tactus_nonfinite_values_total{where=\"gradient\"} 2", "tactus_nonfinite_values_total{where=\"loss\"} 0",
+        "tactus_metric_updates_rejected_total 0"}) {
+    EXPECT_THAT(text, HasSubstr(line));
+  }
+  const auto steps = ReadSteps(folder_.metrics());
+  ASSERT_EQ(steps.value().size(), 2u);
+  EXPECT_DOUBLE_EQ(steps->back().overlap_coupled_entropy, 0.2);
+}
+
+TEST_F(RunRecorderTest, WhatWasMeasuredBeforeTheRunIsInItsFirstStep) {
+  ASSERT_TRUE(AppendHeldOut(folder_.held_out(), {.step = 0, .pass1 = 0.25, .low = 0.2, .high = 0.3}).ok());
+  ASSERT_TRUE(Record(1, AuditedBatch()).ok());
+  ASSERT_TRUE(Record(2, AuditedBatch()).ok());
+  const auto steps = ReadSteps(folder_.metrics());
+  ASSERT_EQ(steps.value().size(), 2u);
+  EXPECT_EQ(steps->front().eval_pass1, 0.25);
+  EXPECT_TRUE(std::isnan(steps->back().eval_pass1));
+  EXPECT_THAT(metrics_.Text(), HasSubstr("tactus_eval_pass_ratio{env=\"t\"} 0.25\n"));
+}
+
+}  // namespace
+}  // namespace tactus

@@ -1,0 +1,182 @@
+#include "common/rhythm/credit.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <random>
+
+#include "tests/rhythm/credit_reference.h"
+
+namespace tactus {
+namespace {
+
+using ::testing::Each;
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+
+constexpr CreditKind kAll[] = {CreditKind::kUniform,     CreditKind::kRandom,       CreditKind::kEntropy,
+                               CreditKind::kLocalChunk,  CreditKind::kGlobalAnchor, CreditKind::kCoupled,
+                               CreditKind::kBottomDelta, CreditKind::kBottomFai,    CreditKind::kReceiver};
+
+Decimal Share(const char* text) { return *Decimal::ParseShare(text, "share"); }
+
+// Values are small whole numbers, so that ties and equality with a quantile are common and exact.
+struct Case {
+  std::vector<float> entropy;
+  Rhythm rhythm;
+};
+
+Case RandomCase(std::mt19937_64& random, int64_t tokens) {
+  Case drawn;
+  const int levels = 2 + static_cast<int>(random() % 12);
+  const auto values = [&] {
+    std::vector<double> list(tokens);
+    for (double& value : list) value = static_cast<double>(random() % levels);
+    return list;
+  };
+  const std::vector<double> entropy = values();
+  drawn.entropy.assign(entropy.begin(), entropy.end());
+  drawn.rhythm.waad = values();
+  drawn.rhythm.delta = values();
+  drawn.rhythm.fai = values();
+  drawn.rhythm.receiver = values();
+  drawn.rhythm.num_eligible = std::max<int64_t>(0, tokens - static_cast<int64_t>(random() % 12));
+  if (random() % 8 != 0) drawn.rhythm.receiver_heads = {1};
+  return drawn;
+}
+
+TEST(CreditTest, MatchesTheReferenceWithManyTies) {
+  std::mt19937_64 random(1);
+  const char* shares[] = {"0.4", "0.1", "0.25", "0.333333333", "1", "0.05"};
+  const char* quantiles[] = {"0.5", "0.6", "0", "1", "0.75", "0.123456789"};
+  int moved = 0;
+  for (int trial = 0; trial < 4000; ++trial) {
+    const auto tokens = static_cast<int64_t>(random() % 40);
+    const Case drawn = RandomCase(random, tokens);
+    const CreditParams params{.q = Share(shares[random() % 6]),
+                              .amplification = random() % 2 ? 1.5 : 0.7,
+                              .lookback_tokens = 1 + static_cast<int64_t>(random() % 5),
+                              .alpha = static_cast<double>(random() % 5) / 4,
+                              .waad_quantile = Share(quantiles[random() % 6]),
+                              .delta_quantile = Share(quantiles[random() % 6])};
+    const CreditSignals signals{.seed = random(),
+                                .prompt_id = random(),
+                                .completion_index = static_cast<uint32_t>(random() % 100),
+                                .entropy = drawn.entropy,
+                                .rhythm = &drawn.rhythm};
+    for (const CreditKind kind : kAll) {
+      ASSERT_EQ(CreditWeights(kind, params, signals), reference::Weights(kind, params, signals))
+          << "trial " << trial << " kind " << static_cast<int>(kind);
+    }
+    moved += CreditWeights(CreditKind::kCoupled, params, signals) !=
+             CreditWeights(CreditKind::kGlobalAnchor, params, signals);
+  }
+  EXPECT_GT(moved, 1000) << "otherwise the cases say nothing about COUPLED";
+}
+
+TEST(CreditTest, EntropyAmplifiesTheLargestAndTheEarlierOfTies) {
+  const std::vector<float> entropy = {0.5f, 2.0f, 1.0f, 1.0f, 3.0f, 1.0f, 0.1f};  // ⌊0.4·7⌋ = 2
+  const auto weights = [&](const char* q) {
+    return CreditWeights(CreditKind::kEntropy, {.q = Share(q)}, {.entropy = entropy});
+  };
+  EXPECT_THAT(weights("0.4"), ElementsAre(1, 1.5, 1, 1, 1.5, 1, 1));
+  EXPECT_THAT(weights("0.5"), ElementsAre(1, 1.5, 1.5, 1, 1.5, 1, 1));
+  EXPECT_THAT(weights("0.01"), ElementsAre(1, 1, 1, 1, 1.5, 1, 1)) << "at least one";
+}
+
+TEST(CreditTest, RandomIsKeyedByCompletion) {
+  const std::vector<float> entropy(50, 0.0f);
+  CreditSignals signals{.seed = 9, .prompt_id = 1234567890123, .completion_index = 5, .entropy = entropy};
+  const std::vector<float> weights = CreditWeights(CreditKind::kRandom, {}, signals);
+  EXPECT_EQ(std::count(weights.begin(), weights.end(), 1.5f), 20);
+  for (const bool prompt : {true, false}) {
+    CreditSignals other = signals;
+    (prompt ? other.prompt_id : other.seed) += 1;
+    EXPECT_NE(CreditWeights(CreditKind::kRandom, {}, other), weights);
+  }
+  signals.completion_index = 6;
+  EXPECT_NE(CreditWeights(CreditKind::kRandom, {}, signals), weights);
+}
+
+// q = 0.5 of 12, all eligible: anchors are 0, 3, 4, 7, 9 and 11; the median WAAD is 3 and the 0.6 quantile of Delta
+// (0 0 1 1 2 2 2 2 5 5 6 7, between places 6 and 7) is 2.
+TEST(CreditTest, CoupledMovesPartOfADominatedAnchorsBonus) {
+  Rhythm rhythm;
+  rhythm.fai = {9, 0, 0, 9, 9, 0, 0, 9, 0, 9, 0, 9};
+  rhythm.waad = {1, 4, 4, 3, 3, 4, 5, 3, 9, 4, 1, 1};
+  rhythm.delta = {2, 5, 5, 1, 2, 2, 0, 7, 6, 2, 1, 0};
+  rhythm.num_eligible = 12;
+  const std::vector<float> entropy(12, 0.0f);
+  const CreditParams params{.q = Share("0.5"), .amplification = 2};
+  // 0: nothing before it, so it keeps its bonus. 3 and 4: both introduced by 2 (the later of the tie 1, 2), which gets
+  // its half once. 7: introduced by 5 (Delta 2 = the quantile; the later of the tie 4, 5). 9: WAAD 4 is above the
+  // median, full bonus. 11: introduced by 8, though not by 7, which is 4 back.
+  EXPECT_THAT(CreditWeights(CreditKind::kCoupled, params, {.entropy = entropy, .rhythm = &rhythm}),
+              ElementsAre(2, 1, 1.5, 1.5, 1.5, 1.5, 1, 1.5, 1.5, 2, 1, 1.5));
+}
+
+TEST(CreditTest, CoupledTermsAdd) {
+  // Both tokens 1 and 2 are anchors and dominated, and 1 introduces 2: (1-α)·b + α·b.
+  Rhythm rhythm;
+  rhythm.fai = {0, 9, 9, 0};
+  rhythm.waad = {3, 1, 1, 3};
+  rhythm.delta = {2, 2, 0, 0};
+  rhythm.num_eligible = 4;
+  const std::vector<float> entropy(4, 0.0f);
+  EXPECT_THAT(
+      CreditWeights(CreditKind::kCoupled, {.q = Share("0.5"), .alpha = 0.25}, {.entropy = entropy, .rhythm = &rhythm}),
+      ElementsAre(1.125, 1.5, 1.375, 1));
+}
+
+TEST(CreditTest, OnlyEligiblePositionsAreAnchors) {
+  Rhythm rhythm;
+  rhythm.fai = {1, 0, 0, 0, 0};
+  rhythm.receiver = {0, 1, 0, 0, 0};
+  rhythm.receiver_heads = {0};
+  rhythm.waad = rhythm.delta = std::vector<double>(5, 1.0);
+  const std::vector<float> entropy(5, 0.0f);
+  const CreditSignals signals{.entropy = entropy, .rhythm = &rhythm};
+  rhythm.num_eligible = 2;  // fewer than ⌊0.8·5⌋
+  const CreditParams params{.q = Share("0.8")};
+  for (const CreditKind kind : {CreditKind::kGlobalAnchor, CreditKind::kBottomFai, CreditKind::kReceiver}) {
+    EXPECT_THAT(CreditWeights(kind, params, signals), ElementsAre(1.5, 1.5, 1, 1, 1));
+  }
+  rhythm.num_eligible = 0;
+  rhythm.receiver_heads = {};
+  for (const CreditKind kind :
+       {CreditKind::kGlobalAnchor, CreditKind::kBottomFai, CreditKind::kReceiver, CreditKind::kCoupled}) {
+    EXPECT_THAT(CreditWeights(kind, params, signals), Each(1.0f));
+  }
+}
+
+TEST(CreditTest, EmptyAndSingleTokens) {
+  for (const CreditKind kind : kAll) {
+    const Rhythm none;
+    EXPECT_THAT(CreditWeights(kind, {}, {.entropy = {}, .rhythm = &none}), IsEmpty());
+    Rhythm one;
+    one.waad = {2};
+    one.delta = one.fai = one.receiver = {0};
+    const std::vector<float> entropy = {1.0f};
+    const bool amplified = kind == CreditKind::kRandom || kind == CreditKind::kEntropy ||
+                           kind == CreditKind::kLocalChunk || kind == CreditKind::kBottomDelta;
+    EXPECT_THAT(CreditWeights(kind, {}, {.entropy = entropy, .rhythm = &one}), ElementsAre(amplified ? 1.5f : 1.0f));
+  }
+}
+
+TEST(CreditTest, KnowsWhichStrategiesReadAttention) {
+  for (const CreditKind kind : kAll) {
+    const bool reads = kind != CreditKind::kUniform && kind != CreditKind::kRandom && kind != CreditKind::kEntropy;
+    EXPECT_EQ(ReadsAttention(kind), reads);
+  }
+}
+
+TEST(TopPositionsTest, CountsExactlyAndTakesTheEarlierOfTies) {
+  EXPECT_THAT(TopPositions(std::vector<double>{1, 3, 2, 3, 3}, Share("0.4")), ElementsAre(1, 3));
+  EXPECT_THAT(TopPositions(std::vector<double>{1, 3}, Share("0.01")), ElementsAre(1));
+  EXPECT_THAT(TopPositions(std::vector<double>{1, 3}, Share("1")), ElementsAre(0, 1));
+  EXPECT_THAT(TopPositions({}, Share("1")), IsEmpty());
+  EXPECT_EQ(TopPositions(std::vector<double>(10, 1.0), Share("0.7")).size(), 7u);
+}
+
+}  // namespace
+}  // namespace tactus

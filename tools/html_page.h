@@ -1,0 +1,24 @@
+// The frame of a page that needs no network and nothing beside it. Pure functions, thread-safe.
+#pragma once
+
+#include <string>
+
+#include "absl/strings/string_view.h"
+
+namespace tactus {
+
+// The text with & < > " ' as entities.
+std::string EscapeHtml(absl::string_view text);
+
+// The text with what would be invisible, or would reorder the text around it, made visible: control characters as their
+// pictures (U+2400 …), other controls and the bidirectional ones as U+FFFD. Newline and tab stay. Expects valid UTF-8.
+std::string VisibleText(absl::string_view text);
+
+// At most `digits` significant digits, without needless zeros: "0.125", "1.2e-07".
+std::string NumberText(double value, int digits);
+
+// A whole document in the style of kReportStyle plus `style`. `title` is text; `subtitle` and `body` are markup.
+std::string HtmlPage(absl::string_view title, absl::string_view subtitle, absl::string_view style,
+                     absl::string_view body, absl::string_view script);
+
+}  // namespace tactus
