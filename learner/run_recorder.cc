@@ -163,24 +163,23 @@ absl::Status RunRecorder::WriteSamples(int64_t step, const std::vector<Trajector
   });
   for (size_t g = 0; g < std::min(kSampledGroups, order.size()); ++g) {
     for (size_t c = 0; c < std::min(kSamplesPerGroup, order[g]->completions.size()); ++c) {
-      ASSIGN_OR_RETURN(const SampleRecord sample, MakeSample(step, *order[g], c));
-      RETURN_IF_ERROR(samples_->WriteSample(sample));
+      RETURN_IF_ERROR(samples_->WriteSample(MakeSample(step, *order[g], c)));
     }
   }
   return absl::OkStatus();
 }
 
-absl::StatusOr<SampleRecord> RunRecorder::MakeSample(int64_t step, const TrajectoryGroup& group, size_t index) const {
+SampleRecord RunRecorder::MakeSample(int64_t step, const TrajectoryGroup& group, size_t index) const {
   const Completion& completion = group.completions[index];
   SampleRecord sample;
   sample.step = step;
   sample.version = VersionName(completion.versions.front().version);
   sample.prompt_id = group.prompt_id;
   sample.completion = static_cast<int>(index);
-  ASSIGN_OR_RETURN(sample.prompt, tokenizer_->Decode(group.prompt_token_ids, /*skip_special_tokens=*/false));
-  ASSIGN_OR_RETURN(sample.text, tokenizer_->Decode(completion.token_ids, /*skip_special_tokens=*/true));
+  sample.prompt = DecodeLossy(*tokenizer_, group.prompt_token_ids, /*skip_special_tokens=*/false);
+  sample.text = DecodeLossy(*tokenizer_, completion.token_ids, /*skip_special_tokens=*/true);
   for (const TokenId& id : completion.token_ids) {
-    ASSIGN_OR_RETURN(sample.tokens.emplace_back(), tokenizer_->Decode(std::span(&id, 1), false));
+    sample.tokens.push_back(DecodeLossy(*tokenizer_, std::span(&id, 1), /*skip_special_tokens=*/false));
   }
   sample.gamma.assign(completion.credit.begin(), completion.credit.end());
   sample.logprobs.assign(completion.logprobs.begin(), completion.logprobs.end());

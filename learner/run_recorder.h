@@ -52,7 +52,7 @@ class RunRecorder {
   void ExposeGroups(const std::vector<TrajectoryGroup>& groups);
   void ExposeLedger(const LedgerCounters& counters);
   absl::Status WriteSamples(int64_t step, const std::vector<TrajectoryGroup>& groups);
-  absl::StatusOr<SampleRecord> MakeSample(int64_t step, const TrajectoryGroup& group, size_t index) const;
+  SampleRecord MakeSample(int64_t step, const TrajectoryGroup& group, size_t index) const;
 
   const RhythmSummaryOptions rhythm_;
   const Tokenizer* const tokenizer_;

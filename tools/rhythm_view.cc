@@ -19,11 +19,6 @@ namespace {
 
 std::vector<double> Widen(const std::vector<float>& values) { return {values.begin(), values.end()}; }
 
-std::string TextOf(const Tokenizer& tokenizer, std::span<const TokenId> ids) {
-  absl::StatusOr<std::string> text = tokenizer.Decode(ids, /*skip_special_tokens=*/false);
-  return text.ok() ? *std::move(text) : "\uFFFD";
-}
-
 // The mean of `heads`' distributions as one [N, P + N] matrix.
 std::vector<float> MeanAttention(const RhythmMeter& meter, int64_t prompt_tokens, std::span<const int32_t> heads) {
   const int64_t tokens = meter.rows(), keys = prompt_tokens + tokens;
@@ -120,8 +115,10 @@ RhythmAnswer AnswerOf(const MeasuredResponse& response, const CreditAssigner& cr
                       const Tokenizer& tokenizer) {
   const Rhythm& rhythm = response.rhythm;
   RhythmAnswer answer;
-  answer.prompt = TextOf(tokenizer, response.item.prompt_ids);
-  for (const TokenId& id : response.item.response_ids) answer.tokens.push_back(TextOf(tokenizer, std::span(&id, 1)));
+  answer.prompt = DecodeLossy(tokenizer, response.item.prompt_ids, /*skip_special_tokens=*/false);
+  for (const TokenId& id : response.item.response_ids) {
+    answer.tokens.push_back(DecodeLossy(tokenizer, std::span(&id, 1), /*skip_special_tokens=*/false));
+  }
   if (response.meter == nullptr) return answer;
   for (const NamedWeights& one : AllWeights(credit.params(), rhythm, response.completion.entropy)) {
     answer.credits.push_back({one.strategy, Widen(one.weights)});

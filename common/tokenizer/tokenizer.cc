@@ -235,4 +235,18 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::FromFile(const std::string
   return BpeTokenizer::FromJson(JsonField(json, tokenizer_json_path));
 }
 
+std::string DecodeLossy(const Tokenizer& tokenizer, std::span<const TokenId> ids, bool skip_special_tokens) {
+  const auto known = [&](TokenId id) { return tokenizer.Decode(std::span(&id, 1), false).ok(); };
+  std::string text;
+  while (!ids.empty()) {
+    // A run of known ids is decoded as one: a character may be spread over several tokens.
+    const size_t count = static_cast<size_t>(std::find_if_not(ids.begin(), ids.end(), known) - ids.begin());
+    if (count > 0) text += *tokenizer.Decode(ids.first(count), skip_special_tokens);
+    if (count == ids.size()) break;
+    text += "\uFFFD";
+    ids = ids.subspan(count + 1);
+  }
+  return text;
+}
+
 }  // namespace tactus

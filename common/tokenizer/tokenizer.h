@@ -35,4 +35,7 @@ class Tokenizer {
   virtual TokenId TokenToId(absl::string_view token) const = 0;
 };
 
+// For people to read: an id outside the vocabulary, which a model with a padded one can sample, becomes U+FFFD.
+std::string DecodeLossy(const Tokenizer& tokenizer, std::span<const TokenId> ids, bool skip_special_tokens);
+
 }  // namespace tactus

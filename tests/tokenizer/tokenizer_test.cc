@@ -98,5 +98,17 @@ TEST(Utf8Test, ReplacesMaximalSubparts) {
   EXPECT_EQ(ReplaceInvalidUtf8("\xFF\x80"), r + r);
 }
 
+// A model's vocabulary may be padded past the tokenizer's; what it samples there must not end a run's records.
+TEST(TokenizerTest, LossyDecodingMarksIdsThatNobodyHas) {
+  const auto tokenizer = Load("qwen");
+  std::vector<TokenId> ids = tokenizer->Encode("h\u00e9llo \u4e2d", false);
+  EXPECT_EQ(DecodeLossy(*tokenizer, ids, false), "h\u00e9llo \u4e2d");
+  ids.insert(ids.begin(), tokenizer->vocab_size());
+  ids.push_back(tokenizer->vocab_size() + 5);
+  ids.push_back(-1);
+  EXPECT_EQ(DecodeLossy(*tokenizer, ids, false), "\uFFFDh\u00e9llo \u4e2d\uFFFD\uFFFD");
+  EXPECT_EQ(DecodeLossy(*tokenizer, {}, false), "");
+}
+
 }  // namespace
 }  // namespace tactus
