@@ -123,6 +123,9 @@ RhythmAnswer AnswerOf(const MeasuredResponse& response, const CreditAssigner& cr
   for (const NamedWeights& one : AllWeights(credit.params(), rhythm, response.completion.entropy)) {
     answer.credits.push_back({one.strategy, Widen(one.weights)});
   }
+  // The page shows the first one; the reader may choose another.
+  std::stable_partition(answer.credits.begin(), answer.credits.end(),
+                        [](const TokenCredit& one) { return one.strategy == "COUPLED"; });
   answer.waad = rhythm.waad;
   answer.delta = rhythm.delta;
   answer.fai = rhythm.fai;
