@@ -17,9 +17,11 @@
   } while (false)
 
 // ASSIGN_OR_RETURN(declaration or lvalue, expression of type absl::StatusOr<T>);
+// NOLINTBEGIN(bugprone-macro-parentheses): a name and a declaration cannot stand in parentheses.
 #define ASSIGN_OR_RETURN(lhs, expr) ASSIGN_OR_RETURN_IMPL(TACTUS_CONCAT(status_or_, __LINE__), lhs, expr)
 #define ASSIGN_OR_RETURN_IMPL(result, lhs, expr) \
   auto result = (expr);                          \
   if (!result.ok()) [[unlikely]]                 \
     return std::move(result).status();           \
   lhs = *std::move(result)
+// NOLINTEND(bugprone-macro-parentheses)

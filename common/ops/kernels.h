@@ -155,7 +155,7 @@ inline constexpr int64_t kAttentionTileRows = 6;
 
 // tapped_pages: the most pages from a tap's saved_begin to its row's own; 0 without taps.
 constexpr int64_t AttentionScratchFloats(int64_t head_dim, int64_t tapped_pages) {
-  return kAttentionTileRows * (2 * head_dim + 3 * kPanel + tapped_pages * (kPanel + 1)) + 64;
+  return kAttentionTileRows * (2 * head_dim + 3 * kPanel + tapped_pages * kPanel) + 64;
 }
 
 // The best table this CPU can run. Dies with one sentence on a CPU without AVX2 and FMA. TACTUS_ISA=avx2 in the
