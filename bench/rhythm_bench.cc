@@ -1,12 +1,14 @@
 // What measuring the attention rhythm costs: the same binary and process, metrics on and off in turn.
 //
 //   build/release/bin/rhythm_bench MODEL [--contexts 256,1024,4096] [--rounds 15] [--threads 2] [--dtype float32]
+//                                  [--parts attention,step,generate]
 //
 // Prints one JSON line per figure, medians with their range over the rounds; "added" is on / off - 1, per round.
 //   attention   one layer's attention op, 32 sequences of one query row each at the context
 //   step        one whole decode step of the model's runner at the context: forward, logits, draws
-//   recompute   the same step followed by a second attention pass over the sampled layers that does nothing but measure
-//   generate    32 answers of 64 + 128 tokens through the engine; off to on adds the final rows and the credit too
+//   recompute   (with step) the same step followed by a second attention pass over the sampled layers that does nothing
+//   but measure generate    32 answers of 64 + 128 tokens through the engine; off to on adds the final rows and the
+//   credit too
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -45,6 +47,7 @@ constexpr FlagSpec kFlags[] = {
      .fallback = "2",
      .min = 1,
      .max = 64},
+    {.name = "parts", .value = "LIST", .help = "of these", .fallback = "attention,step,generate"},
     {.name = "dtype", .value = "TYPE", .help = "of the weights", .fallback = "float32"},
 };
 
@@ -232,6 +235,25 @@ absl::Status Answer(Engine& engine, const RhythmOptions& options, bool measure) 
       });
 }
 
+absl::Status CompareSteps(const ModelFolder& folder, StorageDType dtype, const RhythmOptions& options, int64_t context,
+                          int rounds) {
+  AttentionCase again(folder.config, options, context);
+  const int64_t pages = kSequences * (context / kPageTokens + 1);
+  ASSIGN_OR_RETURN(const std::unique_ptr<ModelRunner> runner,
+                   CreateModelRunner(folder, {.weights_dtype = dtype, .kv_cache_mib = 1 << 20, .max_pages = pages}));
+  StepCase step(*runner, options, context);
+  RETURN_IF_ERROR(step.Prefill(context));
+  Compare(
+      "step", context, rounds, [&] { step.Step(false); }, [&] { step.Step(true); });
+  Compare(
+      "recompute", context, rounds, [&] { step.Step(false); },
+      [&] {
+        step.Step(false);
+        for (size_t i = 0; i < step.num_layers(); ++i) again.Attend(true);
+      });
+  return absl::OkStatus();
+}
+
 absl::Status RunMain(const std::vector<std::string>& args) {
   ASSIGN_OR_RETURN(const Flags flags,
                    Flags::Parse(kFlags, args, {.min_positional = 1, .max_positional = 1, .positional = "MODEL"}));
@@ -241,32 +263,23 @@ absl::Status RunMain(const std::vector<std::string>& args) {
   const RhythmOptions options;
   EngineSetup setup;
   setup.weights_dtype = flags.Text("dtype") == "bfloat16" ? StorageDType::kBFloat16 : StorageDType::kFloat32;
+  const std::vector<std::string> parts = absl::StrSplit(flags.Text("parts"), ',');
+  const auto wanted = [&](const char* part) { return std::find(parts.begin(), parts.end(), part) != parts.end(); };
   for (const auto text : absl::StrSplit(flags.Text("contexts"), ',')) {
     int64_t context = 0;
     if (!absl::SimpleAtoi(text, &context) || context <= kPrompt) {
       return absl::InvalidArgumentError("--contexts: expected numbers above 64, separated by commas.");
     }
-    {
+    if (wanted("attention")) {
       AttentionCase one(folder.config, options, context);
       Compare(
           "attention", context, rounds, [&] { one.Attend(false); }, [&] { one.Attend(true); });
     }
-    AttentionCase again(folder.config, options, context);
-    const int64_t pages = kSequences * (context / kPageTokens + 1);
-    ASSIGN_OR_RETURN(
-        const std::unique_ptr<ModelRunner> runner,
-        CreateModelRunner(folder, {.weights_dtype = setup.weights_dtype, .kv_cache_mib = 1 << 20, .max_pages = pages}));
-    StepCase step(*runner, options, context);
-    RETURN_IF_ERROR(step.Prefill(context));
-    Compare(
-        "step", context, rounds, [&] { step.Step(false); }, [&] { step.Step(true); });
-    Compare(
-        "recompute", context, rounds, [&] { step.Step(false); },
-        [&] {
-          step.Step(false);
-          for (size_t i = 0; i < step.num_layers(); ++i) again.Attend(true);
-        });
+    if (wanted("step")) {
+      RETURN_IF_ERROR(CompareSteps(folder, setup.weights_dtype, options, context, rounds));
+    }
   }
+  if (!wanted("generate")) return absl::OkStatus();
   setup.engine = {.max_sequences = kSequences, .max_waiting_groups = kSequences};
   setup.engine.probe = ProbeOf(options, DefaultRhythmLayers(folder.config.num_layers));
   setup.max_sequence_tokens = 256;

@@ -24,7 +24,8 @@ SAMPLED_LAYERS = 5
 
 
 def tactus_us(args, length: int) -> dict:
-    call = [str(args.rhythm_bench), str(args.model), "--contexts", str(length), "--rounds", "9", "--threads", str(args.threads)]
+    call = [str(args.rhythm_bench), str(args.model), "--contexts", str(length), "--rounds", "9", "--threads", str(args.threads),
+            "--parts", "attention,step"]
     done = subprocess.run(call, capture_output=True, text=True, check=True, timeout=1800)
     lines = {x["what"]: x for x in map(json.loads, done.stdout.splitlines())}
     added = {name: (lines[name]["on_s"]["median"] - lines[name]["off_s"]["median"]) * 1e6 / 32 for name in ("attention", "step", "recompute")}
