@@ -66,7 +66,7 @@ class Bench:
         if done.returncode != 0:
             raise RuntimeError(f"{' '.join(call)} left with exit code {done.returncode}: {done.stderr.strip()}")
         output = done.stdout if command == "generate" else sink.read_text()
-        return [json.loads(line) for line in output.splitlines()]
+        return [json.loads(line) for line in output.split("\n") if line]  # splitlines would split at U+2028 too
 
 
 def worst_difference(got: list[float], want: list[float]) -> float:
