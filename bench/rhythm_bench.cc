@@ -4,7 +4,7 @@
 //                                  [--parts attention,step,generate]
 //
 // Prints one JSON line per figure, medians with their range over the rounds; "added" is on / off - 1, per round.
-//   attention   one layer's attention op, 32 sequences of one query row each at the context
+//   attention   one layer's attention op, layers in turn, 32 sequences of one query row each at the context
 //   step        one whole decode step of the model's runner at the context: forward, logits, draws
 //   recompute   (with step) the same step followed by a second attention pass over the sampled layers that does nothing
 //   but measure generate    32 answers of 64 + 128 tokens through the engine; off to on adds the final rows and the
@@ -108,7 +108,7 @@ void FillRandom(std::span<float> values, uint32_t seed) {
   for (float& value : values) value = static_cast<float>(random() % 2001) / 1000.0f - 1.0f;
 }
 
-// One layer's op on keys and values of its own.
+// One layer's op. Layers take turns, as in a step, until their keys and values are more than any cache holds.
 struct AttentionCase {
   AttentionCase(const ModelConfig& config, const RhythmOptions& options, int64_t context)
       : shape{config.num_heads, config.num_kv_heads, config.head_dim},
@@ -118,12 +118,12 @@ struct AttentionCase {
         row((config.num_heads + 2 * config.num_kv_heads) * config.head_dim),
         q(static_cast<size_t>(kSequences * row)),
         out(static_cast<size_t>(kSequences * config.num_heads * config.head_dim)) {
-    const int64_t floats =
-        kSequences * static_cast<int64_t>(tables[0].size()) * config.num_kv_heads * config.head_dim * kPageTokens;
-    keys.Reserve(floats);
-    values.Reserve(floats);
-    FillRandom({keys.data(), static_cast<size_t>(floats)}, 1);
-    FillRandom({values.data(), static_cast<size_t>(floats)}, 2);
+    floats = kSequences * static_cast<int64_t>(tables[0].size()) * config.num_kv_heads * config.head_dim * kPageTokens;
+    layers = std::max<int64_t>(1, (int64_t{1} << 27) / (floats * static_cast<int64_t>(sizeof(float))));
+    for (ops::Buffer<float>* buffer : {&keys, &values}) {
+      buffer->Reserve(layers * floats);
+      FillRandom({buffer->data(), static_cast<size_t>(layers * floats)}, 1);
+    }
     FillRandom(q, 3);
     for (int64_t i = 0; i < kSequences; ++i) {
       runs.push_back({i, 1, context, tables[static_cast<size_t>(i)]});
@@ -133,7 +133,8 @@ struct AttentionCase {
 
   void Attend(bool measure) {
     const ops::LayerTaps layer{.probe = &probe, .taps = taps, .first_head = 0};
-    ops::PagedAttention(shape, runs, q.data(), row, {keys.data(), values.data()}, out.data(),
+    const int64_t offset = (turn++ % layers) * floats;
+    ops::PagedAttention(shape, runs, q.data(), row, {keys.data() + offset, values.data() + offset}, out.data(),
                         shape.num_heads * shape.head_dim, nullptr, measure ? &layer : nullptr);
   }
 
@@ -143,7 +144,7 @@ struct AttentionCase {
   std::vector<RhythmMeter> meters;
   std::vector<SequenceRun> runs;
   std::vector<ops::AttentionTap> taps;
-  int64_t row;
+  int64_t row, floats = 0, layers = 1, turn = 0;
   ops::Buffer<float> keys, values;
   std::vector<float> q, out;
 };
