@@ -157,6 +157,7 @@ absl::Status RunRecorder::Record(const StepContext& context, const StepStats& st
 // Audited groups come first: only they have attention to look at.
 absl::Status RunRecorder::WriteSamples(int64_t step, const std::vector<TrajectoryGroup>& groups) {
   std::vector<const TrajectoryGroup*> order;
+  order.reserve(groups.size());
   for (const TrajectoryGroup& group : groups) order.push_back(&group);
   std::stable_partition(order.begin(), order.end(), [](const TrajectoryGroup* group) {
     return !group->completions.empty() && group->completions.front().rhythm.has_value();
