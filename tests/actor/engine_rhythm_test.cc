@@ -14,9 +14,10 @@
 #include <utility>
 #include <vector>
 
-#include "actor/engine/run_requests.h"
+#include "actor/engine/engine.h"
 #include "common/rhythm/credit.h"
 #include "common/rhythm/rhythm.h"
+#include "tests/actor/run_all.h"
 
 namespace tactus {
 namespace {
@@ -65,33 +66,7 @@ std::vector<EngineRequest> ForcedRequests(const std::vector<Json>& goldens) {
   return requests;
 }
 
-struct Outcome {
-  std::map<std::pair<uint64_t, int>, Completion> completions;
-  std::map<std::pair<uint64_t, int>, HeadSums> sums;
-  SchedulerStats stats;
-};
-
-Outcome RunAll(const ModelFolder& folder, const EngineOptions& options, int64_t pages,
-               const std::vector<EngineRequest>& requests, StorageDType dtype = StorageDType::kFloat32) {
-  Outcome outcome;
-  auto engine = *Engine::Create(options, *CreateModelRunner(folder, {.weights_dtype = dtype, .max_pages = pages}));
-  size_t next = 0;
-  const absl::Status status = RunRequests(
-      *engine,
-      [&]() -> absl::StatusOr<std::optional<EngineRequest>> {
-        if (next == requests.size()) return std::nullopt;
-        return requests[next++];
-      },
-      [&](FinishedCompletion one) {
-        const std::pair key{one.request_id, one.completion_index};
-        if (one.rhythm != nullptr) outcome.sums[key] = one.rhythm->Finish();
-        outcome.completions[key] = std::move(one.completion);
-        return absl::OkStatus();
-      });
-  EXPECT_TRUE(status.ok()) << status;
-  outcome.stats = engine->stats();
-  return outcome;
-}
+constexpr StorageDType kFloat32 = StorageDType::kFloat32;
 
 void ExpectSameSums(const Outcome& got, const Outcome& want) {
   ASSERT_EQ(got.sums.size(), want.sums.size());
@@ -200,8 +175,8 @@ TEST_P(RhythmGoldenTest, AgreesWithFloat64UnderPreemption) {
   const std::vector<int32_t> layers = DefaultRhythmLayers(folder.config.num_layers);
   ASSERT_EQ(layers, goldens[0].at("layers").get<std::vector<int32_t>>());
   // The longest alone needs 66 pages.
-  const Outcome outcome =
-      RunAll(folder, WithProbe({.max_sequences = 16, .max_step_tokens = 64}, layers), 90, ForcedRequests(goldens));
+  const Outcome outcome = RunAll(folder, WithProbe({.max_sequences = 16, .max_step_tokens = 64}, layers), 90, kFloat32,
+                                 ForcedRequests(goldens));
   EXPECT_GT(outcome.stats.preemptions, 0);
   EXPECT_GT(outcome.stats.recomputed_rows, 100);
   EXPECT_EQ(outcome.stats.final_rows, 16);
@@ -242,7 +217,7 @@ TEST_P(EngineRhythmDTypeTest, DoesNotDependOnBatchChunksOrPreemption) {
   const ModelFolder folder = Folder("qwen3");
   const std::vector<EngineRequest> requests = SampledRequests(folder.config);
   const auto run = [&](EngineOptions options, int64_t pages) {
-    return RunAll(folder, WithProbe(std::move(options), {0, 1}), pages, requests, GetParam());
+    return RunAll(folder, WithProbe(std::move(options), {0, 1}), pages, GetParam(), requests);
   };
   const Outcome wide = run({.max_sequences = 32, .max_step_tokens = 512}, 400);
   EXPECT_EQ(wide.sums.size(), wide.completions.size() - 2);  // request 5 has two completions, unmeasured
@@ -256,9 +231,9 @@ TEST_P(EngineRhythmDTypeTest, DoesNotDependOnBatchChunksOrPreemption) {
 TEST(EngineRhythmTest, MeasuringChangesNoTokenAndNoLogProb) {
   const ModelFolder folder = Folder("llama");
   std::vector<EngineRequest> requests = SampledRequests(folder.config);
-  const Outcome measured = RunAll(folder, WithProbe({.max_sequences = 8}, {0, 1}), 100, requests);
+  const Outcome measured = RunAll(folder, WithProbe({.max_sequences = 8}, {0, 1}), 100, kFloat32, requests);
   for (EngineRequest& request : requests) request.measure_rhythm = false;
-  const Outcome plain = RunAll(folder, {.max_sequences = 8}, 100, requests);
+  const Outcome plain = RunAll(folder, {.max_sequences = 8}, 100, kFloat32, requests);
   EXPECT_EQ(plain.stats.final_rows, 0);
   for (const auto& [key, completion] : plain.completions) {
     EXPECT_EQ(measured.completions.at(key).token_ids, completion.token_ids);
@@ -272,7 +247,7 @@ TEST(EngineRhythmTest, RowsBelongToTheWeightsThatReadThem) {
   const ModelFolder folder = Folder("llama");
   const std::vector<EngineRequest> requests = ForcedRequests({Goldens("llama")[5]});  // 57 tokens
   const EngineOptions options = WithProbe({.max_sequences = 1}, {0, 1});
-  const HeadSums old = RunAll(folder, options, 40, requests).sums.at({0, 0});
+  const HeadSums old = RunAll(folder, options, 40, kFloat32, requests).sums.at({0, 0});
   auto engine = *Engine::Create(options, *CreateModelRunner(folder, {.max_pages = 40}));
   ASSERT_TRUE(engine->Add(requests[0]).ok());
   std::optional<FinishedCompletion> done;

@@ -6,7 +6,6 @@
 
 #include <bit>
 #include <cmath>
-#include <map>
 #include <memory>
 #include <numeric>
 #include <random>
@@ -14,9 +13,9 @@
 #include <utility>
 #include <vector>
 
-#include "actor/engine/run_requests.h"
 #include "actor/engine/score.h"
 #include "common/ops/parallel.h"
+#include "tests/actor/run_all.h"
 
 namespace tactus {
 namespace {
@@ -55,33 +54,9 @@ std::vector<EngineRequest> Requests(const ModelConfig& config) {
   return requests;
 }
 
-struct Outcome {
-  std::map<std::pair<uint64_t, int>, Completion> completions;
-  SchedulerStats stats;
-};
-
-Outcome RunAll(const ModelFolder& folder, const EngineOptions& options, int64_t pages, StorageDType dtype,
-               std::vector<EngineRequest> requests) {
-  Outcome outcome;
-  auto engine = *Engine::Create(options, Runner(folder, pages, dtype));
-  size_t next = 0;
-  const absl::Status status = RunRequests(
-      *engine,
-      [&]() -> absl::StatusOr<std::optional<EngineRequest>> {
-        if (next == requests.size()) return std::nullopt;
-        return requests[next++];
-      },
-      [&](FinishedCompletion one) {
-        outcome.completions[{one.request_id, one.completion_index}] = std::move(one.completion);
-        return absl::OkStatus();
-      });
-  EXPECT_TRUE(status.ok()) << status;
-  outcome.stats = engine->stats();
-  return outcome;
-}
-
 std::vector<uint32_t> Bits(const std::vector<float>& values) {
   std::vector<uint32_t> bits;
+  bits.reserve(values.size());
   for (const float value : values) bits.push_back(std::bit_cast<uint32_t>(value));
   return bits;
 }
