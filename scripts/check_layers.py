@@ -3,7 +3,7 @@
 
     python3 scripts/check_layers.py [--self-test]
 
-    proto <- common/base <- {config, metrics, data, tokenizer, collective, ops} <- {model, rhythm, tasks, rollout}
+    proto <- common/base <- common/device <- {config, metrics, data, tokenizer, collective, ops} <- {model, rhythm, tasks, rollout}
           <- weights <- {actor | learner} <- {tools, tests, bench}
 
 A file may include what stands left of it, its own component, and the few neighbours listed in PEERS. Besides:
@@ -19,6 +19,7 @@ import sys
 LAYERS = [
     ["proto"],
     ["common/base"],
+    ["common/device"],
     ["common/config", "common/metrics", "common/data", "common/tokenizer", "common/collective", "common/ops"],
     ["common/model", "common/rhythm", "common/tasks", "common/rollout"],
     ["common/weights"],
