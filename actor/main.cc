@@ -17,6 +17,7 @@
 #include "actor/actor.h"
 #include "actor/engine/load_engine.h"
 #include "actor/grpc_weight_source.h"
+#include "common/base/file.h"
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
 #include "common/config/flags.h"
@@ -42,6 +43,7 @@ constexpr FlagSpec kFlags[] = {
      .help = "this actor's name, unique in the run; the host's name and process id when not given"},
     {.name = "set", .value = "FIELD=VALUE", .help = "overrides one configuration field", .repeated = true},
     {.name = "metrics-listen", .value = "HOST:PORT", .help = "address of /metrics; default: service.metrics_listen"},
+    {.name = "ready-file", .value = "FILE", .help = "the actor writes its address here once it serves metrics"},
     {.name = "learner-timeout-s",
      .type = FlagType::kDouble,
      .value = "S",
@@ -217,6 +219,10 @@ absl::Status Run(const Flags& flags) {
       flags.Has("metrics-listen") ? flags.Text("metrics-listen") : run.service().metrics_listen();
   ASSIGN_OR_RETURN(const std::unique_ptr<MetricsServer> server, MetricsServer::Start(listen, &metrics));
   TACTUS_LOG(INFO) << "serving metrics at http://" << server->address() << "/metrics";
+  if (flags.Has("ready-file")) {
+    RETURN_IF_ERROR(
+        WriteFileAtomic(flags.Text("ready-file"), absl::StrCat("{\"metrics\":\"", server->address(), "\"}\n")));
+  }
 
   running_actor = parts.actor.get();
   absl::Status status;
