@@ -92,7 +92,7 @@ void Pause(absl::Duration duration) {
 absl::Status Run(const Flags& flags) {
   ASSIGN_OR_RETURN(const std::unique_ptr<top::Source> source, SourceOf(flags));
   const StopSignals signals;
-  SharedLog log(source->description());
+  SharedLog log(flags.positional().empty() ? flags.Text("prometheus") : flags.positional()[0]);
   std::unique_ptr<top::LivePage> page;
   if (flags.Has("http")) {
     ASSIGN_OR_RETURN(page, top::LivePage::Start(flags.Text("http"), [&log] { return log.Json(); }));
@@ -106,7 +106,7 @@ absl::Status Run(const Flags& flags) {
   if (!once) log.Add(std::move(first));
   for (;;) {
     Pause(interval);
-    if (StopSignals::Count() > 0) return absl::CancelledError("");
+    if (StopSignals::Count() > 0) return absl::CancelledError("stopped.");
     absl::StatusOr<top::Frame> frame = source->Read();
     if (!frame.ok()) {
       if (once || !absl::IsUnavailable(frame.status())) return frame.status();

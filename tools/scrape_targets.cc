@@ -30,8 +30,7 @@ absl::Status ScrapeTargets::Write() {
   nlohmann::json list = nlohmann::json::array();
   for (const auto& [instance, target] : targets_) {
     list.push_back(
-        {{"targets", {target.address}},
-         {"labels", {{"job", absl::StrCat("tactus-", target.role)}, {"instance", instance}, {"run", run_}}}});
+        {{"targets", {target.address}}, {"labels", {{"job", target.role}, {"instance", instance}, {"run", run_}}}});
   }
   std::string text = absl::StrCat(list.dump(1), "\n");
   if (text == written_) return absl::OkStatus();

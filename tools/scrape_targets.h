@@ -12,7 +12,8 @@ namespace tactus {
 class ScrapeTargets {
  public:
   ScrapeTargets(std::string path, std::string run) : path_(std::move(path)), run_(std::move(run)) {}
-  // A process exposes its metrics at `address` under job tactus-<role>; an empty address takes it off the list.
+  // A process exposes its metrics at `address` under the job of its role (learner, actor); an empty address takes it
+  // off the list.
   void Set(const std::string& role, const std::string& instance, const std::string& address);
   // The same, from the file that the process writes when it serves: {"metrics":"HOST:PORT", ...}. Not there yet, or not
   // whole: unchanged.

@@ -3,7 +3,7 @@
 namespace tactus {
 
 const BuildInfo& ThisBuild() {
-  static constexpr BuildInfo kBuild = {TACTUS_VERSION, TACTUS_COMMIT};
+  static constexpr BuildInfo kBuild = {TACTUS_VERSION, TACTUS_COMMIT, TACTUS_TORCH_VERSION, TACTUS_CUDA_VERSION};
   return kBuild;
 }
 

@@ -20,7 +20,7 @@ TEST(ScrapeTargetsTest, ListsProcessesAsPrometheusReadsThem) {
  {
   "labels": {
    "instance": "learner-0",
-   "job": "tactus-learner",
+   "job": "learner",
    "run": "night"
   },
   "targets": [

@@ -100,7 +100,6 @@ class LocalSource : public Source {
     for (const Panel& panel : Panels()) frame.panels[std::string(panel.id)] = window_.Evaluate(panel);
     return frame;
   }
-  std::string description() const override { return path_; }
 
  private:
   absl::StatusOr<std::vector<Sample>> Scrape(const Target& target) {
@@ -127,7 +126,6 @@ class PrometheusSource : public Source {
     }
     return frame;
   }
-  std::string description() const override { return url_; }
 
  private:
   absl::StatusOr<PanelValues> Query(const Panel& panel) {

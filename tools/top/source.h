@@ -28,7 +28,6 @@ class Source {
   virtual ~Source() = default;
   // Unavailable: nothing answers; names the address. InvalidArgument: an answer that is not understood.
   virtual absl::StatusOr<Frame> Read() = 0;
-  virtual std::string description() const = 0;
 };
 
 // Asks the processes listed in a run's targets file (RunFolder::targets), which is read anew each time: actors come and

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <set>
 #include <string>
@@ -26,6 +27,10 @@ void CheckTerm(const Panel& panel, const Term& term) {
                             : term.kind == Term::Kind::kQuantile ? MetricType::kHistogram
                                                                  : spec->type;
   EXPECT_EQ(spec->type, wanted) << panel.id;
+  if (term.label.empty() || term.label == "rank") return;
+  ASSERT_NE(spec->labels.name, nullptr) << panel.id;
+  EXPECT_EQ(term.label, spec->labels.name) << panel.id;
+  EXPECT_NE(std::ranges::find(spec->labels.values, term.value), spec->labels.values.end()) << panel.id;
 }
 
 TEST(PanelsTest, EveryPanelAsksForMetricsThatExist) {
@@ -45,7 +50,7 @@ TEST(PanelsTest, PromQlSaysWhatIsComputedHere) {
             "sum(rate(tactus_trajectory_verdicts_total{verdict=\"pass\",run=\"night\"}[30s])) / "
             "sum(rate(tactus_trajectory_verdicts_total{run=\"night\"}[30s]))");
   EXPECT_EQ(PromQl(*FindPanel("learner_phases"), "", 60),
-            "sum by (phase)(rate(tactus_learner_phase_seconds_total{}[60s]))");
+            "sum by (phase)(rate(tactus_learner_phase_seconds_total{rank=\"0\"}[60s]))");
   EXPECT_EQ(PromQl(*FindPanel("checkpoint_age"), "", 60),
             "time() - max(tactus_checkpoint_last_success_timestamp_seconds{} > 0)");
   EXPECT_EQ(PromQl(*FindPanel("length_p95"), "", 60),
