@@ -129,6 +129,7 @@ absl::Status Actor::SwapStagedWeights() {
   }
   if (!staged.has_value()) return absl::OkStatus();
   RETURN_IF_ERROR(engine_->SwapWeights(staged->version, staged->parameters));
+  SetLogVersion(Name(staged->version));
   head_classes_.Add(staged->version, std::move(staged->head_classes));
   PolicyVersion oldest = staged->version;
   for (const auto& [id, open] : open_) oldest = std::min(oldest, open.started);

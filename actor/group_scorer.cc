@@ -32,7 +32,7 @@ absl::Status GroupScorer::Score(const PromptLease& lease, std::span<const Measur
       }
       completion.reward = *std::move(reward);
     } else {
-      completion.reward = Reward{.reason = "undecodable"};
+      completion.reward = Reward{.reason = kUndecodableReason};
     }
     AssignCredit(lease, static_cast<uint32_t>(i), attention[i], completion);
   }

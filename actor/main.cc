@@ -22,6 +22,7 @@
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
 #include "common/config/flags.h"
+#include "common/config/log_flags.h"
 #include "common/config/run_config.h"
 #include "common/metrics/build_info.h"
 #include "common/metrics/metrics_server.h"
@@ -32,6 +33,7 @@
 namespace tactus {
 namespace {
 
+// 1 may pass when the process is started again; 2 will not.
 enum ExitCode { kOk = 0, kOurFailure = 1, kUsersMistake = 2 };
 
 constexpr FlagSpec kFlags[] = {
@@ -41,7 +43,9 @@ constexpr FlagSpec kFlags[] = {
      .value = "NAME",
      .help = "this actor's name, unique in the run; the host's name and process id when not given"},
     {.name = "set", .value = "FIELD=VALUE", .help = "overrides one configuration field", .repeated = true},
-    {.name = "metrics-listen", .value = "HOST:PORT", .help = "address of /metrics; default: service.metrics_listen"},
+    {.name = "metrics-listen",
+     .value = "HOST:PORT",
+     .help = "address of /metrics, /healthz and /readyz; default: service.metrics_listen"},
     {.name = "ready-file", .value = "FILE", .help = "the actor writes its address here once it serves metrics"},
     {.name = "learner-timeout-s",
      .type = FlagType::kDouble,
@@ -57,7 +61,7 @@ constexpr FlagSpec kFlags[] = {
      .fallback = "30",
      .min = 0,
      .max = 86400},
-    {.name = "json-log", .type = FlagType::kSwitch, .help = "log JSON lines"},
+    kLogFormatFlag,
 };
 
 std::atomic<Actor*> running_actor{nullptr};
@@ -170,7 +174,12 @@ absl::StatusOr<Parts> MakeParts(const config::RunConfig& run, const Flags& flags
 absl::Status Run(const Flags& flags) {
   ASSIGN_OR_RETURN(const config::RunConfig run, config::LoadRunConfig(flags.Text("config"), flags.All("set")));
   const std::string instance = flags.Has("instance") ? flags.Text("instance") : DefaultInstance();
-  ConfigureLog({flags.On("json-log"), "actor", run.service().run_id(), instance});
+  ASSIGN_OR_RETURN(const bool json_log, WantsJsonLog(flags));
+  ConfigureLog({.json = json_log,
+                .role = "actor",
+                .run_id = run.service().run_id(),
+                .instance_kind = "actor",
+                .instance = instance});
   for (const std::string& warning : config::Warnings(run)) TACTUS_LOG(WARNING) << warning;
   ops::SetThreads(std::max(1, run.actor().threads()));
   // Served from here on: the process is alive while it connects and loads.
@@ -206,7 +215,7 @@ absl::Status Run(const Flags& flags) {
 }
 
 int Fail(const absl::Status& status) {
-  std::fprintf(stderr, "tactus-actor: %s\n", std::string(status.message()).c_str());
+  LogFailure("tactus-actor", status.message());
   switch (status.code()) {
     case absl::StatusCode::kInvalidArgument:
     case absl::StatusCode::kNotFound:

@@ -37,7 +37,8 @@ RolloutServer::Impl::Impl(const RolloutServerOptions& options, std::unique_ptr<S
       log_(std::move(log)),
       max_group_bytes_(MaxGroupBytes(options.limits)),
       leases_per_reply_(static_cast<int>(kMaxChunkBytes / MaxLeaseBytes(options.limits))),
-      ledger_(options.ledger) {}
+      ledger_(options.ledger),
+      ledger_metrics_(options.metrics) {}
 
 RolloutServer::Impl::~Impl() { Stop(/*run_finished=*/false); }
 
@@ -68,6 +69,10 @@ absl::Status RolloutServer::Impl::Serve() {
   server_ = builder.BuildAndStart();
   if (server_ == nullptr || port_ == 0) {
     return absl::FailedPreconditionError(absl::StrCat("cannot listen on ", options_.listen, ": is it taken?"));
+  }
+  {
+    absl::MutexLock lock(&mu_);
+    ledger_metrics_.Start(ledger_);
   }
   ingest_thread_ = std::thread([this] { RunIngest(); });
   return absl::OkStatus();

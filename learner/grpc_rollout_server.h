@@ -20,6 +20,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "common/data/codec.h"
+#include "common/metrics/metric_set.h"
 #include "common/rollout/channel_security.h"
 #include "learner/ledger/ledger_types.h"
 
@@ -35,7 +36,8 @@ struct RolloutServerOptions {
   std::string run_id;
   std::string config_fingerprint;
   TrajectoryLimits limits;
-  LedgerOptions ledger;    // completions_per_prompt must equal limits'
+  LedgerOptions ledger;          // completions_per_prompt must equal limits'
+  MetricSet* metrics = nullptr;  // takes what happens here; null: nobody asks. Outlives the server
   std::string log_folder;  // of the submission log; empty = none: an acknowledged group may be lost with the process
   // After this long without a stream, an actor's leases go back to the queue.
   absl::Duration lost_actor_grace = absl::Seconds(5);

@@ -18,6 +18,7 @@
 #include "learner/grpc_rollout_stream.h"
 #include "learner/ledger/rollout_ledger.h"
 #include "learner/ledger/submission_log.h"
+#include "learner/ledger_metrics.h"
 #include "proto/rollout_service.grpc.pb.h"
 
 namespace tactus {
@@ -83,6 +84,7 @@ class RolloutServer::Impl final : public RolloutStreamOwner, public wire::Rollou
     std::string actor_id;
     uint64_t sequence = 0;
     std::string bytes;
+    absl::Duration arrived;  // its last byte
   };
   struct Judged {
     const Submission* submission = nullptr;
@@ -100,6 +102,8 @@ class RolloutServer::Impl final : public RolloutStreamOwner, public wire::Rollou
   void Reply(const PendingLease& pending, const absl::Status& status, const std::vector<PromptLease>& leases)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status CheckHello(const wire::Hello& hello) const;
+  void CountRefused(absl::string_view reason) const;
+  void CountNonfinite(const absl::Status& refusal) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   std::string WaitSentence(int count, absl::Duration since) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   RolloutStream* FindStream(uint64_t id) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
@@ -120,6 +124,8 @@ class RolloutServer::Impl final : public RolloutStreamOwner, public wire::Rollou
   mutable absl::Mutex mu_;
   absl::CondVar changed_;  // ledger, ingest queue, streams or finishing
   RolloutLedger ledger_ ABSL_GUARDED_BY(mu_);
+  LedgerMetrics ledger_metrics_ ABSL_GUARDED_BY(mu_);
+  int64_t nonfinite_groups_ ABSL_GUARDED_BY(mu_) = 0;
   std::map<uint64_t, RolloutStream*> streams_ ABSL_GUARDED_BY(mu_);
   std::map<std::string, Actor> actors_ ABSL_GUARDED_BY(mu_);
   std::list<PendingLease> pending_ ABSL_GUARDED_BY(mu_);

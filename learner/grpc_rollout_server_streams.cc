@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
+#include "common/rollout/certificate_metrics.h"
 #include "common/rollout/grpc_rollout_session.h"
 #include "learner/grpc_rollout_server_impl.h"
 
@@ -38,6 +39,7 @@ grpc::ServerBidiReactor<wire::ActorMessage, wire::LearnerMessage>* RolloutServer
   if (finishing_) {
     stream->Close(absl::UnavailableError("the learner is stopping"));
   } else if (streams_.size() > kMaxStreams) {
+    CountRefused("too_many");
     stream->Close(absl::ResourceExhaustedError(absl::StrCat("the learner serves at most ", kMaxStreams, " actors")));
   } else {
     stream->Begin();
@@ -50,22 +52,29 @@ RolloutStream* RolloutServer::Impl::FindStream(uint64_t id) const {
   return stream == streams_.end() ? nullptr : stream->second;
 }
 
+void RolloutServer::Impl::CountRefused(absl::string_view reason) const {
+  if (options_.metrics != nullptr) options_.metrics->Add(Metric::kStreamsRefused, 1, reason);
+}
+
 absl::Status RolloutServer::Impl::CheckHello(const wire::Hello& hello) const {
   if (!IsActorId(hello.actor_id())) {
     return absl::InvalidArgumentError(
         absl::StrCat("hello.actor_id must be 1 to ", kMaxActorIdBytes, " of A-Z a-z 0-9 . _ : -"));
   }
   if (hello.protocol_version() != kRolloutProtocolVersion) {
+    CountRefused("wrong_protocol");
     return absl::PermissionDeniedError(absl::StrCat("this actor speaks protocol ", hello.protocol_version(),
                                                     " and the learner ", kRolloutProtocolVersion,
                                                     ": use the same release for both"));
   }
   if (hello.run_id() != options_.run_id) {
+    CountRefused("wrong_run");
     return absl::PermissionDeniedError(absl::StrCat("this actor belongs to run \"", hello.run_id().substr(0, 128),
                                                     "\" and the learner to run \"", options_.run_id,
                                                     "\": check service.run_id"));
   }
   if (hello.config_fingerprint() != options_.config_fingerprint) {
+    CountRefused("wrong_configuration");
     return absl::PermissionDeniedError(
         "this actor's configuration differs from the learner's: start both from one file");
   }
@@ -123,8 +132,9 @@ absl::Status RolloutServer::Impl::OnLeaseRequest(RolloutStream& stream, const wi
 }
 
 void RolloutServer::Impl::OnGroup(RolloutStream& stream, uint64_t sequence, std::string bytes) {
-  actors_[stream.actor_id()].heard = Now();
-  ingest_.push_back({stream.id(), stream.actor_id(), sequence, std::move(bytes)});
+  const absl::Duration now = Now();
+  actors_[stream.actor_id()].heard = now;
+  ingest_.push_back({stream.id(), stream.actor_id(), sequence, std::move(bytes), now});
   changed_.SignalAll();
 }
 
@@ -136,6 +146,7 @@ void RolloutServer::Impl::OnHeartbeat(RolloutStream& stream, const wire::Heartbe
 
 void RolloutServer::Impl::OnViolation(RolloutStream& stream, const absl::Status& status) {
   ++violations_;
+  if (!absl::IsPermissionDenied(status)) CountRefused("violation");  // else CheckHello has said which kind
   TACTUS_LOG(WARNING) << "ending the stream of " << (stream.actor_id().empty() ? "an actor" : stream.actor_id())
                       << " at " << stream.peer() << ": " << status.message();
 }
@@ -198,10 +209,15 @@ void RolloutServer::Impl::Tick(absl::Duration now) {
   }
   for (const auto& [id, stream] : streams_) stream->AbortIfStuck(now);
   PumpLeases(now);
+  IngestView ingest{.nonfinite_groups = nonfinite_groups_};
+  for (const auto& [id, actor] : actors_) ingest.actors += actor.stream != nullptr ? 1 : 0;
+  for (const Submission& submission : ingest_) ingest.waiting_bytes += static_cast<int64_t>(submission.bytes.size());
+  ledger_metrics_.Update(ledger_, ingest);
 }
 
 void RolloutServer::Impl::RunIngest() {
   absl::Duration next_tick = Now();
+  CertificateMetrics certificates(options_.security);
   while (true) {
     std::vector<Submission> batch;
     {
@@ -215,7 +231,15 @@ void RolloutServer::Impl::RunIngest() {
       }
     }
     if (!batch.empty()) Ingest(batch);
+    if (options_.metrics != nullptr) certificates.Update(*options_.metrics);
   }
+}
+
+void RolloutServer::Impl::CountNonfinite(const absl::Status& refusal) {
+  const absl::string_view kind = NonfiniteValue(refusal);
+  if (kind.empty()) return;
+  ++nonfinite_groups_;
+  if (options_.metrics != nullptr) options_.metrics->Add(Metric::kNonfiniteValues, 1, kind);
 }
 
 absl::Status RolloutServer::Impl::AppendToLog(const std::vector<Judged>& judged) {
@@ -254,6 +278,7 @@ void RolloutServer::Impl::Ingest(const std::vector<Submission>& batch) {
     if (!item.group.ok()) {
       ledger_.CountMalformed();
       status = item.group.status();
+      CountNonfinite(status);
     } else {
       // Between judging and now a lease can only have gone, never come: what is accepted here is in the log.
       status = item.to_log && !durable.ok() ? durable : ledger_.Submit(*std::move(item.group));
@@ -262,7 +287,11 @@ void RolloutServer::Impl::Ingest(const std::vector<Submission>& batch) {
       TACTUS_LOG(WARNING) << "refused a group of " << item.submission->actor_id << ": " << status.message();
     }
     RolloutStream* stream = FindStream(item.submission->stream_id);
-    if (stream != nullptr) stream->SendSubmitReply(item.submission->sequence, status);
+    if (stream == nullptr) continue;
+    stream->SendSubmitReply(item.submission->sequence, status);
+    if (options_.metrics != nullptr) {
+      options_.metrics->Observe(Metric::kIngestAckDuration, absl::ToDoubleSeconds(Now() - item.submission->arrived));
+    }
   }
   changed_.SignalAll();
 }

@@ -7,6 +7,7 @@
 #include "absl/time/clock.h"
 #include "common/base/file.h"
 #include "common/base/log.h"
+#include "common/base/monotonic_clock.h"
 #include "common/base/status_macros.h"
 #include "common/config/run_config.h"
 #include "common/metrics/build_info.h"
@@ -14,17 +15,15 @@
 #include "common/ops/parallel.h"
 #include "common/rhythm/rhythm.h"
 #include "common/weights/grpc_weight_service.h"
-#include "learner/step_exchange.h"
+#include "learner/counted_collective.h"
 #include "learner/train/lm_policy.h"
 
 namespace tactus {
 namespace {
 
-// Rank 0 tells the others at least this often that it still waits for groups.
-constexpr absl::Duration kKeepAlive = absl::Seconds(30);
+// Rank 0 tells the others at least this often that it still waits for groups, and hears whether one was asked to stop.
+constexpr absl::Duration kKeepAlive = absl::Seconds(5);
 constexpr absl::Duration kWaitSlice = absl::Seconds(1);
-
-double Since(absl::Time start) { return absl::ToDoubleSeconds(absl::Now() - start); }
 
 int ThreadsOf(const config::RunConfig& config, int world) {
   if (config.learner().threads() > 0) return config.learner().threads();
@@ -40,16 +39,34 @@ absl::StatusOr<std::unique_ptr<Learner>> Learner::Create(LearnerOptions options)
   std::unique_ptr<Learner> learner(new Learner(std::move(options)));
   const LearnerOptions& o = learner->options_;
   ops::SetThreads(ThreadsOf(o.config, o.world));
-  ASSIGN_OR_RETURN(learner->collective_,
+  RETURN_IF_ERROR(learner->ServeMetrics());
+  learner->readiness_.Watch([] { return std::string("joining the other ranks"); });
+  ASSIGN_OR_RETURN(std::unique_ptr<Collective> collective,
                    CreateCollective({.rank = o.rank,
                                      .world = o.world,
                                      .store_host = o.store_host,
                                      .store_port = o.store_port,
                                      .timeout = absl::Seconds(o.config.learner().collective_timeout_s())}));
+  learner->collective_ = std::make_unique<CountedCollective>(std::move(collective), learner->metrics_.get());
+  learner->readiness_.Watch([] { return std::string("loading the model"); });
   RETURN_IF_ERROR(learner->LoadPolicy());
   if (o.resume) RETURN_IF_ERROR(learner->LoadCheckpoint());
   if (learner->IsRoot()) RETURN_IF_ERROR(learner->Serve());
   return learner;
+}
+
+absl::Status Learner::ServeMetrics() {
+  const config::RunConfig& config = options_.config;
+  metrics_ =
+      std::make_unique<MetricSet>(MetricSet::Options{.role = IsRoot() ? ProcessRole::kLearner : ProcessRole::kFollower,
+                                                     .rank = options_.rank,
+                                                     .task = config.task().name(),
+                                                     .run_id = config.service().run_id()});
+  const std::string& listen =
+      options_.metrics_listen.empty() ? config.service().metrics_listen() : options_.metrics_listen;
+  ASSIGN_OR_RETURN(metrics_server_, MetricsServer::Start(listen, metrics_.get(), &readiness_));
+  TACTUS_LOG(INFO) << "serving metrics at http://" << metrics_server_->address() << "/metrics";
+  return absl::OkStatus();
 }
 
 absl::Status Learner::LoadPolicy() {
@@ -123,10 +140,6 @@ absl::Status Learner::Serve() {
     }
     resumed_.reset();
   }
-  metrics_ = std::make_unique<MetricSet>(MetricSet::Options{
-      .role = ProcessRole::kLearner, .task = config.task().name(), .run_id = config.service().run_id()});
-  ASSIGN_OR_RETURN(metrics_server_,
-                   MetricsServer::Start(config.service().metrics_listen(), metrics_.get(), &readiness_));
   publisher_ = std::make_unique<WeightPublisher>(config.service().run_id());
   weight_service_ = MakeWeightService(publisher_.get(), &weight_bytes_sent_);
   RolloutServerOptions server{.listen = config.service().listen(),
@@ -139,18 +152,21 @@ absl::Status Learner::Serve() {
                                          .max_staleness_steps = config.rollout().max_staleness_steps(),
                                          .lease_timeout = absl::Seconds(config.rollout().lease_timeout_s()),
                                          .seed = config.seed()},
+                              .metrics = metrics_.get(),
                               .log_folder = absl::StrCat(options_.folder.root, "/submissions"),
                               .more_services = {weight_service_.get()}};
   ASSIGN_OR_RETURN(server_, RolloutServer::Start(server, std::move(restore)));
   version_ = server_->version();
+  SetLogVersion(VersionName(version_));
   RETURN_IF_ERROR(PublishWeights());
   ASSIGN_OR_RETURN(RhythmSummaryOptions rhythm, RhythmSummaryOptions::FromProto(config.credit()));
   const std::vector<int32_t> layers(config.credit().layers().begin(), config.credit().layers().end());
   ASSIGN_OR_RETURN(rhythm.layers, RhythmLayers(layers, model_folder_.config.num_layers));
   ASSIGN_OR_RETURN(recorder_,
                    RunRecorder::Open(options_.folder, learner_step_, rhythm, &prompts_->tokenizer(), metrics_.get()));
-  metrics_->Set(Metric::kQueueCapacity, server_->FreeSlots());
-  readiness_.Watch([] { return std::string(); });
+  metrics_->Set(Metric::kLearnerStep, static_cast<double>(learner_step_));
+  metrics_->Set(Metric::kLearnerStepsPlanned, config.learner().steps());
+  metrics_->Set(Metric::kWeightVersion, static_cast<double>(version_.step));
   return WriteReadyFile();
 }
 
@@ -163,30 +179,55 @@ absl::Status Learner::WriteReadyFile() const {
                                                            metrics_server_->address(), "\"}\n"));
 }
 
-absl::Status Learner::Run(const std::atomic<bool>* stop) { return IsRoot() ? RunRoot(*stop) : RunFollower(); }
+absl::Status Learner::Run(const std::atomic<bool>* stop) {
+  stop_ = stop;
+  readiness_.Watch([stop] { return std::string(*stop ? "asked to stop: finishing the step" : ""); });
+  const absl::Status status = IsRoot() ? RunRoot() : RunFollower();
+  readiness_.Watch([] { return std::string("stopped"); });
+  return status;
+}
 
-absl::Status Learner::RunRoot(const std::atomic<bool>& stop) {
-  while (learner_step_ < options_.config.learner().steps() && !stop) {
+// What this rank, and thereby all, do next.
+absl::StatusOr<StepOrder> Learner::Exchange(StepOrder order) {
+  order.stop_asked = StopAsked();
+  ASSIGN_OR_RETURN(StepOrder agreed, ExchangeStepOrder(*collective_, std::move(order), limits_));
+  stop_asked_ = stop_asked_ || agreed.stop_asked;
+  return agreed;
+}
+
+absl::Status Learner::EarlyStop() const {
+  if (learner_step_ >= options_.config.learner().steps()) return absl::OkStatus();
+  return absl::CancelledError(absl::StrCat("stopped when asked to, after step ", learner_step_, " of ",
+                                           options_.config.learner().steps(), "; the checkpoint is complete"));
+}
+
+absl::Status Learner::RunRoot() {
+  while (learner_step_ < options_.config.learner().steps() && !StopAsked()) {
     RETURN_IF_ERROR(FillPrompts());
-    const absl::Time start = absl::Now();
-    ASSIGN_OR_RETURN(std::vector<TrajectoryGroup> groups, AwaitGroups(stop));
+    const absl::Time start = MonotonicNow();
+    ASSIGN_OR_RETURN(std::vector<TrajectoryGroup> groups, AwaitGroups());
     if (groups.empty()) break;
-    RETURN_IF_ERROR(RootStep(std::move(groups), Since(start)));
+    RETURN_IF_ERROR(RootStep(std::move(groups), SecondsSince(start)));
   }
-  RETURN_IF_ERROR(
-      ExchangeStepOrder(*collective_, {.kind = StepOrder::Kind::kStop, .version = version_, .groups = {}}, limits_)
-          .status());
+  RETURN_IF_ERROR(Exchange({.kind = StepOrder::Kind::kStop, .version = version_, .groups = {}}).status());
   if (checkpointed_step_ != learner_step_) RETURN_IF_ERROR(Checkpoint());
   server_->Finish();
-  return absl::OkStatus();
+  return EarlyStop();
 }
 
 absl::Status Learner::RunFollower() {
   for (;;) {
-    ASSIGN_OR_RETURN(const StepOrder order, ExchangeStepOrder(*collective_, {}, limits_));
-    if (order.kind == StepOrder::Kind::kStop) return absl::OkStatus();
-    if (order.kind == StepOrder::Kind::kTrain)
-      RETURN_IF_ERROR(trainer_->TrainStep(order.groups, order.version).status());
+    const absl::Time start = MonotonicNow();
+    ASSIGN_OR_RETURN(const StepOrder order, Exchange({}));
+    metrics_->Add(Metric::kLearnerPhaseSeconds, SecondsSince(start), "wait_trajectories");
+    if (order.kind == StepOrder::Kind::kStop) return EarlyStop();
+    if (order.kind != StepOrder::Kind::kTrain) continue;
+    ASSIGN_OR_RETURN(const StepStats stats, trainer_->TrainStep(order.groups, order.version));
+    ++learner_step_;
+    SetLogVersion(VersionName({order.version.incarnation, order.version.step + 1}));
+    ExposePhases(stats.seconds, *metrics_);
+    metrics_->Set(Metric::kLearnerStep, static_cast<double>(learner_step_));
+    metrics_->Set(Metric::kWeightVersion, static_cast<double>(order.version.step + 1));
   }
 }
 
@@ -202,28 +243,26 @@ absl::Status Learner::FillPrompts() {
 }
 
 // The step's groups, or none when asked to stop.
-absl::StatusOr<std::vector<TrajectoryGroup>> Learner::AwaitGroups(const std::atomic<bool>& stop) {
-  absl::Time told = absl::Now();
-  while (!stop) {
+absl::StatusOr<std::vector<TrajectoryGroup>> Learner::AwaitGroups() {
+  absl::Time told = MonotonicNow();
+  while (!StopAsked()) {
+    const absl::Time start = MonotonicNow();
     absl::StatusOr<std::vector<TrajectoryGroup>> groups =
         server_->TakeGroups(options_.config.rollout().prompts_per_step(), kWaitSlice);
+    metrics_->Add(Metric::kLearnerPhaseSeconds, SecondsSince(start), "wait_trajectories");
     if (!absl::IsDeadlineExceeded(groups.status())) return groups;
-    if (absl::Now() - told < kKeepAlive) continue;
+    if (MonotonicNow() - told < kKeepAlive) continue;
     TACTUS_LOG(INFO) << groups.status().message();
-    RETURN_IF_ERROR(
-        ExchangeStepOrder(*collective_, {.kind = StepOrder::Kind::kWait, .version = version_, .groups = {}}, limits_)
-            .status());
-    told = absl::Now();
+    RETURN_IF_ERROR(Exchange({.kind = StepOrder::Kind::kWait, .version = version_, .groups = {}}).status());
+    told = MonotonicNow();
   }
   return std::vector<TrajectoryGroup>();
 }
 
 absl::Status Learner::RootStep(std::vector<TrajectoryGroup> groups, double wait_s) {
-  const absl::Time start = absl::Now();
-  ASSIGN_OR_RETURN(
-      const StepOrder order,
-      ExchangeStepOrder(*collective_,
-                        {.kind = StepOrder::Kind::kTrain, .version = version_, .groups = std::move(groups)}, limits_));
+  const absl::Time start = MonotonicNow();
+  ASSIGN_OR_RETURN(const StepOrder order,
+                   Exchange({.kind = StepOrder::Kind::kTrain, .version = version_, .groups = std::move(groups)}));
   ASSIGN_OR_RETURN(const StepStats stats, trainer_->TrainStep(order.groups, version_));
   ++learner_step_;
   calibration_->AfterStep(learner_step_, order.groups);
@@ -231,20 +270,21 @@ absl::Status Learner::RootStep(std::vector<TrajectoryGroup> groups, double wait_
   context.step = learner_step_;
   context.before = version_;
   context.wait_s = wait_s;
-  const absl::Time publish_start = absl::Now();
+  const absl::Time publish_start = MonotonicNow();
   RETURN_IF_ERROR(PublishNextVersion());
   RETURN_IF_ERROR(server_->Release(static_cast<int>(order.groups.size())));
-  context.publish_s = Since(publish_start);
+  context.publish_s = SecondsSince(publish_start);
   if (CheckpointDue()) {
-    const absl::Time checkpoint_start = absl::Now();
+    const absl::Time checkpoint_start = MonotonicNow();
     RETURN_IF_ERROR(Checkpoint());
-    context.checkpoint_s = Since(checkpoint_start);
+    context.checkpoint_s = SecondsSince(checkpoint_start);
   }
   context.version = version_;
-  context.step_time_s = wait_s + Since(start);
+  context.step_time_s = wait_s + SecondsSince(start);
   context.skipped_steps = trainer_->optimizer().skipped_steps();
   context.counters = server_->Counters();
   context.weight_bytes_sent = weight_bytes_sent_;
+  context.parameters = trainer_->policy().layout().total_numel;
   for (const ConnectedActor& actor : server_->Actors()) context.actors_connected += actor.attached ? 1 : 0;
   return recorder_->Record(context, stats, order.groups);
 }
@@ -257,6 +297,7 @@ absl::Status Learner::PublishWeights() {
 // New weights first, then their announcement: an actor that hears of a version can fetch it.
 absl::Status Learner::PublishNextVersion() {
   ++version_.step;
+  SetLogVersion(VersionName(version_));
   RETURN_IF_ERROR(PublishWeights());
   return server_->SetVersion(version_);
 }
@@ -267,7 +308,7 @@ bool Learner::CheckpointDue() const {
 }
 
 absl::Status Learner::Checkpoint() {
-  const absl::Time start = absl::Now();
+  const absl::Time start = MonotonicNow();
   AdamW& optimizer = trainer_->optimizer();
   TrainFacts facts{.version = version_,
                    .optimizer_steps = optimizer.steps(),
@@ -281,14 +322,19 @@ absl::Status Learner::Checkpoint() {
                    .ledger = {},
                    .head_classes = calibration_->classes()};
   ASSIGN_OR_RETURN(facts.ledger, server_->Snapshot());
+  const double snapshot_s = SecondsSince(start);
   const absl::Status saved = checkpointer_->Save(facts, {.master = trainer_->policy().parameters(),
                                                          .first_moment = optimizer.first_moment(),
                                                          .second_moment = optimizer.second_moment()});
+  const double written_s = SecondsSince(start);
   metrics_->Add(Metric::kCheckpoints, 1, saved.ok() ? "written" : "failed");
   RETURN_IF_ERROR(saved);
   RETURN_IF_ERROR(server_->TruncateLog(checkpointer_->OldestLogSegment()));
   checkpointed_step_ = learner_step_;
-  metrics_->Observe(Metric::kCheckpointDuration, Since(start), "write");
+  metrics_->Observe(Metric::kCheckpointDuration, snapshot_s, "snapshot");
+  metrics_->Observe(Metric::kCheckpointDuration, written_s - snapshot_s, "write");
+  metrics_->Observe(Metric::kCheckpointDuration, SecondsSince(start) - written_s, "truncate");
+  metrics_->Add(Metric::kLearnerPhaseSeconds, SecondsSince(start), "checkpoint");
   metrics_->Set(Metric::kCheckpointLastSuccess, absl::ToDoubleSeconds(absl::Now() - absl::UnixEpoch()));
   return absl::OkStatus();
 }

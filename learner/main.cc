@@ -7,6 +7,7 @@
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
 #include "common/config/flags.h"
+#include "common/config/log_flags.h"
 #include "common/config/run_config.h"
 #include "learner/learner.h"
 
@@ -34,9 +35,12 @@ constexpr FlagSpec kFlags[] = {
      .value = "HOST:PORT",
      .help = "where ranks meet; rank 0 listens there",
      .fallback = "127.0.0.1:0"},
+    {.name = "metrics-listen",
+     .value = "HOST:PORT",
+     .help = "address of /metrics, /healthz and /readyz; default: service.metrics_listen"},
     {.name = "ready-file", .value = "FILE", .help = "rank 0 writes its addresses here once it serves"},
     {.name = "resume", .type = FlagType::kSwitch, .help = "go on from the newest good checkpoint in --out"},
-    {.name = "json-log", .type = FlagType::kSwitch, .help = "log JSON lines"},
+    kLogFormatFlag,
     {.name = "set", .value = "FIELD=VALUE", .help = "override one configuration field", .repeated = true},
     {.name = "help", .type = FlagType::kSwitch, .help = "show this text"},
 };
@@ -60,18 +64,38 @@ absl::StatusOr<LearnerOptions> OptionsOf(const Flags& flags) {
   if (!absl::SimpleAtoi(store.second, &options.store_port) || options.store_port < 0 || options.store_port > 65535) {
     return absl::InvalidArgumentError(absl::StrCat("--store is ", flags.Text("store"), ": expected HOST:PORT"));
   }
+  options.metrics_listen = flags.Text("metrics-listen");
   options.ready_file = flags.Text("ready-file");
   options.resume = flags.On("resume");
   return options;
 }
 
+// A cluster's controller tells by them whether to start the run again: see docs/ARCHITECTURE.md.
+enum ExitCode { kFinished = 0, kOurFailure = 1, kUsersMistake = 2, kStoppedEarly = 3 };
+
+ExitCode ExitCodeOf(const absl::Status& status) {
+  switch (status.code()) {
+    case absl::StatusCode::kCancelled:
+      return kStoppedEarly;
+    case absl::StatusCode::kInvalidArgument:
+    case absl::StatusCode::kNotFound:
+    case absl::StatusCode::kAlreadyExists:
+    case absl::StatusCode::kFailedPrecondition:
+      return kUsersMistake;
+    default:
+      return kOurFailure;
+  }
+}
+
 absl::Status RunMain(const std::vector<std::string>& args) {
   ASSIGN_OR_RETURN(const Flags flags, Flags::Parse(kFlags, args, {.environment = true}));
   ASSIGN_OR_RETURN(LearnerOptions options, OptionsOf(flags));
-  ConfigureLog({.json = flags.On("json-log"),
+  ASSIGN_OR_RETURN(const bool json_log, WantsJsonLog(flags));
+  ConfigureLog({.json = json_log,
                 .role = "learner",
                 .run_id = options.config.service().run_id(),
-                .instance = absl::StrCat("rank-", options.rank)});
+                .instance_kind = "rank",
+                .instance = absl::StrCat(options.rank)});
   struct sigaction action {};
   action.sa_handler = OnStopSignal;
   sigaction(SIGTERM, &action, nullptr);
@@ -93,9 +117,7 @@ int main(int argc, char** argv) {
     return 0;
   }
   const absl::Status status = tactus::RunMain(args);
-  if (status.ok()) return 0;
-  std::fprintf(stderr, "tactus-learner: %s\n", std::string(status.message()).c_str());
-  const bool users_mistake = absl::IsInvalidArgument(status) || absl::IsNotFound(status) ||
-                             absl::IsAlreadyExists(status) || absl::IsFailedPrecondition(status);
-  return users_mistake ? 2 : 1;
+  if (status.ok()) return tactus::kFinished;
+  tactus::LogFailure("tactus-learner", status.message());
+  return tactus::ExitCodeOf(status);
 }

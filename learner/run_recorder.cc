@@ -91,7 +91,7 @@ StepRecord MakeRecord(const StepContext& context, const StepStats& stats, const 
   record.grad_norm = stats.grad_norm;
   record.lr = stats.lr;
   record.kl_k3 = stats.kl_reference;
-  record.clip_fraction = stats.clip_fraction;
+  record.clip_fraction = stats.clip_fraction();
   record.entropy_mean = stats.entropy_mean;
   record.mismatch_mean = stats.mismatch.mean_abs;
   record.mismatch_max = stats.mismatch.max_abs;
@@ -114,6 +114,36 @@ StepRecord MakeRecord(const StepContext& context, const StepStats& stats, const 
   record.credit_mean = means.credit;
   record.credit_amplified_share = means.amplified_share;
   return record;
+}
+
+// Gauges of the last step; a value that is not finite leaves the one before, and is counted with the step's loss.
+void ExposePolicy(const StepStats& stats, MetricSet& m) {
+  using enum Metric;
+  if (std::isfinite(stats.loss)) {
+    m.Set(kLoss, stats.loss, "total");
+    m.Set(kLoss, stats.kl_loss, "kl");
+    m.Set(kLoss, stats.loss - stats.kl_loss, "policy");
+  }
+  m.Set(kGradientNorm, stats.grad_norm);
+  m.Set(kLearningRate, stats.lr);
+  m.Set(kPolicyEntropy, stats.entropy_mean);
+  m.Set(kPolicyKl, stats.kl_reference, "reference");
+  m.Set(kPolicyKl, stats.kl_old, "behaviour");
+  m.Set(kSamplerMismatchKl, stats.mismatch.kl);
+  m.Set(kSamplerMismatchLogprob, stats.mismatch.mean_abs, "mean");
+  m.Set(kSamplerMismatchLogprob, stats.mismatch.max_abs, "max");
+  m.Set(kImportanceWeight, stats.tis_weight_mean, "mean");
+  m.Set(kImportanceWeight, stats.tis_weight_max, "max");
+  m.Set(kImportanceWeightCapped, stats.tis_capped_share);
+  m.Set(kClipRatio, stats.clip_low_fraction, "low");
+  m.Set(kClipRatio, stats.clip_high_fraction, "high");
+  m.Set(kAdvantage, stats.advantage_mean, "mean");
+  m.Set(kAdvantage, stats.advantage_min, "min");
+  m.Set(kAdvantage, stats.advantage_max, "max");
+  m.Set(kRewardMean, stats.reward_mean, "total");
+  m.Set(kRewardMean, stats.correct_rate, "correct");
+  m.Set(kRewardMean, stats.reward_mean - stats.correct_rate, "format");
+  m.Set(kRewardStddev, stats.reward_std);
 }
 
 }  // namespace
@@ -149,8 +179,7 @@ absl::Status RunRecorder::Record(const StepContext& context, const StepStats& st
   RETURN_IF_ERROR(tensorboard_->WriteStep(record));
   RETURN_IF_ERROR(WriteSamples(context.step, groups));
   Expose(context, stats, record);
-  ExposeGroups(groups);
-  ExposeLedger(context.counters);
+  ExposeGroups(groups, context.before);
   return absl::OkStatus();
 }
 
@@ -205,6 +234,13 @@ SampleRecord RunRecorder::MakeSample(int64_t step, const TrajectoryGroup& group,
   return sample;
 }
 
+void ExposePhases(const PhaseSeconds& seconds, MetricSet& metrics) {
+  metrics.Add(Metric::kLearnerPhaseSeconds, seconds.forward, "forward");
+  metrics.Add(Metric::kLearnerPhaseSeconds, seconds.backward, "backward");
+  metrics.Add(Metric::kLearnerPhaseSeconds, seconds.allreduce, "allreduce");
+  metrics.Add(Metric::kLearnerPhaseSeconds, seconds.optimizer, "optimizer");
+}
+
 void RunRecorder::Expose(const StepContext& context, const StepStats& stats, const StepRecord& record) {
   using enum Metric;
   MetricSet& m = *metrics_;
@@ -212,31 +248,13 @@ void RunRecorder::Expose(const StepContext& context, const StepStats& stats, con
   m.Add(kLearnerSteps, static_cast<double>(stats.updates - stats.skipped_updates), "applied");
   m.Add(kLearnerSteps, static_cast<double>(stats.skipped_updates), "skipped");
   m.Observe(kLearnerStepDuration, context.step_time_s);
-  m.Add(kLearnerPhaseSeconds, context.wait_s, "wait_trajectories");
-  m.Add(kLearnerPhaseSeconds, stats.seconds.forward, "forward");
-  m.Add(kLearnerPhaseSeconds, stats.seconds.backward, "backward");
-  m.Add(kLearnerPhaseSeconds, stats.seconds.allreduce, "allreduce");
-  m.Add(kLearnerPhaseSeconds, stats.seconds.optimizer, "optimizer");
+  ExposePhases(stats.seconds, m);
   m.Add(kLearnerPhaseSeconds, context.publish_s, "publish");
-  m.Add(kLearnerPhaseSeconds, context.checkpoint_s, "checkpoint");
   m.Set(kLearnerLastStepTimestamp, absl::ToDoubleSeconds(absl::Now() - absl::UnixEpoch()));
+  const double tokens = static_cast<double>(stats.prompt_tokens + stats.completion_tokens);
   m.Add(kLearnerTokens, static_cast<double>(stats.prompt_tokens), "prompt");
   m.Add(kLearnerTokens, static_cast<double>(stats.completion_tokens), "completion");
-  m.Set(kLoss, stats.loss, "total");
-  m.Set(kGradientNorm, stats.grad_norm);
-  m.Set(kLearningRate, stats.lr);
-  m.Set(kPolicyEntropy, stats.entropy_mean);
-  m.Set(kPolicyKl, stats.kl_reference, "reference");
-  m.Set(kPolicyKl, stats.kl_old, "behaviour");
-  m.Set(kSamplerMismatchKl, stats.mismatch.kl);
-  m.Set(kSamplerMismatchLogprob, stats.mismatch.mean_abs, "mean");
-  m.Set(kSamplerMismatchLogprob, stats.mismatch.max_abs, "max");
-  m.Set(kRewardMean, stats.reward_mean, "total");
-  m.Set(kRewardMean, stats.correct_rate, "correct");
-  m.Set(kRewardMean, stats.reward_mean - stats.correct_rate, "format");
-  m.Set(kRewardStddev, stats.reward_std);
-  m.Observe(kTrajectoryStaleness, stats.staleness_max);
-  m.Set(kActorsConnected, context.actors_connected);
+  m.Add(kLearnerModelFlops, 6 * static_cast<double>(context.parameters) * tokens);
   m.Set(kWeightVersion, static_cast<double>(context.version.step));
   m.Observe(kWeightPublishDuration, context.publish_s);
   m.Add(kWeightTransferBytes, static_cast<double>(context.weight_bytes_sent - weight_bytes_sent_));
@@ -244,13 +262,14 @@ void RunRecorder::Expose(const StepContext& context, const StepStats& stats, con
   m.Add(kNonfiniteValues, static_cast<double>(stats.skipped_updates), "gradient");
   m.Add(kNonfiniteValues, std::isfinite(stats.loss) ? 0 : 1, "loss");
   m.Add(kRhythmAudited, record.audited_completions);
+  ExposePolicy(stats, m);
   for (const RecordGauge& gauge : kRecordGauges) {
     const double value = record.*gauge.member;
     if (std::isfinite(value)) m.Set(gauge.metric, value, gauge.label);  // a batch without audit leaves the last one
   }
 }
 
-void RunRecorder::ExposeGroups(const std::vector<TrajectoryGroup>& groups) {
+void RunRecorder::ExposeGroups(const std::vector<TrajectoryGroup>& groups, PolicyVersion trained) {
   using enum Metric;
   MetricSet& m = *metrics_;
   for (const TrajectoryGroup& group : groups) {
@@ -258,25 +277,14 @@ void RunRecorder::ExposeGroups(const std::vector<TrajectoryGroup>& groups) {
     for (const Completion& completion : group.completions) {
       const bool pass = completion.reward.correct > 0;
       passed += pass ? 1 : 0;
-      m.Add(kVerdicts, 1, pass ? "pass" : "fail");
+      m.Add(kVerdicts, 1, pass ? "pass" : completion.reward.reason == kUndecodableReason ? "error" : "fail");
       m.Observe(kCompletionTokens, static_cast<double>(completion.token_ids.size()));
       if (completion.finish_reason == FinishReason::kLength) m.Add(kCompletionsTruncated, 1);
+      const uint64_t sampled = completion.versions.front().version.step;
+      m.Observe(kTrajectoryStaleness, static_cast<double>(trained.step - std::min(trained.step, sampled)));
     }
-    m.Add(kTrajectoriesTrained, static_cast<double>(group.completions.size()));
     m.Add(kGroups, 1, passed == 0 ? "all_fail" : passed == group.completions.size() ? "all_pass" : "informative");
   }
-}
-
-void RunRecorder::ExposeLedger(const LedgerCounters& counters) {
-  using enum Metric;
-  MetricSet& m = *metrics_;
-  m.Add(kTrajectoriesReceived, static_cast<double>(counters.received - last_.received));
-  m.Add(kTrajectoriesAccepted, static_cast<double>(counters.accepted - last_.accepted));
-  for (const RejectReason reason : {RejectReason::kMalformed, RejectReason::kDuplicate, RejectReason::kExpired}) {
-    m.Add(kTrajectoriesRejected, static_cast<double>(counters[reason] - last_[reason]), ReasonName(reason));
-  }
-  m.Set(kQueueDepth, static_cast<double>(counters.queued));
-  last_ = counters;
 }
 
 }  // namespace tactus

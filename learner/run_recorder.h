@@ -31,7 +31,11 @@ struct StepContext {
   int64_t skipped_steps = 0;  // in the run so far
   LedgerCounters counters;
   uint64_t weight_bytes_sent = 0;  // to actors, since the process began
+  int64_t parameters = 0;
 };
+
+// Adds a step's seconds in the trainer to the rank's phases.
+void ExposePhases(const PhaseSeconds& seconds, MetricSet& metrics);
 
 // Rank 0's. Not thread-safe. Blocking writes.
 class RunRecorder {
@@ -49,8 +53,7 @@ class RunRecorder {
   RunRecorder(const RhythmSummaryOptions& rhythm, const Tokenizer* tokenizer, MetricSet* metrics)
       : rhythm_(rhythm), tokenizer_(tokenizer), metrics_(metrics) {}
   void Expose(const StepContext& context, const StepStats& stats, const StepRecord& record);
-  void ExposeGroups(const std::vector<TrajectoryGroup>& groups);
-  void ExposeLedger(const LedgerCounters& counters);
+  void ExposeGroups(const std::vector<TrajectoryGroup>& groups, PolicyVersion trained);
   absl::Status WriteSamples(int64_t step, const std::vector<TrajectoryGroup>& groups);
   SampleRecord MakeSample(int64_t step, const TrajectoryGroup& group, size_t index) const;
 
@@ -62,8 +65,7 @@ class RunRecorder {
   std::unique_ptr<TensorBoardWriter> tensorboard_;
   double time_s_ = 0;                    // over the run, also before a resume
   double cpu_seconds_ = 0;               // of this process at the last record
-  LedgerCounters last_;                  // at the last record: counters on the wire only rise
-  uint64_t weight_bytes_sent_ = 0;       // the same
+  uint64_t weight_bytes_sent_ = 0;       // at the last record
   std::vector<HeldOutRecord> held_out_;  // measured before the learner started
 };
 

@@ -44,6 +44,8 @@ absl::StatusOr<std::vector<TrajectoryGroup>> ReadGroups(absl::string_view payloa
 
 absl::StatusOr<StepOrder> ExchangeStepOrder(Collective& collective, StepOrder order, const TrajectoryLimits& limits) {
   if (collective.size() == 1) return order;
+  double stop_asked = order.stop_asked ? 1 : 0;
+  RETURN_IF_ERROR(collective.AllReduceSum(std::span(&stop_asked, 1)));
   const bool root = collective.rank() == kRoot;
   std::string payload;
   Header header{.kind = static_cast<uint32_t>(order.kind),
@@ -60,10 +62,12 @@ absl::StatusOr<StepOrder> ExchangeStepOrder(Collective& collective, StepOrder or
   std::memcpy(&header, bytes.data(), sizeof(header));
   payload.resize(header.payload_bytes);
   if (!payload.empty()) RETURN_IF_ERROR(collective.Broadcast(std::span(payload.data(), payload.size()), kRoot));
+  order.stop_asked = stop_asked > 0;
   if (root) return order;
   StepOrder received{.kind = static_cast<StepOrder::Kind>(header.kind),
                      .version = {.incarnation = header.incarnation, .step = header.step},
-                     .groups = {}};
+                     .groups = {},
+                     .stop_asked = order.stop_asked};
   ASSIGN_OR_RETURN(received.groups, ReadGroups(payload, limits));
   return received;
 }

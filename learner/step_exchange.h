@@ -20,9 +20,11 @@ struct StepOrder {
   Kind kind = Kind::kStop;
   PolicyVersion version;
   std::vector<TrajectoryGroup> groups;
+  bool stop_asked = false;  // at any rank: rank 0 then ends the run
 };
 
-// Collective: every rank calls it; rank 0's order is what all return. Blocks up to the collective's timeout.
+// Collective: every rank calls it; rank 0's order is what all return, with the ranks' `stop_asked` joined. Blocks up to
+// the collective's timeout.
 // The collective's errors; InvalidArgument when a group does not decode (ranks with different configurations).
 absl::StatusOr<StepOrder> ExchangeStepOrder(Collective& collective, StepOrder order, const TrajectoryLimits& limits);
 

@@ -32,6 +32,7 @@ constexpr absl::Duration kTick = absl::Milliseconds(100);
 constexpr int kMaxRestarts = 20;
 constexpr int kTailLines = 15;
 constexpr int kUsersMistake = 2;
+constexpr int kStoppedEarly = 3;  // a learner that was asked to stop, after its checkpoint
 
 // A TCP port of loopback that nobody listens on now; another process could take it before we do.
 absl::StatusOr<int> FreePort() {
@@ -86,7 +87,11 @@ absl::Status TrainJob::StartLearners() {
                                      absl::StrCat(options_.learners),
                                      "--store",
                                      absl::StrCat("127.0.0.1:", store_port)};
-    if (rank == 0) argv.insert(argv.end(), {"--ready-file", ready_file_});
+    if (rank == 0) {
+      argv.insert(argv.end(), {"--ready-file", ready_file_});
+    } else {  // on the same machine as rank 0, whose address the configuration has
+      argv.insert(argv.end(), {"--metrics-listen", "127.0.0.1:0"});
+    }
     if (options_.resume) argv.push_back("--resume");
     ASSIGN_OR_RETURN(std::unique_ptr<ChildProcess> process,
                      ChildProcess::Start(argv, absl::StrCat(options_.folder.logs(), "/", RankName(rank), ".log")));
@@ -201,7 +206,8 @@ absl::Status TrainJob::CheckLearners(bool* done) {
   for (size_t rank = 0; rank < learners_.size(); ++rank) {
     const std::optional<int> code = learners_[rank]->Poll();
     if (!code) *done = false;
-    if (code && *code != 0) return Died(*learners_[rank], RankName(rank), *code);
+    if (code && *code == kStoppedEarly) stopped_ = true;
+    if (code && *code != 0 && *code != kStoppedEarly) return Died(*learners_[rank], RankName(rank), *code);
   }
   return absl::OkStatus();
 }
@@ -313,8 +319,11 @@ absl::Status TrainJob::Run() {
     for (size_t i = 0; i < actors_.size() && status.ok(); ++i) status = StartActor(i);
     if (status.ok()) status = Watch();
   }
-  const bool stopped = StopSignals::Count() > 0;
-  if (status.ok() && stopped) status = StopLearners();
+  if (status.ok() && StopSignals::Count() > 0) {
+    stopped_ = true;
+    status = StopLearners();
+  }
+  const bool stopped = stopped_;
   ShowNewSteps();
   display_.Finish();
   StopActors();
@@ -323,7 +332,7 @@ absl::Status TrainJob::Run() {
     EvaluateHeldOut(NewestCheckpoint(options_.folder) + "/model", display_.steps().back().step, "after");
   }
   PrintSummary(stopped);
-  return stopped ? absl::CancelledError("stopped by Ctrl-C; the checkpoint is complete.") : absl::OkStatus();
+  return stopped ? absl::CancelledError("stopped when asked to; the checkpoint is complete.") : absl::OkStatus();
 }
 
 }  // namespace tactus

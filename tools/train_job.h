@@ -82,6 +82,7 @@ class TrainJob {
   std::vector<std::unique_ptr<ChildProcess>> learners_;
   std::vector<Actor> actors_;
   int restarts_ = 0;
+  bool stopped_ = false;  // before the last step, by whoever asked
 };
 
 }  // namespace tactus

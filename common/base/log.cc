@@ -2,8 +2,11 @@
 
 #include <unistd.h>
 
+#include <nlohmann/json.hpp>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/string_view.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
@@ -13,7 +16,8 @@ namespace {
 
 struct LogState {
   absl::Mutex mu;
-  LogOptions options;
+  LogOptions options ABSL_GUARDED_BY(mu);
+  std::string version ABSL_GUARDED_BY(mu);
 };
 
 LogState& State() {
@@ -21,23 +25,35 @@ LogState& State() {
   return *state;
 }
 
-// JSON string content: quotes, backslashes and control characters escaped.
-std::string JsonEscape(absl::string_view text) {
+constexpr absl::string_view kNames[] = {"INFO", "WARNING", "ERROR"};
+
+std::string Now() { return absl::FormatTime("%Y-%m-%dT%H:%M:%E3SZ", absl::Now(), absl::UTCTimeZone()); }
+
+std::string JsonLine(const LogOptions& options, absl::string_view version, LogSeverity severity,
+                     const std::string& source, const std::string& message) {
+  nlohmann::ordered_json line = {{"time", Now()}, {"severity", kNames[static_cast<int>(severity)]}};
+  line["run"] = options.run_id;
+  line["role"] = options.role;
+  if (!options.instance_kind.empty()) line[options.instance_kind] = options.instance;
+  line["version"] = version;
+  line["source"] = source;
+  line["message"] = message;
+  return line.dump(-1, ' ', /*ensure_ascii=*/false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
+}
+
+// Text as it is, but for control characters.
+std::string OneLine(absl::string_view text) {
   std::string out;
   for (const char c : text) {
-    if (c == '"' || c == '\\') {
-      out.push_back('\\');
-      out.push_back(c);
-    } else if (static_cast<unsigned char>(c) < 0x20) {
-      absl::StrAppend(&out, "\\u", absl::Hex(c, absl::kZeroPad4));
-    } else {
-      out.push_back(c);
-    }
+    const bool control = static_cast<unsigned char>(c) < 0x20 || c == 0x7f;
+    control ? absl::StrAppend(&out, absl::CHexEscape(absl::string_view(&c, 1))) : void(out.push_back(c));
   }
   return out;
 }
 
-constexpr absl::string_view kNames[] = {"INFO", "WARNING", "ERROR"};
+void Write(const std::string& line) {
+  [[maybe_unused]] const ssize_t ignored = ::write(STDERR_FILENO, line.data(), line.size());
+}
 
 }  // namespace
 
@@ -46,23 +62,32 @@ void ConfigureLog(const LogOptions& options) {
   State().options = options;
 }
 
-LogLine::~LogLine() {
-  const absl::string_view name = kNames[static_cast<int>(severity_)];
-  const absl::Time now = absl::Now();
+void SetLogVersion(absl::string_view version) {
+  absl::MutexLock lock(&State().mu);
+  State().version = std::string(version);
+}
+
+void LogFailure(absl::string_view program, absl::string_view message) {
   absl::MutexLock lock(&State().mu);
   const LogOptions& options = State().options;
-  std::string line;
+  Write(options.json
+            ? JsonLine(options, State().version, LogSeverity::ERROR, std::string(program), std::string(message))
+            : absl::StrCat(program, ": ", message, "\n"));
+}
+
+LogLine::~LogLine() {
+  absl::MutexLock lock(&State().mu);
+  const LogOptions& options = State().options;
+  const std::string& version = State().version;
   if (options.json) {
-    line =
-        absl::StrCat("{\"time\":\"", absl::FormatTime("%Y-%m-%dT%H:%M:%E3SZ", now, absl::UTCTimeZone()),
-                     "\",\"severity\":\"", name, "\",\"role\":\"", JsonEscape(options.role), "\",\"run\":\"",
-                     JsonEscape(options.run_id), "\",\"instance\":\"", JsonEscape(options.instance), "\",\"source\":\"",
-                     JsonEscape(file_), ":", line_, "\",\"message\":\"", JsonEscape(stream_.str()), "\"}\n");
-  } else {
-    line = absl::StrCat(absl::FormatTime("%H:%M:%E3S", now, absl::LocalTimeZone()), " ", name.substr(0, 1), " ",
-                        options.role, options.instance.empty() ? "" : " ", options.instance, "  ", stream_.str(), "\n");
+    Write(JsonLine(options, version, severity_, absl::StrCat(file_, ":", line_), stream_.str()));
+    return;
   }
-  [[maybe_unused]] const ssize_t ignored = ::write(STDERR_FILENO, line.data(), line.size());
+  std::string line = absl::StrCat(Now(), " ", kNames[static_cast<int>(severity_)].substr(0, 1));
+  for (const std::string& word : {options.role, options.instance, version}) {
+    if (!word.empty()) absl::StrAppend(&line, " ", word);
+  }
+  Write(absl::StrCat(line, "  ", OneLine(stream_.str()), "\n"));
 }
 
 }  // namespace tactus

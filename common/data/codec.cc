@@ -6,7 +6,10 @@
 #include <cmath>
 #include <limits>
 #include <span>
+#include <utility>
 
+#include "absl/strings/cord.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
 
@@ -41,12 +44,22 @@ absl::Status CheckIds(absl::string_view field, std::span<const TokenId> ids, int
   return absl::OkStatus();
 }
 
+constexpr char kNonfiniteUrl[] = "tactus/nonfinite";
+constexpr absl::string_view kNonfiniteKinds[] = {"reward", "logprob", "measure"};
+
+absl::Status Nonfinite(absl::Status refusal, absl::string_view kind) {
+  refusal.SetPayload(kNonfiniteUrl, absl::Cord(kind));
+  return refusal;
+}
+
 // Each finite and in [low, high].
 absl::Status CheckRange(absl::string_view field, std::span<const float> values, float low, float high) {
   for (size_t i = 0; i < values.size(); ++i) {
-    if (!std::isfinite(values[i]) || values[i] < low || values[i] > high) {
-      return Invalid(field, "[", i, "] is ", values[i], "; expected a finite number in [", low, ", ", high, "]");
-    }
+    if (std::isfinite(values[i]) && values[i] >= low && values[i] <= high) continue;
+    absl::Status refusal =
+        Invalid(field, "[", i, "] is ", values[i], "; expected a finite number in [", low, ", ", high, "]");
+    if (std::isfinite(values[i])) return refusal;
+    return Nonfinite(std::move(refusal), absl::EndsWith(field, ".logprobs") ? "logprob" : "measure");
   }
   return absl::OkStatus();
 }
@@ -74,7 +87,7 @@ absl::Status CheckSpans(absl::string_view where, std::span<const VersionSpan> sp
 
 absl::Status CheckReward(absl::string_view where, const Reward& reward) {
   if (!std::isfinite(reward.total) || !std::isfinite(reward.correct) || !std::isfinite(reward.format)) {
-    return Invalid(where, ".reward must be finite numbers");
+    return Nonfinite(Invalid(where, ".reward must be finite numbers"), "reward");
   }
   if (reward.reason.size() > kMaxNameBytes) {
     return Invalid(where, ".reward.reason has ", reward.reason.size(), " bytes; at most ", kMaxNameBytes, " allowed");
@@ -225,6 +238,14 @@ size_t MaxGroupBytes(const TrajectoryLimits& limits) {
 
 size_t MaxLeaseBytes(const TrajectoryLimits& limits) {
   return static_cast<size_t>(limits.max_prompt_tokens) * kBytesPerId + kMaxAnswerKeyBytes + kBytesPerMessage;
+}
+
+absl::string_view NonfiniteValue(const absl::Status& refusal) {
+  const absl::optional<absl::Cord> kind = refusal.GetPayload(kNonfiniteUrl);
+  for (const absl::string_view known : kNonfiniteKinds) {
+    if (kind.has_value() && *kind == known) return known;
+  }
+  return "";
 }
 
 absl::Status ValidateGroup(const TrajectoryGroup& group, const TrajectoryLimits& limits) {

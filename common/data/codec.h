@@ -43,6 +43,10 @@ absl::Status ValidatePrompt(const Prompt& prompt, const TrajectoryLimits& limits
 // Equal groups give equal bytes.
 std::string EncodeGroup(const TrajectoryGroup& group);
 
+// Which kind of value a refusal names as NaN or infinite: "reward", "logprob", or "measure" for what else is measured
+// of a token or head; "" when the refusal is for something else.
+absl::string_view NonfiniteValue(const absl::Status& refusal);
+
 // Refuses, besides what ValidateGroup refuses, bytes that are no TrajectoryGroup and fields that occur twice.
 // Memory used is at most a small multiple of MaxGroupBytes.
 absl::StatusOr<TrajectoryGroup> DecodeGroup(absl::string_view bytes, const TrajectoryLimits& limits);

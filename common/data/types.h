@@ -47,6 +47,9 @@ struct VersionSpan {
 
 enum class FinishReason { kStop = 0, kLength = 1 };
 
+// The reason of a completion whose tokens are no text: no verifier could judge it.
+inline constexpr char kUndecodableReason[] = "undecodable";
+
 struct Reward {
   double total = 0;    // what training uses: correctness + format part
   double correct = 0;  // 0 or 1

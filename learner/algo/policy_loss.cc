@@ -9,20 +9,20 @@ namespace {
 struct Term {
   double value = 0;
   double slope = 0;  // d value / d logp_new
-  bool clipped = false;
+  bool clipped_low = false, clipped_high = false;
 };
 
 // -min(ratio A, clip(ratio) A). The gradient is that of the unclipped branch, or none.
 Term ClipTerm(const PolicyLossOptions& options, double ratio, double advantage) {
   const double unclipped = ratio * advantage;
   const double clipped = std::clamp(ratio, 1 - options.clip_low, 1 + options.clip_high) * advantage;
-  if (clipped < unclipped) return {-clipped, 0, true};
-  return {-unclipped, -unclipped, false};
+  if (clipped < unclipped) return {-clipped, 0, ratio<1, ratio> 1};
+  return {-unclipped, -unclipped};
 }
 
 Term CispoTerm(const PolicyLossOptions& options, double ratio, double advantage, double logp_new) {
   const double weight = std::clamp(ratio, 1 - options.clip_low, 1 + options.clip_high);
-  return {-weight * advantage * logp_new, -weight * advantage, weight != ratio};
+  return {-weight * advantage * logp_new, -weight * advantage, weight > ratio, weight < ratio};
 }
 
 double TokenAdvantage(CreditSignRule rule, double advantage, double credit) {
@@ -73,7 +73,9 @@ double MeanLogRatio(const CompletionLogProbs<T>& completion, int64_t own_tokens)
 LossTotals& LossTotals::operator+=(const LossTotals& other) {
   loss += other.loss;
   tokens += other.tokens;
-  clipped += other.clipped;
+  kl_loss += other.kl_loss;
+  clipped_low += other.clipped_low;
+  clipped_high += other.clipped_high;
   kl_old += other.kl_old;
   kl_reference += other.kl_reference;
   tis_weight += other.tis_weight;
@@ -118,12 +120,14 @@ void AddPolicyLoss(const PolicyLossOptions& options, const GlobalCounts& counts,
     if (options.kl_beta != 0) {
       const double log_ratio = double{completion.logp_reference[t]} - logp_new;
       sum.kl_reference += K3(log_ratio);
+      sum.kl_loss += weight * options.kl_beta * K3(log_ratio);
       value += options.kl_beta * K3(log_ratio);
       slope -= options.kl_beta * std::expm1(log_ratio);
     }
     sum.loss += weight * value;
     gradient[t] = static_cast<T>(weight * slope);
-    sum.clipped += term.clipped ? 1 : 0;
+    sum.clipped_low += term.clipped_low ? 1 : 0;
+    sum.clipped_high += term.clipped_high ? 1 : 0;
     sum.kl_old += K3(logp_new - logp_old);
     sum.tis_weight += tis;
     sum.ratio_max = std::max(sum.ratio_max, ratio);

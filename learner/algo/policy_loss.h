@@ -63,9 +63,11 @@ struct CompletionLogProbs {
 
 // Sums (and maxima) over trained tokens; add up over completions, micro-batches and ranks.
 struct LossTotals {
-  double loss = 0;  // already normalised by the global counts
+  double loss = 0;     // already normalised by the global counts
+  double kl_loss = 0;  // the KL term's part of it
   double tokens = 0;
-  double clipped = 0;       // tokens whose policy gradient the clip removed (cispo: changed)
+  // Tokens whose policy gradient the clip removed (cispo: changed), at the lower and at the upper bound.
+  double clipped_low = 0, clipped_high = 0;
   double kl_old = 0;        // k3 of the proximal policy against the new one
   double kl_reference = 0;  // k3 against the starting policy; 0 without one
   double tis_weight = 0;

@@ -33,6 +33,21 @@ PolicyVersion NewestSpan(const TrajectoryGroup& group) {
   return newest;
 }
 
+template <typename T>
+size_t BytesOf(const std::vector<T>& values) {
+  return values.size() * sizeof(T);
+}
+
+size_t MemoryBytes(const TrajectoryGroup& group) {
+  size_t bytes = BytesOf(group.prompt_token_ids) + BytesOf(group.completions);
+  for (const Completion& completion : group.completions) {
+    bytes += BytesOf(completion.token_ids) + BytesOf(completion.logprobs) + BytesOf(completion.entropy) +
+             BytesOf(completion.credit) + BytesOf(completion.head_spans) + BytesOf(completion.versions);
+    if (completion.rhythm.has_value()) bytes += BytesOf(completion.rhythm->waad) + BytesOf(completion.rhythm->fai);
+  }
+  return bytes;
+}
+
 }  // namespace
 
 absl::string_view ReasonName(RejectReason reason) {
@@ -397,6 +412,15 @@ LedgerView RolloutLedger::View() const {
     }
   }
   return view;
+}
+
+int64_t RolloutLedger::ReadyBytes() const {
+  size_t bytes = 0;
+  for (const auto& [id, entry] : entries_) {
+    if (entry.state == State::kReady) bytes += MemoryBytes(entry.group);
+  }
+  for (const auto& [id, group] : not_yet_added_) bytes += MemoryBytes(group);
+  return static_cast<int64_t>(bytes);
 }
 
 int RolloutLedger::LeasesOf(const std::string& actor_id) const {

@@ -90,6 +90,8 @@ class RolloutLedger {
   LedgerView View() const;
   int LeasesOf(const std::string& actor_id) const;
   int slots() const { return slots_; }
+  int completions_per_prompt() const { return options_.completions_per_prompt; }
+  int64_t ReadyBytes() const;  // memory of the groups that are held for Take, about
 
  private:
   enum class State { kWaiting, kLeased, kReady, kTaken };

@@ -26,6 +26,7 @@ struct PhaseSeconds {
 
 struct StepStats {
   double loss = 0;       // mean over the step's updates
+  double kl_loss = 0;    // the KL term's part of it
   double grad_norm = 0;  // before clipping, mean over the updates that were not skipped
   double lr = 0;         // of the last update
   int64_t updates = 0;
@@ -38,7 +39,8 @@ struct StepStats {
   double correct_rate = 0;
   double zero_signal_share = 0;  // groups whose completions all earned the same
   double completion_tokens_mean = 0;
-  double entropy_mean = 0;    // as the actor recorded it, nats
+  double advantage_mean = 0, advantage_min = 0, advantage_max = 0;  // of completions, before credit
+  double entropy_mean = 0;                                          // as the actor recorded it, nats
   double staleness_mean = 0;  // optimizer steps between the version that sampled a token and the current one
   double staleness_max = 0;
 
@@ -47,7 +49,8 @@ struct StepStats {
   MismatchStats mismatch_on_policy;  // tokens that the current version sampled
   double kl_old = 0;                 // k3, proximal policy against the new one
   double kl_reference = 0;           // k3, against the starting policy; 0 without one
-  double clip_fraction = 0;
+  double clip_low_fraction = 0, clip_high_fraction = 0;
+  double clip_fraction() const { return clip_low_fraction + clip_high_fraction; }
   double ratio_max = 0;
   double tis_weight_mean = 0;
   double tis_weight_max = 0;

@@ -11,9 +11,9 @@ namespace {
 
 // Every field that adds up, and every field whose maximum counts.
 std::vector<double*> Sums(TokenTotals& t) {
-  return {&t.loss.loss,        &t.loss.tokens,     &t.loss.clipped,    &t.loss.kl_old,  &t.loss.kl_reference,
-          &t.loss.tis_weight,  &t.loss.tis_capped, &t.mismatch.tokens, &t.mismatch.abs, &t.mismatch.kl,
-          &t.on_policy.tokens, &t.on_policy.abs,   &t.on_policy.kl};
+  return {&t.loss.loss,    &t.loss.kl_loss,      &t.loss.tokens,      &t.loss.clipped_low, &t.loss.clipped_high,
+          &t.loss.kl_old,  &t.loss.kl_reference, &t.loss.tis_weight,  &t.loss.tis_capped,  &t.mismatch.tokens,
+          &t.mismatch.abs, &t.mismatch.kl,       &t.on_policy.tokens, &t.on_policy.abs,    &t.on_policy.kl};
 }
 std::vector<double*> Maxima(TokenTotals& t) {
   return {&t.loss.ratio_max, &t.loss.tis_weight_max, &t.mismatch.max_abs, &t.on_policy.max_abs};
@@ -77,7 +77,8 @@ void TokenTotals::Fill(StepStats& stats) const {
   stats.mismatch_on_policy = on_policy.Stats();
   stats.kl_old = loss.kl_old / tokens;
   stats.kl_reference = loss.kl_reference / tokens;
-  stats.clip_fraction = loss.clipped / tokens;
+  stats.clip_low_fraction = loss.clipped_low / tokens;
+  stats.clip_high_fraction = loss.clipped_high / tokens;
   stats.ratio_max = loss.ratio_max;
   stats.tis_weight_mean = loss.tis_weight / tokens;
   stats.tis_weight_max = loss.tis_weight_max;

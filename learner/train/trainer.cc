@@ -1,5 +1,6 @@
 #include "learner/train/trainer.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <utility>
@@ -60,6 +61,13 @@ std::vector<double> AdvantagesOf(const TrajectoryGroup& group, Estimator estimat
   return advantages;
 }
 
+// The mean stays a sum until all are in.
+void AddAdvantage(double advantage, StepStats& stats) {
+  stats.advantage_mean += advantage;
+  stats.advantage_min = std::min(stats.advantage_min, advantage);
+  stats.advantage_max = std::max(stats.advantage_max, advantage);
+}
+
 SequenceView ViewOf(const TrajectoryGroup& group, size_t completion_index, int32_t group_index, double advantage) {
   const Completion& completion = group.completions[completion_index];
   return {group.prompt_token_ids, completion.token_ids, group_index,        advantage,
@@ -109,6 +117,7 @@ absl::StatusOr<Trainer::Update> Trainer::PrepareUpdate(std::span<const Trajector
     for (size_t c = 0; c < advantages.size(); ++c) {
       const SequenceView view = ViewOf(groups[g], c, static_cast<int32_t>(g), advantages[c]);
       const int64_t length = static_cast<int64_t>(view.completion.size());
+      AddAdvantage(view.advantage, stats);
       update.counts.completions += 1;
       update.counts.tokens += length;
       if (length == 0) continue;
@@ -190,6 +199,9 @@ absl::StatusOr<StepStats> Trainer::TrainStep(const std::vector<TrajectoryGroup>&
     ASSIGN_OR_RETURN(Update update, PrepareUpdate(std::span(groups).subspan(begin, end - begin), current, stats));
     updates.push_back(std::move(update));
   }
+  double completions = 0;
+  for (const Update& update : updates) completions += static_cast<double>(update.counts.completions);
+  stats.advantage_mean /= std::max(1.0, completions);
   for (size_t u = 1; u < parts; ++u) ComputeOld(updates[u], stats.seconds);
 
   TokenTotals step_totals;
@@ -206,6 +218,7 @@ absl::StatusOr<StepStats> Trainer::TrainStep(const std::vector<TrajectoryGroup>&
   }
   step_totals.Fill(stats);
   stats.loss = step_totals.loss.loss / static_cast<double>(stats.updates);
+  stats.kl_loss = step_totals.loss.kl_loss / static_cast<double>(stats.updates);
   if (stats.updates > stats.skipped_updates) {
     stats.grad_norm /= static_cast<double>(stats.updates - stats.skipped_updates);
   }

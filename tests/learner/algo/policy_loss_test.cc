@@ -187,8 +187,9 @@ TEST(PolicyLossTest, EveryCombinationEqualsTheReferenceAndItsFiniteDifferences) 
 TEST(PolicyLossTest, TheCombinationsClipAndCapSomething) {
   for (const PolicyLossOptions& options : AllCombinations()) {
     const LossTotals totals = Compute<double>(options, RandomBatch(3)).totals;
-    EXPECT_GT(totals.clipped, 0) << Name(options);
-    EXPECT_LT(totals.clipped, totals.tokens) << Name(options);
+    EXPECT_GT(totals.clipped_low, 0) << Name(options);
+    EXPECT_GT(totals.clipped_high, 0) << Name(options);
+    EXPECT_LT(totals.clipped_low + totals.clipped_high, totals.tokens) << Name(options);
     if (options.tis_cap) {
       EXPECT_GT(totals.tis_capped, 0);
       EXPECT_LT(totals.tis_capped, totals.tokens);
@@ -285,7 +286,9 @@ TEST(PolicyLossTest, DiagnosticsOfAKnownCompletion) {
   EXPECT_EQ(gradient[0], 0);
   EXPECT_NEAR(gradient[1], -0.25, 1e-15);
   EXPECT_EQ(totals.tokens, 2);
-  EXPECT_EQ(totals.clipped, 1);
+  EXPECT_EQ(totals.clipped_low, 0);
+  EXPECT_EQ(totals.clipped_high, 1);
+  EXPECT_EQ(totals.kl_loss, 0);
   EXPECT_EQ(totals.tis_capped, 1);
   EXPECT_NEAR(totals.tis_weight, 2.5, 1e-15);
   EXPECT_NEAR(totals.ratio_max, 2, 1e-15);

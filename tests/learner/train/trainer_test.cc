@@ -95,7 +95,7 @@ TEST(TrainerTest, LossAndGradientAreThoseOfTheDefinition) {
   EXPECT_GT(rig.policy->forwards, 1);
   EXPECT_EQ(stats->ratio_max, 1);
   EXPECT_EQ(stats->kl_old, 0);
-  EXPECT_EQ(stats->clip_fraction, 0);
+  EXPECT_EQ(stats->clip_fraction(), 0);
 }
 
 TEST(TrainerTest, MicroBatchesAddUpToTheSameStep) {
@@ -162,7 +162,7 @@ TEST(TrainerTest, LaterUpdatesKeepTheProximalPolicyOfTheStart) {
   EXPECT_EQ(rig.policy->changes, 3);
   EXPECT_GT(stats->ratio_max, 1.05);
   EXPECT_GT(stats->kl_old, 0);
-  EXPECT_GT(stats->clip_fraction, 0);
+  EXPECT_GT(stats->clip_fraction(), 0);
 
   // The mismatch is that of the policy at the start, also for the last groups.
   TrainerOptions still = options;
