@@ -28,6 +28,7 @@
 #include "common/metrics/metrics_server.h"
 #include "common/model/dtype_config.h"
 #include "common/ops/parallel.h"
+#include "common/rollout/grpc_log.h"
 #include "common/rollout/grpc_rollout_port.h"
 
 namespace tactus {
@@ -180,6 +181,7 @@ absl::Status Run(const Flags& flags) {
                 .run_id = run.service().run_id(),
                 .instance_kind = "actor",
                 .instance = instance});
+  RouteGrpcLog();
   for (const std::string& warning : config::Warnings(run)) TACTUS_LOG(WARNING) << warning;
   ops::SetThreads(std::max(1, run.actor().threads()));
   // Served from here on: the process is alive while it connects and loads.

@@ -9,6 +9,7 @@
 #include "common/config/flags.h"
 #include "common/config/log_flags.h"
 #include "common/config/run_config.h"
+#include "common/rollout/grpc_log.h"
 #include "learner/learner.h"
 
 namespace tactus {
@@ -96,6 +97,7 @@ absl::Status RunMain(const std::vector<std::string>& args) {
                 .run_id = options.config.service().run_id(),
                 .instance_kind = "rank",
                 .instance = absl::StrCat(options.rank)});
+  RouteGrpcLog();
   struct sigaction action {};
   action.sa_handler = OnStopSignal;
   sigaction(SIGTERM, &action, nullptr);

@@ -51,6 +51,12 @@ std::string OneLine(absl::string_view text) {
   return out;
 }
 
+// __FILE__ is relative to the build's folder.
+std::string SourceName(absl::string_view file, int line) {
+  const size_t up = file.rfind("../");
+  return absl::StrCat(up == absl::string_view::npos ? file : file.substr(up + 3), ":", line);
+}
+
 void Write(const std::string& line) {
   [[maybe_unused]] const ssize_t ignored = ::write(STDERR_FILENO, line.data(), line.size());
 }
@@ -80,7 +86,7 @@ LogLine::~LogLine() {
   const LogOptions& options = State().options;
   const std::string& version = State().version;
   if (options.json) {
-    Write(JsonLine(options, version, severity_, absl::StrCat(file_, ":", line_), stream_.str()));
+    Write(JsonLine(options, version, severity_, SourceName(file_, line_), stream_.str()));
     return;
   }
   std::string line = absl::StrCat(Now(), " ", kNames[static_cast<int>(severity_)].substr(0, 1));

@@ -361,6 +361,34 @@ TEST_F(ActorTest, DrainsWhenAskedToStop) {
   EXPECT_LT(port.groups.size(), 100u);
 }
 
+TEST_F(ActorTest, SaysWhyItIsNotReady) {
+  FakePort port(1);
+  port.attached = false;
+  port.after_submit = [&](const TrajectoryGroup&) { actor_->RequestStop(); };
+  Start(port);
+  EXPECT_EQ(actor_->NotReady(), "not attached to the learner");
+  port.attached = true;
+  EXPECT_EQ(actor_->NotReady(), "no weights from the learner yet");
+  EXPECT_TRUE(actor_->Run().ok());
+  EXPECT_EQ(actor_->NotReady(), "draining: asked to stop");
+}
+
+TEST_F(ActorTest, TellsThatItWaitsForALostLearner) {
+  FakePort port(2);
+  port.finish_when_empty = false;
+  port.after_submit = [&](const TrajectoryGroup&) {
+    if (port.groups.size() == 2) port.attached = false;
+  };
+  Start(port);
+  std::thread stopper([&] {
+    while (actor_->stats().wait_disconnected_s == 0) absl::SleepFor(absl::Milliseconds(5));
+    EXPECT_EQ(actor_->NotReady(), "not attached to the learner");
+    actor_->RequestStop();
+  });
+  EXPECT_TRUE(actor_->Run().ok());
+  stopper.join();
+}
+
 TEST_F(ActorTest, LeavesWhatTheGraceDoesNotCover) {
   FakePort port(3);
   settings_.drain_grace = absl::Milliseconds(1);

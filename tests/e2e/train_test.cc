@@ -19,6 +19,7 @@
 #include "common/base/file.h"
 #include "common/base/sha256.h"
 #include "common/metrics/run_folder.h"
+#include "tests/e2e/job.h"
 
 namespace tactus {
 namespace {
@@ -26,87 +27,7 @@ namespace {
 namespace fs = std::filesystem;
 using std::chrono::milliseconds;
 
-constexpr int kSteps = 4;
-constexpr std::chrono::seconds kJobTimeout(240);
-
-class Job {
- public:
-  Job(const std::string& name, std::vector<std::string> extra, bool fresh = true)
-      : folder_{(fs::path(testing::TempDir()) / ("tactus_e2e_" + name)).string()} {
-    std::vector<std::string> argv = {TACTUS_BINARY_DIR "/bin/tactus", "train"};
-    if (fresh) {
-      fs::remove_all(folder_.root);
-      argv.insert(argv.end(), {"--config", TACTUS_SOURCE_DIR "/configs/quickstart.textproto", "--out", folder_.root});
-      const std::string steps = std::to_string(kSteps);
-      for (const std::string& set : {std::string("model.path=" TACTUS_SOURCE_DIR "/models/quickstart"),
-                                     "learner.steps=" + steps, std::string("rollout.prompts_per_step=6"),
-                                     std::string("rollout.completions_per_prompt=4"), std::string("learner.threads=1"),
-                                     std::string("checkpoint.every_steps=1"), std::string("eval.max_prompts=8")}) {
-        argv.insert(argv.end(), {"--set", set});
-      }
-    } else {
-      argv.insert(argv.end(), {"--resume", folder_.root});
-    }
-    argv.insert(argv.end(), extra.begin(), extra.end());
-    pid_ = fork();
-    if (pid_ == 0) {
-      std::vector<char*> raw;
-      for (std::string& arg : argv) raw.push_back(arg.data());
-      raw.push_back(nullptr);
-      ::chdir(TACTUS_SOURCE_DIR);
-      ::execv(raw[0], raw.data());
-      ::_exit(127);
-    }
-  }
-  ~Job() {
-    if (pid_ > 0) {
-      ::kill(pid_, SIGKILL);
-      ::waitpid(pid_, nullptr, 0);
-    }
-  }
-
-  void Signal(int signal) { ::kill(pid_, signal); }
-
-  // Calls `during` every 20 ms until the job ends; its exit code, or -1 after too long.
-  int Wait(const std::function<void()>& during = [] {}) {
-    for (auto start = std::chrono::steady_clock::now(); std::chrono::steady_clock::now() - start < kJobTimeout;) {
-      int status = 0;
-      if (::waitpid(pid_, &status, WNOHANG) == pid_) {
-        pid_ = -1;
-        return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-      }
-      during();
-      std::this_thread::sleep_for(milliseconds(20));
-    }
-    return -1;
-  }
-
-  std::vector<StepRecord> Steps() const {
-    absl::StatusOr<std::vector<StepRecord>> steps = ReadSteps(folder_.metrics());
-    return steps.ok() ? *std::move(steps) : std::vector<StepRecord>();
-  }
-  std::string WeightsHash() const {
-    const absl::StatusOr<std::string> bytes = ReadFile(NewestCheckpoint(folder_) + "/model/model.safetensors");
-    return bytes.ok() ? Sha256Hex(*bytes) : "no weights: " + std::string(bytes.status().message());
-  }
-  // Process ids of this job's actors.
-  std::vector<int> Actors() const {
-    std::vector<int> pids;
-    for (const auto& entry : fs::directory_iterator("/proc")) {
-      std::ifstream file(entry.path() / "cmdline", std::ios::binary);
-      const std::string line((std::istreambuf_iterator<char>(file)), {});
-      if (line.find("tactus-actor") != std::string::npos && line.find(folder_.root) != std::string::npos) {
-        pids.push_back(std::stoi(entry.path().filename()));
-      }
-    }
-    return pids;
-  }
-  const RunFolder& folder() const { return folder_; }
-
- private:
-  RunFolder folder_;
-  int pid_ = -1;
-};
+constexpr int kSteps = Job::kDefaultSteps;
 
 // The uninterrupted run with one actor, that every other is compared with.
 const Job& Reference() {

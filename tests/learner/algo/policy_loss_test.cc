@@ -289,6 +289,13 @@ TEST(PolicyLossTest, DiagnosticsOfAKnownCompletion) {
   EXPECT_EQ(totals.clipped_low, 0);
   EXPECT_EQ(totals.clipped_high, 1);
   EXPECT_EQ(totals.kl_loss, 0);
+  const std::vector<double> reference = {std::log(0.3), std::log(0.2)};
+  completion.logp_reference = reference;
+  options.kl_beta = 0.5;
+  LossTotals with_kl;
+  AddPolicyLoss<double>(options, {1, 2}, completion, gradient, with_kl);
+  EXPECT_NEAR(with_kl.kl_loss, 0.5 * (0.5 - std::log(0.5) - 1) / 2, 1e-15);
+  EXPECT_NEAR(with_kl.loss, totals.loss + with_kl.kl_loss, 1e-15);
   EXPECT_EQ(totals.tis_capped, 1);
   EXPECT_NEAR(totals.tis_weight, 2.5, 1e-15);
   EXPECT_NEAR(totals.ratio_max, 2, 1e-15);

@@ -35,6 +35,16 @@ class RunRecorderTest : public ::testing::Test {
     StepStats stats;
     stats.updates = 3;
     stats.skipped_updates = 1;
+    stats.loss = 0.75;
+    stats.kl_loss = 0.25;
+    stats.prompt_tokens = 10;
+    stats.completion_tokens = 30;
+    stats.clip_low_fraction = 0.125;
+    stats.clip_high_fraction = 0.5;
+    stats.advantage_min = -1.5;
+    stats.tis_weight_max = 1.75;
+    stats.seconds.forward = 0.5;
+    context.parameters = 100;
     return recorder_->Record(context, stats, groups);
   }
 
@@ -78,19 +88,38 @@ TEST_F(RunRecorderTest, WithoutAnAuditTheFirstGroupsAreKept) {
   EXPECT_THAT(metrics_.Text(), HasSubstr("\ntactus_metric_updates_rejected_total 0\n"));
 }
 
-TEST_F(RunRecorderTest, MetricsShowTheRhythm) {
-  ASSERT_TRUE(Record(1, AuditedBatch()).ok());
-  ASSERT_TRUE(Record(2, AuditedBatch()).ok());
+TEST_F(RunRecorderTest, MetricsShowTheStepsAndTheRhythm) {
+  std::vector<TrajectoryGroup> groups = AuditedBatch();
+  groups[0].completions[0].reward = {.reason = kUndecodableReason};
+  ASSERT_TRUE(Record(1, groups).ok());
+  ASSERT_TRUE(Record(2, groups).ok());
   const std::string text = metrics_.Text();
-  for (const char* line :
-       {"tactus_credit_mean 1.125", "tactus_credit_amplified_ratio{strategy=\"applied\"} 0.25",
-        "tactus_credit_amplified_ratio{strategy=\"coupled\"} 0.375",
-        "tactus_credit_overlap_ratio{pair=\"coupled_entropy\"} 0.2", "tactus_credit_lag_versions{stat=\"mean\"} 2.5",
-        "tactus_credit_lag_versions{stat=\"max\"} 5", "tactus_rhythm_completions_total 4",
-        "tactus_rhythm_waad_tokens{stat=\"p50\"} 1.5", "tactus_rhythm_fai_ratio{stat=\"mean\"} 0.25",
-        "tactus_rhythm_peak_entropy_correlation 0.2156", "tactus_weight_transfer_bytes_total 2000",
-        "tactus_nonfinite_values_total{where=\"gradient\"} 2", "tactus_nonfinite_values_total{where=\"loss\"} 0",
-        "tactus_metric_updates_rejected_total 0"}) {
+  for (const char* line : {"tactus_credit_mean 1.125",
+                           "tactus_credit_amplified_ratio{strategy=\"applied\"} 0.25",
+                           "tactus_credit_amplified_ratio{strategy=\"coupled\"} 0.375",
+                           "tactus_credit_overlap_ratio{pair=\"coupled_entropy\"} 0.2",
+                           "tactus_credit_lag_versions{stat=\"mean\"} 2.5",
+                           "tactus_credit_lag_versions{stat=\"max\"} 5",
+                           "tactus_rhythm_completions_total 4",
+                           "tactus_rhythm_waad_tokens{stat=\"p50\"} 1.5",
+                           "tactus_rhythm_fai_ratio{stat=\"mean\"} 0.25",
+                           "tactus_rhythm_peak_entropy_correlation 0.2156",
+                           "tactus_weight_transfer_bytes_total 2000",
+                           "tactus_loss{term=\"policy\"} 0.5",
+                           "tactus_loss{term=\"kl\"} 0.25",
+                           "tactus_loss{term=\"total\"} 0.75",
+                           "tactus_learner_tokens_total{kind=\"completion\"} 60",
+                           "tactus_learner_model_flops_total 48000",
+                           "tactus_clip_ratio{side=\"low\"} 0.125",
+                           "tactus_clip_ratio{side=\"high\"} 0.5",
+                           "tactus_advantage{stat=\"min\"} -1.5",
+                           "tactus_importance_weight{stat=\"max\"} 1.75",
+                           "tactus_learner_phase_seconds_total{phase=\"forward\",rank=\"0\"} 1",
+                           "tactus_trajectory_verdicts_total{env=\"t\",verdict=\"error\"} 2",
+                           "tactus_trajectory_staleness_versions_bucket{le=\"2\"}",
+                           "tactus_nonfinite_values_total{where=\"gradient\"} 2",
+                           "tactus_nonfinite_values_total{where=\"loss\"} 0",
+                           "tactus_metric_updates_rejected_total 0"}) {
     EXPECT_THAT(text, HasSubstr(line));
   }
   const auto steps = ReadSteps(folder_.metrics());

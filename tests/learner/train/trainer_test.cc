@@ -96,6 +96,10 @@ TEST(TrainerTest, LossAndGradientAreThoseOfTheDefinition) {
   EXPECT_EQ(stats->ratio_max, 1);
   EXPECT_EQ(stats->kl_old, 0);
   EXPECT_EQ(stats->clip_fraction(), 0);
+  EXPECT_EQ(stats->kl_loss, 0);
+  EXPECT_LT(stats->advantage_min, 0);
+  EXPECT_GT(stats->advantage_max, 0);
+  EXPECT_NEAR(stats->advantage_mean, 0, 1e-12) << "each group's advantages are centred";
 }
 
 TEST(TrainerTest, MicroBatchesAddUpToTheSameStep) {
