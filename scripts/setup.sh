@@ -1,7 +1,8 @@
 #!/bin/sh
 # Installs what Tactus is built with: Debian packages, and the CPU part of torch in a project-local .venv.
 #
-#   scripts/setup.sh [--lint]      --lint adds what CI uses: clang-format, clang-tidy, promtool and, on Debian, Chromium (124 MB)
+#   scripts/setup.sh [--lint]      --lint adds what CI uses: clang-format, clang-tidy, Prometheus (its promtool) and, on
+#                                  Debian, Chromium (124 MB)
 #
 # Made for Debian 12 and Ubuntu 24.04 on x86-64. Says what it does and how much it downloads; uses sudo when not root;
 # does nothing the second time. Touches nothing outside the package database and .venv.
@@ -14,7 +15,7 @@ packages="
   libpcre2-dev libcpp-httplib-dev nlohmann-json3-dev libzstd-dev libgloo-dev libssl-dev
   libgmp-dev
 "
-lint_packages="clang-format clang-tidy prometheus" # prometheus: its promtool checks what the processes expose
+lint_packages="clang-format clang-tidy prometheus"
 # Opens the pages that tactus writes, in tests. On Ubuntu it is a snap, which apt can't install: the tests skip there.
 grep -qs '^ID=debian$' /etc/os-release && lint_packages="$lint_packages chromium"
 # The torch wheel alone can't be imported in Python, and need not be: only its C++ libraries are used, and of CUDA's
@@ -32,7 +33,7 @@ for arg in "$@"; do
   case "$arg" in
     --lint) packages="$packages $lint_packages" ;;
     -h | --help)
-      sed -n '2,7s/^# \{0,1\}//p' "$0"
+      sed -n '2,8s/^# \{0,1\}//p' "$0"
       exit 0
       ;;
     *) die "unknown argument '$arg'; the only option is --lint" ;;
