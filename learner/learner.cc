@@ -66,8 +66,7 @@ absl::Status Learner::ServeMetrics() {
       options_.metrics_listen.empty() ? config.service().metrics_listen() : options_.metrics_listen;
   ASSIGN_OR_RETURN(metrics_server_, MetricsServer::Start(listen, metrics_.get(), &readiness_));
   TACTUS_LOG(INFO) << "serving metrics at http://" << metrics_server_->address() << "/metrics";
-  if (IsRoot() || options_.ready_file.empty()) return absl::OkStatus();
-  return WriteFileAtomic(options_.ready_file, absl::StrCat("{\"metrics\":\"", metrics_server_->address(), "\"}\n"));
+  return absl::OkStatus();
 }
 
 absl::Status Learner::LoadPolicy() {

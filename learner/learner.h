@@ -45,7 +45,7 @@ struct LearnerOptions {
   int world = 1;
   std::string store_host;
   int store_port = 0;
-  std::string ready_file;      // rank 0 writes its addresses here once it serves actors, others theirs of metrics
+  std::string ready_file;      // rank 0 writes its addresses here once it serves; "" = nowhere
   std::string metrics_listen;  // "" = service.metrics_listen
   bool resume = false;         // from the newest good checkpoint; from the start when there is none
 };

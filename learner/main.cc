@@ -39,7 +39,7 @@ constexpr FlagSpec kFlags[] = {
     {.name = "metrics-listen",
      .value = "HOST:PORT",
      .help = "address of /metrics, /healthz and /readyz; default: service.metrics_listen"},
-    {.name = "ready-file", .value = "FILE", .help = "the rank writes its addresses here once it serves"},
+    {.name = "ready-file", .value = "FILE", .help = "rank 0 writes its addresses here once it serves"},
     {.name = "resume", .type = FlagType::kSwitch, .help = "go on from the newest good checkpoint in --out"},
     kLogFormatFlag,
     {.name = "set", .value = "FIELD=VALUE", .help = "override one configuration field", .repeated = true},

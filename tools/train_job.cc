@@ -61,7 +61,7 @@ TrainJob::TrainJob(TrainJobOptions options)
       follower_(options_.folder.metrics()),
       targets_(options_.folder.targets(), options_.config.service().run_id()),
       started_(absl::Now()),
-      ready_file_(RankReadyFile(0)),
+      ready_file_(absl::StrCat(options_.folder.logs(), "/learner-0.ready")),
       actors_(static_cast<size_t>(options_.actors)) {}
 
 absl::Status TrainJob::Died(const ChildProcess& process, const std::string& name, int exit_code) const {
@@ -73,9 +73,7 @@ absl::Status TrainJob::Died(const ChildProcess& process, const std::string& name
 }
 
 absl::Status TrainJob::StartLearners() {
-  for (size_t rank = 0; rank < static_cast<size_t>(options_.learners); ++rank) {
-    std::filesystem::remove(RankReadyFile(rank));
-  }
+  std::filesystem::remove(ready_file_);
   ASSIGN_OR_RETURN(const int store_port, FreePort());
   for (size_t rank = 0; rank < static_cast<size_t>(options_.learners); ++rank) {
     std::vector<std::string> argv = {absl::StrCat(options_.binary_folder, "/tactus-learner"),
@@ -89,9 +87,11 @@ absl::Status TrainJob::StartLearners() {
                                      absl::StrCat(options_.learners),
                                      "--store",
                                      absl::StrCat("127.0.0.1:", store_port)};
-    argv.insert(argv.end(), {"--ready-file", RankReadyFile(rank)});
-    // The configuration's address is rank 0's, on the same machine.
-    if (rank > 0) argv.insert(argv.end(), {"--metrics-listen", "127.0.0.1:0"});
+    if (rank == 0) {
+      argv.insert(argv.end(), {"--ready-file", ready_file_});
+    } else {  // on the same machine as rank 0, whose address the configuration has
+      argv.insert(argv.end(), {"--metrics-listen", "127.0.0.1:0"});
+    }
     if (options_.resume) argv.push_back("--resume");
     ASSIGN_OR_RETURN(std::unique_ptr<ChildProcess> process,
                      ChildProcess::Start(argv, absl::StrCat(options_.folder.logs(), "/", RankName(rank), ".log")));
@@ -130,10 +130,6 @@ absl::Status TrainJob::AwaitLearner() {
   return absl::OkStatus();
 }
 
-std::string TrainJob::RankReadyFile(size_t rank) const {
-  return absl::StrCat(options_.folder.logs(), "/", RankName(rank), ".ready");
-}
-
 std::string TrainJob::ActorReadyFile(size_t index) const {
   return absl::StrCat(options_.folder.logs(), "/", ActorName(index), ".ready");
 }
@@ -143,9 +139,6 @@ absl::Status TrainJob::UpdateTargets() {
   if (absl::Now() < targets_updated_ + absl::Seconds(1)) return absl::OkStatus();
   targets_updated_ = absl::Now();
   targets_.Set("learner", RankName(0), metrics_address_);
-  for (size_t rank = 1; rank < learners_.size(); ++rank) {
-    targets_.SetFromReadyFile("learner", RankName(rank), RankReadyFile(rank));
-  }
   for (size_t i = 0; i < actors_.size(); ++i) {
     if (actors_[i].process == nullptr) {
       targets_.Set("actor", ActorName(i), "");

@@ -60,7 +60,6 @@ class TrainJob {
   absl::Status AwaitLearner();
   absl::Status StartActor(size_t index);
   absl::Status CheckActors();
-  std::string RankReadyFile(size_t rank) const;
   std::string ActorReadyFile(size_t index) const;
   absl::Status UpdateTargets();
   // Not-OK when a rank has failed; sets *done when all have ended well.

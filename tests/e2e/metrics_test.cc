@@ -4,9 +4,8 @@
 
 #include <cstdlib>
 #include <map>
-#include <memory>
 #include <nlohmann/json.hpp>
-#include <optional>
+#include <numeric>
 #include <regex>
 #include <set>
 #include <sstream>
@@ -16,7 +15,6 @@
 #include "tests/e2e/job.h"
 #include "tests/metrics/exposition_check.h"
 #include "tests/metrics/http_client.h"
-#include "tools/child_process.h"
 
 namespace tactus {
 namespace {
@@ -269,52 +267,6 @@ TEST(MetricsE2eTest, NoSecretIsWritten) {
   for (const std::string& text : texts) {
     for (const std::string& secret : secrets) EXPECT_EQ(text.find(secret), std::string::npos);
   }
-}
-
-// Whether this text stands in a process's log by now.
-bool Logged(const RunFolder& folder, const std::string& process, const std::string& text) {
-  return LogText(folder, process).find(text) != std::string::npos;
-}
-
-// An actor that is drained loses nothing: it hands in what it has, no lease of it returns, and it exits with 0.
-TEST(MetricsE2eTest, ADrainedActorLosesNothing) {
-  Job job("drain", {"--actors", "1", "--set", "learner.steps=500"});
-  std::unique_ptr<ChildProcess> actor;
-  std::optional<int> code;
-  std::string after;
-  bool asked = false;
-  const int exit_code = job.Wait([&] {
-    const RunFolder& folder = job.folder();
-    const std::string learner = MetricsAddress(folder, "learner-0");
-    if (actor == nullptr && !job.Steps().empty()) {
-      const std::string ready = *ReadFile(folder.logs() + "/learner-0.ready");
-      auto started = ChildProcess::Start(
-          {TACTUS_BINARY_DIR "/bin/tactus-actor", "--config", folder.config(), "--learner",
-           nlohmann::json::parse(ready).at("listen"), "--instance", "drained", "--metrics-listen", "127.0.0.1:0"},
-          folder.logs() + "/drained.log");
-      ASSERT_TRUE(started.ok()) << started.status();
-      actor = *std::move(started);
-    }
-    if (actor == nullptr || code.has_value()) return;
-    const std::string own = MetricsAddress(folder, "drained");
-    if (!asked && !own.empty() && Value(HttpBody(HttpGet(own, "/metrics")), "tactus_actor_trajectories_total") > 0) {
-      actor->Signal(SIGTERM);
-      asked = true;
-    }
-    code = actor->Poll();
-    if (!code.has_value() || !Logged(folder, "learner-0", "drained did not come back")) {
-      code.reset();
-      return;
-    }
-    after = HttpBody(HttpGet(learner, "/metrics"));
-    job.Signal(SIGINT);
-  });
-  EXPECT_EQ(exit_code, 130);
-  EXPECT_EQ(code, 0);
-  EXPECT_TRUE(Logged(job.folder(), "drained", "asked to stop: finishing"));
-  EXPECT_EQ(Value(after, "tactus_leases_total", "returned"), 0);
-  EXPECT_EQ(Value(after, "tactus_leases_total", "expired"), 0);
-  EXPECT_EQ(Value(after, "tactus_trajectories_rejected_total"), 0);
 }
 
 // A node that is drained stops one rank: all of them end in order, with a checkpoint, and say that there is more to do.
