@@ -17,7 +17,8 @@ class CountedCollective final : public Collective {
 
   int rank() const override { return inner_->rank(); }
   int size() const override { return inner_->size(); }
-  absl::Status AllReduceSum(std::span<float> values) override { return Count(inner_->AllReduceSum(values)); }
+  absl::Status StartAllReduceSum(std::span<float> values) override { return Count(inner_->StartAllReduceSum(values)); }
+  absl::Status Wait() override { return Count(inner_->Wait()); }
   absl::Status AllReduceSum(std::span<double> values) override { return Count(inner_->AllReduceSum(values)); }
   absl::Status AllGather(std::span<const double> mine, std::span<double> all) override {
     return Count(inner_->AllGather(mine, all));
