@@ -13,21 +13,41 @@
 namespace tactus {
 
 // One rank's end of a fixed group. Owned by one thread, except Abort, which any thread may call.
-// Every call blocks until all ranks have made the same call, at most the timeout given at creation, then returns
-// DeadlineExceeded naming the operation and the rank. After any error the group is unusable: Aborted from then on.
-// Results are the same bits on every rank, and for a fixed world size the same bits in every run.
+//
+// All ranks make the same calls in the same order, with the same sizes. Every call but StartAllReduceSum and Abort
+// blocks until all operations of this rank so far are finished, which takes all ranks; at most the timeout given at
+// creation for each of them (long values are cut into several). Then DeadlineExceeded, or Unavailable when the
+// connection to a rank broke, naming the operation, this rank and who is missing, which takes up to four seconds to
+// find out. After any error but InvalidArgument the group is unusable: Aborted from then on, and no memory is touched
+// any more.
+//
+// Memory: on device `cpu` host memory, which may be given back at once after an error. On device `cuda:N` each span is
+// either host memory, staged through a buffer on the GPU, or memory of that GPU, worked on in place: ordered after what
+// the calling thread's current CUDA stream (c10's) holds at the call; a finished operation is finished for the host and
+// for that stream.
+//
+// Results are the same bits on every rank, and for a fixed world size the same bits in every run (on GPUs: as far as
+// NCCL chooses the same algorithm for the same machines, sizes and settings). An all-reduce gives the same bits started
+// or blocking.
 class Collective {
  public:
-  virtual ~Collective() = default;
+  virtual ~Collective() = default;  // with operations in flight: aborts
   virtual int rank() const = 0;
   virtual int size() const = 0;
-  virtual absl::Status AllReduceSum(std::span<float> values) = 0;                           // in place
+  // Adds `values` up in place while the caller goes on: they are the collective's until Wait has returned. A bounded
+  // amount is in flight: beyond it, blocks for the oldest.
+  virtual absl::Status StartAllReduceSum(std::span<float> values) = 0;
+  virtual absl::Status Wait() = 0;  // for all that was started
+  absl::Status AllReduceSum(std::span<float> values) {
+    const absl::Status started = StartAllReduceSum(values);
+    return started.ok() ? Wait() : started;
+  }
   virtual absl::Status AllReduceSum(std::span<double> values) = 0;                          // in place
   virtual absl::Status AllGather(std::span<const double> mine, std::span<double> all) = 0;  // all: [size * mine.size()]
   virtual absl::Status ReduceScatterSum(std::span<const float> all, std::span<float> mine) = 0;
   virtual absl::Status Broadcast(std::span<char> bytes, int root) = 0;
   virtual absl::Status Barrier() = 0;
-  // Unblocks this rank's pending and future calls with Aborted. Idempotent.
+  // Unblocks this rank's pending and future calls with Aborted. Idempotent; may take up to the timeout on a GPU.
   virtual void Abort() = 0;
 };
 
@@ -37,10 +57,13 @@ struct CollectiveOptions {
   std::string store_host = "127.0.0.1";  // rank 0 hosts the TCP store here
   int store_port = 0;
   absl::Duration timeout = absl::Minutes(5);
+  std::string device = "cpu";  // or cuda:N
 };
 
-// world == 1 needs no store and no threads. Otherwise Gloo over TCP.
-// Unavailable: the store could not be reached in time; names the address and the rank.
+// `cpu`: Gloo over TCP; a world of 1 needs no store and no threads. `cuda:N`: NCCL, also in a world of 1.
+// Unavailable: the store could not be reached, or a rank did not come, in time; names the address and the ranks.
+// InvalidArgument: options, also those that differ between ranks. FailedPrecondition: there is no such GPU, this build
+// has no NCCL, or ranks share a GPU and NCCL is too old for it.
 absl::StatusOr<std::unique_ptr<Collective>> CreateCollective(const CollectiveOptions& options);
 
 }  // namespace tactus

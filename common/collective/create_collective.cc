@@ -1,9 +1,15 @@
 #include <algorithm>
 #include <atomic>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "common/base/status_macros.h"
 #include "common/collective/collective.h"
 #include "common/collective/gloo_collective.h"
+#ifdef TACTUS_HAS_NCCL
+#include "common/collective/nccl_collective_cuda.h"
+#endif
 
 namespace tactus {
 namespace {
@@ -13,7 +19,9 @@ class SingleCollective : public Collective {
  public:
   int rank() const override { return 0; }
   int size() const override { return 1; }
-  absl::Status AllReduceSum(std::span<float>) override { return Check(); }
+  using Collective::AllReduceSum;
+  absl::Status StartAllReduceSum(std::span<float>) override { return Check(); }
+  absl::Status Wait() override { return Check(); }
   absl::Status AllReduceSum(std::span<double>) override { return Check(); }
   absl::Status AllGather(std::span<const double> mine, std::span<double> all) override { return Copy(mine, all); }
   absl::Status ReduceScatterSum(std::span<const float> all, std::span<float> mine) override { return Copy(all, mine); }
@@ -41,19 +49,40 @@ class SingleCollective : public Collective {
   std::atomic<bool> aborted_ = false;
 };
 
+constexpr int kCpu = -1;
+constexpr int kMaxDevice = 127;  // c10 keeps it in a signed byte
+
+// N of cuda:N, or kCpu.
+absl::StatusOr<int> DeviceIndex(const std::string& device) {
+  if (device == "cpu") return kCpu;
+  absl::string_view number = device;
+  int index = 0;
+  if (absl::ConsumePrefix(&number, "cuda:") && absl::SimpleAtoi(number, &index) && index >= 0 && index <= kMaxDevice)
+    return index;
+  return absl::InvalidArgumentError(
+      absl::StrCat("Collective: device \"", device, "\" must be cpu or cuda:N with N from 0 to ", kMaxDevice, "."));
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Collective>> CreateCollective(const CollectiveOptions& options) {
   if (options.world < 1 || options.rank < 0 || options.rank >= options.world)
     return absl::InvalidArgumentError(
         absl::StrCat("Collective: rank ", options.rank, " does not exist in a world of ", options.world, "."));
-  if (options.world == 1) return std::make_unique<SingleCollective>();
-  if (options.store_port < 1 || options.store_port > 65535)
+  ASSIGN_OR_RETURN(const int device, DeviceIndex(options.device));
+  if (options.world == 1 && device == kCpu) return std::make_unique<SingleCollective>();
+  if (options.world > 1 && (options.store_port < 1 || options.store_port > 65535))
     return absl::InvalidArgumentError(
         absl::StrCat("Collective: store port ", options.store_port, " must be from 1 to 65535 with several ranks."));
   if (options.timeout < absl::Milliseconds(1))
     return absl::InvalidArgumentError("Collective: the timeout must be at least one millisecond.");
-  return CreateGlooCollective(options);
+  if (device == kCpu) return CreateGlooCollective(options);
+#ifdef TACTUS_HAS_NCCL
+  return CreateNcclCollective(options, device);
+#else
+  return absl::FailedPreconditionError(absl::StrCat(
+      "Collective: device ", options.device, " needs NCCL, which this build lacks: build with the preset cuda."));
+#endif
 }
 
 }  // namespace tactus

@@ -8,7 +8,8 @@
 
 namespace tactus {
 
-// Options as CreateCollective checked them, world >= 2.
+// Options as CreateCollective checked them, world >= 2. Ignores SIGPIPE from now on where nothing handles it: Gloo
+// would let the process end silently when it writes to a rank that has just died.
 absl::StatusOr<std::unique_ptr<Collective>> CreateGlooCollective(const CollectiveOptions& options);
 
 }  // namespace tactus

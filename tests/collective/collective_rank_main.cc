@@ -1,5 +1,5 @@
-// One rank of a collective test: collective_rank SCENARIO RANK WORLD PORT TIMEOUT_MS. Prints one line about the
-// outcome; exits 0 when the scenario went as it must on this rank.
+// One rank of a collective test: collective_rank SCENARIO RANK WORLD PORT TIMEOUT_MS DEVICE. Prints one line about the
+// outcome. Exits 0 when the scenario went as it must on this rank, 3 when the group could not be made.
 #include <unistd.h>
 
 #include <csignal>
@@ -11,6 +11,9 @@
 #include <vector>
 
 #include "common/collective/collective.h"
+#ifdef TACTUS_HAS_NCCL
+#include "tests/collective/device_floats_cuda.h"
+#endif
 
 namespace tactus {
 namespace {
@@ -37,6 +40,17 @@ std::vector<T> SumOfRanks(int world, size_t n) {
   return sum;
 }
 
+// Not integers: rounded sums. The same on every call for a rank.
+std::vector<float> RoughValues(int rank, size_t n) {
+  std::vector<float> values(n);
+  uint32_t state = 17 + static_cast<uint32_t>(rank);
+  for (float& value : values) {
+    state = state * 1664525u + 1013904223u;
+    value = static_cast<float>(state) * 1e-7f - 200.0f;
+  }
+  return values;
+}
+
 bool Fail(const std::string& what) {
   std::printf("%s\n", what.c_str());
   return false;
@@ -44,7 +58,8 @@ bool Fail(const std::string& what) {
 
 template <typename T>
 bool CheckSums(Collective& group) {
-  for (size_t n : {0, 1, 2, 3, 17, 1000, 100003, 4200001}) {  // the last does not fit one piece
+  const size_t longer_than_a_piece = (size_t{16} << 20) / sizeof(T) + 5001;
+  for (size_t n : {size_t{0}, size_t{1}, size_t{2}, size_t{3}, size_t{17}, size_t{100003}, longer_than_a_piece}) {
     std::vector<T> values = Values<T>(group.rank(), n);
     const absl::Status status = group.AllReduceSum(std::span<T>(values));
     if (!status.ok()) return Fail(std::string(status.message()));
@@ -71,7 +86,7 @@ bool CheckGathers(Collective& group) {
       if (mine[i] != sum[static_cast<size_t>(group.rank()) * n + i]) return Fail("wrong reduce-scatter");
     }
   }
-  std::vector<double> wrong(1);
+  std::vector<double> wrong(static_cast<size_t>(group.size()) + 1);
   if (group.AllGather(Values<double>(0, 1), wrong).code() != absl::StatusCode::kInvalidArgument) {
     return Fail("AllGather took a wrong size");
   }
@@ -90,21 +105,35 @@ bool CheckBroadcasts(Collective& group) {
   return group.Barrier().ok() || Fail("Barrier failed");
 }
 
-// Rounded sums: the same bits on every rank. Prints them, so that the test can compare runs.
+// Sums against float64, the same bits on every rank, and started all at once the same bits as one by one. Prints them,
+// so that the test can compare runs.
 bool CheckBits(Collective& group) {
-  std::vector<float> values(50021);
-  uint32_t state = 17 + static_cast<uint32_t>(group.rank());
-  for (float& value : values) {
-    state = state * 1664525u + 1013904223u;
-    value = static_cast<float>(state) * 1e-7f - 200.0f;
-  }
-  if (!group.AllReduceSum(std::span<float>(values)).ok()) return Fail("AllReduceSum failed");
+  constexpr size_t kBuckets[] = {50021, 0, 1, 333, 70000, 4, 4096, 9999};  // more than are in flight at a time
+  std::vector<std::vector<float>> blocking, started;
   uint32_t hash = 0;
-  for (float value : values) {
-    uint32_t bits = 0;
-    std::memcpy(&bits, &value, sizeof(bits));
-    hash = (hash ^ bits) * 16777619u;
+  for (const size_t n : kBuckets) {
+    blocking.push_back(RoughValues(group.rank(), n));
+    started.push_back(blocking.back());
+    if (!group.AllReduceSum(std::span<float>(blocking.back())).ok()) return Fail("AllReduceSum failed");
+    std::vector<double> exact(n);
+    for (int rank = 0; rank < group.size(); ++rank) {
+      const std::vector<float> part = RoughValues(rank, n);
+      for (size_t i = 0; i < n; ++i) exact[i] += static_cast<double>(part[i]);
+    }
+    for (size_t i = 0; i < n; ++i) {
+      // World - 1 roundings of partial sums of at most World * 230.
+      const double bound = group.size() * group.size() * 230 * 6e-8;
+      if (std::abs(blocking.back()[i] - exact[i]) > bound) return Fail("a sum is too far from float64");
+      uint32_t bits = 0;
+      std::memcpy(&bits, &blocking.back()[i], sizeof(bits));
+      hash = (hash ^ bits) * 16777619u;
+    }
   }
+  for (std::vector<float>& bucket : started) {
+    if (!group.StartAllReduceSum(bucket).ok()) return Fail("StartAllReduceSum failed");
+  }
+  if (!group.Wait().ok()) return Fail("Wait failed");
+  if (started != blocking) return Fail("started sums differ from blocking ones");
   std::vector<double> hashes(static_cast<size_t>(group.size()));
   const double mine[] = {static_cast<double>(hash)};
   if (!group.AllGather(mine, hashes).ok()) return Fail("AllGather failed");
@@ -113,6 +142,21 @@ bool CheckBits(Collective& group) {
   }
   std::printf("bits %08x\n", hash);
   return true;
+}
+
+// Memory of the GPU, in place, behind a kernel of the current stream.
+bool CheckDeviceMemory(Collective& group) {
+#ifdef TACTUS_HAS_NCCL
+  for (size_t n : {1, 1000, 20000003}) {
+    DeviceFloats first(Values<float>(group.rank(), n)), second(Values<float>(group.rank(), n));
+    if (!group.StartAllReduceSum(first.span()).ok() || !group.StartAllReduceSum(second.span()).ok() ||
+        !group.Wait().ok())
+      return Fail("a sum in GPU memory failed");
+    const std::vector<float> expected = SumOfRanks<float>(group.size(), n);
+    if (first.ToHost() != expected || second.ToHost() != expected) return Fail("a wrong sum in GPU memory");
+  }
+#endif
+  return group.Barrier().ok();
 }
 
 // What a rank whose partner is gone must see: an error of the given kind, then Aborted for good.
@@ -129,42 +173,50 @@ bool ExpectBroken(Collective& group, const absl::Status& status, std::initialize
   return true;
 }
 
+// Rank `victim` dies in the middle of an operation that the others are in as well.
+bool Kill(Collective& group, int victim) {
+  std::vector<float> values(8 << 20, 1.0f);  // two pieces: far from done when it dies
+  if (!group.Barrier().ok()) return Fail("the first barrier failed");
+  if (group.rank() != victim)
+    return ExpectBroken(group, group.AllReduceSum(std::span<float>(values)),
+                        {absl::StatusCode::kUnavailable, absl::StatusCode::kDeadlineExceeded});
+  if (!group.StartAllReduceSum(values).ok()) return Fail("the start failed");
+  raise(SIGKILL);
+  return false;
+}
+
+bool Abort(Collective& group) {
+  std::vector<float> values(1 << 20, 1.0f);
+  std::thread abort([&] {
+    if (group.rank() != 0) return;
+    usleep(300000);
+    group.Abort();
+    group.Abort();
+  });
+  const absl::Status status = group.AllReduceSum(std::span<float>(values));
+  abort.join();
+  return ExpectBroken(group, status, {group.rank() == 0 ? absl::StatusCode::kAborted : absl::StatusCode::kUnavailable});
+}
+
 bool Run(const std::string& scenario, Collective& group) {
   std::vector<float> values(1 << 20, 1.0f);
   const int last = group.size() - 1;
+  if (scenario == "probe") return group.Barrier().ok();
   if (scenario == "sums") {
+    if (group.rank() == last) usleep(300000);  // comes late, within the timeout
     return CheckSums<float>(group) && CheckSums<double>(group) && CheckGathers(group) && CheckBroadcasts(group) &&
-           CheckBits(group);
+           CheckDeviceMemory(group) && CheckBits(group);
   }
-  if (scenario == "timeout") {  // the last rank comes too late
-    if (group.rank() == last) {
-      sleep(8);
-      return true;
-    }
+  if (scenario == "kill") return Kill(group, last);
+  if (scenario == "kill_first") return Kill(group, 0);
+  if (group.rank() == last) {  // never comes: the test ends it when the others are through
+    pause();
+    return false;
+  }
+  if (scenario == "abort") return Abort(group);
+  if (scenario == "timeout")
     return ExpectBroken(group, group.AllReduceSum(std::span<float>(values)),
                         {absl::StatusCode::kDeadlineExceeded, absl::StatusCode::kUnavailable});
-  }
-  if (scenario == "abort") {  // rank 0 gives up while the last rank never comes
-    if (group.rank() == last) {
-      sleep(2);
-      return true;
-    }
-    std::thread abort([&] {
-      if (group.rank() != 0) return;
-      usleep(300000);
-      group.Abort();
-      group.Abort();
-    });
-    const absl::Status status = group.AllReduceSum(std::span<float>(values));
-    abort.join();
-    if (group.rank() == 0) return ExpectBroken(group, status, {absl::StatusCode::kAborted});
-    return ExpectBroken(group, status, {absl::StatusCode::kUnavailable});
-  }
-  if (scenario == "kill") {
-    if (!group.AllReduceSum(std::span<float>(values)).ok()) return Fail("the first sum failed");
-    if (group.rank() == last) raise(SIGKILL);
-    return ExpectBroken(group, group.AllReduceSum(std::span<float>(values)), {absl::StatusCode::kUnavailable});
-  }
   return Fail("unknown scenario " + scenario);
 }
 
@@ -174,6 +226,7 @@ int Main(char** argv) {
   options.world = std::atoi(argv[3]);
   options.store_port = std::atoi(argv[4]);
   options.timeout = absl::Milliseconds(std::atoi(argv[5]));
+  options.device = argv[6];
   auto group = CreateCollective(options);
   if (!group.ok()) {
     std::printf("%s\n", group.status().ToString().c_str());
@@ -185,4 +238,4 @@ int Main(char** argv) {
 }  // namespace
 }  // namespace tactus
 
-int main(int argc, char** argv) { return argc == 6 ? tactus::Main(argv) : 2; }
+int main(int argc, char** argv) { return argc == 7 ? tactus::Main(argv) : 2; }

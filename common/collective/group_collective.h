@@ -1,0 +1,74 @@
+// A group of several ranks over any CommBackend: order, cutting, waiting, timeouts, abort, and who is to blame.
+// See collective.h for what it promises.
+#pragma once
+
+#include <deque>
+#include <memory>
+#include <string>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "common/collective/collective.h"
+#include "common/collective/comm_backend.h"
+#include "common/collective/rank_watch.h"
+
+namespace tactus {
+
+class GroupCollective : public Collective {
+ public:
+  GroupCollective(const CollectiveOptions& options, std::unique_ptr<CommBackend> backend,
+                  std::unique_ptr<RankWatch> watch);
+  ~GroupCollective() override;
+
+  int rank() const override { return options_.rank; }
+  int size() const override { return options_.world; }
+  using Collective::AllReduceSum;
+  absl::Status StartAllReduceSum(std::span<float> values) override;
+  absl::Status Wait() override;
+  absl::Status AllReduceSum(std::span<double> values) override;
+  absl::Status AllGather(std::span<const double> mine, std::span<double> all) override;
+  absl::Status ReduceScatterSum(std::span<const float> all, std::span<float> mine) override;
+  absl::Status Broadcast(std::span<char> bytes, int root) override;
+  absl::Status Barrier() override;
+  void Abort() override;
+
+ private:
+  struct Pending {
+    const char* name = nullptr;  // as the caller knows it
+    int64_t sequence = 0;
+    std::string what;  // name, sequence and size
+    std::unique_ptr<CommOperation> operation;
+  };
+  enum class Cause { kNone, kOwner, kError, kOtherRank };  // that the group is broken
+  // Shared with `wake`, which a library may call when this object is gone.
+  struct State {
+    absl::Mutex mutex;
+    bool woken ABSL_GUARDED_BY(mutex) = false;
+    Cause broken ABSL_GUARDED_BY(mutex) = Cause::kNone;
+    bool backend_ending ABSL_GUARDED_BY(mutex) = false;  // somebody has called the backend's Abort
+    bool backend_ended ABSL_GUARDED_BY(mutex) = false;   // and it has returned
+  };
+  enum class Outcome { kDone, kAborted, kTimedOut };
+
+  absl::Status StartInPieces(const char* name, CommRequest request, size_t element_bytes);
+  absl::Status Enqueue(const char* name, const CommRequest& request);
+  absl::Status FinishOldest();
+  Outcome Await(CommOperation& operation);
+  bool Break(Cause cause);  // false: it was broken already
+  void EndBackend();        // blocks until it has let go of all memory
+  // `failed`: what cannot go on; its operation is not used.
+  absl::Status Fail(const Pending& failed, const absl::Status& error);
+  absl::Status CheckUsable(const char* name);
+
+  const CollectiveOptions options_;
+  const std::unique_ptr<CommBackend> backend_;
+  const CommLimits limits_;
+  const std::shared_ptr<State> state_;
+  int64_t sequence_ = 0;                    // of the newest operation
+  std::deque<Pending> pending_;             // in the order of their start
+  float token_ = 0;                         // what a barrier adds up
+  bool told_ = false;                       // the caller knows why the group is broken
+  const std::unique_ptr<RankWatch> watch_;  // the last: its thread uses the others
+};
+
+}  // namespace tactus
