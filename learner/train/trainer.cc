@@ -10,6 +10,9 @@
 namespace tactus {
 namespace {
 
+// Long enough for the network's full speed, short enough that the first is under way early in a backward pass.
+constexpr int64_t kGradientBucketBytes = int64_t{32} << 20;
+
 // Adds the seconds until its end to `total`.
 class PhaseTimer {
  public:
@@ -74,6 +77,7 @@ Trainer::Trainer(const TrainerOptions& options, std::unique_ptr<TrainablePolicy>
       policy_(std::move(policy)),
       reference_(std::move(reference)),
       collective_(collective),
+      gradient_buckets_(CutGradientBuckets(policy_->layout(), kGradientBucketBytes)),
       optimizer_(policy_->layout(), options.optimizer) {}
 
 absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(const TrainerOptions& options,
@@ -165,8 +169,12 @@ void Trainer::RunBatch(const Update& update, size_t index, TokenTotals& totals, 
 absl::StatusOr<Trainer::StepOutcome> Trainer::ReduceAndStep(TokenTotals& totals, PhaseSeconds& seconds) {
   {
     const PhaseTimer timer(seconds.allreduce);
-    RETURN_IF_ERROR(collective_.AllReduceSum(policy_->gradients()));
-    RETURN_IF_ERROR(totals.Reduce(collective_));
+    const std::span<float> gradients = policy_->gradients();
+    for (const GradientBucket& bucket : gradient_buckets_) {
+      RETURN_IF_ERROR(collective_.StartAllReduceSum(
+          gradients.subspan(static_cast<size_t>(bucket.begin), static_cast<size_t>(bucket.end - bucket.begin))));
+    }
+    RETURN_IF_ERROR(totals.Reduce(collective_));  // also waits for the gradients
   }
   const PhaseTimer timer(seconds.optimizer);
   StepOutcome outcome;

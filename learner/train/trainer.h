@@ -22,6 +22,7 @@
 #include "common/collective/collective.h"
 #include "common/data/types.h"
 #include "learner/train/adamw.h"
+#include "learner/train/gradient_buckets.h"
 #include "learner/train/packing.h"
 #include "learner/train/step_stats.h"
 #include "learner/train/token_totals.h"
@@ -83,6 +84,7 @@ class Trainer {
   const std::unique_ptr<TrainablePolicy> policy_;
   const std::unique_ptr<TrainablePolicy> reference_;
   Collective& collective_;
+  const std::vector<GradientBucket> gradient_buckets_;
   AdamW optimizer_;
 };
 
