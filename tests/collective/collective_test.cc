@@ -78,6 +78,7 @@ class Ranks {
           launch.devices.empty() ? "cpu" : launch.devices[place],
       };
       std::vector<char*> argv;
+      argv.reserve(arguments.size() + 1);
       for (std::string& argument : arguments) argv.push_back(argument.data());
       argv.push_back(nullptr);
       const pid_t pid = fork();
@@ -241,6 +242,7 @@ class ConformanceTest : public testing::TestWithParam<const char*> {
       groups.emplace_back(launch);
     }
     std::vector<std::vector<RankResult>> results;
+    results.reserve(groups.size());
     for (Ranks& group : groups) results.push_back(group.Join(last_waits));
     return results;
   }

@@ -23,7 +23,7 @@ constexpr char kSum[] = "AllReduceSum 7 of 40 bytes";
 class RankWatchTest : public testing::Test {
  protected:
   // The grace is long for a loaded machine; only what looks dead or late takes it.
-  std::unique_ptr<RankWatch> Watch(int rank, int world, std::shared_ptr<MemoryBoard> board = nullptr) {
+  std::unique_ptr<RankWatch> Watch(int rank, int world, const std::shared_ptr<MemoryBoard>& board = nullptr) {
     RankWatch::Options options;
     options.rank = rank;
     options.world = world;
