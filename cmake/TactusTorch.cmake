@@ -8,11 +8,14 @@ if(NOT TACTUS_TORCH_DIR)
 endif()
 
 add_library(tactus_torch INTERFACE)
-# For C++ files alone: nvcc knows no -idirafter, and a *.cu file has no business with tensors.
+foreach(folder include include/torch/csrc/api/include)
+  target_compile_options(tactus_torch INTERFACE
+    "SHELL:$<$<COMPILE_LANGUAGE:CXX>:-idirafter ${TACTUS_TORCH_DIR}/${folder}>"
+    "$<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-idirafter,${TACTUS_TORCH_DIR}/${folder}>")
+endforeach()
 target_compile_options(tactus_torch INTERFACE
-  "SHELL:$<$<COMPILE_LANGUAGE:CXX>:-idirafter ${TACTUS_TORCH_DIR}/include>"
-  "SHELL:$<$<COMPILE_LANGUAGE:CXX>:-idirafter ${TACTUS_TORCH_DIR}/include/torch/csrc/api/include>"
-  "$<$<COMPILE_LANGUAGE:CXX>:-Wno-unused-parameter;-Wno-pedantic;-Wno-shadow>")
+  "$<$<COMPILE_LANGUAGE:CXX>:-Wno-unused-parameter;-Wno-pedantic;-Wno-shadow>"
+  $<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wno-unused-parameter>)
 target_link_libraries(tactus_torch INTERFACE
   ${TACTUS_TORCH_DIR}/lib/libtorch_cpu.so ${TACTUS_TORCH_DIR}/lib/libc10.so)
 # No -rpath here: CMake adds the wheel's folder while building and takes it out again when installing.
