@@ -21,6 +21,7 @@
 #include "common/base/status_macros.h"
 #include "common/config/flags.h"
 #include "common/config/run_config.h"
+#include "common/device/devices.h"
 #include "common/metrics/build_info.h"
 #include "common/metrics/metric_set.h"
 #include "common/model/dtype_config.h"
@@ -41,6 +42,7 @@ constexpr FlagSpec kFlags[] = {
      .value = "NAME",
      .help = "this actor's name, unique in the run; the host's name and process id when not given"},
     {.name = "set", .value = "FIELD=VALUE", .help = "overrides one configuration field", .repeated = true},
+    {.name = "device", .value = "DEVICE", .help = "overrides actor.device: auto, cpu or cuda:N"},
     {.name = "metrics-listen", .value = "HOST:PORT", .help = "address of /metrics; default: service.metrics_listen"},
     {.name = "learner-timeout-s",
      .type = FlagType::kDouble,
@@ -152,8 +154,9 @@ ActorSettings MakeSettings(const config::RunConfig& run, const Flags& flags, con
 }
 
 absl::StatusOr<std::unique_ptr<Engine>> MakeEngine(const config::RunConfig& run, const ModelFolder& folder,
-                                                   const CreditAssigner& credit) {
+                                                   const CreditAssigner& credit, const Device& device) {
   EngineSetup setup;
+  setup.device = device;
   if (credit.MeasuresAttention()) {
     ASSIGN_OR_RETURN(setup.engine.probe, credit.Probe(folder.config.num_layers, folder.config.num_heads));
   }
@@ -168,7 +171,7 @@ absl::StatusOr<std::unique_ptr<Engine>> MakeEngine(const config::RunConfig& run,
 }
 
 absl::StatusOr<Parts> MakeParts(const config::RunConfig& run, const Flags& flags, const std::string& instance,
-                                MetricSet* metrics) {
+                                const Device& device, MetricSet* metrics) {
   Parts parts;
   ASSIGN_OR_RETURN(const ModelFolder folder, OpenModelFolder(run.model().path()));
   RETURN_IF_ERROR(CheckLengths(run, folder.config));
@@ -198,21 +201,35 @@ absl::StatusOr<Parts> MakeParts(const config::RunConfig& run, const Flags& flags
                                                         .calibrated_heads = port.limits.calibrated_heads,
                                                         .metrics = metrics},
                                                        parts.port.get()));
-  ASSIGN_OR_RETURN(std::unique_ptr<Engine> engine, MakeEngine(run, folder, *parts.credit));
+  ASSIGN_OR_RETURN(std::unique_ptr<Engine> engine, MakeEngine(run, folder, *parts.credit, device));
   parts.actor = std::make_unique<Actor>(MakeSettings(run, flags, instance, folder.config), std::move(engine),
                                         parts.port.get(), parts.weights.get(),
                                         GroupScorer(parts.tokenizer.get(), &parts.task->verifier(), &*parts.credit));
   return parts;
 }
 
+absl::StatusOr<Device> DeviceOf(const config::RunConfig& run) {
+  ASSIGN_OR_RETURN(const DeviceSpec spec, ParseDeviceSpec(run.actor().device()));
+  ASSIGN_OR_RETURN(const DeviceChoice choice, ChooseDevice(spec, "actor.device", ListGpus()));
+  TACTUS_LOG(INFO) << "computing on " << choice.device.Text() << ": " << choice.why;
+  return choice.device;
+}
+
+absl::StatusOr<config::RunConfig> LoadConfig(const Flags& flags) {
+  std::vector<std::string> overrides = flags.All("set");
+  if (flags.Has("device")) overrides.push_back(absl::StrCat("actor.device=", flags.Text("device")));
+  return config::LoadRunConfig(flags.Text("config"), overrides);
+}
+
 absl::Status Run(const Flags& flags) {
-  ASSIGN_OR_RETURN(const config::RunConfig run, config::LoadRunConfig(flags.Text("config"), flags.All("set")));
+  ASSIGN_OR_RETURN(const config::RunConfig run, LoadConfig(flags));
   const std::string instance = flags.Has("instance") ? flags.Text("instance") : DefaultInstance();
   ConfigureLog({flags.On("json-log"), "actor", run.service().run_id(), instance});
   for (const std::string& warning : config::Warnings(run)) TACTUS_LOG(WARNING) << warning;
+  ASSIGN_OR_RETURN(const Device device, DeviceOf(run));
   ops::SetThreads(std::max(1, run.actor().threads()));
   MetricSet metrics({MetricRole::kActor, run.task().name(), run.service().run_id()});
-  ASSIGN_OR_RETURN(Parts parts, MakeParts(run, flags, instance, &metrics));
+  ASSIGN_OR_RETURN(Parts parts, MakeParts(run, flags, instance, device, &metrics));
   const std::string listen =
       flags.Has("metrics-listen") ? flags.Text("metrics-listen") : run.service().metrics_listen();
   ASSIGN_OR_RETURN(const std::unique_ptr<MetricsServer> server, MetricsServer::Start(listen, &metrics));
@@ -259,7 +276,7 @@ int Main(const std::vector<std::string>& args) {
       return kOk;
     }
     if (arg == "--version") {
-      std::printf("tactus-actor %s (%s)\n", ThisBuild().version, ThisBuild().commit);
+      std::fputs(VersionText("tactus-actor", ThisBuild(), ListGpus()).c_str(), stdout);
       return kOk;
     }
   }

@@ -58,6 +58,14 @@ if(TACTUS_CUDA)
   tactus_cuda_import(torch_cuda cu13/include)
   target_link_libraries(tactus_torch_cuda INTERFACE
     ${TACTUS_TORCH_DIR}/lib/libtorch_cuda.so ${TACTUS_TORCH_DIR}/lib/libc10_cuda.so tactus_torch tactus_nccl tactus_cudart)
+
+  # For --version.
+  string(REGEX MATCH "^[0-9]+\\.[0-9]+" TACTUS_CUDA_VERSION "${CMAKE_CUDA_COMPILER_VERSION}")
+  file(STRINGS ${TACTUS_NVIDIA_DIR}/nccl/include/nccl.h TACTUS_NCCL_VERSION REGEX "define NCCL_(MAJOR|MINOR|PATCH) ")
+  string(REGEX REPLACE "#define NCCL_[A-Z]+ ([0-9]+)" "\\1" TACTUS_NCCL_VERSION "${TACTUS_NCCL_VERSION}")
+  list(JOIN TACTUS_NCCL_VERSION "." TACTUS_NCCL_VERSION)
+  string(REGEX REPLACE "([0-9]+)(-real)?" "sm_\\1" TACTUS_GPU_TARGETS "${TACTUS_CUDA_ARCHITECTURES}")
+  list(JOIN TACTUS_GPU_TARGETS " " TACTUS_GPU_TARGETS)
 endif()
 
 # How both kinds of compiler treat the sources of a device target.

@@ -53,6 +53,10 @@ absl::StatusOr<std::unique_ptr<Learner>> Learner::Create(LearnerOptions options)
 }
 
 absl::Status Learner::LoadPolicy() {
+  if (options_.device.is_gpu()) {
+    return absl::FailedPreconditionError(absl::StrCat("the learner has no CUDA policy for ", options_.device.Text(),
+                                                      ": expected learner.device \"cpu\"."));
+  }
   const config::RunConfig& config = options_.config;
   ASSIGN_OR_RETURN(model_folder_, OpenModelFolder(config.model().path()));
   const ModelConfig& shape = model_folder_.config;

@@ -85,6 +85,9 @@ absl::Status TrainJob::StartLearners() {
                                      absl::StrCat(options_.learners),
                                      "--store",
                                      absl::StrCat("127.0.0.1:", store_port)};
+    if (rank < options_.devices.learners.size()) {
+      argv.insert(argv.end(), {"--device", options_.devices.learners[rank].device.Text()});
+    }
     if (rank == 0) argv.insert(argv.end(), {"--ready-file", ready_file_});
     if (options_.resume) argv.push_back("--resume");
     ASSIGN_OR_RETURN(std::unique_ptr<ChildProcess> process,
@@ -126,15 +129,18 @@ absl::Status TrainJob::AwaitLearner() {
 
 absl::Status TrainJob::StartActor(size_t index) {
   const std::string name = ActorName(index);
-  const std::vector<std::string> argv = {absl::StrCat(options_.binary_folder, "/tactus-actor"),
-                                         "--config",
-                                         options_.folder.config(),
-                                         "--learner",
-                                         learner_address_,
-                                         "--instance",
-                                         name,
-                                         "--metrics-listen",
-                                         "127.0.0.1:0"};
+  std::vector<std::string> argv = {absl::StrCat(options_.binary_folder, "/tactus-actor"),
+                                   "--config",
+                                   options_.folder.config(),
+                                   "--learner",
+                                   learner_address_,
+                                   "--instance",
+                                   name,
+                                   "--metrics-listen",
+                                   "127.0.0.1:0"};
+  if (index < options_.devices.actors.size()) {
+    argv.insert(argv.end(), {"--device", options_.devices.actors[index].device.Text()});
+  }
   ASSIGN_OR_RETURN(actors_[index].process,
                    ChildProcess::Start(argv, absl::StrCat(options_.folder.logs(), "/", name, ".log")));
   return absl::OkStatus();
@@ -276,6 +282,7 @@ void TrainJob::EvaluateHeldOut(const std::string& model_folder, int64_t step, co
 absl::Status TrainJob::Run() {
   const StopSignals signals;
   display_.Note(absl::StrCat("Run folder: ", options_.folder.root));
+  for (const std::string& line : options_.devices.Lines()) display_.Note(line);
   if (!options_.resume) EvaluateHeldOut(options_.config.model().path(), 0, "before");
   RETURN_IF_ERROR(StartLearners());
   RETURN_IF_ERROR(AwaitLearner());
