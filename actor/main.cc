@@ -25,6 +25,7 @@
 #include "common/metrics/build_info.h"
 #include "common/metrics/metric_set.h"
 #include "common/model/dtype_config.h"
+#include "common/model/memory_need.h"
 #include "common/ops/parallel.h"
 #include "common/rollout/grpc_rollout_port.h"
 
@@ -175,6 +176,8 @@ absl::StatusOr<Parts> MakeParts(const config::RunConfig& run, const Flags& flags
   Parts parts;
   ASSIGN_OR_RETURN(const ModelFolder folder, OpenModelFolder(run.model().path()));
   RETURN_IF_ERROR(CheckLengths(run, folder.config));
+  RETURN_IF_ERROR(CheckOwnMemory(ActorMemory(instance, folder.config, run, device), device,
+                                 run.actor().gpu_memory_mib(), ListGpus()));
   ASSIGN_OR_RETURN(parts.tokenizer, Tokenizer::FromFile(absl::StrCat(run.model().path(), "/tokenizer.json")));
   ASSIGN_OR_RETURN(parts.task, CreateTask(run.task()));
   ASSIGN_OR_RETURN(parts.credit, CreditAssigner::FromProto(run.credit()));
@@ -208,9 +211,10 @@ absl::StatusOr<Parts> MakeParts(const config::RunConfig& run, const Flags& flags
   return parts;
 }
 
-absl::StatusOr<Device> DeviceOf(const config::RunConfig& run) {
+absl::StatusOr<Device> DeviceOf(const config::RunConfig& run, const Flags& flags) {
   ASSIGN_OR_RETURN(const DeviceSpec spec, ParseDeviceSpec(run.actor().device()));
-  ASSIGN_OR_RETURN(const DeviceChoice choice, ChooseDevice(spec, "actor.device", ListGpus()));
+  ASSIGN_OR_RETURN(const DeviceChoice choice,
+                   ChooseDevice(spec, flags.Has("device") ? "--device" : "actor.device", ListGpus()));
   TACTUS_LOG(INFO) << "computing on " << choice.device.Text() << ": " << choice.why;
   return choice.device;
 }
@@ -226,7 +230,7 @@ absl::Status Run(const Flags& flags) {
   const std::string instance = flags.Has("instance") ? flags.Text("instance") : DefaultInstance();
   ConfigureLog({flags.On("json-log"), "actor", run.service().run_id(), instance});
   for (const std::string& warning : config::Warnings(run)) TACTUS_LOG(WARNING) << warning;
-  ASSIGN_OR_RETURN(const Device device, DeviceOf(run));
+  ASSIGN_OR_RETURN(const Device device, DeviceOf(run, flags));
   ops::SetThreads(std::max(1, run.actor().threads()));
   MetricSet metrics({MetricRole::kActor, run.task().name(), run.service().run_id()});
   ASSIGN_OR_RETURN(Parts parts, MakeParts(run, flags, instance, device, &metrics));
