@@ -132,8 +132,9 @@ absl::Status Learner::Serve() {
     resumed_.reset();
   }
   metrics_ = std::make_unique<MetricSet>(MetricSet::Options{
-      .role = MetricRole::kLearner, .task = config.task().name(), .run_id = config.service().run_id()});
-  ASSIGN_OR_RETURN(metrics_server_, MetricsServer::Start(config.service().metrics_listen(), metrics_.get()));
+      .role = ProcessRole::kLearner, .task = config.task().name(), .run_id = config.service().run_id()});
+  ASSIGN_OR_RETURN(metrics_server_,
+                   MetricsServer::Start(config.service().metrics_listen(), metrics_.get(), &readiness_));
   publisher_ = std::make_unique<WeightPublisher>(config.service().run_id());
   weight_service_ = MakeWeightService(publisher_.get(), &weight_bytes_sent_);
   RolloutServerOptions server{.listen = config.service().listen(),
@@ -157,6 +158,7 @@ absl::Status Learner::Serve() {
   ASSIGN_OR_RETURN(recorder_,
                    RunRecorder::Open(options_.folder, learner_step_, rhythm, &prompts_->tokenizer(), metrics_.get()));
   metrics_->Set(Metric::kQueueCapacity, server_->FreeSlots());
+  readiness_.Watch([] { return std::string(); });
   return WriteReadyFile();
 }
 
@@ -294,7 +296,7 @@ absl::Status Learner::Checkpoint() {
   RETURN_IF_ERROR(saved);
   RETURN_IF_ERROR(server_->TruncateLog(checkpointer_->OldestLogSegment()));
   checkpointed_step_ = learner_step_;
-  metrics_->Observe(Metric::kCheckpointDuration, Since(start));
+  metrics_->Observe(Metric::kCheckpointDuration, Since(start), "write");
   metrics_->Set(Metric::kCheckpointLastSuccess, absl::ToDoubleSeconds(absl::Now() - absl::UnixEpoch()));
   return absl::OkStatus();
 }

@@ -144,7 +144,7 @@ MemoryNeed ActorMemory(const std::string& process, const ModelConfig& model, con
       {.process = process,
        .items = {{"weights", w.gpu ? s.parameters * w.element : ProductWeights(w), "model.dtype"},
                  {"master weights", w.gpu ? 0 : s.parameters * kFloat},
-                 {"weights on their way", w.gpu ? 0 : s.parameters * kFloat},
+                 {"weights, next version", s.parameters * (w.gpu ? w.element : kFloat), "model.dtype"},
                  {"key/value cache", KvCacheBytes(w, run), "actor.kv_cache_mib, actor.max_sequences"},
                  {"activations", int64_t{run.actor().max_step_tokens()} * step_row, "actor.max_step_tokens"},
                  {"logits", logit_rows * s.V * kFloat, w.gpu ? "actor.max_sequences" : ""},

@@ -91,6 +91,7 @@ TEST(MemoryNeedTest, ActorOfQwen06OnAGpu) {
       Configured({"actor.kv_cache_mib=4096", "actor.max_sequences=64", "actor.max_step_tokens=2048"});
   const MemoryNeed need = ActorMemory("actor-0", Model("qwen3-0.6b"), run, Device{0});
   EXPECT_EQ(BytesOf(need, "weights"), 1'192'099'840);
+  EXPECT_EQ(BytesOf(need, "weights, next version"), 1'192'099'840) << "made ready beside those in use";
   // A page: keys and values of 16 tokens in 28 layers of 1024 columns, bf16: 1,835,008 bytes; 2340 of them fit.
   EXPECT_EQ(BytesOf(need, "key/value cache"), int64_t{2340} * 1'835'008);
   EXPECT_EQ(BytesOf(need, "activations"), int64_t{2048} * (1024 + 16384 + 1024) * 4);
@@ -119,7 +120,7 @@ TEST(MemoryNeedTest, SmolLm2OnTheCpu) {
             int64_t{2048} * 4 * (17280 + 155790 + 576 + 6720 + 8833 + 2880 + 1536 + 384));
   const MemoryNeed actor = ActorMemory("actor-0", model, run, Device{});
   EXPECT_EQ(BytesOf(actor, "master weights"), int64_t{4} * 134'515'008);
-  EXPECT_EQ(BytesOf(actor, "weights on their way"), int64_t{4} * 134'515'008);
+  EXPECT_EQ(BytesOf(actor, "weights, next version"), int64_t{4} * 134'515'008);
   EXPECT_EQ(BytesOf(actor, "context"), 0);
 }
 
