@@ -16,8 +16,8 @@ namespace {
 
 constexpr int64_t kFloat = sizeof(float), kMiB = int64_t{1} << 20;
 
-constexpr int64_t kHostLogitRows = 128;
-constexpr size_t kNamedParts = 4;  // in a refusal
+constexpr int64_t kLogitRows = 128;  // model_runner.cc
+constexpr size_t kNamedParts = 4;    // in a refusal
 
 // The model's shape in the letters of the headers.
 struct Shape {
@@ -65,11 +65,11 @@ int64_t MicroBatchRows(const config::RunConfig& run) {
   return std::min<int64_t>(run.learner().micro_batch_tokens(), sequences * LongestSequence(run));
 }
 
-// Floats a row of hidden states takes in one layer while it is computed, beside what training keeps.
-int64_t LayerScratch(const Shape& s) { return s.H + s.qkv + s.q + 2 * s.I + s.I; }
+// Floats a row takes in one layer on the CPU while it is computed, beside what training keeps.
+int64_t HostLayerRow(const Shape& s) { return s.H + s.qkv + s.q + 2 * s.I + s.I; }
 
-// Bytes a row takes in training.
-int64_t ActivationBytesPerRow(const Weights& w, bool checkpointing) {
+// Bytes a row takes in training on the CPU, where every activation is float32.
+int64_t HostTrainingRow(const Weights& w, int64_t kept_layers) {
   const Shape& s = w.shape;
   // TrainableLm::Impl::Kept: qkv, attention, gate_up, log_sum_exp, mid, qk_raw, qk_inverse_rms.
   const int64_t kept = s.qkv + s.q + 2 * s.I + s.heads + s.H + s.normed_heads * (s.head_dim + 1);
@@ -77,10 +77,42 @@ int64_t ActivationBytesPerRow(const Weights& w, bool checkpointing) {
   // BackwardScratch: normed, inverse_rms, activated, dactivated, dgate_up, dnormed, dattention, dqkv.
   const int64_t backward = s.H + 1 + s.I + s.I + 2 * s.I + s.H + s.q + s.qkv;
   const int64_t head = 5 * s.H;  // final_x, final_normed, chunk_normed, dnormed, dfinal
-  const int64_t floats = inputs + (checkpointing ? 1 : s.L) * kept + stream + LayerScratch(s) + backward + head;
+  const int64_t floats = inputs + kept_layers * kept + stream + HostLayerRow(s) + backward + head;
   const int64_t right = std::max({s.I, s.q, s.H}) * w.element;  // a layer's inputs for its weight's gradient
   const int64_t pages = 2 * s.kv * w.element;                   // one layer's keys and values
   return floats * kFloat + right + pages;
+}
+
+// The same on a GPU: the residual stream is float32, activations and their gradients are of the weights' type.
+int64_t GpuTrainingRow(const Weights& w, int64_t kept_layers) {
+  const Shape& s = w.shape;
+  // TrainLayersCuda::Kept: qkv, raw (where heads are normed), gate_up, attention; its statistics; mid.
+  const int64_t passing = s.qkv + (s.normed_heads > 0 ? s.qkv : 0) + 2 * s.I + s.q;
+  const int64_t statistics = s.heads + s.normed_heads;
+  // normed, activated, delta, rounded, dwide, dnarrow, dattention, dqkv.
+  const int64_t scratch = s.H + s.I + s.H + s.H + 2 * s.I + s.H + std::max(s.I, s.q) + s.qkv;
+  // The attention's own backward pass: dq in float32, dk and dv for each query head.
+  const int64_t attention = 2 * s.q;
+  const int64_t head = 2 * s.H;  // normed, dnormed
+  // Layer inputs, the mid of kept layers, stream, again, final, dfinal; inverse norms; dq.
+  const int64_t floats = s.L * s.H + kept_layers * (s.H + statistics) + statistics + 4 * s.H + 2 + s.q;
+  const int64_t elements = (kept_layers + 1) * passing + scratch + attention + head;  // + 1: where nothing is kept
+  return floats * kFloat + elements * w.element;
+}
+
+int64_t ActivationBytes(const Weights& w, const config::RunConfig& run) {
+  const int64_t layers = run.learner().activation_checkpointing() ? 1 : w.shape.L, rows = MicroBatchRows(run);
+  if (!w.gpu) return rows * HostTrainingRow(w, layers);
+  const int64_t bytes = rows * GpuTrainingRow(w, layers);
+  return bytes + bytes / 4;  // DeviceScratch grows by a quarter at least
+}
+
+// Bytes a row of an engine step takes.
+int64_t StepRow(const Weights& w) {
+  const Shape& s = w.shape;
+  if (!w.gpu) return (s.H + HostLayerRow(s) + s.H) * kFloat;  // stream, a layer's buffers, normed hidden states
+  // x; normed, delta, qkv, attention, gate_up, activated; and for prompts keys and values side by side, and the output.
+  return s.H * kFloat + (s.H + s.H + s.qkv + s.q + 2 * s.I + s.I + 2 * s.kv + s.q) * w.element;
 }
 
 int64_t KvCacheBytes(const Weights& w, const config::RunConfig& run) {
@@ -113,42 +145,47 @@ MemoryNeed LearnerMemory(const std::string& process, const ModelConfig& model, c
                          const Device& device) {
   const Weights w = WeightsOf(model, run, device);
   const Shape& s = w.shape;
-  const int64_t rows = MicroBatchRows(run);
-  const int64_t logit_rows = std::min<int64_t>(run.learner().logprob_chunk_tokens(), rows);
+  const int64_t logit_rows = std::min<int64_t>(run.learner().logprob_chunk_tokens(), MicroBatchRows(run));
+  const int64_t logit = w.gpu ? kFloat + w.element : kFloat;  // on a GPU their gradients lie beside them
   // On the CPU the reference is a whole DecoderLm, the backward pass reads a second layout of the matrices, and rank 0
   // keeps a copy of the published weights.
-  const int64_t master = s.parameters * kFloat,
-                reference = w.gpu ? s.parameters * w.element : master + ProductWeights(w);
+  const int64_t master = s.parameters * kFloat;
+  const int64_t reference = w.gpu ? s.parameters * w.element : master + ProductWeights(w);
   return WithoutZeros(
       {.process = process,
-       .items = {{"weights", ProductWeights(w), "model.dtype"},
-                 {"weights, backward", w.gpu ? 0 : ProductWeights(w), "model.dtype"},
-                 {"master weights", master},
-                 {"gradients", s.parameters * kFloat},
-                 {"moments", 2 * s.parameters * kFloat},
-                 {"reference policy", run.algorithm().kl_beta() > 0 ? reference : 0, "algorithm.kl_beta"},
-                 {"published copy", w.gpu ? 0 : s.parameters * w.element, "model.dtype"},
-                 {"activations", rows * ActivationBytesPerRow(w, run.learner().activation_checkpointing()),
-                  "learner.micro_batch_tokens, learner.activation_checkpointing"},
-                 {"logits", logit_rows * s.V * kFloat, "learner.logprob_chunk_tokens"},
-                 Base(w.gpu)}});
+       .items = {
+           {"weights", ProductWeights(w), "model.dtype"},
+           {"weights, backward", w.gpu ? 0 : ProductWeights(w), "model.dtype"},
+           {"master weights", master},
+           {"gradients", s.parameters * kFloat},
+           {"moments", 2 * s.parameters * kFloat},
+           {"reference policy", run.algorithm().kl_beta() > 0 ? reference : 0, "algorithm.kl_beta"},
+           {"published copy", w.gpu ? 0 : s.parameters * w.element, "model.dtype"},
+           {"activations", ActivationBytes(w, run), "learner.micro_batch_tokens, learner.activation_checkpointing"},
+           {"logits", logit_rows * s.V * logit, "learner.logprob_chunk_tokens"},
+           Base(w.gpu)}});
 }
 
 MemoryNeed ActorMemory(const std::string& process, const ModelConfig& model, const config::RunConfig& run,
                        const Device& device) {
   const Weights w = WeightsOf(model, run, device);
   const Shape& s = w.shape;
-  const int64_t step_row = (s.H + LayerScratch(s) + s.H) * kFloat;  // stream, a layer's buffers, normed hidden states
-  const int64_t logit_rows = w.gpu ? run.actor().max_sequences() : 2 * kHostLogitRows;  // with copies of a prompt's row
+  // On the CPU with copies of a prompt's row.
+  const int64_t logit_rows = w.gpu ? std::max<int64_t>(kLogitRows, run.actor().max_sequences()) : 2 * kLogitRows;
+  const int64_t rotary = w.gpu ? model.max_position * s.head_dim * kFloat : 0;
   return WithoutZeros(
       {.process = process,
        .items = {{"weights", w.gpu ? s.parameters * w.element : ProductWeights(w), "model.dtype"},
                  {"master weights", w.gpu ? 0 : s.parameters * kFloat},
                  {"weights, next version", s.parameters * (w.gpu ? w.element : kFloat), "model.dtype"},
                  {"key/value cache", KvCacheBytes(w, run), "actor.kv_cache_mib, actor.max_sequences"},
-                 {"activations", int64_t{run.actor().max_step_tokens()} * step_row, "actor.max_step_tokens"},
+                 {"activations", int64_t{run.actor().max_step_tokens()} * StepRow(w) + rotary, "actor.max_step_tokens"},
                  {"logits", logit_rows * s.V * kFloat, w.gpu ? "actor.max_sequences" : ""},
                  Base(w.gpu)}});
+}
+
+int64_t SharedWeightsBytes(const ModelConfig& model, const config::RunConfig& run) {
+  return 2 * MakeParameterLayout(model).total_numel * BytesPerElement(StorageDTypeOf(run.model().dtype()));
 }
 
 int64_t BudgetBytes(int32_t gpu_memory_mib, int64_t free_bytes) {

@@ -1,10 +1,10 @@
 // How much memory a learner rank or an actor needs, from the model's shape and the configuration alone: before anything
 // is loaded. Pure; thread-safe.
 //
-// The terms are those of the code: parameters and what is kept for each (DecoderWeights, AdamW), the buffers of a
-// micro-batch (TrainableLm, layer_backward.h), pages (KvCache), one step's rows (DecoderLm). Activations and gradients
-// are float32 on every device. On a GPU it is the GPU's memory alone; what a process keeps on the host beside it
-// (weights on their way, checkpoints) is not in it.
+// The terms are those of the code: parameters and what is kept for each, the buffers of a micro-batch, pages, one
+// step's rows. On the CPU activations are float32; on a GPU they are of the weights' type, beside a float32 residual
+// stream. There it is the GPU's memory alone: what a process keeps on the host (weights on their way, checkpoints) is
+// not in it.
 #pragma once
 
 #include <cstdint>
@@ -40,6 +40,10 @@ MemoryNeed LearnerMemory(const std::string& process, const ModelConfig& model, c
                          const Device& device);
 MemoryNeed ActorMemory(const std::string& process, const ModelConfig& model, const config::RunConfig& run,
                        const Device& device);
+
+// What a learner rank 0 on a GPU takes beyond its need where it shares its published weights with the actors of its
+// machine: two sets. They travel otherwise too, so it does so only where they fit beside everything else.
+int64_t SharedWeightsBytes(const ModelConfig& model, const config::RunConfig& run);
 
 // What a process may use of `free_bytes`: gpu_memory_mib of it where that is not 0.
 int64_t BudgetBytes(int32_t gpu_memory_mib, int64_t free_bytes);

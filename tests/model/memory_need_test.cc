@@ -46,21 +46,23 @@ TEST(MemoryNeedTest, LearnerOfQwen06OnAGpu) {
   EXPECT_EQ(BytesOf(need, "gradients"), 2'384'199'680);
   EXPECT_EQ(BytesOf(need, "moments"), 4'768'399'360);
   EXPECT_EQ(BytesOf(need, "reference policy"), 0);
-  EXPECT_EQ(BytesOf(need, "logits"), 256 * 151936 * 4);
-  // A row, in floats: layer inputs 28 x 1024 = 28672; kept of one layer 4096 + 2048 + 6144 + 16 + 1024 + 24 x 129 =
-  // 16424; stream 1024; forward scratch 1024 + 4096 + 2048 + 6144 + 3072 = 16384; backward scratch 1024 + 1 + 3072 +
-  // 3072 + 6144 + 1024 + 2048 + 4096 = 20481; head 5 x 1024 = 5120. Together 88105, and in bf16 a layer's widest
-  // inputs, 3072, and its keys and values, 2048.
-  EXPECT_EQ(BytesOf(need, "activations"), int64_t{4096} * (88105 * 4 + 3072 * 2 + 2048 * 2));
+  EXPECT_EQ(BytesOf(need, "logits"), 256 * 151936 * (4 + 2)) << "with their gradients";
+  // A row. Floats: layer inputs 28 x 1024 = 28672; mid and statistics of the kept layer 1024 + 16 + 24; statistics
+  // where nothing is kept 40; stream, again, final and dfinal 4 x 1024; inverse norms 2; dq 2048. Together 35922. In
+  // bf16: qkv, raw, gate_up and attention 4096 + 4096 + 6144 + 2048 = 16384, kept and not; scratch 1024 + 3072 + 1024
+  // + 1024 + 6144 + 1024 + 3072 + 4096 = 20480; dk and dv 4096; normed and dnormed of the head 2048. Together 59392.
+  constexpr int64_t kRow = 35922 * 4 + 59392 * 2;
+  EXPECT_EQ(BytesOf(need, "activations"), 4096 * kRow * 5 / 4) << "buffers grow by a quarter";
   EXPECT_EQ(BytesOf(need, "context"), kGpuContextBytes);
-  EXPECT_EQ(need.total(), 18 * int64_t{596'049'920} + 4096 * int64_t{362'660} + 155'582'464 + kGiB);
+  EXPECT_EQ(need.total(), 18 * int64_t{596'049'920} + 1'343'856'640 + 256 * int64_t{151'936} * 6 + kGiB);
 }
 
 TEST(MemoryNeedTest, WithoutCheckpointingEveryLayerKeepsItsActivations) {
   const config::RunConfig run = Configured({"learner.micro_batch_tokens=4096"});
   const MemoryNeed need = LearnerMemory("learner-0", Model("qwen3-0.6b"), run, Device{0});
-  // 27 layers more keep 16424 floats a row.
-  EXPECT_EQ(BytesOf(need, "activations"), int64_t{4096} * ((88105 + 27 * 16424) * 4 + 3072 * 2 + 2048 * 2));
+  // 27 layers more keep 1064 floats and 16384 elements a row.
+  constexpr int64_t kRow = (35922 + 27 * 1064) * 4 + (59392 + 27 * 16384) * 2;
+  EXPECT_EQ(BytesOf(need, "activations"), 4096 * kRow * 5 / 4);
 }
 
 TEST(MemoryNeedTest, AMicroBatchIsNoLargerThanTheStep) {
@@ -79,6 +81,10 @@ TEST(MemoryNeedTest, AReferencePolicyIsOneMoreSetOfWeights) {
             1'192'099'840);
 }
 
+TEST(MemoryNeedTest, SharingWeightsTakesTwoSetsMore) {
+  EXPECT_EQ(SharedWeightsBytes(Model("qwen3-0.6b"), Configured({})), int64_t{2} * 1'192'099'840);
+}
+
 TEST(MemoryNeedTest, Float32OnAGpuComputesWithTheMasterWeights) {
   const MemoryNeed need =
       LearnerMemory("learner-0", Model("qwen3-0.6b"), Configured({"model.dtype=FLOAT32"}), Device{0});
@@ -94,8 +100,10 @@ TEST(MemoryNeedTest, ActorOfQwen06OnAGpu) {
   EXPECT_EQ(BytesOf(need, "weights, next version"), 1'192'099'840) << "made ready beside those in use";
   // A page: keys and values of 16 tokens in 28 layers of 1024 columns, bf16: 1,835,008 bytes; 2340 of them fit.
   EXPECT_EQ(BytesOf(need, "key/value cache"), int64_t{2340} * 1'835'008);
-  EXPECT_EQ(BytesOf(need, "activations"), int64_t{2048} * (1024 + 16384 + 1024) * 4);
-  EXPECT_EQ(BytesOf(need, "logits"), 64 * 151936 * 4);
+  // A row: the stream 1024 floats; in bf16 normed and delta 2048, qkv 4096, attention 2048, gate_up 6144, activated
+  // 3072, keys and values 2048, output 2048. Rotary tables for 40960 positions of 128.
+  EXPECT_EQ(BytesOf(need, "activations"), int64_t{2048} * (1024 * 4 + 21504 * 2) + 40960 * 128 * 4);
+  EXPECT_EQ(BytesOf(need, "logits"), 128 * 151936 * 4) << "128 rows at least";
   // No more than 64 running and 64 waiting sequences of 1024 tokens with 2 pages to spare can use.
   const config::RunConfig large = Configured({"actor.kv_cache_mib=40960", "actor.max_sequences=64"});
   EXPECT_EQ(BytesOf(ActorMemory("actor-0", Model("qwen3-0.6b"), large, Device{0}), "key/value cache"),

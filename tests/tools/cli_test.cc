@@ -116,12 +116,12 @@ TEST_F(CliTest, CheckConfigPredictsMemoryWithoutTheModel) {
       "tests/goldens/model_configs/qwen3-4b-base/config.json --gpu-memory-gib ";
   const Result fits = Tactus(command + "79");
   EXPECT_EQ(fits.code, 0) << fits.err;
-  EXPECT_THAT(fits.out, HasSubstr("72.3 GiB of 79.0 GiB: 6.7 GiB left\n"));
+  EXPECT_THAT(fits.out, HasSubstr("72.1 GiB of 79.0 GiB: 6.9 GiB left\n"));
   const Result small = Tactus(command + "40");
   EXPECT_EQ(small.code, 2);
-  EXPECT_THAT(small.out, HasSubstr("72.3 GiB of 40.0 GiB: 32.3 GiB too much\n"));
+  EXPECT_THAT(small.out, HasSubstr("72.1 GiB of 40.0 GiB: 32.1 GiB too much\n"));
   EXPECT_THAT(small.err,
-              StartsWith("tactus check-config: learner-0 needs 72.3 GiB of memory on cuda:0, where 40.0 GiB "));
+              StartsWith("tactus check-config: learner-0 needs 72.1 GiB of memory on cuda:0, where 40.0 GiB "));
   ExpectMistake("check-config configs/quickstart.textproto --memory --set model.path=nowhere",
                 "nowhere/config.json is not there: expected the shape of the model of configs/quickstart.textproto");
   EXPECT_EQ(Tactus("check-config configs/quickstart.textproto --memory --actors 2").code, 0);
