@@ -148,7 +148,7 @@ MemoryNeed LearnerMemory(const std::string& process, const ModelConfig& model, c
   const int64_t logit_rows = std::min<int64_t>(run.learner().logprob_chunk_tokens(), MicroBatchRows(run));
   const int64_t logit = w.gpu ? kFloat + w.element : kFloat;  // on a GPU their gradients lie beside them
   // On the CPU the reference is a whole DecoderLm, the backward pass reads a second layout of the matrices, and rank 0
-  // keeps a copy of the published weights.
+  // keeps the published weights, with the next ones beside them while it makes them.
   const int64_t master = s.parameters * kFloat;
   const int64_t reference = w.gpu ? s.parameters * w.element : master + ProductWeights(w);
   return WithoutZeros(
@@ -160,7 +160,7 @@ MemoryNeed LearnerMemory(const std::string& process, const ModelConfig& model, c
            {"gradients", s.parameters * kFloat},
            {"moments", 2 * s.parameters * kFloat},
            {"reference policy", run.algorithm().kl_beta() > 0 ? reference : 0, "algorithm.kl_beta"},
-           {"published copy", w.gpu ? 0 : s.parameters * w.element, "model.dtype"},
+           {"published copies", w.gpu ? 0 : 2 * s.parameters * w.element, "model.dtype"},
            {"activations", ActivationBytes(w, run), "learner.micro_batch_tokens, learner.activation_checkpointing"},
            {"logits", logit_rows * s.V * logit, "learner.logprob_chunk_tokens"},
            Base(w.gpu)}});
@@ -170,6 +170,8 @@ MemoryNeed ActorMemory(const std::string& process, const ModelConfig& model, con
                        const Device& device) {
   const Weights w = WeightsOf(model, run, device);
   const Shape& s = w.shape;
+  // While a version arrives at a CPU, two more float32 sets were seen (peaks of resident size).
+  const int64_t arriving = w.gpu ? s.parameters * w.element : 2 * s.parameters * kFloat;
   // On the CPU with copies of a prompt's row.
   const int64_t logit_rows = w.gpu ? std::max<int64_t>(kLogitRows, run.actor().max_sequences()) : 2 * kLogitRows;
   const int64_t rotary = w.gpu ? model.max_position * s.head_dim * kFloat : 0;
@@ -177,7 +179,7 @@ MemoryNeed ActorMemory(const std::string& process, const ModelConfig& model, con
       {.process = process,
        .items = {{"weights", w.gpu ? s.parameters * w.element : ProductWeights(w), "model.dtype"},
                  {"master weights", w.gpu ? 0 : s.parameters * kFloat},
-                 {"weights, next version", s.parameters * (w.gpu ? w.element : kFloat), "model.dtype"},
+                 {"weights, next version", arriving, "model.dtype"},
                  {"key/value cache", KvCacheBytes(w, run), "actor.kv_cache_mib, actor.max_sequences"},
                  {"activations", int64_t{run.actor().max_step_tokens()} * StepRow(w) + rotary, "actor.max_step_tokens"},
                  {"logits", logit_rows * s.V * kFloat, w.gpu ? "actor.max_sequences" : ""},
