@@ -9,6 +9,8 @@
 #include "common/config/flags.h"
 #include "common/config/log_flags.h"
 #include "common/config/run_config.h"
+#include "common/device/devices.h"
+#include "common/metrics/build_info.h"
 #include "common/rollout/grpc_log.h"
 #include "learner/learner.h"
 
@@ -36,6 +38,7 @@ constexpr FlagSpec kFlags[] = {
      .value = "HOST:PORT",
      .help = "where ranks meet; rank 0 listens there",
      .fallback = "127.0.0.1:0"},
+    {.name = "device", .value = "DEVICE", .help = "overrides learner.device: auto, cpu or cuda:N"},
     {.name = "metrics-listen",
      .value = "HOST:PORT",
      .help = "address of /metrics, /healthz and /readyz; default: service.metrics_listen"},
@@ -52,7 +55,9 @@ void OnStopSignal(int) { stop_requested = true; }
 
 absl::StatusOr<LearnerOptions> OptionsOf(const Flags& flags) {
   LearnerOptions options;
-  ASSIGN_OR_RETURN(options.config, config::LoadRunConfig(flags.Text("config"), flags.All("set")));
+  std::vector<std::string> overrides = flags.All("set");
+  if (flags.Has("device")) overrides.push_back(absl::StrCat("learner.device=", flags.Text("device")));
+  ASSIGN_OR_RETURN(options.config, config::LoadRunConfig(flags.Text("config"), overrides));
   options.folder = {flags.Text("out")};
   options.rank = static_cast<int>(flags.Int("rank"));
   options.world = static_cast<int>(flags.Int("world"));
@@ -88,6 +93,14 @@ ExitCode ExitCodeOf(const absl::Status& status) {
   }
 }
 
+absl::StatusOr<Device> DeviceOf(const config::RunConfig& config, const Flags& flags) {
+  ASSIGN_OR_RETURN(const DeviceSpec spec, ParseDeviceSpec(config.learner().device()));
+  ASSIGN_OR_RETURN(const DeviceChoice choice,
+                   ChooseDevice(spec, flags.Has("device") ? "--device" : "learner.device", ListGpus()));
+  TACTUS_LOG(INFO) << "computing on " << choice.device.Text() << ": " << choice.why;
+  return choice.device;
+}
+
 absl::Status RunMain(const std::vector<std::string>& args) {
   ASSIGN_OR_RETURN(const Flags flags, Flags::Parse(kFlags, args, {.environment = true}));
   ASSIGN_OR_RETURN(LearnerOptions options, OptionsOf(flags));
@@ -98,6 +111,7 @@ absl::Status RunMain(const std::vector<std::string>& args) {
                 .instance_kind = "rank",
                 .instance = absl::StrCat(options.rank)});
   RouteGrpcLog();
+  ASSIGN_OR_RETURN(options.device, DeviceOf(options.config, flags));
   struct sigaction action {};
   action.sa_handler = OnStopSignal;
   sigaction(SIGTERM, &action, nullptr);
@@ -116,6 +130,10 @@ int main(int argc, char** argv) {
         "tactus-learner: one rank of the learner; `tactus train` starts it.\n\n%s\nexample: tactus-learner "
         "--config configs/quickstart.textproto --out runs/a\n",
         tactus::FlagHelp(tactus::kFlags).c_str());
+    return 0;
+  }
+  if (std::ranges::find(args, "--version") != args.end()) {
+    std::fputs(tactus::VersionText("tactus-learner", tactus::ThisBuild(), tactus::ListGpus()).c_str(), stdout);
     return 0;
   }
   const absl::Status status = tactus::RunMain(args);
