@@ -1,0 +1,1 @@
+"""What the scripts about Prometheus, Grafana and the runbook share."""

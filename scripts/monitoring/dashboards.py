@@ -1,0 +1,706 @@
+"""What the five dashboards show. scripts/make_monitoring.py writes them to deploy/grafana/dashboards/."""
+
+from monitoring.panels import Query, dashboard, series, stat, table
+from monitoring.shared_panels import (
+    RATE,
+    GREEN,
+    ORANGE,
+    RED,
+    PASS_RATIO,
+    WAIT_RATIO,
+    NON_FINITE,
+    VERSION_LAG,
+    actors_table,
+    certificate,
+    checkpoint_age,
+    checkpoint_outcomes,
+    checkpoint_time,
+    clip,
+    cpu,
+    entropy,
+    gradient_norm,
+    kl,
+    memory,
+    mismatch_kl,
+    rank_phases,
+    step_phases,
+    quantiles,
+    rate,
+    rejections,
+    reward,
+    staleness,
+    weight_times,
+)
+
+
+def overview() -> dict:
+    stats = [
+        stat(
+            "Mean reward",
+            "short",
+            "Of the last batch.",
+            [Query('avg(tactus_reward_mean{component="total"})', "reward")],
+        ),
+        stat(
+            "Pass ratio", "percentunit", "Share of the trained completions that are right.", [Query(PASS_RATIO, "pass")]
+        ),
+        stat(
+            "Steps per hour",
+            "short",
+            "Learner steps at the present rate.",
+            [Query(f"3600 * {rate('tactus_learner_step_duration_seconds_count')}", "steps/h")],
+        ),
+        stat(
+            "Trained tokens",
+            "cps",
+            "Completion tokens trained a second.",
+            [Query(rate('tactus_learner_tokens_total{kind="completion"}'), "tokens/s")],
+        ),
+        stat(
+            "Learner waits",
+            "percentunit",
+            "Share of its time that the learner waits for trajectories.",
+            [Query(WAIT_RATIO, "{{run}}")],
+            thresholds=[(None, GREEN), (0.3, ORANGE), (0.5, RED)],
+        ),
+        stat(
+            "Actors connected, desired",
+            "short",
+            "Desired is what the autoscaler aims at.",
+            [Query("sum(tactus_actors_connected)", "connected"), Query("sum(tactus:actors_desired)", "desired")],
+        ),
+        stat(
+            "Staleness p95",
+            "short",
+            "Versions between sampling and training.",
+            quantiles("tactus_trajectory_staleness_versions", "", (0.95,)),
+            width=2,
+        ),
+        checkpoint_age(2),
+        stat(
+            "Not finite",
+            "short",
+            "NaN or infinity seen in the dashboard's time range.",
+            [Query(NON_FINITE, "values")],
+            width=2,
+            thresholds=[(None, GREEN), (1, RED)],
+        ),
+    ]
+    mean_tokens = f"({rate('tactus_completion_tokens_sum')} / ({rate('tactus_completion_tokens_count')} > 0))"
+    throughput = series(
+        "Throughput",
+        "cps",
+        "Completion tokens a second on their way. Accepted ones are counted in completions: times the mean length.",
+        [
+            Query(rate('tactus_actor_tokens_total{kind="completion"}'), "generated"),
+            Query(f"{rate('tactus_trajectories_accepted_total')} * {mean_tokens}", "accepted"),
+            Query(rate('tactus_learner_tokens_total{kind="completion"}'), "trained"),
+        ],
+        width=12,
+    )
+    truncated = f"{rate('tactus_completions_truncated_total')} / ({rate('tactus_completion_tokens_count')} > 0)"
+    return dashboard(
+        "tactus-overview",
+        "Tactus / Overview",
+        "One look at a run: is it learning, is it fast, is it safe?",
+        [
+            ("Now", stats),
+            ("Reward", [reward()]),
+            ("Speed", [throughput, step_phases()]),
+            ("Staleness", [staleness(), rejections()]),
+            ("Stability", [entropy(5), kl(5), mismatch_kl(5), clip(5), gradient_norm(4)]),
+            (
+                "Completions",
+                [
+                    series(
+                        "Completion length",
+                        "short",
+                        "Tokens of the trained completions.",
+                        quantiles("tactus_completion_tokens"),
+                        width=12,
+                    ),
+                    series(
+                        "Truncated",
+                        "percentunit",
+                        "Share of completions cut at rollout.max_completion_tokens.",
+                        [Query(truncated, "truncated")],
+                        width=12,
+                    ),
+                ],
+            ),
+            ("Actors", [actors_table()]),
+            (
+                "Weights",
+                [
+                    weight_times(),
+                    series(
+                        "Weights on the network",
+                        "Bps",
+                        "Sent by learners and received by actors.",
+                        [Query(rate("tactus_weight_transfer_bytes_total", "job"), "{{job}}")],
+                        width=12,
+                    ),
+                ],
+            ),
+            ("Checkpoints", [checkpoint_time(), checkpoint_outcomes()]),
+            (
+                "GPU",
+                [
+                    series(
+                        "GPU use",
+                        "percent",
+                        "From NVIDIA's DCGM exporter, of all GPUs that Prometheus knows.",
+                        [Query("max by (Hostname, gpu) (DCGM_FI_DEV_GPU_UTIL)", "{{Hostname}} {{gpu}}")],
+                        width=6,
+                    ),
+                    series(
+                        "Tensor cores active",
+                        "percentunit",
+                        "Share of cycles in which the tensor cores are busy.",
+                        [Query("max by (Hostname, gpu) (DCGM_FI_PROF_PIPE_TENSOR_ACTIVE)", "{{Hostname}} {{gpu}}")],
+                        width=6,
+                    ),
+                    series(
+                        "GPU memory in use",
+                        "decmbytes",
+                        "Frame buffer in use.",
+                        [Query("max by (Hostname, gpu) (DCGM_FI_DEV_FB_USED)", "{{Hostname}} {{gpu}}")],
+                        width=6,
+                    ),
+                    series(
+                        "Last XID error",
+                        "short",
+                        "0 = none; NVIDIA's documentation lists the numbers.",
+                        [Query("max by (Hostname, gpu) (DCGM_FI_DEV_XID_ERRORS)", "{{Hostname}} {{gpu}}")],
+                        width=6,
+                    ),
+                ],
+            ),
+            ("Processes", [cpu(), memory(), certificate()]),
+        ],
+    )
+
+
+def actors() -> dict:
+    return dashboard(
+        "tactus-actors",
+        "Tactus / Actors",
+        "Every actor: speed, waiting, memory, weights, and how many are needed.",
+        [
+            (
+                "Fleet",
+                [
+                    series(
+                        "Actors: connected, desired",
+                        "short",
+                        "Desired: connected x (1 - blocked) / (1 - learner waits); held while stale drops exceed 5 %.",
+                        [
+                            Query("sum by (run) (tactus_actors_connected)", "{{run}} connected"),
+                            Query("sum by (run) (tactus:actors_desired)", "{{run}} desired"),
+                            Query("sum by (run) (tactus:actors_desired_unheld)", "{{run}} desired, without the hold"),
+                        ],
+                    ),
+                    series(
+                        "Both sides' waiting",
+                        "percentunit",
+                        "What the desired number is made of.",
+                        [
+                            Query("max by (run) (run:tactus_learner_wait:ratio_rate5m)", "{{run}} learner waits"),
+                            Query("max by (run) (run:tactus_actor_blocked:ratio_rate5m)", "{{run}} actors blocked"),
+                            Query("max by (run) (run:tactus_trajectories_stale:ratio_rate10m)", "{{run}} stale drops"),
+                        ],
+                    ),
+                    series(
+                        "Completions by outcome",
+                        "cps",
+                        "How completions ended, as the actors saw it.",
+                        [Query(rate("tactus_actor_trajectories_total", "outcome"), "{{outcome}}")],
+                    ),
+                ],
+            ),
+            ("Each actor", [actors_table()]),
+            (
+                "Speed",
+                [
+                    series(
+                        "Sampled tokens",
+                        "cps",
+                        "Tokens of finished completions.",
+                        [Query(rate('tactus_actor_tokens_total{kind="completion"}', "instance"), "{{instance}}")],
+                    ),
+                    series(
+                        "Busy",
+                        "percentunit",
+                        "Share of time in engine steps.",
+                        [Query(rate("tactus_actor_busy_seconds_total", "instance"), "{{instance}}")],
+                    ),
+                    series(
+                        "Blocked, by reason",
+                        "percentunit",
+                        "Share of time without work: no prompt to get, weights, scoring, or no learner.",
+                        [
+                            Query(
+                                rate("tactus_actor_blocked_seconds_total", "instance, reason"),
+                                "{{instance}} {{reason}}",
+                            )
+                        ],
+                    ),
+                ],
+            ),
+            (
+                "Engine",
+                [
+                    series(
+                        "Completions in the engine",
+                        "short",
+                        "Being decoded, and leased ones that wait for it.",
+                        [Query("sum by (instance, state) (tactus_actor_requests)", "{{instance}} {{state}}")],
+                    ),
+                    series(
+                        "Key/value pages in use",
+                        "percentunit",
+                        "Near 1 completions are put back and computed again.",
+                        [Query("max by (instance) (tactus_actor_kv_cache_usage_ratio)", "{{instance}}")],
+                        thresholds=[(None, GREEN), (0.95, ORANGE)],
+                    ),
+                    series(
+                        "Preemptions",
+                        "cps",
+                        "Completions put back for want of pages.",
+                        [Query(rate("tactus_actor_preemptions_total", "instance"), "{{instance}}")],
+                    ),
+                ],
+            ),
+            (
+                "Weights",
+                [
+                    series(
+                        "Versions behind the learner",
+                        "short",
+                        "Steps between the learner's weights and the actor's.",
+                        [Query(VERSION_LAG, "{{instance}}")],
+                    ),
+                    series(
+                        "Loading weights",
+                        "s",
+                        "Time to fetch and check a version.",
+                        quantiles("tactus_weight_load_duration_seconds", "instance", (0.5, 0.95)),
+                    ),
+                    series(
+                        "Weights received",
+                        "Bps",
+                        "Bytes of weights fetched.",
+                        [Query(rate('tactus_weight_transfer_bytes_total{job="actor"}', "instance"), "{{instance}}")],
+                    ),
+                ],
+            ),
+            ("Processes", [cpu(12), memory(12)]),
+        ],
+    )
+
+
+def learner() -> dict:
+    left = (
+        "(max by (run) (tactus_learner_steps_planned) - max by (run) (tactus_learner_step))"
+        f" / (sum by (run) (rate(tactus_learner_step_duration_seconds_count{RATE})) > 0)"
+    )
+    return dashboard(
+        "tactus-learner",
+        "Tactus / Learner and numerics",
+        "The learner's steps, and what they do to the policy.",
+        [
+            (
+                "Progress",
+                [
+                    stat(
+                        "Step",
+                        "short",
+                        "Steps done, and planned.",
+                        [
+                            Query("max by (run) (tactus_learner_step)", "done"),
+                            Query("max by (run) (tactus_learner_steps_planned)", "planned"),
+                        ],
+                        width=6,
+                    ),
+                    stat(
+                        "Time left", "s", "To the planned steps at the present rate.", [Query(left, "{{run}}")], width=6
+                    ),
+                    stat(
+                        "Since the last step",
+                        "s",
+                        "Rises when the run stands still.",
+                        [Query("time() - max by (run) (tactus_learner_last_step_timestamp_seconds > 0)", "{{run}}")],
+                        width=6,
+                    ),
+                    stat(
+                        "Updates skipped",
+                        "short",
+                        "Optimizer steps without effect in the time range: a gradient was not finite.",
+                        [Query('sum(increase(tactus_learner_steps_total{outcome="skipped"}[$__range]))', "skipped")],
+                        width=6,
+                        thresholds=[(None, GREEN), (1, RED)],
+                    ),
+                ],
+            ),
+            (
+                "Time",
+                [
+                    series(
+                        "Step time",
+                        "s",
+                        "Waiting included.",
+                        quantiles("tactus_learner_step_duration_seconds"),
+                        width=12,
+                    ),
+                    rank_phases(),
+                ],
+            ),
+            (
+                "Work",
+                [
+                    series(
+                        "Tokens",
+                        "cps",
+                        "Computed and trained on, over all ranks.",
+                        [Query(rate("tactus_learner_tokens_total", "kind"), "{{kind}}")],
+                    ),
+                    series(
+                        "Model FLOP/s",
+                        "flops",
+                        "6 x parameters x tokens; over the hardware's peak it is the MFU.",
+                        [Query(rate("tactus_learner_model_flops_total", "run"), "{{run}}")],
+                    ),
+                    series(
+                        "Optimizer steps",
+                        "cps",
+                        "By outcome.",
+                        [Query(rate("tactus_learner_steps_total", "outcome"), "{{outcome}}")],
+                    ),
+                ],
+            ),
+            (
+                "Loss and optimizer",
+                [
+                    series(
+                        "Loss",
+                        "short",
+                        "Of the last step, by term.",
+                        [Query("max by (run, term) (tactus_loss)", "{{run}} {{term}}")],
+                    ),
+                    gradient_norm(8),
+                    series(
+                        "Learning rate",
+                        "short",
+                        "Of the last step.",
+                        [Query("max by (run) (tactus_learning_rate)", "{{run}}")],
+                    ),
+                ],
+            ),
+            (
+                "Policy",
+                [
+                    entropy(),
+                    kl(),
+                    clip(),
+                    mismatch_kl(),
+                    series(
+                        "Log-prob difference, actors to learner",
+                        "short",
+                        "Nats; 0 = the same bits.",
+                        [Query("max by (run, stat) (tactus_sampler_mismatch_logprob_nats)", "{{run}} {{stat}}")],
+                    ),
+                    series(
+                        "Importance weight",
+                        "short",
+                        "Truncated weight of the trained tokens; 1 = on policy.",
+                        [Query("max by (run, stat) (tactus_importance_weight)", "{{run}} {{stat}}")],
+                    ),
+                    series(
+                        "Importance weights at the cap",
+                        "percentunit",
+                        "Share of tokens at algorithm.tis_cap.",
+                        [Query("max by (run) (tactus_importance_weight_capped_ratio)", "{{run}}")],
+                    ),
+                ],
+            ),
+            (
+                "Rewards",
+                [
+                    series(
+                        "Reward by component",
+                        "short",
+                        "Means of the last batch.",
+                        [
+                            Query("avg by (env, component) (tactus_reward_mean)", "{{env}} {{component}}"),
+                            Query("avg by (env) (tactus_reward_stddev)", "{{env}} standard deviation"),
+                        ],
+                    ),
+                    series(
+                        "Advantage",
+                        "short",
+                        "Of the last batch's completions, before credit.",
+                        [Query("max by (run, stat) (tactus_advantage)", "{{run}} {{stat}}")],
+                    ),
+                    series(
+                        "Groups",
+                        "cps",
+                        "All right or all wrong: no signal.",
+                        [Query(rate("tactus_groups_total", "kind"), "{{kind}}")],
+                        stacked=True,
+                    ),
+                    series(
+                        "Verdicts",
+                        "cps",
+                        "Of the trained completions.",
+                        [Query(rate("tactus_trajectory_verdicts_total", "verdict"), "{{verdict}}")],
+                        stacked=True,
+                    ),
+                    reward(8),
+                    series(
+                        "Values not finite",
+                        "short",
+                        "In each interval, by where they were met.",
+                        [Query(f"sum by (where) (increase(tactus_nonfinite_values_total{RATE}))", "{{where}}")],
+                    ),
+                ],
+            ),
+        ],
+    )
+
+
+def rhythm() -> dict:
+    return dashboard(
+        "tactus-rhythm",
+        "Tactus / Rhythm and credit",
+        "Which tokens get more credit, and the attention rhythm behind it (docs/rhythm.md).",
+        [
+            (
+                "Credit",
+                [
+                    series(
+                        "Mean credit weight",
+                        "short",
+                        "Over the last batch's tokens; 1 = uniform.",
+                        [Query("max by (run) (tactus_credit_mean)", "{{run}}")],
+                    ),
+                    series(
+                        "Amplified tokens",
+                        "percentunit",
+                        "Share of tokens above weight 1: by the run's strategy, and what each strategy would choose.",
+                        [Query("max by (run, strategy) (tactus_credit_amplified_ratio)", "{{run}} {{strategy}}")],
+                    ),
+                    series(
+                        "Overlap of strategies",
+                        "percentunit",
+                        "Jaccard overlap of the tokens that two strategies choose.",
+                        [Query("max by (run, pair) (tactus_credit_overlap_ratio)", "{{run}} {{pair}}")],
+                    ),
+                    series(
+                        "Lag of credit",
+                        "short",
+                        "Versions between the attention behind a token's credit and its training.",
+                        [Query("max by (run, stat) (tactus_credit_lag_versions)", "{{run}} {{stat}}")],
+                        width=12,
+                    ),
+                    series(
+                        "Audited completions",
+                        "cps",
+                        "Trained completions that carried their raw attention metrics.",
+                        [Query(rate("tactus_rhythm_completions_total", "run"), "{{run}}")],
+                        width=12,
+                    ),
+                ],
+            ),
+            (
+                "Rhythm",
+                [
+                    series(
+                        "WAAD",
+                        "short",
+                        "Tokens: windowed average attention distance.",
+                        [Query("max by (run, stat) (tactus_rhythm_waad_tokens)", "{{run}} {{stat}}")],
+                    ),
+                    series(
+                        "FAI",
+                        "percentunit",
+                        "Future attention influence, as a share of attention.",
+                        [Query("max by (run, stat) (tactus_rhythm_fai_ratio)", "{{run}} {{stat}}")],
+                    ),
+                    series(
+                        "WAAD peaks against entropy",
+                        "short",
+                        "Correlation, mean over the audited completions.",
+                        [Query("max by (run) (tactus_rhythm_peak_entropy_correlation)", "{{run}}")],
+                    ),
+                ],
+            ),
+        ],
+    )
+
+
+def reliability() -> dict:
+    total = "sum by (run) ({})".format
+    received = total("tactus_trajectories_received_total")
+    accepted, rejected = total("tactus_trajectories_accepted_total"), total("tactus_trajectories_rejected_total")
+    trained, dropped = total("tactus_trajectories_trained_total"), total("tactus_trajectories_dropped_total")
+    return dashboard(
+        "tactus-reliability",
+        "Tactus / Reliability",
+        "Is anything lost, late, refused or about to fail?",
+        [
+            (
+                "Alerts",
+                [
+                    table(
+                        "Alerts",
+                        "Firing and pending alerts; the runbook (above) has a section for each.",
+                        [("Alerts", "short", 'sum by (alertstate, severity, run, alertname) (ALERTS{alertname!=""})')],
+                        ["severity", "alertstate", "run", "alertname"],
+                        hidden=("Value",),
+                        width=16,
+                    ),
+                    stat(
+                        "Processes that answer",
+                        "short",
+                        "Targets of the last scrape.",
+                        [Query("sum(up) or vector(0)", "up"), Query("count(up == 0) or vector(0)", "down")],
+                        width=4,
+                    ),
+                    checkpoint_age(4),
+                ],
+            ),
+            (
+                "Delivery",
+                [
+                    series(
+                        "Where completions are",
+                        "cps",
+                        "Received is accepted and rejected; accepted is trained, dropped and queued.",
+                        [
+                            Query(rate("tactus_trajectories_received_total"), "received"),
+                            Query(rate("tactus_trajectories_accepted_total"), "accepted"),
+                            Query(rate("tactus_trajectories_trained_total"), "trained"),
+                        ],
+                    ),
+                    series(
+                        "Unaccounted completions",
+                        "short",
+                        "Both stay at 0, the second below 0 after a resume: what is left of the books.",
+                        [
+                            Query(f"{received} - {accepted} - {rejected}", "{{run}} received less accepted, rejected"),
+                            Query(
+                                f"{accepted} - {trained} - {dropped} - {total('tactus_trajectory_queue_depth')}",
+                                "{{run}} accepted less trained, dropped, queued",
+                            ),
+                        ],
+                    ),
+                    rejections(8),
+                    series(
+                        "Queue",
+                        "short",
+                        "Completions accepted and not yet trained, and how many there may be.",
+                        [
+                            Query("max by (run) (tactus_trajectory_queue_depth)", "{{run}} depth"),
+                            Query("max by (run) (tactus_trajectory_queue_capacity)", "{{run}} capacity"),
+                        ],
+                    ),
+                    series(
+                        "Queue memory",
+                        "bytes",
+                        "Memory of what waits.",
+                        [Query("max by (run) (tactus_trajectory_queue_bytes)", "{{run}}")],
+                    ),
+                    series(
+                        "Prompts",
+                        "short",
+                        "In the ledger, by state.",
+                        [Query("sum by (state) (tactus_prompts)", "{{state}}")],
+                        stacked=True,
+                    ),
+                    series(
+                        "Leases",
+                        "cps",
+                        "Expired ones are answered again elsewhere.",
+                        [Query(rate("tactus_leases_total", "event"), "{{event}}")],
+                    ),
+                    series(
+                        "Acknowledgement",
+                        "s",
+                        "From a group's last byte to its acknowledgement: to disk and back.",
+                        quantiles("tactus_ingest_ack_duration_seconds", "", (0.5, 0.99)),
+                    ),
+                    series(
+                        "Streams refused",
+                        "cps",
+                        "Actors turned away, by reason.",
+                        [Query(rate("tactus_streams_refused_total", "reason"), "{{reason}}")],
+                    ),
+                    staleness(24),
+                ],
+            ),
+            ("Checkpoints", [checkpoint_time(), checkpoint_outcomes()]),
+            (
+                "Faults",
+                [
+                    series(
+                        "Collective operations aborted",
+                        "cps",
+                        "The rank exits then.",
+                        [Query(rate("tactus_collective_aborts_total", "instance"), "{{instance}}")],
+                    ),
+                    series(
+                        "Metric updates rejected",
+                        "cps",
+                        "A bug in Tactus.",
+                        [Query(rate("tactus_metric_updates_rejected_total", "instance"), "{{instance}}")],
+                    ),
+                    certificate(),
+                ],
+            ),
+            (
+                "Processes",
+                [
+                    cpu(6),
+                    memory(6),
+                    series(
+                        "Open files",
+                        "percentunit",
+                        "File descriptors in use, of those the process may have.",
+                        [
+                            Query(
+                                "max by (instance) (process_open_fds) / max by (instance) (process_max_fds)",
+                                "{{instance}}",
+                            )
+                        ],
+                        width=6,
+                        thresholds=[(None, GREEN), (0.8, RED)],
+                    ),
+                    series(
+                        "Threads",
+                        "short",
+                        "Of each process.",
+                        [Query("max by (instance) (process_threads)", "{{instance}}")],
+                        width=6,
+                    ),
+                    series(
+                        "Time since the start",
+                        "s",
+                        "Falls to 0 when a process starts anew.",
+                        [Query("time() - max by (instance) (process_start_time_seconds)", "{{instance}}")],
+                        width=12,
+                    ),
+                    table(
+                        "Builds",
+                        "The build of each process: all of a run should be one.",
+                        [("Processes", "short", "count by (run, job, version, commit) (tactus_build_info)")],
+                        ["run", "job", "version", "commit"],
+                        width=12,
+                    ),
+                ],
+            ),
+        ],
+    )
+
+
+def all_dashboards() -> list[dict]:
+    return [overview(), actors(), learner(), rhythm(), reliability()]
