@@ -27,6 +27,8 @@ AT_ONCE = 2
 TIMEOUT_S = 600
 TIDY_FILES, TIDY_S = 6, 240
 LOG_LINES = 200  # of a failed binary's log, from its end
+SKIPPED = 77  # exit code of a script check that could not run; its last line says why
+MONITORING = ("rules", "dashboards", "types", "alertmanager", "compose", "runbook")
 
 
 @dataclasses.dataclass
@@ -115,6 +117,8 @@ def check(name: str, command: list[str], timeout_s: float = 120) -> Outcome:
     outcome = Outcome(name, log=log, seconds=time.monotonic() - start)
     if code == 0:
         outcome.passed = 1
+    elif code == SKIPPED:
+        outcome.skipped.append(f"{name}: {(log.splitlines() or ['no reason given'])[-1].removeprefix('skipped: ')}")
     else:
         outcome.failed.append(f"{name}: " + ("out of time" if code is None else f"exit code {code}"))
     return outcome
@@ -130,6 +134,13 @@ def script_checks(build: pathlib.Path) -> list[Outcome]:
         check("layers.self_test", [python, "scripts/check_layers.py", "--self-test"]),
         check("layers.tree", [python, "scripts/check_layers.py"]),
     ]
+    for name in MONITORING:
+        command = [python, "scripts/check_monitoring.py", name, "--build", str(build)]
+        outcomes.append(check(f"monitoring.{name}", command))
+    if re.search(r"^TACTUS_SANITIZE:\w+=.", (build / "CMakeCache.txt").read_text(), re.MULTILINE):
+        outcomes.append(skipped_check("monitoring.live", "under a sanitizer the run is too slow to be watched every second"))
+    else:
+        outcomes.append(check("monitoring.live", [python, "scripts/monitor_check.py", "--build", str(build)], 300))
     if not (ROOT / ".git").exists() or not shutil.which("git"):
         return outcomes + [skipped_check("format", "not a git checkout, so nothing says which files changed")]
     _, listing = run_bounded(["scripts/changed_files.sh"], 60, ROOT)
@@ -196,6 +207,7 @@ def main() -> int:
     if not binaries:
         print(f"no test binary in {build}/tests matches {' '.join(patterns)}", file=sys.stderr)
         return 2
+    os.environ["PATH"] += f"{os.pathsep}{ROOT}/.cache/prometheus/usr/bin"  # scripts/setup.sh --lint unpacks promtool there
     scratch = build / "test-scratch"
     shutil.rmtree(scratch, ignore_errors=True)
     outcomes = []
