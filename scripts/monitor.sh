@@ -39,7 +39,8 @@ here=$(cd "$(dirname "$0")/.." && pwd)
 tactus=$here/build/release/bin/tactus
 [ -n "$run" ] || die "expected the folder of a run; see --help"
 [ -f "$run/logs/metrics-targets.json" ] || die "$run/logs/metrics-targets.json is not there: has 'tactus train' started the run?"
-command -v prometheus >/dev/null || die "prometheus is not installed: scripts/setup.sh --lint"
+PATH=$PATH:$here/.cache/prometheus/usr/bin # where scripts/setup.sh --lint unpacks it
+command -v prometheus >/dev/null || die "prometheus is not installed: scripts/setup.sh --lint gets it"
 [ -x "$tactus" ] || die "$tactus is not built: scripts/setup.sh, then cmake --preset release && cmake --build --preset release"
 
 run=$(cd "$run" && pwd)
