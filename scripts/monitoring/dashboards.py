@@ -193,7 +193,7 @@ def actors() -> dict:
                     series(
                         "Actors: connected, desired",
                         "short",
-                        "Desired is connected x (1 - blocked) / (1 - learner waits); held while stale drops exceed 5 %.",
+                        "Desired: connected x (1 - blocked) / (1 - learner waits); held while stale drops exceed 5 %.",
                         [
                             Query("sum by (run) (tactus_actors_connected)", "{{run}} connected"),
                             Query("sum by (run) (tactus:actors_desired)", "{{run}} desired"),
