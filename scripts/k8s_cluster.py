@@ -11,8 +11,10 @@ import json
 import os
 import pathlib
 import shutil
+import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 import urllib.request
@@ -44,6 +46,7 @@ class Cluster:
         self._etcd, self._port = free_port(), free_port()
 
     def __enter__(self) -> "Cluster":
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # whoever ends the script ends all of it
         try:
             self._start_api_server()
         except BaseException:

@@ -194,6 +194,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build/release", help="build folder")
     binaries = parser.parse_args().build.resolve() / "bin"
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # whoever ends the script ends its processes
     failures = 0
     for overlay in ("kind-cpu", "multi-node-gpu"):
         with tempfile.TemporaryDirectory(prefix="tactus-local-") as scratch:
