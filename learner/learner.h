@@ -44,7 +44,7 @@ struct LearnerOptions {
   RunFolder folder;
   int rank = 0;
   int world = 1;
-  Device device;  // this rank's
+  Device device = {};  // this rank's
   std::string store_host;
   int store_port = 0;
   std::string ready_file;      // rank 0 writes its addresses here once it serves; "" = nowhere

@@ -13,7 +13,7 @@
 namespace tactus {
 
 struct EngineSetup {
-  Device device;
+  Device device = {};
   StorageDType weights_dtype = StorageDType::kFloat32;
   bool load_weights = true;  // false: they are 0 until Engine::SwapWeights
   EngineOptions engine;
