@@ -1,0 +1,63 @@
+// What the kernels here share: memory accesses of several elements, sums over a warp and over a block.
+#pragma once
+
+#include "common/device/kernel_cuda.h"
+
+namespace tactus::ops::cuda {
+
+// N elements that one instruction loads or stores; its address is a multiple of its size.
+template <typename T, int N>
+struct alignas(sizeof(T) * N) Pack {
+  T at[N];
+};
+// Elements of the widest access, 16 bytes.
+template <typename T>
+inline constexpr int kWide = 16 / static_cast<int>(sizeof(T));
+
+template <int N, typename T>
+__device__ __forceinline__ void LoadFloats(const T* from, float* to) {
+  const Pack<T, N> pack = *reinterpret_cast<const Pack<T, N>*>(from);
+  TACTUS_UNROLL
+  for (int i = 0; i < N; ++i) to[i] = static_cast<float>(pack.at[i]);
+}
+template <int N, typename T>
+__device__ __forceinline__ void StoreFloats(const float* from, T* to) {
+  Pack<T, N> pack;
+  TACTUS_UNROLL
+  for (int i = 0; i < N; ++i) pack.at[i] = static_cast<T>(from[i]);
+  *reinterpret_cast<Pack<T, N>*>(to) = pack;
+}
+
+// Over the 32 lanes, in all of them: a tree, so its order is fixed.
+template <typename T>
+__device__ __forceinline__ T WarpSum(T value) {
+  TACTUS_UNROLL
+  for (int offset = device::kWarpThreads / 2; offset > 0; offset /= 2) {
+    value += __shfl_xor_sync(device::kFullMask, value, offset);
+  }
+  return value;
+}
+__device__ __forceinline__ float WarpMax(float value) {
+  TACTUS_UNROLL
+  for (int offset = device::kWarpThreads / 2; offset > 0; offset /= 2) {
+    value = fmaxf(value, __shfl_xor_sync(device::kFullMask, value, offset));
+  }
+  return value;
+}
+
+// Over a block of Warps warps, in all threads: each warp's tree, then the warps in order. partial: shared memory that
+// nothing else uses between the barriers around.
+template <int Warps, typename T>
+__device__ __forceinline__ T BlockSum(T value, T* partial) {
+  const int warp = static_cast<int>(threadIdx.x) / device::kWarpThreads;
+  value = WarpSum(value);
+  __syncthreads();
+  partial[warp] = value;
+  __syncthreads();
+  T sum = partial[0];
+  TACTUS_UNROLL
+  for (int w = 1; w < Warps; ++w) sum += partial[w];
+  return sum;
+}
+
+}  // namespace tactus::ops::cuda
