@@ -10,8 +10,8 @@
 // not support throws std::invalid_argument. One thread per queue.
 #pragma once
 
-#include <ATen/core/Tensor.h>
 #include <c10/core/ScalarType.h>
+#include <c10/macros/Macros.h>
 
 #include <cstddef>
 #include <cstdint>
@@ -23,7 +23,7 @@ namespace tactus::ops::cuda {
 // Keys of a row are cut into splits of SplitTokens(n) tokens, which depends on the row's own number of keys alone: so a
 // row's bits do not depend on its neighbours, nor on the launch it is part of.
 inline constexpr int64_t kSplitTokens = 256, kMaxSplits = 64;
-constexpr int64_t SplitTokens(int64_t context_tokens) {
+C10_HOST_DEVICE constexpr int64_t SplitTokens(int64_t context_tokens) {
   const int64_t longest = kSplitTokens * kMaxSplits;
   return kSplitTokens * (context_tokens <= longest ? 1 : (context_tokens + longest - 1) / longest);
 }
@@ -94,19 +94,5 @@ struct GatherPagesArgs {
   void* dense_values = nullptr;
 };
 void GatherPages(const GatherPagesArgs& args);
-
-// Whether FlashAttention can run here: bfloat16 or half, on a real GPU (never in the emulation).
-bool HasFlashAttention(at::ScalarType type);
-
-struct FlashResult {
-  at::Tensor out;                // T [total_q, Hq, D]
-  at::Tensor log_sum_exp;        // float32 [Hq, total_q]
-  at::Tensor rng_state, unused;  // what at::_flash_attention_backward wants back
-};
-// libtorch's FlashAttention-2 over dense rows of n sequences: q T [total_q, Hq, D], k and v T [total_k, Hk, D], strided
-// rows allowed. starts_q and starts_k int32 [n + 1] on the device. Causal, aligned at the end: the last query of a
-// sequence sees all its keys, the one before it all but the last, and so on. Allocates its results; don't record.
-FlashResult FlashAttention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const at::Tensor& starts_q,
-                           const at::Tensor& starts_k, int64_t max_q, int64_t max_k);
 
 }  // namespace tactus::ops::cuda

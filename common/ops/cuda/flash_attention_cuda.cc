@@ -1,9 +1,9 @@
+#include "common/ops/cuda/flash_attention_cuda.h"
+
 #include <ATen/ops/_flash_attention_forward.h>
 
 #include <cmath>
 #include <utility>
-
-#include "common/ops/cuda/attention_cuda.h"
 
 namespace tactus::ops::cuda {
 

@@ -1,7 +1,7 @@
 // libtorch's FlashAttention has no version for CPUs: callers take DecodeAttention's way instead.
 #include <stdexcept>
 
-#include "common/ops/cuda/attention_cuda.h"
+#include "common/ops/cuda/flash_attention_cuda.h"
 
 namespace tactus::ops::cuda {
 
