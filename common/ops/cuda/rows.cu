@@ -58,7 +58,7 @@ __global__ void __launch_bounds__(kThreads) AddRmsNormKernel(NormParams<T> p) {
     for (int k = 0; k < kWidth; ++k) squares = fmaf(x[k], x[k], squares);
   }
   if (p.weight == nullptr) return;
-  const float mean = BlockSum<kWarps>(squares, partial) / static_cast<float>(p.hidden);
+  const float mean = BlockSum(squares, partial) / static_cast<float>(p.hidden);
   const float inverse = 1.0f / sqrtf(mean + p.eps);
   if (threadIdx.x == 0 && p.inverse_rms != nullptr) p.inverse_rms[row] = inverse;
   // Each thread reads back what it has written itself.

@@ -37,26 +37,18 @@ __device__ __forceinline__ T WarpSum(T value) {
   }
   return value;
 }
-__device__ __forceinline__ float WarpMax(float value) {
-  TACTUS_UNROLL
-  for (int offset = device::kWarpThreads / 2; offset > 0; offset /= 2) {
-    value = fmaxf(value, __shfl_xor_sync(device::kFullMask, value, offset));
-  }
-  return value;
-}
 
-// Over a block of Warps warps, in all threads: each warp's tree, then the warps in order. partial: shared memory that
-// nothing else uses between the barriers around.
-template <int Warps, typename T>
+// Over the block, in all threads: each warp's tree, then the warps in order. partial: shared memory for a number per
+// warp, which nothing else uses between the barriers around.
+template <typename T>
 __device__ __forceinline__ T BlockSum(T value, T* partial) {
-  const int warp = static_cast<int>(threadIdx.x) / device::kWarpThreads;
+  const int warps = static_cast<int>(blockDim.x) / device::kWarpThreads;
   value = WarpSum(value);
   __syncthreads();
-  partial[warp] = value;
+  partial[static_cast<int>(threadIdx.x) / device::kWarpThreads] = value;
   __syncthreads();
   T sum = partial[0];
-  TACTUS_UNROLL
-  for (int w = 1; w < Warps; ++w) sum += partial[w];
+  for (int w = 1; w < warps; ++w) sum += partial[w];
   return sum;
 }
 
