@@ -43,8 +43,9 @@ __global__ void __launch_bounds__(kThreads) AddRmsNormKernel(NormParams<T> p) {
   constexpr int kWidth = 4;
   __shared__ float partial[kWarps];
   const int64_t row = blockIdx.x, start = row * p.hidden;
+  const int step = static_cast<int>(blockDim.x) * kWidth;
   float squares = 0;
-  for (int i = static_cast<int>(threadIdx.x) * kWidth; i < p.hidden; i += kThreads * kWidth) {
+  for (int i = static_cast<int>(threadIdx.x) * kWidth; i < p.hidden; i += step) {
     float x[kWidth];
     LoadFloats<kWidth>(p.x + start + i, x);
     if (p.delta != nullptr) {
@@ -62,7 +63,7 @@ __global__ void __launch_bounds__(kThreads) AddRmsNormKernel(NormParams<T> p) {
   const float inverse = 1.0f / sqrtf(mean + p.eps);
   if (threadIdx.x == 0 && p.inverse_rms != nullptr) p.inverse_rms[row] = inverse;
   // Each thread reads back what it has written itself.
-  for (int i = static_cast<int>(threadIdx.x) * kWidth; i < p.hidden; i += kThreads * kWidth) {
+  for (int i = static_cast<int>(threadIdx.x) * kWidth; i < p.hidden; i += step) {
     float x[kWidth], weight[kWidth];
     LoadFloats<kWidth>(p.x + start + i, x);
     LoadFloats<kWidth>(p.weight + i, weight);
@@ -195,7 +196,9 @@ void AddRmsNorm(const AddRmsNormArgs& args) {
                                   .eps = args.eps,
                                   .out = static_cast<T*>(args.out),
                                   .inverse_rms = args.inverse_rms};
-    device::Launch(AddRmsNormKernel<T>, dim3(static_cast<unsigned>(args.rows)), dim3(kThreads), 0, params);
+    const int64_t warps = (args.hidden / 4 + device::kWarpThreads - 1) / device::kWarpThreads;  // none without work
+    const dim3 block(static_cast<unsigned>((warps < kWarps ? warps : kWarps) * device::kWarpThreads));
+    device::Launch(AddRmsNormKernel<T>, dim3(static_cast<unsigned>(args.rows)), block, 0, params);
   });
 }
 
