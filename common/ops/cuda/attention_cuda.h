@@ -47,7 +47,7 @@ struct DecodeTap {
   // min(horizon_max, the longest measured response) - horizon_min + 1, at least 1.
   float* fai = nullptr;
   int64_t fai_tokens = 0;
-  float* probs = nullptr;  // null, or [R, H, probs_tokens] = p_j, 0 past the row's own position
+  float* probs = nullptr;  // null, or [R, H, probs_tokens] = p_j, 0 past the row's own position: at least all contexts
   int64_t probs_tokens = 0;
 };
 

@@ -19,19 +19,31 @@ struct DecodeLayout {
   static_assert(kLanes >= Group && kLanes <= 32);
 };
 
-// What a lane keeps of one query head.
+// What a lane keeps of one query head: against the largest score that its group of kLanes lanes has seen, whose lanes
+// agree on max and sum.
 template <int Elements>
 struct HeadState {
-  DecodeStats stats;
-  float out[Elements];
+  float max = kNoScore, sum = 0;
+  float out[Elements] = {};
 
-  __device__ void Rescale(float factor) {
-    stats.sum *= factor;
-    stats.span *= factor;
-    stats.nearness *= factor;
+  // Goes over to another maximum; returns what all sums against the old one are multiplied with.
+  __device__ float Raise(float new_max) {
+    const float factor = exp2f(max - new_max);
+    max = new_max;
+    sum *= factor;
     TACTUS_UNROLL
     for (int e = 0; e < Elements; ++e) out[e] *= factor;
+    return factor;
   }
+};
+
+// What a lane measures: lane g of its group for head g, the others nothing.
+struct TapState {
+  float span = 0, nearness = 0;
+  // Where scores go that FinishTap wants as probabilities: fai[newest - key] for keys [first, newest], probs[key].
+  float* fai = nullptr;
+  float* probs = nullptr;
+  int first = 0, newest = -1;
 };
 
 // The block's query heads, scaled, as float4 [Group][Elements / 4][Lanes]: neighbouring lanes read neighbouring banks.
@@ -87,18 +99,28 @@ __device__ __forceinline__ void Scores(const float* queries, int lane, const Pac
   }
 }
 
-// Takes the partner lanes' state in: the same head and columns over other keys.
-template <int Elements>
-__device__ __forceinline__ void MergeLanes(HeadState<Elements>& head, int offset) {
-  const float other_max = __shfl_xor_sync(device::kFullMask, head.stats.max, offset);
-  const float max = fmaxf(head.stats.max, other_max);
-  head.Rescale(exp2f(head.stats.max - max));
-  head.stats.max = max;
-  head.stats.sum += __shfl_xor_sync(device::kFullMask, head.stats.sum, offset);
-  head.stats.span += __shfl_xor_sync(device::kFullMask, head.stats.span, offset);
-  head.stats.nearness += __shfl_xor_sync(device::kFullMask, head.stats.nearness, offset);
+// Adds up what the warp's groups of lanes have, which saw other keys: all have all of it afterwards.
+template <typename Layout, int Group>
+__device__ __forceinline__ void MergeLanes(int lane, HeadState<Layout::kElements> (&state)[Group], TapState& measured) {
   TACTUS_UNROLL
-  for (int e = 0; e < Elements; ++e) head.out[e] += __shfl_xor_sync(device::kFullMask, head.out[e], offset);
+  for (int offset = Layout::kLanes; offset < 32; offset *= 2) {
+    float own_factor = 0;
+    TACTUS_UNROLL
+    for (int g = 0; g < Group; ++g) {
+      const float factor =
+          state[g].Raise(fmaxf(state[g].max, __shfl_xor_sync(device::kFullMask, state[g].max, offset)));
+      if (lane == g) own_factor = factor;
+      state[g].sum += __shfl_xor_sync(device::kFullMask, state[g].sum, offset);
+      TACTUS_UNROLL
+      for (int e = 0; e < Layout::kElements; ++e) {
+        state[g].out[e] += __shfl_xor_sync(device::kFullMask, state[g].out[e], offset);
+      }
+    }
+    measured.span *= own_factor;
+    measured.nearness *= own_factor;
+    measured.span += __shfl_xor_sync(device::kFullMask, measured.span, offset);
+    measured.nearness += __shfl_xor_sync(device::kFullMask, measured.nearness, offset);
+  }
 }
 
 // Merges the warps' states of all heads and hands each on: finished where the row has one split, else to the workspace.
@@ -143,27 +165,30 @@ __device__ void FinishSplit(const DecodeParams& p, int64_t row, int64_t first_he
   }
 }
 
-// Keeps the scores of one key that FinishTap wants as probabilities.
-__device__ __forceinline__ void KeepScore(const DecodeParams& p, int64_t row, int64_t head, int context, int prompt,
-                                          int key, float score) {
-  const DecodeTap& tap = p.tap;
-  const int64_t place = row * tap.num_heads + tap.first_head + head, distance = context - 1 - key;
-  const int64_t slot = distance - tap.horizon_min_tokens;
-  if (slot < tap.fai_tokens && InHorizon(tap, context, prompt, distance))
-    tap.fai[place * tap.fai_tokens + slot] = score;
-  if (tap.probs != nullptr && key < tap.probs_tokens) tap.probs[place * tap.probs_tokens + key] = score;
-}
-
 // A row's split, as the block sees it.
 struct SplitRange {
   int context, prompt, begin, end;  // keys [begin, end)
   int kv_head, first_head, heads;   // query heads of this block
 };
 
+__device__ __forceinline__ TapState StartTap(const DecodeParams& p, int64_t row, const SplitRange& range, int lane) {
+  TapState state;
+  if (lane >= range.heads) return state;
+  const DecodeTap& tap = p.tap;
+  const int64_t place = row * tap.num_heads + tap.first_head + range.first_head + lane, last = range.context - 1;
+  const int64_t slots = tap.horizon_min_tokens + tap.fai_tokens - 1;
+  const int64_t farthest = slots < tap.horizon_max_tokens ? slots : tap.horizon_max_tokens;
+  state.fai = tap.fai + place * tap.fai_tokens;
+  state.probs = tap.probs == nullptr ? nullptr : tap.probs + place * tap.probs_tokens;
+  state.first = last - farthest > range.prompt ? static_cast<int>(last - farthest) : range.prompt;
+  state.newest = last >= tap.horizon_min_tokens ? static_cast<int>(last - tap.horizon_min_tokens) : -1;
+  return state;
+}
+
 // The pass over the block's keys: what each lane has seen is in `state` afterwards.
 template <typename T, typename Layout, int Group, bool Tapped>
 __device__ void VisitKeys(const DecodeParams& p, int64_t row, const SplitRange& range, const float* queries,
-                          const int32_t* pages, HeadState<Layout::kElements> (&state)[Group]) {
+                          const int32_t* pages, HeadState<Layout::kElements> (&state)[Group], TapState& measured) {
   constexpr int kUnroll = Layout::kUnroll, kElements = Layout::kElements;
   using KeyPack = Pack<T, kElements>;
   const int warp = static_cast<int>(threadIdx.x) / 32, in_warp = static_cast<int>(threadIdx.x) % 32;
@@ -188,23 +213,22 @@ __device__ void VisitKeys(const DecodeParams& p, int64_t row, const SplitRange& 
     }
     float scores[Group][kUnroll];
     Scores<T, Layout, Group>(queries, lane, keys, scores);
+    [[maybe_unused]] float own_factor = 0;
     TACTUS_UNROLL
     for (int g = 0; g < Group; ++g) {
-      float max = state[g].stats.max;
+      float max = state[g].max;
       TACTUS_UNROLL
       for (int u = 0; u < kUnroll; ++u) {
         const int key = first + u * kDecodeWarps * Layout::kKeys;
-        if (key >= range.end) {
-          scores[g][u] = kNoScore;
-          continue;
-        }
-        if (Tapped && lane == g && g < range.heads) {
-          KeepScore(p, row, range.first_head + g, range.context, range.prompt, key, scores[g][u]);
-        }
+        if (key >= range.end) scores[g][u] = kNoScore;
         max = fmaxf(max, scores[g][u]);
       }
-      state[g].Rescale(exp2f(state[g].stats.max - max));
-      state[g].stats.max = max;
+      const float factor = state[g].Raise(max);
+      if (Tapped && lane == g) own_factor = factor;
+    }
+    if constexpr (Tapped) {
+      measured.span *= own_factor;
+      measured.nearness *= own_factor;
     }
     TACTUS_UNROLL
     for (int u = 0; u < kUnroll; ++u) {
@@ -212,18 +236,26 @@ __device__ void VisitKeys(const DecodeParams& p, int64_t row, const SplitRange& 
       float value[kElements];
       TACTUS_UNROLL
       for (int e = 0; e < kElements; ++e) value[e] = static_cast<float>(values[u].at[e]);
-      const float distance = static_cast<float>(range.context - 1 - key);
-      const float nearness = fmaxf(static_cast<float>(p.tap.window_tokens) - distance, 0.0f);
+      [[maybe_unused]] float own = 0, own_score = 0;
       TACTUS_UNROLL
       for (int g = 0; g < Group; ++g) {
-        const float e = key < range.end ? exp2f(scores[g][u] - state[g].stats.max) : 0.0f;
-        state[g].stats.sum += e;
-        if constexpr (Tapped) {
-          state[g].stats.span = fmaf(e, distance, state[g].stats.span);
-          state[g].stats.nearness = fmaf(e, nearness, state[g].stats.nearness);
+        const float e = key < range.end ? exp2f(scores[g][u] - state[g].max) : 0.0f;
+        state[g].sum += e;
+        if (Tapped && lane == g) {
+          own = e;
+          own_score = scores[g][u];
         }
         TACTUS_UNROLL
         for (int c = 0; c < kElements; ++c) state[g].out[c] = fmaf(e, value[c], state[g].out[c]);
+      }
+      if constexpr (Tapped) {
+        const float distance = static_cast<float>(range.context - 1 - key);
+        const float nearness = fmaxf(static_cast<float>(p.tap.window_tokens) - distance, 0.0f);
+        measured.span = fmaf(own, distance, measured.span);
+        measured.nearness = fmaf(own, nearness, measured.nearness);
+        if (key >= range.end) continue;
+        if (key >= measured.first && key <= measured.newest) measured.fai[measured.newest - key] = own_score;
+        if (measured.probs != nullptr) measured.probs[key] = own_score;
       }
     }
   }
@@ -265,26 +297,30 @@ __global__ void __launch_bounds__(kDecodeThreads, Group == 8 ? 3 : 4) DecodeKern
   __syncthreads();
 
   HeadState<Layout::kElements> state[Group];
-  TACTUS_UNROLL
-  for (int g = 0; g < Group; ++g) state[g] = {.stats = {kNoScore, 0, 0, 0}, .out = {}};
+  TapState measured;
   const bool tapped = Tapped && range.prompt >= 0;
   if (tapped) {
-    VisitKeys<T, Layout, Group, Tapped>(p, row, range, queries, pages, state);
+    measured = StartTap(p, row, range, static_cast<int>(threadIdx.x) % Layout::kLanes);
+    VisitKeys<T, Layout, Group, Tapped>(p, row, range, queries, pages, state, measured);
   } else {
-    VisitKeys<T, Layout, Group, false>(p, row, range, queries, pages, state);
+    VisitKeys<T, Layout, Group, false>(p, row, range, queries, pages, state, measured);
   }
 
   const int in_warp = static_cast<int>(threadIdx.x) % 32, lane = in_warp % Layout::kLanes;
+  MergeLanes<Layout, Group>(lane, state, measured);
+  float* const to = merge + static_cast<int>(threadIdx.x) / 32 * Group * Layout::kRow;
   TACTUS_UNROLL
   for (int g = 0; g < Group; ++g) {
-    TACTUS_UNROLL
-    for (int offset = Layout::kLanes; offset < 32; offset *= 2) MergeLanes(state[g], offset);
-    float* const to = merge + (static_cast<int>(threadIdx.x) / 32 * Group + g) * Layout::kRow;
-    if (in_warp < Layout::kLanes) StoreFloats<4>(state[g].out, to + kStats + lane * Layout::kElements);
-    if constexpr (Layout::kElements == 8) {
-      if (in_warp < Layout::kLanes) StoreFloats<4>(state[g].out + 4, to + kStats + lane * Layout::kElements + 4);
+    if (in_warp < Layout::kLanes) {
+      TACTUS_UNROLL
+      for (int e = 0; e < Layout::kElements; e += 4) {
+        StoreFloats<4>(state[g].out + e, to + g * Layout::kRow + kStats + lane * Layout::kElements + e);
+      }
     }
-    if (in_warp == 0) StoreFloats<4>(&state[g].stats.max, to);
+    if (in_warp == g) {
+      const float stats[kStats] = {state[g].max, state[g].sum, measured.span, measured.nearness};
+      StoreFloats<kStats>(stats, to + g * Layout::kRow);
+    }
   }
   __syncthreads();
   FinishSplit<T, Layout>(p, row, range.first_head, range.heads, split, range.context <= split_tokens, tapped, merge);
