@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/log.h"
+#include "common/base/monotonic_clock.h"
 #include "common/base/status_macros.h"
 
 namespace tactus {
@@ -39,7 +40,7 @@ struct Actor::Wait {
   absl::Time logged = absl::InfinitePast();
 
   void Continue(const std::string& now_awaited) {
-    const absl::Time now = absl::Now();
+    const absl::Time now = MonotonicNow();
     if (now_awaited != what || since == absl::InfinitePast()) {
       what = now_awaited;
       since = logged = now;
@@ -91,11 +92,11 @@ absl::Status Actor::EngineLoop() {
       continue;
     }
     wait.End();
-    const absl::Time start = absl::Now();
+    const absl::Time start = MonotonicNow();
     ASSIGN_OR_RETURN(const std::span<FinishedCompletion> finished, engine_->Step());
     Collect(finished);
     absl::MutexLock lock(&mutex_);
-    stats_.step_s += absl::ToDoubleSeconds(absl::Now() - start);
+    stats_.step_s += SecondsSince(start);
     stats_.engine = engine_->stats();
   }
   return absl::OkStatus();
@@ -110,12 +111,12 @@ bool Actor::Done(absl::Time& drain_deadline) {
   if (!fatal_.ok()) return true;
   if (!stop_requested_.load(std::memory_order_relaxed)) return false;
   if (drain_deadline == absl::InfiniteFuture()) {
-    drain_deadline = absl::Now() + settings_.drain_grace;
+    drain_deadline = MonotonicNow() + settings_.drain_grace;
     TACTUS_LOG(INFO) << "asked to stop: finishing " << open_groups_ << " groups within "
                      << absl::FormatDuration(settings_.drain_grace);
   }
   if (open_groups_ == 0) return true;
-  if (absl::Now() < drain_deadline) return false;
+  if (MonotonicNow() < drain_deadline) return false;
   TACTUS_LOG(WARNING) << "leaving " << open_groups_ << " groups unfinished: their leases return to the queue";
   return true;
 }
@@ -168,7 +169,7 @@ absl::Status Actor::StartLeasedGroups() {
 }
 
 void Actor::DropExpiredGroups() {
-  const absl::Time now = absl::Now();
+  const absl::Time now = MonotonicNow();
   for (auto it = open_.begin(); it != open_.end();) {
     if (it->second.deadline > now) {
       ++it;
@@ -205,16 +206,21 @@ void Actor::Collect(std::span<FinishedCompletion> finished) {
 }
 
 void Actor::WaitForWork(Wait& wait) {
+  const bool attached = port_->Attached();
   absl::MutexLock lock(&mutex_);
   const bool want_weights = !held_.has_value() || version_too_old_;
+  double* const waited = !attached                              ? &stats_.wait_disconnected_s
+                         : want_weights                         ? &stats_.wait_weights_s
+                         : open_groups_ >= settings_.max_leases ? &stats_.wait_scoring_s
+                                                                : &stats_.wait_lease_s;
   wait.Continue(want_weights ? absl::StrCat("weights newer than ", held_ ? Name(*held_) : "none", " from the learner")
                              : absl::StrCat("a lease from the learner (holding weights ", Name(*held_), ")"));
-  const absl::Time start = absl::Now();
+  const absl::Time start = MonotonicNow();
   const auto work = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     return closing_ || !fatal_.ok() || !leased_.empty() || staged_.has_value();
   };
   mutex_.AwaitWithTimeout(absl::Condition(&work), kSlice);
-  (want_weights ? stats_.wait_weights_s : stats_.wait_lease_s) += absl::ToDoubleSeconds(absl::Now() - start);
+  *waited += SecondsSince(start);
 }
 
 // ---- lease thread ---------------------------------------------------------------------------------------------------
@@ -255,7 +261,7 @@ bool Actor::HandleLeases(absl::StatusOr<std::vector<PromptLease>> leases, Policy
     absl::MutexLock lock(&mutex_);
     for (PromptLease& lease : *leases) {
       OpenGroup open;
-      open.deadline = absl::Now() + absl::Seconds(lease.timeout_s);
+      open.deadline = MonotonicNow() + absl::Seconds(lease.timeout_s);
       open.unfinished = lease.completions_wanted;
       open.group.lease_id = lease.lease_id;
       open.group.prompt_id = lease.prompt.id;
@@ -369,13 +375,13 @@ void Actor::ScoreAndSubmit(OpenGroup& open) {
 // Until the lease runs out.
 absl::Status Actor::SubmitWithRetry(const OpenGroup& open) {
   for (int failures = 0;; ++failures) {
-    const absl::Duration left = open.deadline - absl::Now();
+    const absl::Duration left = open.deadline - MonotonicNow();
     const absl::Status status = port_->Submit(open.group, std::clamp(left, kCallTimeout, kSubmitTimeout));
     if (!MayPass(status)) {
       if (!absl::IsCancelled(status)) HeardLearner();
       return status;
     }
-    if (absl::Now() >= open.deadline) return status;
+    if (MonotonicNow() >= open.deadline) return status;
     BackOff(status, "submitting a group", failures);
     absl::MutexLock lock(&mutex_);
     if (closing_) return absl::CancelledError("the actor stops");
@@ -397,7 +403,7 @@ void Actor::SetFatal(absl::Status status) {
 
 void Actor::HeardLearner() {
   absl::MutexLock lock(&mutex_);
-  last_contact_ = absl::Now();
+  last_contact_ = MonotonicNow();
 }
 
 void Actor::BackOff(const absl::Status& status, const char* what, int failures) {
@@ -406,7 +412,7 @@ void Actor::BackOff(const absl::Status& status, const char* what, int failures) 
   const absl::Duration pause =
       std::min(kLongestBackOff, kFirstBackOff * static_cast<double>(1 << std::min(failures, 10))) * jitter;
   absl::MutexLock lock(&mutex_);
-  const absl::Duration silent = absl::Now() - last_contact_;
+  const absl::Duration silent = MonotonicNow() - last_contact_;
   if (silent > settings_.learner_timeout && fatal_.ok()) {
     fatal_ = absl::UnavailableError(absl::StrCat("no answer from the learner for ",
                                                  absl::FormatDuration(absl::Trunc(silent, absl::Seconds(1))), " while ",
@@ -422,6 +428,14 @@ void Actor::BackOff(const absl::Status& status, const char* what, int failures) 
 bool Actor::closing() const {
   absl::MutexLock lock(&mutex_);
   return closing_;
+}
+
+std::string Actor::NotReady() const {
+  if (stop_requested_.load(std::memory_order_relaxed)) return "draining: asked to stop";
+  if (!port_->Attached()) return "not attached to the learner";
+  absl::MutexLock lock(&mutex_);
+  if (!held_.has_value()) return "no weights from the learner yet";
+  return "";
 }
 
 ActorStats Actor::stats() const {

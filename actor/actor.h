@@ -55,9 +55,12 @@ struct ActorStats {
   int64_t completion_tokens = 0;
   int64_t prompt_tokens = 0;
   int64_t weight_swaps = 0;
-  double wait_lease_s = 0;    // the engine was idle for want of prompts
-  double wait_weights_s = 0;  // … of a first or newer version
-  double step_s = 0;          // in Engine::Step
+  // The engine had nothing to do, for want of
+  double wait_lease_s = 0;         // prompts
+  double wait_weights_s = 0;       // a first or newer version
+  double wait_scoring_s = 0;       // room: finished groups are being scored and handed in
+  double wait_disconnected_s = 0;  // a learner within reach
+  double step_s = 0;               // in Engine::Step
   int open_groups = 0;
   int unfinished_completions = 0;  // leased and not yet sampled to the end
   std::optional<PolicyVersion> version;
@@ -79,6 +82,11 @@ class Actor {
   void RequestStop() { stop_requested_.store(true, std::memory_order_relaxed); }
 
   ActorStats stats() const;  // thread-safe
+
+  int completions_per_prompt() const { return settings_.completions_per_prompt; }
+
+  // Why new work cannot be done now, in one line; empty when it can. Thread-safe, does not block.
+  std::string NotReady() const;
 
  private:
   struct OpenGroup {

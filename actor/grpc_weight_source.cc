@@ -5,6 +5,7 @@
 #include <atomic>
 
 #include "absl/time/clock.h"
+#include "common/base/monotonic_clock.h"
 #include "common/base/status_macros.h"
 #include "common/rollout/grpc_channel.h"
 #include "common/weights/grpc_weight_receiver.h"
@@ -31,10 +32,11 @@ class GrpcWeightSource final : public WeightSource {
       absl::SleepFor(kLook);
       latest = port_->LatestVersion();
     }
-    const absl::Time start = absl::Now();
+    const absl::Time start = MonotonicNow();
     ASSIGN_OR_RETURN(ReceivedWeights received, receiver_->Fetch(*latest, kFetchTimeout));
     if (metrics_ != nullptr) {
-      metrics_->Observe(Metric::kWeightLoadDuration, absl::ToDoubleSeconds(absl::Now() - start));
+      metrics_->Observe(Metric::kWeightLoadDuration, SecondsSince(start));
+      metrics_->Add(Metric::kWeightTransferBytes, static_cast<double>(received.wire_bytes));
     }
     return NewWeights{.version = received.version,
                       .parameters = std::move(received.flat),

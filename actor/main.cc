@@ -15,16 +15,19 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "actor/actor.h"
+#include "actor/actor_metrics.h"
 #include "actor/engine/load_engine.h"
 #include "actor/grpc_weight_source.h"
+#include "common/base/file.h"
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
 #include "common/config/flags.h"
 #include "common/config/run_config.h"
 #include "common/device/devices.h"
 #include "common/metrics/build_info.h"
-#include "common/metrics/metric_set.h"
+#include "common/metrics/metrics_server.h"
 #include "common/model/dtype_config.h"
+#include "common/model/memory_need.h"
 #include "common/ops/parallel.h"
 #include "common/rollout/grpc_rollout_port.h"
 
@@ -32,8 +35,6 @@ namespace tactus {
 namespace {
 
 enum ExitCode { kOk = 0, kOurFailure = 1, kUsersMistake = 2 };
-
-constexpr absl::Duration kMetricsEvery = absl::Seconds(1);
 
 constexpr FlagSpec kFlags[] = {
     {.name = "config", .value = "FILE", .help = "the run's configuration, the same as the learner's", .required = true},
@@ -44,6 +45,7 @@ constexpr FlagSpec kFlags[] = {
     {.name = "set", .value = "FIELD=VALUE", .help = "overrides one configuration field", .repeated = true},
     {.name = "device", .value = "DEVICE", .help = "overrides actor.device: auto, cpu or cuda:N"},
     {.name = "metrics-listen", .value = "HOST:PORT", .help = "address of /metrics; default: service.metrics_listen"},
+    {.name = "ready-file", .value = "FILE", .help = "the actor writes its address here once it serves metrics"},
     {.name = "learner-timeout-s",
      .type = FlagType::kDouble,
      .value = "S",
@@ -76,45 +78,6 @@ std::string DefaultInstance() {
   gethostname(host, sizeof(host) - 1);
   return absl::StrCat(host, "-", getpid());
 }
-
-// Copies the actor's counters into the metrics once a second, until destroyed.
-class MetricsThread {
- public:
-  MetricsThread(const Actor* actor, MetricSet* metrics) : thread_([=, this] { Loop(*actor, *metrics); }) {}
-  ~MetricsThread() {
-    {
-      absl::MutexLock lock(&mutex_);
-      stop_ = true;
-    }
-    thread_.join();
-  }
-
- private:
-  void Loop(const Actor& actor, MetricSet& metrics) {
-    ActorStats last;
-    absl::MutexLock lock(&mutex_);
-    while (!mutex_.AwaitWithTimeout(absl::Condition(&stop_), kMetricsEvery)) {
-      const ActorStats now = actor.stats();
-      metrics.Add(Metric::kActorTokens, static_cast<double>(now.prompt_tokens - last.prompt_tokens), "prompt");
-      metrics.Add(Metric::kActorTokens, static_cast<double>(now.completion_tokens - last.completion_tokens),
-                  "completion");
-      metrics.Add(Metric::kActorBlockedSeconds, now.wait_lease_s - last.wait_lease_s, "backpressure");
-      metrics.Add(Metric::kActorBlockedSeconds, now.wait_weights_s - last.wait_weights_s, "weights");
-      metrics.Set(Metric::kActorRequests, now.engine.running, "running");
-      metrics.Set(Metric::kActorRequests, std::max(0, now.unfinished_completions - now.engine.running), "waiting");
-      if (now.engine.num_pages > 0) {
-        metrics.Set(Metric::kActorKvCacheUsage,
-                    1.0 - static_cast<double>(now.engine.free_pages) / now.engine.num_pages);
-      }
-      if (now.version.has_value()) metrics.Set(Metric::kWeightVersion, static_cast<double>(now.version->step));
-      last = now;
-    }
-  }
-
-  absl::Mutex mutex_;
-  bool stop_ ABSL_GUARDED_BY(mutex_) = false;
-  std::thread thread_;
-};
 
 // What an actor is made of, in the order of making; destroyed in the opposite order.
 struct Parts {
@@ -175,6 +138,8 @@ absl::StatusOr<Parts> MakeParts(const config::RunConfig& run, const Flags& flags
   Parts parts;
   ASSIGN_OR_RETURN(const ModelFolder folder, OpenModelFolder(run.model().path()));
   RETURN_IF_ERROR(CheckLengths(run, folder.config));
+  RETURN_IF_ERROR(CheckOwnMemory(ActorMemory(instance, folder.config, run, device), device,
+                                 run.actor().gpu_memory_mib(), ListGpus()));
   ASSIGN_OR_RETURN(parts.tokenizer, Tokenizer::FromFile(absl::StrCat(run.model().path(), "/tokenizer.json")));
   ASSIGN_OR_RETURN(parts.task, CreateTask(run.task()));
   ASSIGN_OR_RETURN(parts.credit, CreditAssigner::FromProto(run.credit()));
@@ -208,9 +173,10 @@ absl::StatusOr<Parts> MakeParts(const config::RunConfig& run, const Flags& flags
   return parts;
 }
 
-absl::StatusOr<Device> DeviceOf(const config::RunConfig& run) {
+absl::StatusOr<Device> DeviceOf(const config::RunConfig& run, const Flags& flags) {
   ASSIGN_OR_RETURN(const DeviceSpec spec, ParseDeviceSpec(run.actor().device()));
-  ASSIGN_OR_RETURN(const DeviceChoice choice, ChooseDevice(spec, "actor.device", ListGpus()));
+  ASSIGN_OR_RETURN(const DeviceChoice choice,
+                   ChooseDevice(spec, flags.Has("device") ? "--device" : "actor.device", ListGpus()));
   TACTUS_LOG(INFO) << "computing on " << choice.device.Text() << ": " << choice.why;
   return choice.device;
 }
@@ -226,21 +192,30 @@ absl::Status Run(const Flags& flags) {
   const std::string instance = flags.Has("instance") ? flags.Text("instance") : DefaultInstance();
   ConfigureLog({flags.On("json-log"), "actor", run.service().run_id(), instance});
   for (const std::string& warning : config::Warnings(run)) TACTUS_LOG(WARNING) << warning;
-  ASSIGN_OR_RETURN(const Device device, DeviceOf(run));
+  ASSIGN_OR_RETURN(const Device device, DeviceOf(run, flags));
   ops::SetThreads(std::max(1, run.actor().threads()));
-  MetricSet metrics({MetricRole::kActor, run.task().name(), run.service().run_id()});
-  ASSIGN_OR_RETURN(Parts parts, MakeParts(run, flags, instance, device, &metrics));
+  // Served from here on: the process is alive while it connects and loads.
+  MetricSet metrics(
+      {.role = ProcessRole::kActor, .rank = 0, .task = run.task().name(), .run_id = run.service().run_id()});
+  Readiness readiness("connecting to the learner");
   const std::string listen =
       flags.Has("metrics-listen") ? flags.Text("metrics-listen") : run.service().metrics_listen();
-  ASSIGN_OR_RETURN(const std::unique_ptr<MetricsServer> server, MetricsServer::Start(listen, &metrics));
+  ASSIGN_OR_RETURN(const std::unique_ptr<MetricsServer> server, MetricsServer::Start(listen, &metrics, &readiness));
   TACTUS_LOG(INFO) << "serving metrics at http://" << server->address() << "/metrics";
+  if (flags.Has("ready-file")) {
+    RETURN_IF_ERROR(
+        WriteFileAtomic(flags.Text("ready-file"), absl::StrCat("{\"metrics\":\"", server->address(), "\"}\n")));
+  }
+  ASSIGN_OR_RETURN(Parts parts, MakeParts(run, flags, instance, device, &metrics));
 
   running_actor = parts.actor.get();
+  readiness.Watch([actor = parts.actor.get()] { return actor->NotReady(); });
   absl::Status status;
   {
-    const MetricsThread publish(parts.actor.get(), &metrics);
+    const ActorMetricsThread publish(parts.actor.get(), ChannelSecurity::FromProto(run.service()), &metrics);
     status = parts.actor->Run();
   }
+  readiness.Watch([] { return std::string("stopped"); });
   std::signal(SIGTERM, SIG_IGN);  // over already: the exit code is what Run says
   std::signal(SIGINT, SIG_IGN);
   const ActorStats stats = parts.actor->stats();

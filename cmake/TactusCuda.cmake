@@ -60,7 +60,7 @@ if(TACTUS_CUDA)
     ${TACTUS_TORCH_DIR}/lib/libtorch_cuda.so ${TACTUS_TORCH_DIR}/lib/libc10_cuda.so tactus_torch tactus_nccl tactus_cudart)
 
   # For --version.
-  string(REGEX MATCH "^[0-9]+\\.[0-9]+" TACTUS_CUDA_VERSION "${CMAKE_CUDA_COMPILER_VERSION}")
+  set(TACTUS_CUDA_VERSION ${CMAKE_CUDA_COMPILER_VERSION})
   file(STRINGS ${TACTUS_NVIDIA_DIR}/nccl/include/nccl.h TACTUS_NCCL_VERSION REGEX "define NCCL_(MAJOR|MINOR|PATCH) ")
   string(REGEX REPLACE "#define NCCL_[A-Z]+ ([0-9]+)" "\\1" TACTUS_NCCL_VERSION "${TACTUS_NCCL_VERSION}")
   list(JOIN TACTUS_NCCL_VERSION "." TACTUS_NCCL_VERSION)

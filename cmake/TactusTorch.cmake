@@ -23,6 +23,6 @@ target_link_options(tactus_torch INTERFACE
   -Wl,-rpath-link,${TACTUS_TORCH_DIR}/lib -Wl,--allow-shlib-undefined)
 add_library(tactus::torch ALIAS tactus_torch)
 
-# For --version: "2.11.0" of "2.11.0+cu130".
+# "2.11.0+cu130", for --version and metrics.
 file(STRINGS ${TACTUS_TORCH_DIR}/version.py TACTUS_TORCH_VERSION REGEX "^__version__")
-string(REGEX REPLACE ".*'([0-9.]+).*" "\\1" TACTUS_TORCH_VERSION "${TACTUS_TORCH_VERSION}")
+string(REGEX REPLACE ".*'(.*)'.*" "\\1" TACTUS_TORCH_VERSION "${TACTUS_TORCH_VERSION}")

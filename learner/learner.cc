@@ -9,8 +9,10 @@
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
 #include "common/config/run_config.h"
+#include "common/device/devices.h"
 #include "common/metrics/build_info.h"
 #include "common/model/dtype_config.h"
+#include "common/model/memory_need.h"
 #include "common/ops/parallel.h"
 #include "common/rhythm/rhythm.h"
 #include "common/weights/grpc_weight_service.h"
@@ -53,13 +55,15 @@ absl::StatusOr<std::unique_ptr<Learner>> Learner::Create(LearnerOptions options)
 }
 
 absl::Status Learner::LoadPolicy() {
+  const config::RunConfig& config = options_.config;
+  ASSIGN_OR_RETURN(model_folder_, OpenModelFolder(config.model().path()));
+  const ModelConfig& shape = model_folder_.config;
+  RETURN_IF_ERROR(CheckOwnMemory(LearnerMemory(absl::StrCat("learner-", options_.rank), shape, config, options_.device),
+                                 options_.device, config.learner().gpu_memory_mib(), ListGpus()));
   if (options_.device.is_gpu()) {
     return absl::FailedPreconditionError(absl::StrCat("the learner has no CUDA policy for ", options_.device.Text(),
                                                       ": expected learner.device \"cpu\"."));
   }
-  const config::RunConfig& config = options_.config;
-  ASSIGN_OR_RETURN(model_folder_, OpenModelFolder(config.model().path()));
-  const ModelConfig& shape = model_folder_.config;
   ASSIGN_OR_RETURN(calibration_, HeadCalibration::FromProto(config.credit(), shape.num_layers, shape.num_heads));
   limits_ = {.max_prompt_tokens = config.rollout().max_prompt_tokens(),
              .max_completion_tokens = config.rollout().max_completion_tokens(),
@@ -128,8 +132,9 @@ absl::Status Learner::Serve() {
     resumed_.reset();
   }
   metrics_ = std::make_unique<MetricSet>(MetricSet::Options{
-      .role = MetricRole::kLearner, .task = config.task().name(), .run_id = config.service().run_id()});
-  ASSIGN_OR_RETURN(metrics_server_, MetricsServer::Start(config.service().metrics_listen(), metrics_.get()));
+      .role = ProcessRole::kLearner, .task = config.task().name(), .run_id = config.service().run_id()});
+  ASSIGN_OR_RETURN(metrics_server_,
+                   MetricsServer::Start(config.service().metrics_listen(), metrics_.get(), &readiness_));
   publisher_ = std::make_unique<WeightPublisher>(config.service().run_id());
   weight_service_ = MakeWeightService(publisher_.get(), &weight_bytes_sent_);
   RolloutServerOptions server{.listen = config.service().listen(),
@@ -153,6 +158,7 @@ absl::Status Learner::Serve() {
   ASSIGN_OR_RETURN(recorder_,
                    RunRecorder::Open(options_.folder, learner_step_, rhythm, &prompts_->tokenizer(), metrics_.get()));
   metrics_->Set(Metric::kQueueCapacity, server_->FreeSlots());
+  readiness_.Watch([] { return std::string(); });
   return WriteReadyFile();
 }
 
@@ -290,7 +296,7 @@ absl::Status Learner::Checkpoint() {
   RETURN_IF_ERROR(saved);
   RETURN_IF_ERROR(server_->TruncateLog(checkpointer_->OldestLogSegment()));
   checkpointed_step_ = learner_step_;
-  metrics_->Observe(Metric::kCheckpointDuration, Since(start));
+  metrics_->Observe(Metric::kCheckpointDuration, Since(start), "write");
   metrics_->Set(Metric::kCheckpointLastSuccess, absl::ToDoubleSeconds(absl::Now() - absl::UnixEpoch()));
   return absl::OkStatus();
 }

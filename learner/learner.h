@@ -20,7 +20,7 @@
 #include "common/collective/collective.h"
 #include "common/data/codec.h"
 #include "common/device/device_spec.h"
-#include "common/metrics/metric_set.h"
+#include "common/metrics/metrics_server.h"
 #include "common/metrics/run_folder.h"
 #include "common/model/hf_folder.h"
 #include "common/weights/weight_publisher.h"
@@ -95,6 +95,7 @@ class Learner {
   std::unique_ptr<PromptSource> prompts_;
   uint64_t next_prompt_id_ = 0;
   std::unique_ptr<MetricSet> metrics_;
+  Readiness readiness_{"loading the model"};
   std::unique_ptr<MetricsServer> metrics_server_;
   std::unique_ptr<WeightPublisher> publisher_;
   std::atomic<uint64_t> weight_bytes_sent_{0};

@@ -70,9 +70,10 @@ absl::StatusOr<LearnerOptions> OptionsOf(const Flags& flags) {
   return options;
 }
 
-absl::StatusOr<Device> DeviceOf(const config::RunConfig& config) {
+absl::StatusOr<Device> DeviceOf(const config::RunConfig& config, const Flags& flags) {
   ASSIGN_OR_RETURN(const DeviceSpec spec, ParseDeviceSpec(config.learner().device()));
-  ASSIGN_OR_RETURN(const DeviceChoice choice, ChooseDevice(spec, "learner.device", ListGpus()));
+  ASSIGN_OR_RETURN(const DeviceChoice choice,
+                   ChooseDevice(spec, flags.Has("device") ? "--device" : "learner.device", ListGpus()));
   TACTUS_LOG(INFO) << "computing on " << choice.device.Text() << ": " << choice.why;
   return choice.device;
 }
@@ -84,7 +85,7 @@ absl::Status RunMain(const std::vector<std::string>& args) {
                 .role = "learner",
                 .run_id = options.config.service().run_id(),
                 .instance = absl::StrCat("rank-", options.rank)});
-  ASSIGN_OR_RETURN(options.device, DeviceOf(options.config));
+  ASSIGN_OR_RETURN(options.device, DeviceOf(options.config, flags));
   struct sigaction action {};
   action.sa_handler = OnStopSignal;
   sigaction(SIGTERM, &action, nullptr);

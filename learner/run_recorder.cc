@@ -130,7 +130,7 @@ absl::StatusOr<std::unique_ptr<RunRecorder>> RunRecorder::Open(const RunFolder& 
     if (!history.empty()) recorder->time_s_ = history.back().time_s;
   }
   ASSIGN_OR_RETURN(recorder->held_out_, ReadHeldOut(folder.held_out()));
-  if (!recorder->held_out_.empty()) metrics->Set(Metric::kEvalPassRatio, recorder->held_out_.back().pass1);
+  if (!recorder->held_out_.empty()) metrics->Set(Metric::kEvalPassRatio, recorder->held_out_.back().pass1, "1");
   recorder->cpu_seconds_ = ProcessCpuSeconds();
   return recorder;
 }
@@ -222,7 +222,7 @@ void RunRecorder::Expose(const StepContext& context, const StepStats& stats, con
   m.Set(kLearnerLastStepTimestamp, absl::ToDoubleSeconds(absl::Now() - absl::UnixEpoch()));
   m.Add(kLearnerTokens, static_cast<double>(stats.prompt_tokens), "prompt");
   m.Add(kLearnerTokens, static_cast<double>(stats.completion_tokens), "completion");
-  m.Set(kLoss, stats.loss);
+  m.Set(kLoss, stats.loss, "total");
   m.Set(kGradientNorm, stats.grad_norm);
   m.Set(kLearningRate, stats.lr);
   m.Set(kPolicyEntropy, stats.entropy_mean);
@@ -231,7 +231,6 @@ void RunRecorder::Expose(const StepContext& context, const StepStats& stats, con
   m.Set(kSamplerMismatchKl, stats.mismatch.kl);
   m.Set(kSamplerMismatchLogprob, stats.mismatch.mean_abs, "mean");
   m.Set(kSamplerMismatchLogprob, stats.mismatch.max_abs, "max");
-  m.Set(kClipRatio, stats.clip_fraction);
   m.Set(kRewardMean, stats.reward_mean, "total");
   m.Set(kRewardMean, stats.correct_rate, "correct");
   m.Set(kRewardMean, stats.reward_mean - stats.correct_rate, "format");

@@ -15,7 +15,7 @@ packages="
   g++ cmake ninja-build ccache pkg-config python3 python3-venv openssl ca-certificates
   libgrpc++-dev protobuf-compiler protobuf-compiler-grpc libprotobuf-dev libabsl-dev prometheus-cpp-dev
   libgtest-dev libgmock-dev libbenchmark-dev
-  libpcre2-dev nlohmann-json3-dev libzstd-dev libgloo-dev libssl-dev
+  libpcre2-dev libcpp-httplib-dev nlohmann-json3-dev libzstd-dev libgloo-dev libssl-dev
   libgmp-dev
 "
 lint_packages="clang-format clang-tidy"

@@ -12,6 +12,7 @@
 #include "common/config/run_config.h"
 #include "common/device/devices.h"
 #include "tools/command.h"
+#include "tools/memory_report.h"
 #include "tools/rhythm_view.h"
 #include "tools/train_job.h"
 
@@ -81,7 +82,14 @@ absl::StatusOr<DevicePlan> PlanOf(const TrainJobOptions& options) {
       .learners = options.learners, .actors = options.actors, .learner = {}, .actor = {}, .gpus = ListGpus()};
   ASSIGN_OR_RETURN(input.learner, ParseDeviceSpec(options.config.learner().device()));
   ASSIGN_OR_RETURN(input.actor, ParseDeviceSpec(options.config.actor().device()));
-  return PlanDevices(input);
+  ASSIGN_OR_RETURN(DevicePlan plan, PlanDevices(input));
+  if (!input.gpus.gpus.empty()) {  // as the processes will, but before any of them starts
+    const std::string model = absl::StrCat(options.config.model().path(), "/config.json");
+    ASSIGN_OR_RETURN(MemoryReport report, PredictMemory(options.config, model, plan, input.gpus));
+    std::erase_if(report.devices, [](const DeviceMemory& memory) { return !memory.device.is_gpu(); });
+    RETURN_IF_ERROR(report.Check());
+  }
+  return plan;
 }
 
 absl::StatusOr<TrainJobOptions> Prepare(const Flags& flags) {

@@ -34,6 +34,7 @@ extern const Command kRhythmStudyCommand;
 extern const Command kScoreCommand;
 extern const Command kSftCommand;
 extern const Command kTokenizeCommand;
+extern const Command kTopCommand;
 extern const Command kTrainCommand;
 extern const Command kVerifyCommand;
 

@@ -58,6 +58,7 @@ TrainJob::TrainJob(TrainJobOptions options)
                 .total_steps = options_.config.learner().steps(),
                 .terminal = options_.terminal}),
       follower_(options_.folder.metrics()),
+      targets_(options_.folder.targets(), options_.config.service().run_id()),
       started_(absl::Now()),
       ready_file_(absl::StrCat(options_.folder.logs(), "/learner-0.ready")),
       actors_(static_cast<size_t>(options_.actors)) {}
@@ -127,8 +128,28 @@ absl::Status TrainJob::AwaitLearner() {
   return absl::OkStatus();
 }
 
+std::string TrainJob::ActorReadyFile(size_t index) const {
+  return absl::StrCat(options_.folder.logs(), "/", ActorName(index), ".ready");
+}
+
+// Once a second: who exposes metrics where.
+absl::Status TrainJob::UpdateTargets() {
+  if (absl::Now() < targets_updated_ + absl::Seconds(1)) return absl::OkStatus();
+  targets_updated_ = absl::Now();
+  targets_.Set("learner", RankName(0), metrics_address_);
+  for (size_t i = 0; i < actors_.size(); ++i) {
+    if (actors_[i].process == nullptr) {
+      targets_.Set("actor", ActorName(i), "");
+    } else {
+      targets_.SetFromReadyFile("actor", ActorName(i), ActorReadyFile(i));
+    }
+  }
+  return targets_.Write();
+}
+
 absl::Status TrainJob::StartActor(size_t index) {
   const std::string name = ActorName(index);
+  std::filesystem::remove(ActorReadyFile(index));
   std::vector<std::string> argv = {absl::StrCat(options_.binary_folder, "/tactus-actor"),
                                    "--config",
                                    options_.folder.config(),
@@ -137,7 +158,9 @@ absl::Status TrainJob::StartActor(size_t index) {
                                    "--instance",
                                    name,
                                    "--metrics-listen",
-                                   "127.0.0.1:0"};
+                                   "127.0.0.1:0",
+                                   "--ready-file",
+                                   ActorReadyFile(index)};
   if (index < options_.devices.actors.size()) {
     argv.insert(argv.end(), {"--device", options_.devices.actors[index].device.Text()});
   }
@@ -197,7 +220,10 @@ void TrainJob::ShowNewSteps() {
 absl::Status TrainJob::Watch() {
   for (bool done = false; !done && StopSignals::Count() == 0;) {
     RETURN_IF_ERROR(CheckLearners(&done));
-    if (!done) RETURN_IF_ERROR(CheckActors());
+    if (!done) {
+      RETURN_IF_ERROR(CheckActors());
+      RETURN_IF_ERROR(UpdateTargets());
+    }
     ShowNewSteps();
     absl::SleepFor(kTick);
   }

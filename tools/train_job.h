@@ -5,8 +5,8 @@
 //   tactus-learner --config F --out DIR --rank R --world N --store HOST:PORT --device D --ready-file F [--resume]
 //     rank 0 writes F atomically once it serves: {"listen":"HOST:PORT","metrics":"HOST:PORT"}. SIGTERM: it finishes the
 //     step, writes a checkpoint and exits 0. Exit 2 = a user's mistake, explained on stderr.
-//   tactus-actor --config F --learner HOST:PORT --instance NAME --metrics-listen HOST:PORT --device D
-//     SIGTERM: it stops and exits 0.
+//   tactus-actor --config F --learner HOST:PORT --instance NAME --metrics-listen HOST:PORT --ready-file F --device D
+//     writes F likewise: {"metrics":"HOST:PORT"}. SIGTERM: it stops and exits 0.
 //
 // Bounds: the learner must be ready within 10 minutes; it has 10 minutes to write its checkpoint when stopped, actors
 // 10 s to stop; an actor that dies is started again after 1, 2, 4, ... 30 s, at most 20 times in the job.
@@ -25,6 +25,7 @@
 #include "tools/child_process.h"
 #include "tools/device_plan.h"
 #include "tools/report.h"
+#include "tools/scrape_targets.h"
 #include "tools/train_display.h"
 
 namespace tactus {
@@ -61,6 +62,8 @@ class TrainJob {
   absl::Status AwaitLearner();
   absl::Status StartActor(size_t index);
   absl::Status CheckActors();
+  std::string ActorReadyFile(size_t index) const;
+  absl::Status UpdateTargets();
   // Not-OK when a rank has failed; sets *done when all have ended well.
   absl::Status CheckLearners(bool* done);
   absl::Status Watch();
@@ -73,6 +76,8 @@ class TrainJob {
   TrainJobOptions options_;
   TrainDisplay display_;
   StepFollower follower_;
+  ScrapeTargets targets_;
+  absl::Time targets_updated_;
   absl::Time started_;
   std::string ready_file_, learner_address_, metrics_address_;
   std::string held_out_;  // pass rates, for the summary

@@ -12,7 +12,7 @@ const BuildInfo& ThisBuild() {
 
 std::string VersionText(absl::string_view program, const BuildInfo& build, const GpuList& gpus) {
   std::string text = absl::StrCat(program, " ", build.version, " (", build.commit, "), torch ", build.torch);
-  if (*build.cuda == '\0') return absl::StrCat(text, ", for CPUs only\n");
+  if (*build.gpu_targets == '\0') return absl::StrCat(text, ", for CPUs only\n");
   absl::StrAppend(&text, ", CUDA ", build.cuda, ", NCCL ", build.nccl, ", for ", build.gpu_targets, "\n");
   if (gpus.gpus.empty()) absl::StrAppend(&text, "Runs on the CPU, as ", gpus.why_none, ".\n");
   for (const GpuInfo& gpu : gpus.gpus) absl::StrAppend(&text, "cuda:", gpu.index, ": ", GpuText(gpu), "\n");

@@ -11,9 +11,9 @@ namespace tactus {
 struct BuildInfo {
   const char* version;  // of the project, "0.1.0"
   const char* commit;   // short hash of the source, "unknown" outside a checkout
-  const char* torch;    // "2.11.0"
-  // Of a build for GPUs: the CUDA toolkit, NCCL, and the GPU generations with machine code. "" in a build for CPUs.
-  const char* cuda;
+  const char* torch;    // whose C++ libraries are linked, "2.11.0+cu130"
+  const char* cuda;     // of the toolkit the CUDA code was built with, "13.0.88"; "none" in a CPU build
+  // Of a CUDA build: NCCL, "2.28.9", and the GPU generations with machine code, "sm_80 sm_90". "" in a CPU build.
   const char* nccl;
   const char* gpu_targets;
 };

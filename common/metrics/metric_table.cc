@@ -1,408 +1,228 @@
 #include "common/metrics/metric_table.h"
 
+#include <iterator>
+
 namespace tactus {
 namespace {
 
 using enum Metric;
-constexpr MetricType C = MetricType::kCounter;
-constexpr MetricType G = MetricType::kGauge;
-constexpr MetricType H = MetricType::kHistogram;
-constexpr MetricRole L = MetricRole::kLearner;
-constexpr MetricRole A = MetricRole::kActor;
-constexpr MetricRole LA = MetricRole::kBoth;
+constexpr MetricScope L = MetricScope::kLearner;
+constexpr MetricScope R = MetricScope::kEveryRank;
+constexpr MetricScope A = MetricScope::kActor;
+constexpr MetricScope P = MetricScope::kEveryProcess;
 
+constexpr const char* kCertificate[] = {"own", "ca"};
+constexpr const char* kNonfiniteWhere[] = {"loss", "gradient", "reward", "logprob", "measure", "metric"};
 constexpr const char* kOutcome[] = {"applied", "skipped"};
 constexpr const char* kPhase[] = {"wait_trajectories", "forward", "backward",  "allreduce",
                                   "optimizer",         "publish", "checkpoint"};
-constexpr const char* kTokenKind[] = {"prompt", "completion", "padding"};
+constexpr const char* kTokenKind[] = {"prompt", "completion"};
+constexpr const char* kLossTerm[] = {"policy", "kl", "total"};
 constexpr const char* kAgainst[] = {"reference", "behaviour"};
 constexpr const char* kMeanMax[] = {"mean", "max"};
+constexpr const char* kSide[] = {"low", "high"};
+constexpr const char* kMeanMinMax[] = {"mean", "min", "max"};
+constexpr const char* kComponent[] = {"total", "correct", "format"};
+constexpr const char* kGroupKind[] = {"informative", "all_pass", "all_fail"};
+constexpr const char* kVerdict[] = {"pass", "fail", "error"};
+constexpr const char* kPassAt[] = {"1"};
 constexpr const char* kCreditStrategy[] = {"applied", "local_chunk", "global_anchor", "coupled", "entropy"};
 constexpr const char* kCreditPair[] = {"local_chunk_global_anchor", "coupled_entropy", "global_anchor_entropy",
                                        "local_chunk_entropy"};
 constexpr const char* kDistribution[] = {"mean", "p10", "p50", "p90"};
-constexpr const char* kComponent[] = {"total", "correct", "format"};
-constexpr const char* kGroupKind[] = {"informative", "all_pass", "all_fail"};
-constexpr const char* kVerdict[] = {"pass", "fail", "error"};
-constexpr const char* kNonfiniteWhere[] = {"loss", "gradient"};
-constexpr const char* kRejectReason[] = {"duplicate", "stale",        "malformed", "oversize",
-                                         "nonfinite", "unauthorized", "wrong_run", "expired"};
+constexpr const char* kRejectReason[] = {"malformed", "nonfinite", "duplicate", "expired"};
+constexpr const char* kDropReason[] = {"stale", "rolled_back"};
+constexpr const char* kPromptState[] = {"waiting", "leased", "ready", "taken"};
+constexpr const char* kLeaseEvent[] = {"granted", "expired", "returned"};
+constexpr const char* kStreamRefusal[] = {"wrong_run", "wrong_configuration", "wrong_protocol", "violation",
+                                          "too_many"};
+constexpr const char* kCheckpointPhase[] = {"snapshot", "write", "truncate"};
 constexpr const char* kCheckpointOutcome[] = {"written", "failed"};
-constexpr const char* kActorTokenKind[] = {"prompt", "completion"};
-constexpr const char* kBlockedReason[] = {"backpressure", "weights"};
+constexpr const char* kSubmitOutcome[] = {"acknowledged", "expired", "refused"};
+constexpr const char* kBlockedReason[] = {"backpressure", "weights", "scoring", "disconnected"};
 constexpr const char* kRequestState[] = {"running", "waiting"};
 
 constexpr double kStepSeconds[] = {0.1,  0.2,  0.4,   0.8,   1.6,   3.2,   6.4,    12.8,
                                    25.6, 51.2, 102.4, 204.8, 409.6, 819.2, 1638.4, 3276.8};
 constexpr double kTransferSeconds[] = {0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300};
+constexpr double kAckSeconds[] = {0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5};
 constexpr double kStalenessVersions[] = {0, 1, 2, 3, 4, 6, 8, 12, 16};
 constexpr double kTokenCounts[] = {1,   2,    4,    8,    16,   32,    64,    128,   256,
                                    512, 1024, 2048, 4096, 8192, 16384, 32768, 65536, 131072};
 
+constexpr MetricLabels kNone;
+constexpr MetricLabels kEnv = {.name = nullptr, .values = {}, .env = true};
+
+constexpr MetricLabels Closed(const char* name, std::span<const char* const> values) {
+  return {.name = name, .values = values};
+}
+constexpr MetricLabels EnvAnd(const char* name, std::span<const char* const> values) {
+  return {.name = name, .values = values, .env = true};
+}
+constexpr MetricLabels RankAnd(const char* name, std::span<const char* const> values) {
+  return {.name = name, .values = values, .env = false, .rank = true};
+}
+
+constexpr MetricSpec Counter(Metric id, const char* name, MetricScope scope, const char* unit,
+                             const MetricLabels& labels, const char* help) {
+  return {id, name, MetricType::kCounter, scope, unit, help, labels, {}};
+}
+constexpr MetricSpec Gauge(Metric id, const char* name, MetricScope scope, const char* unit, const MetricLabels& labels,
+                           const char* help) {
+  return {id, name, MetricType::kGauge, scope, unit, help, labels, {}};
+}
+constexpr MetricSpec Histogram(Metric id, const char* name, MetricScope scope, const char* unit,
+                               const MetricLabels& labels, std::span<const double> buckets, const char* help) {
+  return {id, name, MetricType::kHistogram, scope, unit, help, labels, buckets};
+}
+
+// "Trajectory" is one completion; a group is handed in, refused and trained as a whole, and counts as its G.
 constexpr MetricSpec kTable[] = {
-    {kBuildInfo, "tactus_build_info", G, LA, false, nullptr, {}, {}, "Constant 1; its labels name the running build."},
-    {kLearnerStep, "tactus_learner_step", G, L, false, nullptr, {}, {}, "Learner steps finished in this run."},
-    {kLearnerSteps,
-     "tactus_learner_steps_total",
-     C,
-     L,
-     false,
-     "outcome",
-     kOutcome,
-     {},
-     "Optimizer steps by outcome; a step with non-finite gradients is skipped."},
-    {kLearnerStepDuration,
-     "tactus_learner_step_duration_seconds",
-     H,
-     L,
-     false,
-     nullptr,
-     {},
-     kStepSeconds,
-     "Time of one learner step, waiting included."},
-    {kLearnerPhaseSeconds,
-     "tactus_learner_phase_seconds_total",
-     C,
-     L,
-     false,
-     "phase",
-     kPhase,
-     {},
-     "Time the learner has spent in each phase of its steps."},
-    {kLearnerLastStepTimestamp,
-     "tactus_learner_last_step_timestamp_seconds",
-     G,
-     L,
-     false,
-     nullptr,
-     {},
-     {},
-     "When the last step finished, in Unix time."},
-    {kLearnerTokens,
-     "tactus_learner_tokens_total",
-     C,
-     L,
-     false,
-     "kind",
-     kTokenKind,
-     {},
-     "Tokens the learner has processed."},
-    {kTrajectoriesTrained,
-     "tactus_learner_trajectories_trained_total",
-     C,
-     L,
-     true,
-     nullptr,
-     {},
-     {},
-     "Completions trained on."},
-    {kLoss, "tactus_loss", G, L, false, nullptr, {}, {}, "Loss of the last step."},
-    {kGradientNorm, "tactus_gradient_norm", G, L, false, nullptr, {}, {}, "Global gradient norm before clipping."},
-    {kLearningRate, "tactus_learning_rate", G, L, false, nullptr, {}, {}, "Learning rate of the last step."},
-    {kPolicyEntropy,
-     "tactus_policy_entropy_nats",
-     G,
-     L,
-     false,
-     nullptr,
-     {},
-     {},
-     "Mean entropy of the sampling distribution per token."},
-    {kPolicyKl,
-     "tactus_policy_kl_nats",
-     G,
-     L,
-     false,
-     "against",
-     kAgainst,
-     {},
-     "Mean k3 estimate of the KL divergence per token."},
-    {kSamplerMismatchKl,
-     "tactus_sampler_mismatch_kl_nats",
-     G,
-     L,
-     false,
-     nullptr,
-     {},
-     {},
-     "KL between the actors' recorded log-probs and the learner's recomputed ones."},
-    {kSamplerMismatchLogprob,
-     "tactus_sampler_mismatch_logprob_nats",
-     G,
-     L,
-     false,
-     "stat",
-     kMeanMax,
-     {},
-     "Absolute difference between recorded and recomputed log-probs."},
-    {kClipRatio, "tactus_clip_ratio", G, L, false, nullptr, {}, {}, "Share of tokens whose ratio was clipped."},
-    {kCreditMean, "tactus_credit_mean", G, L, false, nullptr, {}, {}, "Mean credit weight of the last batch's tokens."},
-    {kCreditAmplified,
-     "tactus_credit_amplified_ratio",
-     G,
-     L,
-     false,
-     "strategy",
-     kCreditStrategy,
-     {},
-     "Share of tokens amplified: by the run's credit, and in the last audited completions by each strategy."},
-    {kCreditOverlap,
-     "tactus_credit_overlap_ratio",
-     G,
-     L,
-     false,
-     "pair",
-     kCreditPair,
-     {},
-     "Jaccard overlap of the tokens two strategies choose in the last audited completions."},
-    {kCreditLag,
-     "tactus_credit_lag_versions",
-     G,
-     L,
-     false,
-     "stat",
-     kMeanMax,
-     {},
-     "Versions between the attention behind a token's credit and training."},
-    {kRhythmAudited,
-     "tactus_rhythm_completions_total",
-     C,
-     L,
-     false,
-     nullptr,
-     {},
-     {},
-     "Completions trained on that carried their raw attention metrics."},
-    {kRhythmWaad,
-     "tactus_rhythm_waad_tokens",
-     G,
-     L,
-     false,
-     "stat",
-     kDistribution,
-     {},
-     "Windowed average attention distance in the last audited completions."},
-    {kRhythmFai,
-     "tactus_rhythm_fai_ratio",
-     G,
-     L,
-     false,
-     "stat",
-     kDistribution,
-     {},
-     "Future attention influence in the last audited completions, as a share of attention."},
-    {kRhythmPeakCorrelation,
-     "tactus_rhythm_peak_entropy_correlation",
-     G,
-     L,
-     false,
-     nullptr,
-     {},
-     {},
-     "Correlation of WAAD peaks with entropy in the last audited completions."},
-    {kRewardMean, "tactus_reward_mean", G, L, true, "component", kComponent, {}, "Mean reward of the last batch."},
-    {kRewardStddev,
-     "tactus_reward_stddev",
-     G,
-     L,
-     true,
-     nullptr,
-     {},
-     {},
-     "Standard deviation of the last batch's rewards."},
-    {kGroups,
-     "tactus_groups_total",
-     C,
-     L,
-     true,
-     "kind",
-     kGroupKind,
-     {},
-     "Groups trained on; those of equal rewards carry no signal."},
-    {kVerdicts,
-     "tactus_trajectory_verdicts_total",
-     C,
-     L,
-     true,
-     "verdict",
-     kVerdict,
-     {},
-     "Completions by the verifier's verdict."},
-    {kEvalPassRatio,
-     "tactus_eval_pass_ratio",
-     G,
-     L,
-     true,
-     nullptr,
-     {},
-     {},
-     "pass@1 on held-out prompts, last evaluation."},
-    {kCompletionTokens,
-     "tactus_completion_tokens",
-     H,
-     L,
-     true,
-     nullptr,
-     {},
-     kTokenCounts,
-     "Length of completions in tokens."},
-    {kCompletionsTruncated,
-     "tactus_completions_truncated_total",
-     C,
-     L,
-     true,
-     nullptr,
-     {},
-     {},
-     "Completions cut at rollout.max_completion_tokens."},
-    {kNonfiniteValues,
-     "tactus_nonfinite_values_total",
-     C,
-     L,
-     false,
-     "where",
-     kNonfiniteWhere,
-     {},
-     "Optimizer steps whose loss or gradient was NaN or infinite; a bad reward or log-prob is malformed."},
-    {kTrajectoriesReceived,
-     "tactus_trajectories_received_total",
-     C,
-     L,
-     false,
-     nullptr,
-     {},
-     {},
-     "Groups received; equals accepted + rejected."},
-    {kTrajectoriesAccepted,
-     "tactus_trajectories_accepted_total",
-     C,
-     L,
-     true,
-     nullptr,
-     {},
-     {},
-     "Groups accepted and acknowledged."},
-    {kTrajectoriesRejected,
-     "tactus_trajectories_rejected_total",
-     C,
-     L,
-     false,
-     "reason",
-     kRejectReason,
-     {},
-     "Groups refused, by reason."},
-    {kTrajectoryStaleness,
-     "tactus_trajectory_staleness_versions",
-     H,
-     L,
-     false,
-     nullptr,
-     {},
-     kStalenessVersions,
-     "Versions between sampling and training, per completion."},
-    {kQueueDepth, "tactus_trajectory_queue_depth", G, L, false, nullptr, {}, {}, "Groups in the ledger."},
-    {kQueueCapacity,
-     "tactus_trajectory_queue_capacity",
-     G,
-     L,
-     false,
-     nullptr,
-     {},
-     {},
-     "Groups the ledger may hold: (S + 1) * P."},
-    {kActorsConnected, "tactus_actors_connected", G, L, false, nullptr, {}, {}, "Actors with an open stream."},
-    {kWeightVersion, "tactus_weight_version", G, LA, false, nullptr, {}, {}, "Step of the weights in use."},
-    {kWeightPublishDuration,
-     "tactus_weight_publish_duration_seconds",
-     H,
-     L,
-     false,
-     nullptr,
-     {},
-     kTransferSeconds,
-     "Time to make a new version available to actors."},
-    {kWeightLoadDuration,
-     "tactus_weight_load_duration_seconds",
-     H,
-     A,
-     false,
-     nullptr,
-     {},
-     kTransferSeconds,
-     "Time to fetch and check a new version."},
-    {kWeightTransferBytes,
-     "tactus_weight_transfer_bytes_total",
-     C,
-     L,
-     false,
-     nullptr,
-     {},
-     {},
-     "Bytes of weights sent to actors."},
-    {kCheckpointDuration,
-     "tactus_checkpoint_duration_seconds",
-     H,
-     L,
-     false,
-     nullptr,
-     {},
-     kTransferSeconds,
-     "Time to write and verify a checkpoint."},
-    {kCheckpointLastSuccess,
-     "tactus_checkpoint_last_success_timestamp_seconds",
-     G,
-     L,
-     false,
-     nullptr,
-     {},
-     {},
-     "When the last complete checkpoint was written, in Unix time; 0 = none yet."},
-    {kCheckpoints,
-     "tactus_checkpoints_total",
-     C,
-     L,
-     false,
-     "outcome",
-     kCheckpointOutcome,
-     {},
-     "Checkpoints by outcome."},
-    {kActorTokens,
-     "tactus_actor_tokens_total",
-     C,
-     A,
-     false,
-     "kind",
-     kActorTokenKind,
-     {},
-     "Tokens the actor has computed."},
-    {kActorBlockedSeconds,
-     "tactus_actor_blocked_seconds_total",
-     C,
-     A,
-     false,
-     "reason",
-     kBlockedReason,
-     {},
-     "Time the actor had nothing to decode, by cause."},
-    {kActorRequests, "tactus_actor_requests", G, A, false, "state", kRequestState, {}, "Sequences in the engine."},
-    {kActorKvCacheUsage,
-     "tactus_actor_kv_cache_usage_ratio",
-     G,
-     A,
-     false,
-     nullptr,
-     {},
-     {},
-     "Share of key/value blocks in use."},
-    {kMetricUpdatesRejected,
-     "tactus_metric_updates_rejected_total",
-     C,
-     LA,
-     false,
-     nullptr,
-     {},
-     {},
-     "Updates dropped because the value was not finite, or negative for a counter."},
+    Gauge(kBuildInfo, "tactus_build_info", P, "", kNone,
+          "Constant 1; its labels name the running build, its libraries and the run."),
+    Gauge(kTlsCertificateExpiry, "tactus_tls_certificate_expiry_timestamp_seconds", P, "timestamp_seconds",
+          Closed("certificate", kCertificate),
+          "When the certificate file now on disk expires, in Unix time; 0 = there is none (plaintext)."),
+    Counter(kNonfiniteValues, "tactus_nonfinite_values_total", P, "", Closed("where", kNonfiniteWhere),
+            "NaN or infinity: optimizer steps whose loss or gradient had one, groups refused for a reward, a log-prob "
+            "or what else was measured of a token, and updates of metrics that were dropped."),
+    Counter(kMetricUpdatesRejected, "tactus_metric_updates_rejected_total", P, "", kNone,
+            "Updates dropped because the series does not exist or a counter would fall: a bug in Tactus."),
+
+    Gauge(kLearnerStep, "tactus_learner_step", R, "", kNone, "Learner steps finished in this run."),
+    Gauge(kLearnerStepsPlanned, "tactus_learner_steps_planned", L, "", kNone, "learner.steps: the run ends there."),
+    Counter(kLearnerSteps, "tactus_learner_steps_total", L, "", Closed("outcome", kOutcome),
+            "Optimizer steps by outcome; one whose gradient is not finite is skipped. A learner step has "
+            "algorithm.updates_per_batch of them."),
+    Histogram(kLearnerStepDuration, "tactus_learner_step_duration_seconds", L, "seconds", kNone, kStepSeconds,
+              "Time of one learner step, waiting included."),
+    Counter(kLearnerPhaseSeconds, "tactus_learner_phase_seconds_total", R, "seconds", RankAnd("phase", kPhase),
+            "Time a learner rank has spent in each phase. Waiting counts while it lasts, the others when a step ends; "
+            "ranks above 0 wait for rank 0's order, and never publish or checkpoint."),
+    Gauge(kLearnerLastStepTimestamp, "tactus_learner_last_step_timestamp_seconds", L, "timestamp_seconds", kNone,
+          "When the last step finished, in Unix time; 0 = none in this process yet."),
+    Counter(kLearnerTokens, "tactus_learner_tokens_total", L, "tokens", Closed("kind", kTokenKind),
+            "Tokens computed and trained on, over all ranks. Packing has no padding; completions without advantage "
+            "are not computed."),
+    Counter(kLearnerModelFlops, "tactus_learner_model_flops_total", L, "flops", kNone,
+            "Model FLOPs of training: 6 x parameters x tokens, attention and recomputation left out. Its rate over "
+            "the hardware's peak is the MFU, which Tactus cannot know."),
+    Counter(kCollectiveAborts, "tactus_collective_aborts_total", R, "", kNone,
+            "Collective operations that failed or timed out. The rank exits then, so restarts show it too."),
+
+    Gauge(kLoss, "tactus_loss", L, "", Closed("term", kLossTerm), "Loss of the last step and its terms."),
+    Gauge(kGradientNorm, "tactus_gradient_norm", L, "", kNone, "Global gradient norm before clipping."),
+    Gauge(kLearningRate, "tactus_learning_rate", L, "", kNone, "Learning rate of the last step."),
+    Gauge(kPolicyEntropy, "tactus_policy_entropy_nats", L, "nats", kNone,
+          "Mean entropy of the sampling distribution per token, as the actors recorded it."),
+    Gauge(kPolicyKl, "tactus_policy_kl_nats", L, "nats", Closed("against", kAgainst),
+          "Mean k3 estimate of the KL divergence per token; reference is 0 without a KL term."),
+    Gauge(kSamplerMismatchKl, "tactus_sampler_mismatch_kl_nats", L, "nats", kNone,
+          "KL between the actors' recorded log-probs and the learner's recomputed ones."),
+    Gauge(kSamplerMismatchLogprob, "tactus_sampler_mismatch_logprob_nats", L, "nats", Closed("stat", kMeanMax),
+          "Absolute difference between recorded and recomputed log-probs."),
+    Gauge(kImportanceWeight, "tactus_importance_weight", L, "", Closed("stat", kMeanMax),
+          "Truncated importance weight of the trained tokens; 1 = the policy is the one that sampled them."),
+    Gauge(kImportanceWeightCapped, "tactus_importance_weight_capped_ratio", L, "ratio", kNone,
+          "Share of tokens whose importance weight was at algorithm.tis_cap."),
+    Gauge(kClipRatio, "tactus_clip_ratio", L, "ratio", Closed("side", kSide),
+          "Share of tokens whose probability ratio was clipped, below 1 - clip_low or above 1 + clip_high."),
+    Gauge(kAdvantage, "tactus_advantage", L, "", Closed("stat", kMeanMinMax),
+          "Advantages of the last batch's completions, before credit."),
+
+    Gauge(kRewardMean, "tactus_reward_mean", L, "", EnvAnd("component", kComponent), "Mean reward of the last batch."),
+    Gauge(kRewardStddev, "tactus_reward_stddev", L, "", kEnv, "Standard deviation of the last batch's rewards."),
+    Counter(kGroups, "tactus_groups_total", L, "", EnvAnd("kind", kGroupKind),
+            "Groups trained on, by whether all, none or some of their completions are correct."),
+    Counter(
+        kVerdicts, "tactus_trajectory_verdicts_total", L, "", EnvAnd("verdict", kVerdict),
+        "Completions trained on by the verifier's verdict; error = the tokens are no text. Verifiers are bounded by "
+        "construction and have no timeout."),
+    Gauge(kEvalPassRatio, "tactus_eval_pass_ratio", L, "ratio", EnvAnd("k", kPassAt),
+          "pass@k on held-out prompts, last evaluation; 0 = none yet."),
+    Histogram(kCompletionTokens, "tactus_completion_tokens", L, "tokens", kEnv, kTokenCounts,
+              "Length of the completions trained on."),
+    Counter(kCompletionsTruncated, "tactus_completions_truncated_total", L, "", kEnv,
+            "Completions trained on that were cut at rollout.max_completion_tokens."),
+
+    Gauge(kCreditMean, "tactus_credit_mean", L, "", kNone, "Mean credit weight of the last batch's tokens."),
+    Gauge(kCreditAmplified, "tactus_credit_amplified_ratio", L, "ratio", Closed("strategy", kCreditStrategy),
+          "Share of tokens amplified: by the run's credit, and in the last audited completions by each strategy."),
+    Gauge(kCreditOverlap, "tactus_credit_overlap_ratio", L, "ratio", Closed("pair", kCreditPair),
+          "Jaccard overlap of the tokens two strategies choose in the last audited completions."),
+    Gauge(kCreditLag, "tactus_credit_lag_versions", L, "versions", Closed("stat", kMeanMax),
+          "Versions between the attention behind a token's credit and training."),
+    Counter(kRhythmAudited, "tactus_rhythm_completions_total", L, "", kNone,
+            "Completions trained on that carried their raw attention metrics."),
+    Gauge(kRhythmWaad, "tactus_rhythm_waad_tokens", L, "tokens", Closed("stat", kDistribution),
+          "Windowed average attention distance in the last audited completions."),
+    Gauge(kRhythmFai, "tactus_rhythm_fai_ratio", L, "ratio", Closed("stat", kDistribution),
+          "Future attention influence in the last audited completions, as a share of attention."),
+    Gauge(kRhythmPeakCorrelation, "tactus_rhythm_peak_entropy_correlation", L, "", kNone,
+          "Correlation of WAAD peaks with entropy in the last audited completions."),
+
+    Counter(kTrajectoriesReceived, "tactus_trajectories_received_total", L, "", kNone,
+            "Trajectories handed in by actors; equals accepted + rejected."),
+    Counter(kTrajectoriesAccepted, "tactus_trajectories_accepted_total", L, "", kEnv,
+            "Trajectories made durable and acknowledged; equals trained + dropped + the change of the queue's depth."),
+    Counter(kTrajectoriesRejected, "tactus_trajectories_rejected_total", L, "", Closed("reason", kRejectReason),
+            "Trajectories refused. Duplicates are acknowledged again and change nothing; expired ones came after their "
+            "lease. Peers of another run are refused before: tactus_streams_refused_total."),
+    Counter(kTrajectoriesTrained, "tactus_trajectories_trained_total", L, "", kEnv, "Trajectories trained on."),
+    Counter(kTrajectoriesDropped, "tactus_trajectories_dropped_total", L, "", Closed("reason", kDropReason),
+            "Accepted trajectories that were not trained: more than rollout.max_staleness_steps old, or of a history "
+            "that a restore left."),
+    Histogram(kTrajectoryStaleness, "tactus_trajectory_staleness_versions", L, "versions", kNone, kStalenessVersions,
+              "Versions between the first token's weights and training, of each trajectory trained on."),
+    Gauge(kQueueDepth, "tactus_trajectory_queue_depth", L, "", kNone,
+          "Trajectories accepted and not yet trained, those of the step under way included."),
+    Gauge(kQueueCapacity, "tactus_trajectory_queue_capacity", L, "", kNone,
+          "Most trajectories the queue may hold: (S + 1) * P * G."),
+    Gauge(kQueueBytes, "tactus_trajectory_queue_bytes", L, "bytes", kNone,
+          "Memory of trajectories that wait: received and not yet judged, or ready to be trained."),
+    Gauge(kPrompts, "tactus_prompts", L, "", Closed("state", kPromptState),
+          "Prompts in the ledger: for an actor, with one, answered, or in the step under way."),
+    Counter(kLeases, "tactus_leases_total", L, "", Closed("event", kLeaseEvent),
+            "Leases of prompts: granted to actors, expired, or returned by actors that were lost or restarted."),
+    Histogram(kIngestAckDuration, "tactus_ingest_ack_duration_seconds", L, "seconds", kNone, kAckSeconds,
+              "From a group's last byte to its acknowledgement, which follows its way to disk."),
+    Gauge(kActorsConnected, "tactus_actors_connected", L, "", kNone, "Actors with an open stream."),
+    Counter(kStreamsRefused, "tactus_streams_refused_total", L, "", Closed("reason", kStreamRefusal),
+            "Streams of actors that were ended: for another run, configuration or protocol, for anything else against "
+            "the rules, or because more actors came than are served."),
+
+    Gauge(kWeightVersion, "tactus_weight_version", P, "", kNone,
+          "Step of the weights in use; see tactus_learner_step."),
+    Histogram(kWeightPublishDuration, "tactus_weight_publish_duration_seconds", L, "seconds", kNone, kTransferSeconds,
+              "Time to make a new version available to actors."),
+    Histogram(kWeightLoadDuration, "tactus_weight_load_duration_seconds", A, "seconds", kNone, kTransferSeconds,
+              "Time to fetch and check a new version."),
+    Counter(kWeightTransferBytes, "tactus_weight_transfer_bytes_total", P, "bytes", kNone,
+            "Bytes of weights sent to actors, or by an actor received; 0 on learner ranks above 0."),
+
+    Histogram(kCheckpointDuration, "tactus_checkpoint_duration_seconds", L, "seconds",
+              Closed("phase", kCheckpointPhase), kTransferSeconds,
+              "Time of a checkpoint's phases: the ledger's snapshot; writing, hashing, syncing and renaming; deleting "
+              "what the submission log need no longer hold. The learner waits for all of them."),
+    Gauge(kCheckpointLastSuccess, "tactus_checkpoint_last_success_timestamp_seconds", L, "timestamp_seconds", kNone,
+          "When the last complete checkpoint was written, in Unix time; 0 = none in this process yet."),
+    Counter(kCheckpoints, "tactus_checkpoints_total", L, "", Closed("outcome", kCheckpointOutcome),
+            "Checkpoints by outcome."),
+
+    Counter(kActorTokens, "tactus_actor_tokens_total", A, "tokens", Closed("kind", kTokenKind),
+            "Tokens of prompts taken and of completions finished."),
+    Counter(kActorTrajectories, "tactus_actor_trajectories_total", A, "", Closed("outcome", kSubmitOutcome),
+            "Trajectories by how they ended: acknowledged, beyond their lease, or refused by the learner."),
+    Counter(kActorBusySeconds, "tactus_actor_busy_seconds_total", A, "seconds", kNone, "Time in engine steps."),
+    Counter(kActorBlockedSeconds, "tactus_actor_blocked_seconds_total", A, "seconds", Closed("reason", kBlockedReason),
+            "Time the engine had nothing to do: the learner has no prompt to give (backpressure), newer weights are "
+            "needed, finished groups are being scored and handed in, or the learner is out of reach."),
+    Gauge(kActorRequests, "tactus_actor_requests", A, "", Closed("state", kRequestState),
+          "Completions being decoded, and leased ones that wait for it."),
+    Gauge(kActorKvCacheUsage, "tactus_actor_kv_cache_usage_ratio", A, "ratio", kNone,
+          "Share of key/value pages in use."),
+    Counter(kActorPreemptions, "tactus_actor_preemptions_total", A, "", kNone,
+            "Completions put back for want of key/value pages; what they had is computed again."),
 };
 
 static_assert(std::size(kTable) == static_cast<size_t>(Metric::kCount));
@@ -410,5 +230,28 @@ static_assert(std::size(kTable) == static_cast<size_t>(Metric::kCount));
 }  // namespace
 
 std::span<const MetricSpec> MetricTable() { return kTable; }
+
+bool Exposes(ProcessRole process, MetricScope scope) {
+  switch (scope) {
+    case MetricScope::kLearner:
+      return process == ProcessRole::kLearner;
+    case MetricScope::kEveryRank:
+      return process != ProcessRole::kActor;
+    case MetricScope::kActor:
+      return process == ProcessRole::kActor;
+    case MetricScope::kEveryProcess:
+      return true;
+  }
+  return false;
+}
+
+std::vector<std::string> LabelNames(const MetricSpec& spec) {
+  if (spec.id == kBuildInfo) return {"version", "commit", "torch", "cuda", "run"};
+  std::vector<std::string> names;
+  if (spec.labels.env) names.emplace_back("env");
+  if (spec.labels.rank) names.emplace_back("rank");
+  if (spec.labels.name != nullptr) names.emplace_back(spec.labels.name);
+  return names;
+}
 
 }  // namespace tactus

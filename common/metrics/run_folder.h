@@ -20,6 +20,7 @@ struct RunFolder {
   std::string checkpoints() const { return root + "/checkpoints"; }  // step-NNNNNN/ in it
   std::string report() const { return root + "/report.html"; }
   std::string logs() const { return root + "/logs"; }
+  std::string targets() const { return logs() + "/metrics-targets.json"; }  // Prometheus' file_sd form
 };
 
 // The records of a metrics file in order. A torn last line is left out; any other bad line is InvalidArgument with its

@@ -44,6 +44,10 @@ class GrpcRolloutPort::Impl {
     absl::MutexLock lock(&mu_);
     return session_.latest_version();
   }
+  bool Attached() const {
+    absl::MutexLock lock(&mu_);
+    return stream_ != nullptr && session_.welcomed();
+  }
   bool RunFinished() const {
     absl::MutexLock lock(&mu_);
     return session_.finished();
@@ -299,6 +303,7 @@ absl::Status GrpcRolloutPort::Submit(const TrajectoryGroup& group, absl::Duratio
   return impl_->Submit(group, timeout);
 }
 std::optional<PolicyVersion> GrpcRolloutPort::LatestVersion() const { return impl_->LatestVersion(); }
+bool GrpcRolloutPort::Attached() const { return impl_->Attached(); }
 bool GrpcRolloutPort::RunFinished() const { return impl_->RunFinished(); }
 void GrpcRolloutPort::Close() { impl_->Close(); }
 

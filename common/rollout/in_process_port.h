@@ -46,6 +46,7 @@ class InProcessPort final : public RolloutPort {
   }
 
   std::optional<PolicyVersion> LatestVersion() const override { return service_.LatestVersion(); }
+  bool Attached() const override { return !Closed(); }
   bool RunFinished() const override { return service_.RunFinished(); }
   void Close() override {
     absl::MutexLock lock(&mu_);

@@ -31,6 +31,9 @@ class RolloutPort {
   // The newest version the learner has published, as last heard. Never blocks. nullopt before the first.
   virtual std::optional<PolicyVersion> LatestVersion() const = 0;
 
+  // Whether the learner can be heard at this moment. Never blocks.
+  virtual bool Attached() const = 0;
+
   // True once the learner has said that the run is over. Never blocks.
   virtual bool RunFinished() const = 0;
 

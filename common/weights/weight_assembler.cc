@@ -105,7 +105,7 @@ absl::StatusOr<ReceivedWeights> WeightAssembler::Finish() {
         absl::StrCat(name, ": ", received_, " of ", manifest_.total_bytes, " bytes arrived before the stream ended"));
   }
   RETURN_IF_ERROR(CheckFinite(*layout_, flat_, name));
-  return ReceivedWeights{manifest_.version, std::move(flat_), manifest_.head_classes};
+  return ReceivedWeights{manifest_.version, std::move(flat_), manifest_.head_classes, received_};
 }
 
 }  // namespace tactus

@@ -25,6 +25,7 @@ struct ReceivedWeights {
   PolicyVersion version;
   std::vector<float> flat;                  // [layout.total_numel], the padding 0
   std::optional<HeadClasses> head_classes;  // the manifest's
+  uint64_t wire_bytes = 0;                  // of the tensors as they came
 };
 
 // Not thread-safe. Use: Start, Append until done(), Finish. After an error it must be thrown away.

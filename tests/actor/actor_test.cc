@@ -83,6 +83,10 @@ class FakePort : public RolloutPort {
   }
 
   std::optional<PolicyVersion> LatestVersion() const override { return kFirst; }
+  bool Attached() const override {
+    absl::MutexLock lock(&mutex);
+    return attached;
+  }
   bool RunFinished() const override {
     absl::MutexLock lock(&mutex);
     return finish_when_empty && waiting.empty() && open == 0;
@@ -101,6 +105,7 @@ class FakePort : public RolloutPort {
   std::function<void(const TrajectoryGroup&)> after_submit;
   bool finish_when_empty = true;
   bool closed = false;
+  bool attached = true;
   int open = 0, max_open = 0;
 };
 

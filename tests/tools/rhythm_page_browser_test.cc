@@ -4,15 +4,14 @@
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
-#include <optional>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "common/base/file.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/tools/browser.h"
 #include "tests/tools/rhythm_fixture.h"
-#include "tools/child_process.h"
 #include "tools/html_page.h"
 #include "tools/report.h"
 #include "tools/rhythm_page.h"
@@ -101,13 +100,6 @@ pre.id = 'probe';
 pre.textContent = JSON.stringify(found);
 )js";
 
-std::string Chromium() {
-  for (const char* path : {"/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"}) {
-    if (std::filesystem::exists(path)) return path;
-  }
-  return "";
-}
-
 class RhythmPageBrowserTest : public ::testing::Test {
  protected:
   void SetUp() override {
@@ -124,17 +116,7 @@ class RhythmPageBrowserTest : public ::testing::Test {
         page, {{"<head>", "<head><script>const errors=[];addEventListener('error',e=>errors.push(e.message))</script>"},
                {"</body>", absl::StrCat("<script>", kProbe, "</script></body>")}});
     EXPECT_TRUE(WriteFileAtomic(folder + "/page.html", probed).ok());
-    // No name resolves: the page must do without a network.
-    const std::string command = absl::StrCat(
-        "exec ", Chromium(), " --headless --no-sandbox --disable-gpu --disable-dev-shm-usage --no-first-run ",
-        "--disable-background-networking --host-resolver-rules='MAP * ~NOTFOUND' --user-data-dir='", folder,
-        "/profile' --window-size=1200,1000 --virtual-time-budget=20000 ", flags, " --dump-dom 'file://", folder,
-        "/page.html", fragment, "' >'", folder, "/dom.html'");
-    auto browser = ChildProcess::Start({"/bin/sh", "-c", command}, folder + "/log");
-    EXPECT_TRUE(browser.ok()) << browser.status();
-    const std::optional<int> code = (*browser)->Wait(absl::Seconds(120));
-    EXPECT_EQ(code, 0) << LogTail(folder + "/log", 30);
-    const std::string dom = ReadFile(folder + "/dom.html").value_or("");
+    const std::string dom = DumpDom(absl::StrCat("file://", folder, "/page.html", fragment), folder, flags);
     const std::string open = "<pre id=\"probe\">";
     const size_t at = dom.find(open);
     if (at == std::string::npos) {

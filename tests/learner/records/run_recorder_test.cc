@@ -41,7 +41,7 @@ class RunRecorderTest : public ::testing::Test {
   const RunFolder folder_{::testing::TempDir() + "/run_recorder_test"};
   const std::unique_ptr<Tokenizer> tokenizer_ =
       Tokenizer::FromFile(TACTUS_SOURCE_DIR "/tests/goldens/tokenizer/smol.json").value();
-  MetricSet metrics_{{.role = MetricRole::kLearner, .task = "t", .run_id = "r"}};
+  MetricSet metrics_{{.role = ProcessRole::kLearner, .task = "t", .run_id = "r"}};
   std::unique_ptr<RunRecorder> recorder_;
 };
 
@@ -106,7 +106,7 @@ TEST_F(RunRecorderTest, WhatWasMeasuredBeforeTheRunIsInItsFirstStep) {
   ASSERT_EQ(steps.value().size(), 2u);
   EXPECT_EQ(steps->front().eval_pass1, 0.25);
   EXPECT_TRUE(std::isnan(steps->back().eval_pass1));
-  EXPECT_THAT(metrics_.Text(), HasSubstr("tactus_eval_pass_ratio{env=\"t\"} 0.25\n"));
+  EXPECT_THAT(metrics_.Text(), HasSubstr("tactus_eval_pass_ratio{env=\"t\",k=\"1\"} 0.25\n"));
 }
 
 }  // namespace

@@ -1,0 +1,64 @@
+#include "actor/actor_metrics.h"
+
+#include <algorithm>
+
+#include "common/rollout/certificate_metrics.h"
+
+namespace tactus {
+namespace {
+
+constexpr absl::Duration kEvery = absl::Seconds(1);
+
+}  // namespace
+
+ActorMetricsThread::ActorMetricsThread(const Actor* actor, const ChannelSecurity& security, MetricSet* metrics)
+    : actor_(actor), security_(security), metrics_(metrics), thread_([this] { Loop(); }) {}
+
+ActorMetricsThread::~ActorMetricsThread() {
+  {
+    absl::MutexLock lock(&mutex_);
+    stop_ = true;
+  }
+  thread_.join();
+}
+
+void ActorMetricsThread::Loop() {
+  ActorStats last;
+  CertificateMetrics certificates(security_);
+  absl::MutexLock lock(&mutex_);
+  do {
+    Copy(last);
+    certificates.Update(*metrics_);
+  } while (!mutex_.AwaitWithTimeout(absl::Condition(&stop_), kEvery));
+  Copy(last);
+}
+
+void ActorMetricsThread::Copy(ActorStats& last) const {
+  using enum Metric;
+  MetricSet& m = *metrics_;
+  const ActorStats now = actor_->stats();
+  const auto add = [&](Metric metric, auto ActorStats::*field, const char* label, double unit = 1) {
+    m.Add(metric, unit * static_cast<double>(now.*field - last.*field), label);
+  };
+  add(kActorTokens, &ActorStats::prompt_tokens, "prompt");
+  add(kActorTokens, &ActorStats::completion_tokens, "completion");
+  const double group = actor_->completions_per_prompt();
+  add(kActorTrajectories, &ActorStats::groups_submitted, "acknowledged", group);
+  add(kActorTrajectories, &ActorStats::groups_expired, "expired", group);
+  add(kActorTrajectories, &ActorStats::groups_refused, "refused", group);
+  add(kActorBusySeconds, &ActorStats::step_s, "");
+  add(kActorBlockedSeconds, &ActorStats::wait_lease_s, "backpressure");
+  add(kActorBlockedSeconds, &ActorStats::wait_weights_s, "weights");
+  add(kActorBlockedSeconds, &ActorStats::wait_scoring_s, "scoring");
+  add(kActorBlockedSeconds, &ActorStats::wait_disconnected_s, "disconnected");
+  m.Add(kActorPreemptions, static_cast<double>(now.engine.preemptions - last.engine.preemptions));
+  m.Set(kActorRequests, now.engine.running, "running");
+  m.Set(kActorRequests, std::max(0, now.unfinished_completions - now.engine.running), "waiting");
+  if (now.engine.num_pages > 0) {
+    m.Set(kActorKvCacheUsage, 1.0 - static_cast<double>(now.engine.free_pages) / now.engine.num_pages);
+  }
+  if (now.version.has_value()) m.Set(kWeightVersion, static_cast<double>(now.version->step));
+  last = now;
+}
+
+}  // namespace tactus

@@ -1,0 +1,34 @@
+// Shows an actor's counters, and its certificate's expiry, as metrics.
+#pragma once
+
+#include <thread>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "actor/actor.h"
+#include "common/metrics/metric_set.h"
+#include "common/rollout/channel_security.h"
+
+namespace tactus {
+
+// Copies them once a second, and a last time when destroyed. Owns one thread. Actor and metrics outlive it.
+class ActorMetricsThread {
+ public:
+  ActorMetricsThread(const Actor* actor, const ChannelSecurity& security, MetricSet* metrics);
+  ~ActorMetricsThread();
+  ActorMetricsThread(const ActorMetricsThread&) = delete;
+  ActorMetricsThread& operator=(const ActorMetricsThread&) = delete;
+
+ private:
+  void Loop();
+  void Copy(ActorStats& last) const;
+
+  const Actor* const actor_;
+  const ChannelSecurity security_;
+  MetricSet* const metrics_;
+  absl::Mutex mutex_;
+  bool stop_ ABSL_GUARDED_BY(mutex_) = false;
+  std::thread thread_;  // last: it uses the others
+};
+
+}  // namespace tactus

@@ -1,0 +1,17 @@
+// The table of metrics as documents: docs/metrics.md for people, docs/metrics.json for whatever makes or checks
+// dashboards and rules. Both are committed; a test fails when they are not what these functions give.
+// Pure functions, thread-safe.
+#pragma once
+
+#include <string>
+
+namespace tactus {
+
+std::string MetricsMarkdown();
+
+// {"metrics": [{"name", "type": "counter"|"gauge"|"histogram", "unit", "processes": ["learner", "follower", "actor"],
+//   "labels": [{"name", "values": [...]}], "buckets": [...], "help"}]}
+// "values" is missing on a label whose value is known only when a process starts; "buckets" on all but histograms.
+std::string MetricsJson();
+
+}  // namespace tactus

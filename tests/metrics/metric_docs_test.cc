@@ -1,0 +1,124 @@
+// The table's names, the documents made of it, and what a process exposes, held against each other.
+#include "common/metrics/metric_docs.h"
+
+#include <nlohmann/json.hpp>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/file.h"
+#include "common/metrics/metric_set.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/metrics/exposition_check.h"
+
+namespace tactus {
+namespace {
+
+using ::testing::Contains;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+std::vector<MetricSpec> Table() { return {MetricTable().begin(), MetricTable().end()}; }
+
+std::string FileText(const std::string& path) {
+  const absl::StatusOr<std::string> text = ReadFile(path);
+  EXPECT_TRUE(text.ok()) << text.status();
+  return text.value_or("");
+}
+
+TEST(MetricTableTest, FollowsTheRulesAndIsIndexedById) {
+  EXPECT_THAT(TableProblems(MetricTable()), IsEmpty());
+  int position = 0;
+  for (const MetricSpec& spec : MetricTable()) EXPECT_EQ(static_cast<int>(spec.id), position++) << spec.name;
+}
+
+TEST(MetricTableTest, EachRuleFindsItsViolation) {
+  const auto problems_with = [](const std::function<void(MetricSpec&)>& change) {
+    std::vector<MetricSpec> table = Table();
+    change(table[static_cast<size_t>(Metric::kLearnerPhaseSeconds)]);
+    return TableProblems(table);
+  };
+  static constexpr const char* kTwice[] = {"a", "a"};
+  EXPECT_THAT(problems_with([](MetricSpec&) {}), IsEmpty());
+  for (const char* name :
+       {"tactus_learner_step", "learner_phase_seconds_total", "tactus_learner_phase_seconds",
+        "tactus_phase_milliseconds_total", "tactus_phase_percent_seconds_total", "tactus_seconds_phase_total",
+        "tactus:phase_seconds_total", "tactus_Phase_seconds_total", "tactus_phase_gib_total"}) {
+    EXPECT_FALSE(problems_with([&](MetricSpec& spec) { spec.name = name; }).empty()) << name;
+  }
+  for (const char* label : {"le", "quantile", "job", "instance", "rank", "a-b", "Phase"}) {
+    EXPECT_FALSE(problems_with([&](MetricSpec& spec) { spec.labels.name = label; }).empty()) << label;
+  }
+  for (const char* help : {"", "too short.", "A sentence that never ends", "One of | two sides."}) {
+    EXPECT_FALSE(problems_with([&](MetricSpec& spec) { spec.help = help; }).empty()) << help;
+  }
+  EXPECT_FALSE(problems_with([](MetricSpec& spec) { spec.unit = "bytes"; }).empty());
+  EXPECT_FALSE(problems_with([](MetricSpec& spec) { spec.unit = ""; }).empty());
+  EXPECT_FALSE(problems_with([](MetricSpec& spec) { spec.labels.values = {}; }).empty());
+  EXPECT_FALSE(problems_with([](MetricSpec& spec) { spec.labels.values = kTwice; }).empty());
+  EXPECT_FALSE(problems_with([](MetricSpec& spec) { spec.type = MetricType::kHistogram; }).empty());
+}
+
+TEST(MetricDocsTest, TheCommittedDocumentsAreThoseOfTheTable) {
+  const std::string docs = TACTUS_SOURCE_DIR "/docs";
+  EXPECT_EQ(FileText(docs + "/metrics.md"), MetricsMarkdown()) << "run: build/release/bin/metric_docs docs";
+  EXPECT_EQ(FileText(docs + "/metrics.json"), MetricsJson()) << "run: build/release/bin/metric_docs docs";
+}
+
+TEST(MetricDocsTest, JsonTellsAMetricWhole) {
+  const nlohmann::json all = nlohmann::json::parse(MetricsJson()).at("metrics");
+  const auto named = [&](const std::string& name) {
+    for (const nlohmann::json& metric : all) {
+      if (metric.at("name") == name) return metric;
+    }
+    return nlohmann::json();
+  };
+  const nlohmann::json phase = named("tactus_learner_phase_seconds_total");
+  EXPECT_EQ(phase.at("type"), "counter");
+  EXPECT_EQ(phase.at("unit"), "seconds");
+  EXPECT_EQ(phase.at("processes"), nlohmann::json({"learner", "follower"}));
+  EXPECT_EQ(phase.at("labels")[0], nlohmann::json({{"name", "rank"}}));
+  EXPECT_THAT(phase.at("labels")[1].at("values"), Contains("allreduce"));
+  EXPECT_EQ(named("tactus_ingest_ack_duration_seconds").at("buckets")[0], 0.0005);
+  EXPECT_EQ(named("process_start_time_seconds").at("processes").size(), 3u);
+}
+
+class ExpositionTest : public ::testing::TestWithParam<ProcessRole> {};
+
+TEST_P(ExpositionTest, HasWhatTheTableSaysAndNothingElse) {
+  MetricSet metrics({.role = GetParam(), .rank = 3, .task = "countdown", .run_id = "r"});
+  const std::string text = metrics.Text();
+  EXPECT_THAT(ExpositionProblems(text, GetParam(), MetricTable()), IsEmpty());
+  for (const auto& [name, family] : ParseExposition(text)) {
+    if (name == "tactus_build_info" || name.starts_with("process_")) continue;
+    EXPECT_THAT(family.values, ::testing::Each(0.0)) << name << " does not start at 0";
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(EveryRole, ExpositionTest,
+                         ::testing::Values(ProcessRole::kLearner, ProcessRole::kFollower, ProcessRole::kActor));
+
+TEST(ExpositionTest, ARenamedMetricOrLabelIsFound) {
+  MetricSet metrics({.role = ProcessRole::kLearner, .task = "countdown", .run_id = "r"});
+  const std::string text = metrics.Text();
+  static constexpr const char* kFewer[] = {"prompt"};
+  for (size_t i = 0; i < MetricTable().size(); ++i) {
+    if (!Exposes(ProcessRole::kLearner, MetricTable()[i].scope)) continue;
+    std::vector<MetricSpec> table = Table();
+    table[i].name = "tactus_renamed";
+    EXPECT_THAT(ExpositionProblems(text, ProcessRole::kLearner, table), Contains(HasSubstr("tactus_renamed")));
+    table = Table();
+    table[i].help = "Another help.";
+    EXPECT_EQ(ExpositionProblems(text, ProcessRole::kLearner, table).size(), 1u) << MetricTable()[i].name;
+    table = Table();
+    if (table[i].labels.name == nullptr) continue;
+    table[i].labels.name = "renamed";
+    EXPECT_FALSE(ExpositionProblems(text, ProcessRole::kLearner, table).empty()) << MetricTable()[i].name;
+    table[i].labels = MetricTable()[i].labels;
+    table[i].labels.values = kFewer;
+    EXPECT_FALSE(ExpositionProblems(text, ProcessRole::kLearner, table).empty() && table[i].labels.values.size() > 1)
+        << MetricTable()[i].name;
+  }
+}
+
+}  // namespace
+}  // namespace tactus

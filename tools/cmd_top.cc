@@ -1,0 +1,136 @@
+#include <unistd.h>
+
+#include <cstdio>
+#include <filesystem>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/clock.h"
+#include "common/base/status_macros.h"
+#include "common/metrics/run_folder.h"
+#include "tools/command.h"
+#include "tools/stop_signals.h"
+#include "tools/top/live_page.h"
+#include "tools/top/source.h"
+#include "tools/top/terminal_view.h"
+
+namespace tactus {
+namespace {
+
+constexpr FlagSpec kFlags[] = {
+    {.name = "prometheus", .value = "URL", .help = "ask this Prometheus, instead of the processes of a run's folder"},
+    {.name = "run", .value = "NAME", .help = "with --prometheus: only the run of this name"},
+    {.name = "interval-s",
+     .type = FlagType::kInt,
+     .value = "N",
+     .help = "seconds between two looks",
+     .fallback = "2",
+     .min = 1,
+     .max = 3600},
+    {.name = "window-s",
+     .type = FlagType::kInt,
+     .value = "N",
+     .help = "seconds that rates are taken over",
+     .fallback = "60",
+     .min = 2,
+     .max = 86400},
+    {.name = "http", .value = "HOST:PORT", .help = "serve the live page here too; port 0 = any free one"},
+    {.name = "once", .type = FlagType::kSwitch, .help = "two looks, one picture, then the end"},
+};
+
+absl::StatusOr<std::unique_ptr<top::Source>> SourceOf(const Flags& flags) {
+  const int window_s = static_cast<int>(flags.Int("window-s"));
+  const bool local = !flags.positional().empty();
+  if (local == flags.Has("prometheus"))
+    return absl::InvalidArgumentError("tactus top needs either a run's folder or --prometheus URL.");
+  if (!local) return top::MakePrometheusSource(flags.Text("prometheus"), flags.Text("run"), window_s);
+  if (flags.Has("run")) return absl::InvalidArgumentError("--run goes with --prometheus: a folder holds one run.");
+  const RunFolder folder{flags.positional()[0]};
+  if (!std::filesystem::is_directory(folder.root))
+    return absl::NotFoundError(absl::StrCat(folder.root, " is not a folder: expected the folder of a run."));
+  return top::MakeLocalSource(folder.targets(), window_s);
+}
+
+// The frames so far, for the page's threads and the one that reads.
+class SharedLog {
+ public:
+  explicit SharedLog(std::string title) : title_(std::move(title)) {}
+  void Add(top::Frame frame) {
+    const absl::MutexLock lock(&mutex_);
+    log_.Add(std::move(frame));
+  }
+  std::string Json() const {
+    const absl::MutexLock lock(&mutex_);
+    return top::FramesJson(log_, title_);
+  }
+  std::vector<std::string> Lines(bool color) const {
+    const absl::MutexLock lock(&mutex_);
+    return top::TopLines(log_, title_, color);
+  }
+
+ private:
+  const std::string title_;
+  mutable absl::Mutex mutex_;
+  top::FrameLog log_ ABSL_GUARDED_BY(mutex_);
+};
+
+// From the top left corner, over what stood there.
+void Draw(const std::vector<std::string>& lines, bool terminal) {
+  std::string out = terminal ? "\033[H\033[?7l" : "";
+  for (const std::string& line : lines) absl::StrAppend(&out, line, terminal ? "\033[K\n" : "\n");
+  if (terminal) out += "\033[?7h\033[J";
+  std::fwrite(out.data(), 1, out.size(), stdout);
+  std::fflush(stdout);
+}
+
+void Pause(absl::Duration duration) {
+  const absl::Time end = absl::Now() + duration;
+  while (absl::Now() < end && StopSignals::Count() == 0) absl::SleepFor(absl::Milliseconds(50));
+}
+
+absl::Status Run(const Flags& flags) {
+  ASSIGN_OR_RETURN(const std::unique_ptr<top::Source> source, SourceOf(flags));
+  const StopSignals signals;
+  SharedLog log(flags.positional().empty() ? flags.Text("prometheus") : flags.positional()[0]);
+  std::unique_ptr<top::LivePage> page;
+  if (flags.Has("http")) {
+    ASSIGN_OR_RETURN(page, top::LivePage::Start(flags.Text("http"), [&log] { return log.Json(); }));
+    std::fprintf(stderr, "live page at http://%s/\n", page->address().c_str());
+  }
+  const bool once = flags.On("once"), terminal = !once && isatty(STDOUT_FILENO) == 1;
+  const absl::Duration interval = absl::Seconds(flags.Int("interval-s"));
+  if (terminal) std::printf("\033[2J");
+  // A rate needs two looks, so the first picture comes after the second.
+  ASSIGN_OR_RETURN(top::Frame first, source->Read());
+  if (!once) log.Add(std::move(first));
+  for (;;) {
+    Pause(interval);
+    if (StopSignals::Count() > 0) return absl::CancelledError("stopped.");
+    absl::StatusOr<top::Frame> frame = source->Read();
+    if (!frame.ok()) {
+      if (once || !absl::IsUnavailable(frame.status())) return frame.status();
+      std::fprintf(stderr, "%s\n", std::string(frame.status().message()).c_str());
+      continue;
+    }
+    log.Add(*std::move(frame));
+    Draw(log.Lines(terminal), terminal);
+    if (once) return absl::OkStatus();
+  }
+}
+
+}  // namespace
+
+constinit const Command kTopCommand = {
+    .name = "top",
+    .summary = "Shows a running job live: throughput, reward, staleness, who waits for whom",
+    .synopsis = "DIR | --prometheus URL [--run NAME]",
+    .example =
+        "tactus top runs/quickstart-20260101-120000\n"
+        "tactus top --prometheus http://localhost:9090 --run quickstart --http 127.0.0.1:9300",
+    .flags = kFlags,
+    .rules = {.max_positional = 1, .positional = "the folder of a run"},
+    .run = Run,
+};
+
+}  // namespace tactus

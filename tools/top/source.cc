@@ -1,0 +1,179 @@
+#include "tools/top/source.h"
+
+#include <httplib.h>
+
+#include <cmath>
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "common/base/file.h"
+#include "common/base/status_macros.h"
+#include "common/base/strict_json.h"
+
+namespace tactus::top {
+namespace {
+
+constexpr size_t kMaxAnswerBytes = 16 << 20, kMaxTargets = 4096, kMaxTargetsBytes = 4 << 20;
+
+double Now() { return absl::ToUnixMicros(absl::Now()) / 1e6; }
+
+absl::StatusOr<std::string> Get(httplib::Client& client, const std::string& address, const std::string& path,
+                                const httplib::Params& params = {}) {
+  client.set_connection_timeout(absl::ToChronoMilliseconds(kReadTimeout));
+  client.set_read_timeout(absl::ToChronoMilliseconds(kReadTimeout));
+  client.set_keep_alive(true);
+  std::string body;
+  const httplib::Result result = client.Get(path, params, {}, [&](const char* data, size_t size) {
+    body.append(data, size);
+    return body.size() <= kMaxAnswerBytes;
+  });
+  if (!result) {
+    return absl::UnavailableError(
+        absl::StrCat("no answer from ", address, " (", httplib::to_string(result.error()), ")."));
+  }
+  if (result->status != 200) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(address, " answered ", result->status, ": ", body.substr(0, 200), "."));
+  }
+  return body;
+}
+
+struct Target {
+  std::string address;
+  std::map<std::string, std::string> labels;
+};
+
+// A file of Prometheus' file_sd form.
+absl::StatusOr<std::vector<Target>> ReadTargets(const std::string& path) {
+  ASSIGN_OR_RETURN(const std::string text, ReadFile(path, kMaxTargetsBytes));
+  ASSIGN_OR_RETURN(const auto json, ParseStrictJson(text, path));
+  const auto malformed = [&] {
+    return absl::InvalidArgumentError(
+        absl::StrCat(path, ": expected a list of {\"targets\":[\"HOST:PORT\"],\"labels\":{}}."));
+  };
+  if (!json.is_array() || json.size() > kMaxTargets) return malformed();
+  std::vector<Target> targets;
+  for (const auto& group : json) {
+    if (!group.is_object() || !group.contains("targets") || !group["targets"].is_array()) return malformed();
+    for (const auto& address : group["targets"]) {
+      if (!address.is_string()) return malformed();
+      Target target{.address = address.get<std::string>(), .labels = {}};
+      if (group.contains("labels") && group["labels"].is_object()) {
+        for (const auto& [name, value] : group["labels"].items()) {
+          if (!value.is_string()) return malformed();
+          target.labels[name] = value.get<std::string>();
+        }
+      }
+      targets.push_back(std::move(target));
+    }
+  }
+  return targets;
+}
+
+class LocalSource : public Source {
+ public:
+  LocalSource(std::string path, int window_s) : path_(std::move(path)), window_(window_s) {}
+
+  absl::StatusOr<Frame> Read() override {
+    ASSIGN_OR_RETURN(const std::vector<Target> targets, ReadTargets(path_));
+    std::vector<Sample> samples;
+    absl::Status last_error = absl::UnavailableError(absl::StrCat(path_, " lists no process."));
+    bool any = false;
+    for (const Target& target : targets) {
+      const absl::StatusOr<std::vector<Sample>> scraped = Scrape(target);
+      if (!scraped.ok()) {
+        last_error = scraped.status();
+        continue;
+      }
+      any = true;
+      samples.insert(samples.end(), scraped->begin(), scraped->end());
+    }
+    if (!any) return last_error;
+    Frame frame{.time_s = Now(), .panels = {}};
+    window_.Add(frame.time_s, std::move(samples));
+    for (const Panel& panel : Panels()) frame.panels[std::string(panel.id)] = window_.Evaluate(panel);
+    return frame;
+  }
+
+ private:
+  absl::StatusOr<std::vector<Sample>> Scrape(const Target& target) {
+    httplib::Client client(absl::StrCat("http://", target.address));
+    ASSIGN_OR_RETURN(const std::string text, Get(client, target.address, "/metrics"));
+    ASSIGN_OR_RETURN(std::vector<Sample> samples, ParseExposition(text));
+    for (Sample& sample : samples) sample.labels.insert(target.labels.begin(), target.labels.end());
+    return samples;
+  }
+
+  std::string path_;
+  SeriesWindow window_;
+};
+
+class PrometheusSource : public Source {
+ public:
+  PrometheusSource(std::string url, std::string run, int window_s)
+      : url_(std::move(url)), run_(std::move(run)), window_s_(window_s), client_(url_) {}
+
+  absl::StatusOr<Frame> Read() override {
+    Frame frame{.time_s = Now(), .panels = {}};
+    for (const Panel& panel : Panels()) {
+      ASSIGN_OR_RETURN(frame.panels[std::string(panel.id)], Query(panel));
+    }
+    return frame;
+  }
+
+ private:
+  absl::StatusOr<PanelValues> Query(const Panel& panel) {
+    ASSIGN_OR_RETURN(const std::string text,
+                     Get(client_, url_, "/api/v1/query", {{"query", PromQl(panel, run_, window_s_)}}));
+    const auto json = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
+    PanelValues values;
+    try {
+      for (const auto& entry : json.at("data").at("result")) {
+        double value = std::numeric_limits<double>::quiet_NaN();
+        if (!absl::SimpleAtod(entry.at("value").at(1).get<std::string>(), &value)) continue;
+        const std::string by(panel.by);
+        values[by.empty() ? "" : entry.at("metric").value(by, "")] = value;
+      }
+    } catch (const nlohmann::json::exception& e) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(url_, " does not answer as a Prometheus does (", e.what(), "): is the address right?"));
+    }
+    return values;
+  }
+
+  std::string url_, run_;
+  int window_s_;
+  httplib::Client client_;
+};
+
+}  // namespace
+
+double Frame::Value(absl::string_view panel, absl::string_view label) const {
+  const auto values = panels.find(std::string(panel));
+  if (values == panels.end()) return std::numeric_limits<double>::quiet_NaN();
+  const auto value = values->second.find(std::string(label));
+  return value == values->second.end() ? std::numeric_limits<double>::quiet_NaN() : value->second;
+}
+
+std::unique_ptr<Source> MakeLocalSource(const std::string& targets_path, int window_s) {
+  return std::make_unique<LocalSource>(targets_path, window_s);
+}
+
+absl::StatusOr<std::unique_ptr<Source>> MakePrometheusSource(const std::string& url, const std::string& run,
+                                                             int window_s) {
+  if (!absl::StartsWith(url, "http://") && !absl::StartsWith(url, "https://")) {
+    return absl::InvalidArgumentError(absl::StrCat("--prometheus is ", url, ": expected http://HOST:PORT."));
+  }
+  if (run.find_first_of("\"\\\n") != std::string::npos)
+    return absl::InvalidArgumentError(absl::StrCat("--run is ", run, ": expected a name without quotes."));
+  const std::string trimmed = url.back() == '/' ? url.substr(0, url.size() - 1) : url;
+  return std::make_unique<PrometheusSource>(trimmed, run, window_s);
+}
+
+}  // namespace tactus::top
