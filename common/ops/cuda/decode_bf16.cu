@@ -1,4 +1,4 @@
-#include "common/ops/cuda/decode_body_cuda.h"
+#include "common/ops/cuda/decode_body_cuda.inc"
 
 namespace tactus::ops::cuda {
 
