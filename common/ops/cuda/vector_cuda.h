@@ -1,6 +1,9 @@
 // What the kernels here share: memory accesses of several elements, sums over a warp and over a block.
 #pragma once
 
+#include <cstdint>
+#include <cstring>
+
 #include "common/device/kernel_cuda.h"
 
 namespace tactus::ops::cuda {
@@ -14,11 +17,27 @@ struct alignas(sizeof(T) * N) Pack {
 template <typename T>
 inline constexpr int kWide = 16 / static_cast<int>(sizeof(T));
 
-template <int N, typename T>
-__device__ __forceinline__ void LoadFloats(const T* from, float* to) {
-  const Pack<T, N> pack = *reinterpret_cast<const Pack<T, N>*>(from);
+template <typename T, int N>
+__device__ __forceinline__ void Unpack(const Pack<T, N>& pack, float* to) {
   TACTUS_UNROLL
   for (int i = 0; i < N; ++i) to[i] = static_cast<float>(pack.at[i]);
+}
+// A bfloat16 number is the upper half of a float32: one instruction each, on two at a time.
+template <int N>
+__device__ __forceinline__ void Unpack(const Pack<device::bf16, N>& pack, float* to) {
+  TACTUS_UNROLL
+  for (int i = 0; i < N; i += 2) {
+    uint32_t pair;
+    memcpy(&pair, &pack.at[i], sizeof(pair));
+    const uint32_t low = pair << 16, high = pair & 0xffff0000u;
+    memcpy(&to[i], &low, sizeof(low));
+    memcpy(&to[i + 1], &high, sizeof(high));
+  }
+}
+
+template <int N, typename T>
+__device__ __forceinline__ void LoadFloats(const T* from, float* to) {
+  Unpack(*reinterpret_cast<const Pack<T, N>*>(from), to);
 }
 template <int N, typename T>
 __device__ __forceinline__ void StoreFloats(const float* from, T* to) {
