@@ -5,10 +5,9 @@
 // lane. Online softmax, in base 2, per group of kLanes lanes; these groups, then the warps, are merged at the end in a
 // fixed order, and what a row with several splits has is left in the workspace for CombineKernel.
 //
-// Bytes: 2 D sizeof(T) per key and key/value head, plus per split and head D + 4 floats out and in again: with 256
-// tokens a split, D = 128, bfloat16 and a group of 4, 4 KiB on 128 KiB. Operations: 4 G D per key, so G multiply-adds
-// per byte of bfloat16, far below what the multiply-adds of a GPU could do for a byte of its memory (about 10 on an
-// H100). What counts beside them is the sum over a key's lanes: log2(kLanes) shuffles per key and head.
+// Bytes: 2 D sizeof(T) per key and key/value head, plus per split and head D + 4 floats out and in again. Operations:
+// 2 D multiply-adds per key and query head, one per byte of bfloat16 and head of the group. Registers, instructions
+// and what they bound: docs/GPU.md.
 #pragma once
 
 #include "common/device/kernel_cuda.h"
