@@ -65,6 +65,12 @@ int64_t MicroBatchRows(const config::RunConfig& run) {
   return std::min<int64_t>(run.learner().micro_batch_tokens(), sequences * LongestSequence(run));
 }
 
+// What the products read. On a GPU float32 products read the master weights.
+int64_t ProductWeights(const Weights& w) {
+  if (!w.gpu) return w.shape.matrices * w.element;
+  return w.element == kFloat ? 0 : w.shape.parameters * w.element;
+}
+
 // Floats a row takes in one layer on the CPU while it is computed, beside what training keeps.
 int64_t HostLayerRow(const Shape& s) { return s.H + s.qkv + s.q + 2 * s.I + s.I; }
 
@@ -107,6 +113,17 @@ int64_t ActivationBytes(const Weights& w, const config::RunConfig& run) {
   return bytes + bytes / 4;  // DeviceScratch grows by a quarter at least
 }
 
+// What a reference policy takes: a model of its own, and the buffers of a forward pass that keeps nothing.
+int64_t ReferenceBytes(const Weights& w, const config::RunConfig& run) {
+  const Shape& s = w.shape;
+  const int64_t weights = s.parameters * kFloat + ProductWeights(w);
+  const int64_t host_row = (s.H + HostLayerRow(s) + 2 * s.H) * kFloat + 2 * s.kv * w.element;
+  // Stream and final states; what a layer passes on and computes with, the normed states.
+  const int64_t gpu_row = (2 * s.H + s.heads + s.normed_heads) * kFloat +
+                          (s.qkv + (s.normed_heads > 0 ? s.qkv : 0) + 2 * s.I + s.q + s.I + 3 * s.H) * w.element;
+  return weights + MicroBatchRows(run) * (w.gpu ? gpu_row + gpu_row / 4 : host_row);
+}
+
 // Bytes a row of an engine step takes.
 int64_t StepRow(const Weights& w) {
   const Shape& s = w.shape;
@@ -127,12 +144,6 @@ Weights WeightsOf(const ModelConfig& model, const config::RunConfig& run, const 
       .shape = Shape(model), .element = BytesPerElement(StorageDTypeOf(run.model().dtype())), .gpu = device.is_gpu()};
 }
 
-// What the products read. On a GPU float32 products read the master weights.
-int64_t ProductWeights(const Weights& w) {
-  if (!w.gpu) return w.shape.matrices * w.element;
-  return w.element == kFloat ? 0 : w.shape.parameters * w.element;
-}
-
 }  // namespace
 
 int64_t MemoryNeed::total() const {
@@ -147,10 +158,9 @@ MemoryNeed LearnerMemory(const std::string& process, const ModelConfig& model, c
   const Shape& s = w.shape;
   const int64_t logit_rows = std::min<int64_t>(run.learner().logprob_chunk_tokens(), MicroBatchRows(run));
   const int64_t logit = w.gpu ? kFloat + w.element : kFloat;  // on a GPU their gradients lie beside them
-  // On the CPU the reference is a whole DecoderLm, the backward pass reads a second layout of the matrices, and rank 0
-  // keeps a copy of the published weights.
+  // On the CPU the backward pass reads a second layout of the matrices, and rank 0 keeps the published weights, with
+  // the next ones beside them while it makes them.
   const int64_t master = s.parameters * kFloat;
-  const int64_t reference = w.gpu ? s.parameters * w.element : master + ProductWeights(w);
   return WithoutZeros(
       {.process = process,
        .items = {
@@ -159,8 +169,8 @@ MemoryNeed LearnerMemory(const std::string& process, const ModelConfig& model, c
            {"master weights", master},
            {"gradients", s.parameters * kFloat},
            {"moments", 2 * s.parameters * kFloat},
-           {"reference policy", run.algorithm().kl_beta() > 0 ? reference : 0, "algorithm.kl_beta"},
-           {"published copy", w.gpu ? 0 : s.parameters * w.element, "model.dtype"},
+           {"reference policy", run.algorithm().kl_beta() > 0 ? ReferenceBytes(w, run) : 0, "algorithm.kl_beta"},
+           {"published copies", w.gpu ? 0 : 2 * s.parameters * w.element, "model.dtype"},
            {"activations", ActivationBytes(w, run), "learner.micro_batch_tokens, learner.activation_checkpointing"},
            {"logits", logit_rows * s.V * logit, "learner.logprob_chunk_tokens"},
            Base(w.gpu)}});
@@ -170,6 +180,8 @@ MemoryNeed ActorMemory(const std::string& process, const ModelConfig& model, con
                        const Device& device) {
   const Weights w = WeightsOf(model, run, device);
   const Shape& s = w.shape;
+  // While a version arrives at a CPU, two more float32 sets were seen (peaks of resident size).
+  const int64_t arriving = w.gpu ? s.parameters * w.element : 2 * s.parameters * kFloat;
   // On the CPU with copies of a prompt's row.
   const int64_t logit_rows = w.gpu ? std::max<int64_t>(kLogitRows, run.actor().max_sequences()) : 2 * kLogitRows;
   const int64_t rotary = w.gpu ? model.max_position * s.head_dim * kFloat : 0;
@@ -177,7 +189,7 @@ MemoryNeed ActorMemory(const std::string& process, const ModelConfig& model, con
       {.process = process,
        .items = {{"weights", w.gpu ? s.parameters * w.element : ProductWeights(w), "model.dtype"},
                  {"master weights", w.gpu ? 0 : s.parameters * kFloat},
-                 {"weights, next version", s.parameters * (w.gpu ? w.element : kFloat), "model.dtype"},
+                 {"weights, next version", arriving, "model.dtype"},
                  {"key/value cache", KvCacheBytes(w, run), "actor.kv_cache_mib, actor.max_sequences"},
                  {"activations", int64_t{run.actor().max_step_tokens()} * StepRow(w) + rotary, "actor.max_step_tokens"},
                  {"logits", logit_rows * s.V * kFloat, w.gpu ? "actor.max_sequences" : ""},

@@ -34,7 +34,7 @@ struct MemoryNeed {
 
 // Allowances, not measurements: what a process takes before it computes anything.
 inline constexpr int64_t kGpuContextBytes = int64_t{1} << 30;     // context, modules, cuBLAS and NCCL workspaces
-inline constexpr int64_t kHostProcessBytes = int64_t{128} << 20;  // program and libraries, as far as they are resident
+inline constexpr int64_t kHostProcessBytes = int64_t{256} << 20;  // program and libraries, as far as they are resident
 
 MemoryNeed LearnerMemory(const std::string& process, const ModelConfig& model, const config::RunConfig& run,
                          const Device& device);
