@@ -6,7 +6,7 @@
 // fixed order, and what a row with several splits has is left in the workspace for CombineKernel.
 //
 // Bytes: 2 D sizeof(T) per key and key/value head, plus per split and head D + 4 floats out and in again. Operations:
-// 2 D multiply-adds per key and query head, one per byte of bfloat16 and head of the group. Registers, instructions
+// 2 D multiply-adds per key and query head, a half per byte of bfloat16 and head of the group. Registers, instructions
 // and what they bound: docs/GPU.md.
 #pragma once
 
