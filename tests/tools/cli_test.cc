@@ -81,7 +81,8 @@ TEST_F(CliTest, HelpListsEveryCommandAndEachHasAnExample) {
 TEST_F(CliTest, VersionAndMissingCommand) {
   EXPECT_THAT(
       Tactus("--version").out,
-      MatchesRegex("tactus [0-9]+\\.[0-9]+\\.[0-9]+ \\([0-9a-z]+\\), torch [0-9.]+\\+cu[0-9]+, (for CPUs only\n|CUDA 1.*\n.*)"));
+      MatchesRegex(
+          "tactus [0-9]+\\.[0-9]+\\.[0-9]+ \\([0-9a-z]+\\), torch [0-9.]+\\+cu[0-9]+, (for CPUs only\n|CUDA 1.*\n.*)"));
   const Result nothing = Tactus("");
   EXPECT_EQ(nothing.code, 2);
   EXPECT_THAT(nothing.err, HasSubstr("Usage: tactus COMMAND"));
