@@ -335,7 +335,7 @@ void Actor::WeightsLoop() {
 
 absl::Status Actor::Stage(NewWeights& weights) {
   if (!weights.shared.has_value()) return engine_->StageWeights(std::move(weights.parameters));
-  const absl::Status status = engine_->StageSharedWeights(*weights.shared);
+  absl::Status status = engine_->StageSharedWeights(*weights.shared);
   if (status.ok() || absl::IsAborted(status)) return status;
   TACTUS_LOG(WARNING) << "weights will come over the network, as the learner's GPU memory is out of reach: "
                       << status.message();

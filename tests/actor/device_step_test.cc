@@ -53,8 +53,8 @@ TEST(DeviceStepTest, PutsDecodeAndMeasuredRowsFirst) {
   for (const auto& [row, pages] : {std::pair(0, kFirstPages), {1, kSecondPages}, {2, kSecondPages}, {3, kThirdPages}}) {
     std::vector<int32_t> expected = pages;
     expected.resize(16);
-    EXPECT_EQ(std::vector<int32_t>(step.page_tables.begin() + row * 16, step.page_tables.begin() + (row + 1) * 16),
-              expected);
+    const auto begin = step.page_tables.begin() + int64_t{row} * 16;
+    EXPECT_EQ(std::vector<int32_t>(begin, begin + 16), expected);
   }
 }
 

@@ -82,6 +82,7 @@ std::vector<EngineRequest> Requests(const ModelConfig& config, int max_tokens = 
 
 std::vector<uint32_t> Bits(const std::vector<float>& values) {
   std::vector<uint32_t> bits;
+  bits.reserve(values.size());
   for (const float value : values) bits.push_back(std::bit_cast<uint32_t>(value));
   return bits;
 }
