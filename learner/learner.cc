@@ -132,7 +132,8 @@ absl::Status Learner::Serve() {
                                                       .model = model_folder_,
                                                       .model_dtype = StorageDTypeOf(config.model().dtype())}));
   std::optional<RolloutRestore> restore;
-  if (options_.resume) {
+  // A folder that no learner has served from has nothing to restore: --resume may stand on a run's first start too.
+  if (options_.resume && (resumed_ != nullptr || checkpointer_->incarnation() > 0)) {
     restore.emplace();
     restore->incarnation = checkpointer_->incarnation();
     if (resumed_ != nullptr) restore->snapshot = resumed_->facts.ledger;
