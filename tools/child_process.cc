@@ -6,11 +6,15 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
+#include <system_error>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 
@@ -18,7 +22,7 @@ namespace tactus {
 namespace {
 
 // Runs in the child between fork and exec: only async-signal-safe calls. Reports errno through `report`.
-[[noreturn]] void BecomeChild(char* const* argv, int log, int report, pid_t parent) {
+[[noreturn]] void BecomeChild(char* const* argv, char* const* environment, int log, int report, pid_t parent) {
   setpgid(0, 0);
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (getppid() != parent) _exit(127);  // the parent died before prctl
@@ -28,7 +32,7 @@ namespace {
   signal(SIGPIPE, SIG_DFL);
   const int null = open("/dev/null", O_RDONLY);
   if (null >= 0 && dup2(null, STDIN_FILENO) >= 0 && dup2(log, STDOUT_FILENO) >= 0 && dup2(log, STDERR_FILENO) >= 0) {
-    execv(argv[0], argv);
+    execve(argv[0], argv, environment);
   }
   const int error = errno;
   [[maybe_unused]] const ssize_t ignored = write(report, &error, sizeof error);
@@ -38,11 +42,20 @@ namespace {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<ChildProcess>> ChildProcess::Start(const std::vector<std::string>& argv,
-                                                                  const std::string& log_path) {
-  std::vector<char*> pointers;
-  for (const std::string& arg : argv) pointers.push_back(const_cast<char*>(arg.c_str()));  // execv's old signature
+                                                                  const std::string& log_path,
+                                                                  const std::vector<std::string>& environment) {
+  std::vector<char*> pointers, variables;
+  for (const std::string& arg : argv) pointers.push_back(const_cast<char*>(arg.c_str()));  // execve's old signature
   pointers.push_back(nullptr);
-  const int log = open(log_path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+  for (const std::string& variable : environment) variables.push_back(const_cast<char*>(variable.c_str()));
+  for (char** variable = environ; *variable != nullptr; ++variable) {
+    const absl::string_view name(*variable, std::strcspn(*variable, "="));
+    const auto sets_it = [name](const std::string& set) { return absl::StartsWith(set, absl::StrCat(name, "=")); };
+    if (std::none_of(environment.begin(), environment.end(), sets_it)) variables.push_back(*variable);
+  }
+  variables.push_back(nullptr);
+  const int log = log_path.empty() ? fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0)
+                                   : open(log_path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
   if (log < 0) return absl::ErrnoToStatus(errno, absl::StrCat("cannot open the log ", log_path));
   int report[2];
   if (pipe2(report, O_CLOEXEC) != 0) {
@@ -51,7 +64,7 @@ absl::StatusOr<std::unique_ptr<ChildProcess>> ChildProcess::Start(const std::vec
   }
   const pid_t parent = getpid();
   const pid_t pid = fork();
-  if (pid == 0) BecomeChild(pointers.data(), log, report[1], parent);
+  if (pid == 0) BecomeChild(pointers.data(), variables.data(), log, report[1], parent);
   const int fork_error = errno;
   close(log);
   close(report[1]);
@@ -94,6 +107,19 @@ std::optional<int> ChildProcess::Wait(absl::Duration timeout) {
 
 void ChildProcess::Signal(int signal_number) {
   if (!Poll()) kill(pid_, signal_number);
+}
+
+absl::StatusOr<std::string> BinaryFolder() {
+  std::error_code error;
+  const std::filesystem::path self = std::filesystem::read_symlink("/proc/self/exe", error);
+  if (error) return absl::InternalError(absl::StrCat("cannot find this program's own folder: ", error.message(), "."));
+  for (const char* name : {"tactus-learner", "tactus-actor"}) {
+    if (access((self.parent_path() / name).c_str(), X_OK) != 0) {
+      return absl::FailedPreconditionError(absl::StrCat(name, " is not in ", self.parent_path().string(),
+                                                        ": expected it beside tactus; build or install it."));
+    }
+  }
+  return self.parent_path().string();
 }
 
 std::string LogTail(const std::string& path, int lines) {

@@ -1,4 +1,4 @@
-// A child process whose output goes to a log file and that cannot outlive this process.
+// A child process that cannot outlive this process, and whose output goes to a log file or where this process's goes.
 #pragma once
 
 #include <sys/types.h>
@@ -16,10 +16,12 @@ namespace tactus {
 // Not thread-safe. Start it from the main thread: the kernel kills the child when the thread that made it ends.
 class ChildProcess {
  public:
-  // Runs argv[0] (a path) with stdin from /dev/null and both outputs appended to log_path. In its own process group, so
-  // that a terminal's Ctrl-C reaches only the parent, which then stops things in order. NotFound: no such program.
+  // Runs argv[0] (a path) with stdin from /dev/null and both outputs appended to log_path; "" = to this process's
+  // stderr. `environment` ("NAME=value") wins over this process's own. In its own process group, so that a terminal's
+  // Ctrl-C reaches only the parent, which then stops things in order. NotFound: no such program.
   static absl::StatusOr<std::unique_ptr<ChildProcess>> Start(const std::vector<std::string>& argv,
-                                                             const std::string& log_path);
+                                                             const std::string& log_path,
+                                                             const std::vector<std::string>& environment = {});
   // Kills it if it still runs.
   ~ChildProcess();
   ChildProcess(const ChildProcess&) = delete;
@@ -43,6 +45,10 @@ class ChildProcess {
   std::optional<int> status_;
   double cpu_seconds_ = 0;
 };
+
+// The folder of this executable, where tactus-learner and tactus-actor stand beside it. FailedPrecondition: they do
+// not.
+absl::StatusOr<std::string> BinaryFolder();
 
 // The last lines of a log, for a person to read; at most 16 KiB. Empty if there is none.
 std::string LogTail(const std::string& path, int lines);

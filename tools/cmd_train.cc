@@ -10,6 +10,7 @@
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
 #include "common/config/run_config.h"
+#include "tools/child_process.h"
 #include "tools/command.h"
 #include "tools/rhythm_view.h"
 #include "tools/train_job.h"
@@ -37,20 +38,6 @@ constexpr FlagSpec kFlags[] = {
      .max = 1024},
     {.name = "set", .value = "FIELD=VALUE", .help = "override one configuration field", .repeated = true},
 };
-
-// The folder where the sibling programs are.
-absl::StatusOr<std::string> BinaryFolder() {
-  std::error_code error;
-  const std::filesystem::path self = std::filesystem::read_symlink("/proc/self/exe", error);
-  if (error) return absl::InternalError(absl::StrCat("cannot find this program's own folder: ", error.message(), "."));
-  for (const char* name : {"tactus-learner", "tactus-actor"}) {
-    if (access((self.parent_path() / name).c_str(), X_OK) != 0) {
-      return absl::FailedPreconditionError(absl::StrCat(name, " is not in ", self.parent_path().string(),
-                                                        ": expected it beside tactus; build or install it."));
-    }
-  }
-  return self.parent_path().string();
-}
 
 absl::Status MakeFolder(const std::string& path) {
   std::error_code error;

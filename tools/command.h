@@ -28,6 +28,7 @@ extern const Command kCheckConfigCommand;
 extern const Command kEvalCommand;
 extern const Command kGenerateCommand;
 extern const Command kLossCommand;
+extern const Command kRanksCommand;
 extern const Command kReportCommand;
 extern const Command kRhythmCommand;
 extern const Command kRhythmStudyCommand;

@@ -57,6 +57,31 @@ TEST_F(ChildProcessTest, AMissingProgramIsAnErrorOfStart) {
   EXPECT_FALSE(ChildProcess::Start({"/bin/true"}, "/nonexistent/log").ok());
 }
 
+TEST_F(ChildProcessTest, AnAddedVariableWinsOverThisProcesssOwn) {
+  setenv("CHILD_PROCESS_TEST", "parent", 1);
+  const auto run = [this](const std::vector<std::string>& environment) {
+    return ChildProcess::Start({"/bin/sh", "-c", "echo $CHILD_PROCESS_TEST $MORE; test -n \"$PATH\""}, log_,
+                               environment)
+        .value()
+        ->Wait(kLong);
+  };
+  EXPECT_EQ(run({}), 0);
+  EXPECT_EQ(run({"CHILD_PROCESS_TEST=child", "MORE=too"}), 0);
+  EXPECT_EQ(LogTail(log_, 10), "parent\nchild too");
+}
+
+TEST_F(ChildProcessTest, WithoutALogItWritesWhereThisProcessDoes) {
+  const std::string file = ::testing::TempDir() + "/child_process_test.stderr";
+  const int ours = dup(STDERR_FILENO);
+  ASSERT_NE(std::freopen(file.c_str(), "w", stderr), nullptr);
+  const auto code = ChildProcess::Start({"/bin/sh", "-c", "echo one; echo two >&2"}, "").value()->Wait(kLong);
+  std::fflush(stderr);
+  dup2(ours, STDERR_FILENO);
+  close(ours);
+  EXPECT_EQ(code, 0);
+  EXPECT_EQ(LogTail(file, 10), "one\ntwo");
+}
+
 TEST_F(ChildProcessTest, DestructionKills) {
   pid_t pid = 0;
   {

@@ -1,0 +1,143 @@
+// The processes as a cluster runs them: `tactus ranks` for a host's learner ranks, actors beside it, flags from the
+// environment, --resume always. A stop asked of any one rank must end all of them in order, with a checkpoint.
+#include <arpa/inet.h>
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <csignal>
+#include <filesystem>
+#include <fstream>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "common/base/file.h"
+#include "common/metrics/run_folder.h"
+#include "tools/child_process.h"
+
+namespace tactus {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr absl::Duration kJobTimeout = absl::Seconds(240);
+
+int FreePort() {
+  const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof address;
+  EXPECT_EQ(bind(fd, reinterpret_cast<const sockaddr*>(&address), size), 0);
+  EXPECT_EQ(getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size), 0);
+  close(fd);
+  return ntohs(address.sin_port);
+}
+
+class RanksTest : public ::testing::Test {
+ protected:
+  RunFolder folder_{::testing::TempDir() + "/ranks_test"};
+  const std::string log_ = folder_.root + ".log";
+  const std::string config_ = TACTUS_SOURCE_DIR "/configs/quickstart.textproto";
+  const std::vector<std::string> settings_ = {std::string("model.path=" TACTUS_SOURCE_DIR "/models/quickstart"),
+                                              "rollout.prompts_per_step=6", "rollout.completions_per_prompt=4",
+                                              "learner.threads=1", "checkpoint.every_steps=0"};
+
+  void SetUp() override {
+    fs::remove_all(folder_.root);
+    fs::remove(log_);
+    fs::create_directories(folder_.root);
+  }
+  std::unique_ptr<ChildProcess> StartRanks(const std::string& steps) {
+    const std::string listen = absl::StrCat("127.0.0.1:", port_ = FreePort());
+    std::vector<std::string> argv = {TACTUS_BINARY_DIR "/bin/tactus", "ranks", "--"};
+    for (const std::string& set : settings_) argv.insert(argv.end(), {"--set", set});
+    argv.insert(argv.end(), {"--set", absl::StrCat("service.listen=", listen), "--set", "learner.steps=" + steps});
+    return ChildProcess::Start(argv, log_,
+                               {"TACTUS_RANKS_PER_HOST=2", "TACTUS_METRICS_FROM=127.0.0.1:0", "TACTUS_RESUME=true",
+                                absl::StrCat("TACTUS_CONFIG=", config_), absl::StrCat("TACTUS_OUT=", folder_.root),
+                                absl::StrCat("TACTUS_STORE=127.0.0.1:", FreePort())})
+        .value();
+  }
+  std::unique_ptr<ChildProcess> StartActor() {
+    std::vector<std::string> argv = {TACTUS_BINARY_DIR "/bin/tactus-actor"};
+    for (const std::string& set : settings_) argv.insert(argv.end(), {"--set", set});
+    return ChildProcess::Start(argv, log_,
+                               {absl::StrCat("TACTUS_CONFIG=", config_), "TACTUS_INSTANCE=actor-a",
+                                "TACTUS_METRICS_LISTEN=127.0.0.1:0", absl::StrCat("TACTUS_LEARNER=127.0.0.1:", port_)})
+        .value();
+  }
+  // The process of the learner with these words in its command line.
+  pid_t PidOf(const std::string& words) const {
+    for (const auto& entry : fs::directory_iterator("/proc")) {
+      std::ifstream file(entry.path() / "cmdline", std::ios::binary);
+      std::string line((std::istreambuf_iterator<char>(file)), {});
+      std::replace(line.begin(), line.end(), '\0', ' ');
+      if (line.find("tactus-learner") == std::string::npos || line.find(words) == std::string::npos) continue;
+      if (line.find(absl::StrCat("127.0.0.1:", port_)) != std::string::npos) return std::stoi(entry.path().filename());
+    }
+    return -1;
+  }
+  size_t Steps() const {
+    const absl::StatusOr<std::vector<StepRecord>> steps = ReadSteps(folder_.metrics());
+    return steps.ok() ? steps->size() : 0;
+  }
+  void AwaitSteps(size_t steps) const {
+    for (const absl::Time end = absl::Now() + kJobTimeout; Steps() < steps && absl::Now() < end;) {
+      absl::SleepFor(absl::Milliseconds(20));
+    }
+    ASSERT_GE(Steps(), steps) << LogTail(log_, 20);
+  }
+  int port_ = 0;
+};
+
+TEST_F(RanksTest, AStopOfOneRankStopsAllWithACheckpointAndTheRunGoesOn) {
+  {
+    const auto ranks = StartRanks("40");
+    const auto actor = StartActor();
+    AwaitSteps(1);
+    const pid_t follower = PidOf("--rank 1 --world 2");
+    ASSERT_GT(follower, 0);
+    ASSERT_EQ(kill(follower, SIGTERM), 0);
+    ASSERT_EQ(ranks->Wait(kJobTimeout), 130) << LogTail(log_, 20);
+    EXPECT_EQ(actor->Wait(kJobTimeout), 0) << "the learner ended its stream in order; " << LogTail(log_, 20);
+  }
+  const size_t stopped_at = Steps();
+  EXPECT_LT(stopped_at, 40u) << "the run was over before it could be stopped";
+  EXPECT_NE(NewestCheckpoint(folder_).find(
+                absl::StrCat("step-", std::string(6 - std::to_string(stopped_at).size(), '0'), stopped_at)),
+            std::string::npos)
+      << NewestCheckpoint(folder_) << " after " << stopped_at << " steps";
+
+  const auto ranks = StartRanks(absl::StrCat(stopped_at + 2));
+  const auto actor = StartActor();
+  ASSERT_EQ(ranks->Wait(kJobTimeout), 0) << LogTail(log_, 20);
+  EXPECT_EQ(Steps(), stopped_at + 2);
+}
+
+// No checkpoint yet: the run begins again, and what was acknowledged under the starting weights is used again.
+TEST_F(RanksTest, AKillBeforeTheFirstCheckpointStartsOver) {
+  {
+    const auto ranks = StartRanks("40");
+    const auto actor = StartActor();
+    AwaitSteps(2);
+    ranks->Signal(SIGKILL);
+    EXPECT_EQ(ranks->Wait(kJobTimeout), 128 + SIGKILL);
+  }
+  ASSERT_EQ(NewestCheckpoint(folder_), "");
+  const auto ranks = StartRanks("3");
+  const auto actor = StartActor();
+  ASSERT_EQ(ranks->Wait(kJobTimeout), 0) << LogTail(log_, 20);
+  EXPECT_EQ(Steps(), 3u);
+}
+
+TEST_F(RanksTest, AMistakeEndsAllRanksWithExitCodeTwo) {
+  const auto ranks = StartRanks("none");
+  ASSERT_EQ(ranks->Wait(kJobTimeout), 2);
+  const std::string log = LogTail(log_, 20);
+  EXPECT_NE(log.find("learner.steps"), std::string::npos) << log;
+}
+
+}  // namespace
+}  // namespace tactus
