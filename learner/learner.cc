@@ -184,7 +184,7 @@ absl::Status Learner::WriteReadyFile() const {
 absl::Status Learner::Run(const std::atomic<bool>* stop) {
   stop_ = stop;
   readiness_.Watch([stop] { return std::string(*stop ? "asked to stop: finishing the step" : ""); });
-  const absl::Status status = IsRoot() ? RunRoot() : RunFollower();
+  absl::Status status = IsRoot() ? RunRoot() : RunFollower();
   readiness_.Watch([] { return std::string("stopped"); });
   return status;
 }

@@ -187,7 +187,7 @@ absl::Status TrainJob::CheckActors() {
         actor.start_at = absl::Now() + kDrainedPause;
         continue;
       }
-      const absl::Status death = Died(*actor.process, ActorName(i), *code);
+      absl::Status death = Died(*actor.process, ActorName(i), *code);
       if (*code == kUsersMistake) return death;
       if (++restarts_ > kMaxRestarts) {
         return absl::InternalError(absl::StrCat("actors died more than ", kMaxRestarts, " times: ", death.message()));
