@@ -128,11 +128,29 @@ def skipped_check(name: str, why: str) -> Outcome:
     return Outcome(name, skipped=[f"{name}: {why}"])
 
 
+def kubernetes_checks(build: pathlib.Path) -> list[Outcome]:
+    """The manifests without a cluster, and against a real API server where its binaries are cached."""
+    with_yaml = (p for p in (sys.executable, "/usr/bin/python3") if run_bounded([p, "-c", "import yaml"], 60, ROOT)[0] == 0)
+    python = next(with_yaml, None)
+    if python is None:
+        return [skipped_check("k8s", "needs PyYAML (Debian: python3-yaml)")]
+    outcomes = [
+        check("k8s.self_test", [python, "scripts/check_k8s.py", "--self-test"]),
+        check("k8s.manifests", [python, "scripts/check_k8s.py", "--build", str(build)]),
+    ]
+    outcomes[1].skipped += [x.strip() for x in outcomes[1].log.splitlines() if x.startswith("SKIPPED")]
+    server = check("k8s.api_server", [python, "scripts/k8s_apiserver_check.py"], 240)
+    if "SKIPPED" in server.log:
+        return outcomes + [skipped_check("k8s.api_server", server.log.strip().splitlines()[-1])]
+    return outcomes + [server]
+
+
 def script_checks(build: pathlib.Path) -> list[Outcome]:
     python = sys.executable
     outcomes = [
         check("layers.self_test", [python, "scripts/check_layers.py", "--self-test"]),
         check("layers.tree", [python, "scripts/check_layers.py"]),
+        *kubernetes_checks(build),
     ]
     for name in MONITORING:
         command = [python, "scripts/check_monitoring.py", name, "--build", str(build)]
