@@ -2,8 +2,8 @@
 # Builds the tools that check the Kubernetes manifests, at pinned versions, into a cache outside the repository.
 #
 #   scripts/k8s_tools.sh            kustomize and kubeconform: about a minute on two cores
-#   scripts/k8s_tools.sh --server   also kube-apiserver, kubectl, kube-controller-manager, kube-scheduler, kwok, and the CRDs of
-#                                   the operators: about ten minutes on two cores, once
+#   scripts/k8s_tools.sh --server   also kube-apiserver, kubectl, kube-controller-manager, kube-scheduler, kwok, the JobSet operator
+#                                   and the CRDs of all operators: about ten minutes on two cores, once
 #   scripts/k8s_tools.sh --where    prints the folder of the binaries, builds nothing
 #
 # Needs Go 1.26 and a Go module proxy. TACTUS_K8S_TOOLS names another cache than ~/.cache/tactus-k8s-tools. What is there
@@ -14,8 +14,9 @@ KUSTOMIZE=v5.8.1
 KUBECONFORM=v0.8.0
 KUBERNETES=1.36.3
 KWOK=v0.8.0
+JOBSET=v0.12.0
 # module@version  folder of its CustomResourceDefinitions
-CRDS="sigs.k8s.io/jobset@v0.12.0 config/components/crd/bases
+CRDS="sigs.k8s.io/jobset@$JOBSET config/components/crd/bases
 sigs.k8s.io/lws@v0.8.0 config/crd/bases
 sigs.k8s.io/kueue@v0.19.2 config/components/crd/bases
 github.com/kedacore/keda/v2@v2.20.2 config/crd/bases
@@ -86,6 +87,17 @@ build_kubernetes() {
   done
 }
 
+# JobSet's module names no main package that `go install` takes at a version, so it is built from a module of our own too.
+build_jobset() {
+  local work=$cache/jobset-$JOBSET
+  [[ -x $bin/jobset && $(cat "$bin/.jobset.version" 2> /dev/null) == "$JOBSET" ]] && return
+  echo "building jobset $JOBSET"
+  mkdir -p "$work"
+  printf 'module local/jobset\n\ngo 1.26.0\n\nrequire sigs.k8s.io/jobset %s\n' "$JOBSET" > "$work/go.mod"
+  (cd "$work" && go build -mod=mod -trimpath -ldflags "-s -w" -o "$bin/jobset" sigs.k8s.io/jobset)
+  echo "$JOBSET" > "$bin/.jobset.version"
+}
+
 # KWOK's stages (what a fake kubelet does) and the operators' CRDs are plain files of the modules.
 copy_manifests() {
   local module folder stages name
@@ -105,8 +117,7 @@ copy_manifests() {
     } > "$name"
   done <<< "$CRDS"
   stages=$(module_dir "sigs.k8s.io/kwok@$KWOK")/kustomize/stage
-  for name in node/fast/node-initialize node/heartbeat/node-heartbeat pod/fast/pod-ready pod/fast/pod-complete \
-    pod/fast/pod-delete; do
+  for name in node/fast/node-initialize node/heartbeat/node-heartbeat pod/fast/pod-ready pod/fast/pod-delete; do
     cat "$stages/$name.yaml"
     printf '\n---\n'
   done > "$cache/kwok-stages.yaml"
@@ -118,5 +129,6 @@ if $server; then
   copy_manifests
   build_kubernetes
   install_tool kwok "$KWOK" sigs.k8s.io/kwok/cmd/kwok
+  build_jobset
 fi
 echo "$bin"
