@@ -23,9 +23,11 @@
 #include "common/base/status_macros.h"
 #include "common/config/flags.h"
 #include "common/config/run_config.h"
+#include "common/device/devices.h"
 #include "common/metrics/build_info.h"
 #include "common/metrics/metrics_server.h"
 #include "common/model/dtype_config.h"
+#include "common/model/memory_need.h"
 #include "common/ops/parallel.h"
 #include "common/rollout/grpc_rollout_port.h"
 
@@ -41,6 +43,7 @@ constexpr FlagSpec kFlags[] = {
      .value = "NAME",
      .help = "this actor's name, unique in the run; the host's name and process id when not given"},
     {.name = "set", .value = "FIELD=VALUE", .help = "overrides one configuration field", .repeated = true},
+    {.name = "device", .value = "DEVICE", .help = "overrides actor.device: auto, cpu or cuda:N"},
     {.name = "metrics-listen", .value = "HOST:PORT", .help = "address of /metrics; default: service.metrics_listen"},
     {.name = "ready-file", .value = "FILE", .help = "the actor writes its address here once it serves metrics"},
     {.name = "learner-timeout-s",
@@ -114,8 +117,9 @@ ActorSettings MakeSettings(const config::RunConfig& run, const Flags& flags, con
 }
 
 absl::StatusOr<std::unique_ptr<Engine>> MakeEngine(const config::RunConfig& run, const ModelFolder& folder,
-                                                   const CreditAssigner& credit) {
+                                                   const CreditAssigner& credit, const Device& device) {
   EngineSetup setup;
+  setup.device = device;
   if (credit.MeasuresAttention()) {
     ASSIGN_OR_RETURN(setup.engine.probe, credit.Probe(folder.config.num_layers, folder.config.num_heads));
   }
@@ -130,10 +134,12 @@ absl::StatusOr<std::unique_ptr<Engine>> MakeEngine(const config::RunConfig& run,
 }
 
 absl::StatusOr<Parts> MakeParts(const config::RunConfig& run, const Flags& flags, const std::string& instance,
-                                MetricSet* metrics) {
+                                const Device& device, MetricSet* metrics) {
   Parts parts;
   ASSIGN_OR_RETURN(const ModelFolder folder, OpenModelFolder(run.model().path()));
   RETURN_IF_ERROR(CheckLengths(run, folder.config));
+  RETURN_IF_ERROR(CheckOwnMemory(ActorMemory(instance, folder.config, run, device), device,
+                                 run.actor().gpu_memory_mib(), ListGpus()));
   ASSIGN_OR_RETURN(parts.tokenizer, Tokenizer::FromFile(absl::StrCat(run.model().path(), "/tokenizer.json")));
   ASSIGN_OR_RETURN(parts.task, CreateTask(run.task()));
   ASSIGN_OR_RETURN(parts.credit, CreditAssigner::FromProto(run.credit()));
@@ -160,18 +166,33 @@ absl::StatusOr<Parts> MakeParts(const config::RunConfig& run, const Flags& flags
                                                         .calibrated_heads = port.limits.calibrated_heads,
                                                         .metrics = metrics},
                                                        parts.port.get()));
-  ASSIGN_OR_RETURN(std::unique_ptr<Engine> engine, MakeEngine(run, folder, *parts.credit));
+  ASSIGN_OR_RETURN(std::unique_ptr<Engine> engine, MakeEngine(run, folder, *parts.credit, device));
   parts.actor = std::make_unique<Actor>(MakeSettings(run, flags, instance, folder.config), std::move(engine),
                                         parts.port.get(), parts.weights.get(),
                                         GroupScorer(parts.tokenizer.get(), &parts.task->verifier(), &*parts.credit));
   return parts;
 }
 
+absl::StatusOr<Device> DeviceOf(const config::RunConfig& run, const Flags& flags) {
+  ASSIGN_OR_RETURN(const DeviceSpec spec, ParseDeviceSpec(run.actor().device()));
+  ASSIGN_OR_RETURN(const DeviceChoice choice,
+                   ChooseDevice(spec, flags.Has("device") ? "--device" : "actor.device", ListGpus()));
+  TACTUS_LOG(INFO) << "computing on " << choice.device.Text() << ": " << choice.why;
+  return choice.device;
+}
+
+absl::StatusOr<config::RunConfig> LoadConfig(const Flags& flags) {
+  std::vector<std::string> overrides = flags.All("set");
+  if (flags.Has("device")) overrides.push_back(absl::StrCat("actor.device=", flags.Text("device")));
+  return config::LoadRunConfig(flags.Text("config"), overrides);
+}
+
 absl::Status Run(const Flags& flags) {
-  ASSIGN_OR_RETURN(const config::RunConfig run, config::LoadRunConfig(flags.Text("config"), flags.All("set")));
+  ASSIGN_OR_RETURN(const config::RunConfig run, LoadConfig(flags));
   const std::string instance = flags.Has("instance") ? flags.Text("instance") : DefaultInstance();
   ConfigureLog({flags.On("json-log"), "actor", run.service().run_id(), instance});
   for (const std::string& warning : config::Warnings(run)) TACTUS_LOG(WARNING) << warning;
+  ASSIGN_OR_RETURN(const Device device, DeviceOf(run, flags));
   ops::SetThreads(std::max(1, run.actor().threads()));
   // Served from here on: the process is alive while it connects and loads.
   MetricSet metrics(
@@ -185,7 +206,7 @@ absl::Status Run(const Flags& flags) {
     RETURN_IF_ERROR(
         WriteFileAtomic(flags.Text("ready-file"), absl::StrCat("{\"metrics\":\"", server->address(), "\"}\n")));
   }
-  ASSIGN_OR_RETURN(Parts parts, MakeParts(run, flags, instance, &metrics));
+  ASSIGN_OR_RETURN(Parts parts, MakeParts(run, flags, instance, device, &metrics));
 
   running_actor = parts.actor.get();
   readiness.Watch([actor = parts.actor.get()] { return actor->NotReady(); });
@@ -230,7 +251,7 @@ int Main(const std::vector<std::string>& args) {
       return kOk;
     }
     if (arg == "--version") {
-      std::printf("tactus-actor %s (%s)\n", ThisBuild().version, ThisBuild().commit);
+      std::fputs(VersionText("tactus-actor", ThisBuild(), ListGpus()).c_str(), stdout);
       return kOk;
     }
   }

@@ -16,8 +16,13 @@ set(TACTUS_SANITIZE "" CACHE STRING "Sanitizers, as -fsanitize= takes them")
 
 add_library(tactus_options INTERFACE)
 target_include_directories(tactus_options INTERFACE ${CMAKE_SOURCE_DIR} ${CMAKE_BINARY_DIR}/generated)
-target_compile_options(tactus_options INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor -Werror
-                       -ffp-contract=off -fno-math-errno -ffile-prefix-map=${CMAKE_SOURCE_DIR}/=)
+target_compile_options(tactus_options INTERFACE
+  "$<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra;-Wpedantic;-Wshadow;-Wnon-virtual-dtor;-Werror>"
+  $<$<COMPILE_LANGUAGE:CXX>:-ffp-contract=off> -fno-math-errno -ffile-prefix-map=${CMAKE_SOURCE_DIR}/=)
+# nvcc's generated host code is not pedantic. --fmad=false is what -ffp-contract=off is on the CPU: a product and a sum are
+# fused where the source says fmaf, and nowhere else.
+target_compile_options(tactus_options INTERFACE
+  "$<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wextra,-Werror,-ffp-contract=off;--Werror=all-warnings;--fmad=false>")
 if(TACTUS_ASSERTIONS)
   target_compile_options(tactus_options INTERFACE -UNDEBUG -D_GLIBCXX_ASSERTIONS)
 endif()

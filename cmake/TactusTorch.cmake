@@ -8,13 +8,21 @@ if(NOT TACTUS_TORCH_DIR)
 endif()
 
 add_library(tactus_torch INTERFACE)
+foreach(folder include include/torch/csrc/api/include)
+  target_compile_options(tactus_torch INTERFACE
+    "SHELL:$<$<COMPILE_LANGUAGE:CXX>:-idirafter ${TACTUS_TORCH_DIR}/${folder}>"
+    "$<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-idirafter,${TACTUS_TORCH_DIR}/${folder}>")
+endforeach()
 target_compile_options(tactus_torch INTERFACE
-  "SHELL:-idirafter ${TACTUS_TORCH_DIR}/include"
-  "SHELL:-idirafter ${TACTUS_TORCH_DIR}/include/torch/csrc/api/include"
-  -Wno-unused-parameter -Wno-pedantic -Wno-shadow)
+  "$<$<COMPILE_LANGUAGE:CXX>:-Wno-unused-parameter;-Wno-pedantic;-Wno-shadow>"
+  $<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wno-unused-parameter>)
 target_link_libraries(tactus_torch INTERFACE
   ${TACTUS_TORCH_DIR}/lib/libtorch_cpu.so ${TACTUS_TORCH_DIR}/lib/libc10.so)
 # No -rpath here: CMake adds the wheel's folder while building and takes it out again when installing.
 target_link_options(tactus_torch INTERFACE
   -Wl,-rpath-link,${TACTUS_TORCH_DIR}/lib -Wl,--allow-shlib-undefined)
 add_library(tactus::torch ALIAS tactus_torch)
+
+# "2.11.0+cu130", for --version and metrics.
+file(STRINGS ${TACTUS_TORCH_DIR}/version.py TACTUS_TORCH_VERSION REGEX "^__version__")
+string(REGEX REPLACE ".*'(.*)'.*" "\\1" TACTUS_TORCH_VERSION "${TACTUS_TORCH_VERSION}")

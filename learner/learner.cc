@@ -9,8 +9,10 @@
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
 #include "common/config/run_config.h"
+#include "common/device/devices.h"
 #include "common/metrics/build_info.h"
 #include "common/model/dtype_config.h"
+#include "common/model/memory_need.h"
 #include "common/ops/parallel.h"
 #include "common/rhythm/rhythm.h"
 #include "common/weights/grpc_weight_service.h"
@@ -56,6 +58,12 @@ absl::Status Learner::LoadPolicy() {
   const config::RunConfig& config = options_.config;
   ASSIGN_OR_RETURN(model_folder_, OpenModelFolder(config.model().path()));
   const ModelConfig& shape = model_folder_.config;
+  RETURN_IF_ERROR(CheckOwnMemory(LearnerMemory(absl::StrCat("learner-", options_.rank), shape, config, options_.device),
+                                 options_.device, config.learner().gpu_memory_mib(), ListGpus()));
+  if (options_.device.is_gpu()) {
+    return absl::FailedPreconditionError(absl::StrCat("the learner has no CUDA policy for ", options_.device.Text(),
+                                                      ": expected learner.device \"cpu\"."));
+  }
   ASSIGN_OR_RETURN(calibration_, HeadCalibration::FromProto(config.credit(), shape.num_layers, shape.num_heads));
   limits_ = {.max_prompt_tokens = config.rollout().max_prompt_tokens(),
              .max_completion_tokens = config.rollout().max_completion_tokens(),

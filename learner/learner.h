@@ -19,6 +19,7 @@
 #include "absl/time/time.h"
 #include "common/collective/collective.h"
 #include "common/data/codec.h"
+#include "common/device/device_spec.h"
 #include "common/metrics/metrics_server.h"
 #include "common/metrics/run_folder.h"
 #include "common/model/hf_folder.h"
@@ -42,6 +43,7 @@ struct LearnerOptions {
   RunFolder folder;
   int rank = 0;
   int world = 1;
+  Device device = {};  // this rank's
   std::string store_host;
   int store_port = 0;
   std::string ready_file;  // rank 0 writes its addresses here once it serves; "" = nowhere

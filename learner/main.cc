@@ -8,6 +8,8 @@
 #include "common/base/status_macros.h"
 #include "common/config/flags.h"
 #include "common/config/run_config.h"
+#include "common/device/devices.h"
+#include "common/metrics/build_info.h"
 #include "learner/learner.h"
 
 namespace tactus {
@@ -34,6 +36,7 @@ constexpr FlagSpec kFlags[] = {
      .value = "HOST:PORT",
      .help = "where ranks meet; rank 0 listens there",
      .fallback = "127.0.0.1:0"},
+    {.name = "device", .value = "DEVICE", .help = "overrides learner.device: auto, cpu or cuda:N"},
     {.name = "ready-file", .value = "FILE", .help = "rank 0 writes its addresses here once it serves"},
     {.name = "resume", .type = FlagType::kSwitch, .help = "go on from the newest good checkpoint in --out"},
     {.name = "json-log", .type = FlagType::kSwitch, .help = "log JSON lines"},
@@ -47,7 +50,9 @@ void OnStopSignal(int) { stop_requested = true; }
 
 absl::StatusOr<LearnerOptions> OptionsOf(const Flags& flags) {
   LearnerOptions options;
-  ASSIGN_OR_RETURN(options.config, config::LoadRunConfig(flags.Text("config"), flags.All("set")));
+  std::vector<std::string> overrides = flags.All("set");
+  if (flags.Has("device")) overrides.push_back(absl::StrCat("learner.device=", flags.Text("device")));
+  ASSIGN_OR_RETURN(options.config, config::LoadRunConfig(flags.Text("config"), overrides));
   options.folder = {flags.Text("out")};
   options.rank = static_cast<int>(flags.Int("rank"));
   options.world = static_cast<int>(flags.Int("world"));
@@ -65,6 +70,14 @@ absl::StatusOr<LearnerOptions> OptionsOf(const Flags& flags) {
   return options;
 }
 
+absl::StatusOr<Device> DeviceOf(const config::RunConfig& config, const Flags& flags) {
+  ASSIGN_OR_RETURN(const DeviceSpec spec, ParseDeviceSpec(config.learner().device()));
+  ASSIGN_OR_RETURN(const DeviceChoice choice,
+                   ChooseDevice(spec, flags.Has("device") ? "--device" : "learner.device", ListGpus()));
+  TACTUS_LOG(INFO) << "computing on " << choice.device.Text() << ": " << choice.why;
+  return choice.device;
+}
+
 absl::Status RunMain(const std::vector<std::string>& args) {
   ASSIGN_OR_RETURN(const Flags flags, Flags::Parse(kFlags, args, {.environment = true}));
   ASSIGN_OR_RETURN(LearnerOptions options, OptionsOf(flags));
@@ -72,6 +85,7 @@ absl::Status RunMain(const std::vector<std::string>& args) {
                 .role = "learner",
                 .run_id = options.config.service().run_id(),
                 .instance = absl::StrCat("rank-", options.rank)});
+  ASSIGN_OR_RETURN(options.device, DeviceOf(options.config, flags));
   struct sigaction action {};
   action.sa_handler = OnStopSignal;
   sigaction(SIGTERM, &action, nullptr);
@@ -90,6 +104,10 @@ int main(int argc, char** argv) {
         "tactus-learner: one rank of the learner; `tactus train` starts it.\n\n%s\nexample: tactus-learner "
         "--config configs/quickstart.textproto --out runs/a\n",
         tactus::FlagHelp(tactus::kFlags).c_str());
+    return 0;
+  }
+  if (std::ranges::find(args, "--version") != args.end()) {
+    std::fputs(tactus::VersionText("tactus-learner", tactus::ThisBuild(), tactus::ListGpus()).c_str(), stdout);
     return 0;
   }
   const absl::Status status = tactus::RunMain(args);

@@ -10,7 +10,9 @@
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
 #include "common/config/run_config.h"
+#include "common/device/devices.h"
 #include "tools/command.h"
+#include "tools/memory_report.h"
 #include "tools/rhythm_view.h"
 #include "tools/train_job.h"
 
@@ -75,6 +77,21 @@ absl::StatusOr<RunFolder> NewFolder(const Flags& flags) {
   return folder;
 }
 
+absl::StatusOr<DevicePlan> PlanOf(const TrainJobOptions& options) {
+  DevicePlanInput input{
+      .learners = options.learners, .actors = options.actors, .learner = {}, .actor = {}, .gpus = ListGpus()};
+  ASSIGN_OR_RETURN(input.learner, ParseDeviceSpec(options.config.learner().device()));
+  ASSIGN_OR_RETURN(input.actor, ParseDeviceSpec(options.config.actor().device()));
+  ASSIGN_OR_RETURN(DevicePlan plan, PlanDevices(input));
+  if (!input.gpus.gpus.empty()) {  // as the processes will, but before any of them starts
+    const std::string model = absl::StrCat(options.config.model().path(), "/config.json");
+    ASSIGN_OR_RETURN(MemoryReport report, PredictMemory(options.config, model, plan, input.gpus));
+    std::erase_if(report.devices, [](const DeviceMemory& memory) { return !memory.device.is_gpu(); });
+    RETURN_IF_ERROR(report.Check());
+  }
+  return plan;
+}
+
 absl::StatusOr<TrainJobOptions> Prepare(const Flags& flags) {
   const bool resume = flags.Has("resume");
   if (resume == flags.Has("config")) {
@@ -97,7 +114,7 @@ absl::StatusOr<TrainJobOptions> Prepare(const Flags& flags) {
     if (config::Fingerprint(started_with) != config::Fingerprint(options.config)) {
       return absl::InvalidArgumentError(
           "--set changes what the checkpoint was trained with: with --resume expected only learner.steps, "
-          "learner.threads "
+          "learner.threads, learner.device, learner.gpu_memory_mib "
           "or fields of service, actor, checkpoint and eval.");
     }
   }
@@ -105,6 +122,7 @@ absl::StatusOr<TrainJobOptions> Prepare(const Flags& flags) {
     return absl::NotFoundError(absl::StrCat(config_path, ": model.path is \"", options.config.model().path(),
                                             "\": expected a model folder, seen from the working directory."));
   }
+  ASSIGN_OR_RETURN(options.devices, PlanOf(options));
   ASSIGN_OR_RETURN(options.binary_folder, BinaryFolder());
   if (resume && NewestCheckpoint(options.folder).empty()) {
     return absl::NotFoundError(absl::StrCat(options.folder.checkpoints(), " holds no checkpoint to go on from."));

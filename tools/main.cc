@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "common/device/devices.h"
 #include "common/metrics/build_info.h"
 #include "tools/command.h"
 
@@ -89,7 +90,7 @@ int Main(const std::vector<std::string>& args) {
     return kOk;
   }
   if (name == "--version") {
-    Print(stdout, absl::StrCat("tactus ", ThisBuild().version, " (", ThisBuild().commit, ")\n"));
+    Print(stdout, VersionText("tactus", ThisBuild(), ListGpus()));
     return kOk;
   }
   std::vector<std::string> names;

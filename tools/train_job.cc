@@ -86,6 +86,9 @@ absl::Status TrainJob::StartLearners() {
                                      absl::StrCat(options_.learners),
                                      "--store",
                                      absl::StrCat("127.0.0.1:", store_port)};
+    if (rank < options_.devices.learners.size()) {
+      argv.insert(argv.end(), {"--device", options_.devices.learners[rank].device.Text()});
+    }
     if (rank == 0) argv.insert(argv.end(), {"--ready-file", ready_file_});
     if (options_.resume) argv.push_back("--resume");
     ASSIGN_OR_RETURN(std::unique_ptr<ChildProcess> process,
@@ -147,17 +150,20 @@ absl::Status TrainJob::UpdateTargets() {
 absl::Status TrainJob::StartActor(size_t index) {
   const std::string name = ActorName(index);
   std::filesystem::remove(ActorReadyFile(index));
-  const std::vector<std::string> argv = {absl::StrCat(options_.binary_folder, "/tactus-actor"),
-                                         "--config",
-                                         options_.folder.config(),
-                                         "--learner",
-                                         learner_address_,
-                                         "--instance",
-                                         name,
-                                         "--metrics-listen",
-                                         "127.0.0.1:0",
-                                         "--ready-file",
-                                         ActorReadyFile(index)};
+  std::vector<std::string> argv = {absl::StrCat(options_.binary_folder, "/tactus-actor"),
+                                   "--config",
+                                   options_.folder.config(),
+                                   "--learner",
+                                   learner_address_,
+                                   "--instance",
+                                   name,
+                                   "--metrics-listen",
+                                   "127.0.0.1:0",
+                                   "--ready-file",
+                                   ActorReadyFile(index)};
+  if (index < options_.devices.actors.size()) {
+    argv.insert(argv.end(), {"--device", options_.devices.actors[index].device.Text()});
+  }
   ASSIGN_OR_RETURN(actors_[index].process,
                    ChildProcess::Start(argv, absl::StrCat(options_.folder.logs(), "/", name, ".log")));
   return absl::OkStatus();
@@ -175,7 +181,7 @@ absl::Status TrainJob::CheckActors() {
         actor.start_at = absl::Now() + kDrainedPause;
         continue;
       }
-      const absl::Status death = Died(*actor.process, ActorName(i), *code);
+      absl::Status death = Died(*actor.process, ActorName(i), *code);
       if (*code == kUsersMistake) return death;
       if (++restarts_ > kMaxRestarts) {
         return absl::InternalError(absl::StrCat("actors died more than ", kMaxRestarts, " times: ", death.message()));
@@ -302,6 +308,7 @@ void TrainJob::EvaluateHeldOut(const std::string& model_folder, int64_t step, co
 absl::Status TrainJob::Run() {
   const StopSignals signals;
   display_.Note(absl::StrCat("Run folder: ", options_.folder.root));
+  for (const std::string& line : options_.devices.Lines()) display_.Note(line);
   if (!options_.resume) EvaluateHeldOut(options_.config.model().path(), 0, "before");
   RETURN_IF_ERROR(StartLearners());
   RETURN_IF_ERROR(AwaitLearner());

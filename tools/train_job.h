@@ -2,10 +2,10 @@
 // them, shows progress, and stops them in order.
 //
 // Contract with the processes (found beside this executable):
-//   tactus-learner --config F --out DIR --rank R --world N --store HOST:PORT --ready-file F [--resume]
+//   tactus-learner --config F --out DIR --rank R --world N --store HOST:PORT --device D --ready-file F [--resume]
 //     rank 0 writes F atomically once it serves: {"listen":"HOST:PORT","metrics":"HOST:PORT"}. SIGTERM: it finishes the
 //     step, writes a checkpoint and exits 0. Exit 2 = a user's mistake, explained on stderr.
-//   tactus-actor --config F --learner HOST:PORT --instance NAME --metrics-listen HOST:PORT --ready-file F
+//   tactus-actor --config F --learner HOST:PORT --instance NAME --metrics-listen HOST:PORT --ready-file F --device D
 //     writes F likewise: {"metrics":"HOST:PORT"}. SIGTERM: it stops and exits 0.
 //
 // Bounds: the learner must be ready within 10 minutes; it has 10 minutes to write its checkpoint when stopped, actors
@@ -23,6 +23,7 @@
 #include "common/metrics/run_folder.h"
 #include "proto/config.pb.h"
 #include "tools/child_process.h"
+#include "tools/device_plan.h"
 #include "tools/report.h"
 #include "tools/scrape_targets.h"
 #include "tools/train_display.h"
@@ -35,6 +36,7 @@ struct TrainJobOptions {
   std::string binary_folder;
   int learners = 1;
   int actors = 2;
+  DevicePlan devices;  // empty: each process chooses for itself
   bool resume = false;
   bool terminal = false;  // stderr is one
   EnrichAnswers enrich_report = {};

@@ -3,11 +3,16 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
 
 namespace tactus {
 
 absl::StatusOr<std::unique_ptr<ModelRunner>> LoadRunner(const ModelFolder& folder, const EngineSetup& setup) {
+  if (setup.device.is_gpu()) {
+    return absl::UnimplementedError(
+        absl::StrCat("the engine has no CUDA runner for ", setup.device.Text(), ": expected actor.device \"cpu\"."));
+  }
   const int64_t longest = setup.max_sequence_tokens > 0
                               ? std::min(setup.max_sequence_tokens, folder.config.max_position)
                               : folder.config.max_position;

@@ -7,11 +7,13 @@
 #include "absl/status/statusor.h"
 #include "actor/engine/engine.h"
 #include "actor/engine/model_runner.h"
+#include "common/device/device_spec.h"
 #include "common/model/hf_folder.h"
 
 namespace tactus {
 
 struct EngineSetup {
+  Device device = {};
   StorageDType weights_dtype = StorageDType::kFloat32;
   bool load_weights = true;  // false: they are 0 until Engine::SwapWeights
   EngineOptions engine;

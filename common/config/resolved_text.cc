@@ -82,6 +82,8 @@ std::string Fingerprint(const RunConfig& config) {
   shared.mutable_learner()->clear_steps();  // a run may be made longer
   shared.mutable_learner()->clear_threads();
   shared.mutable_learner()->clear_collective_timeout_s();
+  shared.mutable_learner()->clear_device();
+  shared.mutable_learner()->clear_gpu_memory_mib();
   return Sha256Hex(ResolvedText(shared));
 }
 

@@ -37,7 +37,7 @@ std::string ResolvedText(const RunConfig& config);
 
 // Names what two processes of one run must agree on, as 64 hex digits: the SHA-256 of the resolved text without
 // the fields that may differ between machines or between parts of a run (service, actor, checkpoint, eval,
-// learner.threads, learner.collective_timeout_s, learner.steps).
+// learner's steps, threads, collective_timeout_s, device and gpu_memory_mib).
 std::string Fingerprint(const RunConfig& config);
 
 // Every leaf field as "path.to.field", in declaration order.

@@ -11,6 +11,7 @@
 #include "common/base/decimal.h"
 #include "common/config/field_path.h"
 #include "common/config/resolve.h"
+#include "common/device/device_spec.h"
 #include "google/protobuf/descriptor.h"
 
 namespace tactus::config {
@@ -155,6 +156,16 @@ MaybeProblem CheckCredit(const CreditOptions& credit) {
   return std::nullopt;
 }
 
+MaybeProblem CheckDevices(const RunConfig& config) {
+  const std::pair<const char*, std::string> fields[] = {{"learner.device", config.learner().device()},
+                                                        {"actor.device", config.actor().device()}};
+  for (const auto& [path, text] : fields) {
+    const absl::Status status = ParseDeviceSpec(text).status();
+    if (!status.ok()) return Problem{path, std::string(status.message())};
+  }
+  return std::nullopt;
+}
+
 // host:port, or [v6]:port; the port may be 0 (any free one).
 bool IsAddress(absl::string_view text) {
   const size_t colon = text.rfind(':');
@@ -215,6 +226,7 @@ std::optional<Problem> Validate(const RunConfig& config) {
   if (MaybeProblem problem = CheckRanges(config)) return problem;
   if (MaybeProblem problem = CheckRelations(config)) return problem;
   if (MaybeProblem problem = CheckCredit(config.credit())) return problem;
+  if (MaybeProblem problem = CheckDevices(config)) return problem;
   return CheckService(config.service());
 }
 

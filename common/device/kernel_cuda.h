@@ -52,7 +52,9 @@ void Launch(void (*kernel)(Params...), dim3 grid, dim3 block, size_t shared_byte
     C10_CUDA_CHECK(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
                                         cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_bytes)));
   }
-  kernel<<<grid, block, shared_bytes, c10::cuda::getCurrentCUDAStream()> > >(static_cast<Params>(args)...);
+  // clang-format off
+  kernel<<<grid, block, shared_bytes, c10::cuda::getCurrentCUDAStream()>>>(static_cast<Params>(args)...);
+  // clang-format on
   C10_CUDA_KERNEL_LAUNCH_CHECK();
 }
 

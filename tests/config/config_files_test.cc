@@ -15,7 +15,7 @@ TEST(ConfigFilesTest, EveryFileLoads) {
     const absl::StatusOr<RunConfig> config = LoadRunConfig(entry.path().string(), {});
     EXPECT_TRUE(config.ok()) << config.status();
   }
-  EXPECT_GE(files, 5);
+  EXPECT_GE(files, 7);
 }
 
 TEST(ConfigFilesTest, QwenFollowsThePapersBatch) {

@@ -222,12 +222,24 @@ TEST(RunConfigTest, ResolvedTextIsCompleteAndStable) {
   }
 }
 
+TEST(RunConfigTest, DevicesHaveNames) {
+  EXPECT_EQ(Parse({})->actor().device(), "auto");
+  EXPECT_EQ(Parse({"actor.device=cuda:3"})->actor().device(), "cuda:3");
+  EXPECT_EQ(ErrorOf({"learner.device=gpu"}),
+            "--set learner.device=gpu: learner.device is \"gpu\": expected \"auto\", \"cpu\" or \"cuda:N\", N counting "
+            "the GPUs from 0.");
+  EXPECT_EQ(ErrorOf({}, std::string(kMinimal) + "actor { device: \"\" }"),
+            "run.textproto:4:9: actor.device is \"\": expected \"auto\", \"cpu\" or \"cuda:N\", N counting the GPUs "
+            "from 0.");
+}
+
 TEST(RunConfigTest, FingerprintIgnoresWhatBelongsToOneMachine) {
   const std::string base = Fingerprint(Parse({}).value());
   EXPECT_EQ(base.size(), 64u);
   EXPECT_EQ(Fingerprint(Parse({"service.listen=0.0.0.0:7000"}).value()), base);
   EXPECT_EQ(Fingerprint(Parse({"actor.threads=4"}).value()), base);
   EXPECT_EQ(Fingerprint(Parse({"learner.threads=4"}).value()), base);
+  EXPECT_EQ(Fingerprint(Parse({"learner.device=cuda:1", "learner.gpu_memory_mib=9"}).value()), base);
   EXPECT_EQ(Fingerprint(Parse({"learner.steps=77"}).value()), base) << "a run may be made longer";
   EXPECT_NE(Fingerprint(Parse({"seed=2"}).value()), base);
   EXPECT_NE(Fingerprint(Parse({"credit.q=0.5"}).value()), base);

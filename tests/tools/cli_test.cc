@@ -79,7 +79,9 @@ TEST_F(CliTest, HelpListsEveryCommandAndEachHasAnExample) {
 }
 
 TEST_F(CliTest, VersionAndMissingCommand) {
-  EXPECT_THAT(Tactus("--version").out, MatchesRegex("tactus [0-9]+\\.[0-9]+\\.[0-9]+ \\([0-9a-z]+\\)\n"));
+  EXPECT_THAT(
+      Tactus("--version").out,
+      MatchesRegex("tactus [0-9]+\\.[0-9]+\\.[0-9]+ \\([0-9a-z]+\\), torch [0-9.]+\\+cu[0-9]+, (for CPUs only\n|CUDA 1.*\n.*)"));
   const Result nothing = Tactus("");
   EXPECT_EQ(nothing.code, 2);
   EXPECT_THAT(nothing.err, HasSubstr("Usage: tactus COMMAND"));
@@ -106,6 +108,23 @@ TEST_F(CliTest, CheckConfigPrintsEveryDefaultAndItsOutputLoads) {
   EXPECT_THAT(first.err, HasSubstr("warning: rollout.top_p and rollout.top_k"));
   const Result again = Tactus("check-config " + Write("resolved.textproto", first.out));
   EXPECT_EQ(again.out, first.out);
+}
+
+TEST_F(CliTest, CheckConfigPredictsMemoryWithoutTheModel) {
+  const std::string command =
+      "check-config configs/qwen3_4b_countdown.textproto --memory --gpus 8 --learners 4 --actors 4 --model-config "
+      "tests/goldens/model_configs/qwen3-4b-base/config.json --gpu-memory-gib ";
+  const Result fits = Tactus(command + "79");
+  EXPECT_EQ(fits.code, 0) << fits.err;
+  EXPECT_THAT(fits.out, HasSubstr("72.1 GiB of 79.0 GiB: 6.9 GiB left\n"));
+  const Result small = Tactus(command + "40");
+  EXPECT_EQ(small.code, 2);
+  EXPECT_THAT(small.out, HasSubstr("72.1 GiB of 40.0 GiB: 32.1 GiB too much\n"));
+  EXPECT_THAT(small.err,
+              StartsWith("tactus check-config: learner-0 needs 72.1 GiB of memory on cuda:0, where 40.0 GiB "));
+  ExpectMistake("check-config configs/quickstart.textproto --memory --set model.path=nowhere",
+                "nowhere/config.json is not there: expected the shape of the model of configs/quickstart.textproto");
+  EXPECT_EQ(Tactus("check-config configs/quickstart.textproto --memory --actors 2").code, 0);
 }
 
 TEST_F(CliTest, CheckConfigMistakes) {

@@ -84,6 +84,23 @@ TEST_F(TrainJobTest, RunsToTheEndAndWritesTheReport) {
   EXPECT_TRUE(std::filesystem::exists(folder_.logs() + "/actor-1.log"));
 }
 
+TEST_F(TrainJobTest, EachProcessIsToldItsDevice) {
+  Script("tactus-learner",
+         absl::StrCat(kServe, "while [ ! -e \"$out/actor-seen\" ]; do sleep 0.05; done", kThreeSteps));
+  Script("tactus-actor", absl::StrCat("echo \"$args\" > ", folder_.root, "/$instance-args; touch ", folder_.root,
+                                      "/actor-seen; exec sleep 100"));
+  TrainJobOptions options = Options();
+  options.learners = 2;
+  options.actors = 1;
+  options.devices.learners = {{"learner-0", Device{0}, "a GPU"}, {"learner-1", Device{1}, "a GPU"}};
+  options.devices.actors = {{"actor-0", Device{2}, "a GPU"}};
+  ASSERT_EQ(TrainJob(options).Run(), absl::OkStatus());
+  EXPECT_THAT(File("learner-args"), HasSubstr("--rank 0 "));
+  EXPECT_THAT(File("learner-args"), HasSubstr("--device cuda:0 "));
+  EXPECT_THAT(File("learner-args"), HasSubstr("--device cuda:1"));
+  EXPECT_THAT(File("actor-0-args"), HasSubstr("--device cuda:2"));
+}
+
 TEST_F(TrainJobTest, ADeadActorIsStartedAgain) {
   Script("tactus-learner", absl::StrCat(kServe, "while [ ! -e \"$out/second\" ]; do sleep 0.05; done", kThreeSteps));
   Script("tactus-actor", absl::StrCat("cd ", folder_.root, "\nif [ -e first ]; then touch second; exec sleep 100; fi\n",

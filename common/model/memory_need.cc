@@ -1,0 +1,249 @@
+#include "common/model/memory_need.h"
+
+#include <algorithm>
+#include <fstream>
+#include <limits>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "common/base/dtype.h"
+#include "common/model/dtype_config.h"
+#include "common/ops/attention.h"
+
+namespace tactus {
+namespace {
+
+constexpr int64_t kFloat = sizeof(float), kMiB = int64_t{1} << 20;
+
+constexpr int64_t kLogitRows = 128;  // model_runner.cc
+constexpr size_t kNamedParts = 4;    // in a refusal
+
+// The model's shape in the letters of the headers.
+struct Shape {
+  explicit Shape(const ModelConfig& m)
+      : H(m.hidden_size),
+        I(m.intermediate_size),
+        L(m.num_layers),
+        V(m.vocab_size),
+        heads(m.num_heads),
+        q(m.num_heads * m.head_dim),
+        kv(m.num_kv_heads * m.head_dim),
+        qkv(q + 2 * kv),
+        parameters(MakeParameterLayout(m).total_numel),
+        // Laid out for the products: every matrix, the head once more even where it is the embedding.
+        matrices(L * (H * qkv + q * H + 3 * H * I) + H * V),
+        normed_heads(m.qk_norm ? m.num_heads + m.num_kv_heads : 0),
+        head_dim(m.head_dim) {}
+  int64_t H, I, L, V, heads, q, kv, qkv, parameters, matrices, normed_heads, head_dim;
+};
+
+struct Weights {
+  Shape shape;
+  int64_t element;  // bytes
+  bool gpu;
+};
+
+MemoryNeed WithoutZeros(MemoryNeed need) {
+  std::erase_if(need.items, [](const MemoryItem& item) { return item.bytes == 0; });
+  return need;
+}
+
+MemoryItem Base(bool gpu) {
+  return gpu ? MemoryItem{"context", kGpuContextBytes} : MemoryItem{"process", kHostProcessBytes};
+}
+
+// Tokens of the longest sequence.
+int64_t LongestSequence(const config::RunConfig& run) {
+  return int64_t{run.rollout().max_prompt_tokens()} + run.rollout().max_completion_tokens();
+}
+
+// Rows of the largest micro-batch: as many as may be packed, or all of an optimizer step if that is fewer.
+int64_t MicroBatchRows(const config::RunConfig& run) {
+  const int64_t sequences = int64_t{run.rollout().prompts_per_step()} / run.algorithm().updates_per_batch() *
+                            run.rollout().completions_per_prompt();
+  return std::min<int64_t>(run.learner().micro_batch_tokens(), sequences * LongestSequence(run));
+}
+
+// What the products read. On a GPU float32 products read the master weights.
+int64_t ProductWeights(const Weights& w) {
+  if (!w.gpu) return w.shape.matrices * w.element;
+  return w.element == kFloat ? 0 : w.shape.parameters * w.element;
+}
+
+// Floats a row takes in one layer on the CPU while it is computed, beside what training keeps.
+int64_t HostLayerRow(const Shape& s) { return s.H + s.qkv + s.q + 2 * s.I + s.I; }
+
+// Bytes a row takes in training on the CPU, where every activation is float32.
+int64_t HostTrainingRow(const Weights& w, int64_t kept_layers) {
+  const Shape& s = w.shape;
+  // TrainableLm::Impl::Kept: qkv, attention, gate_up, log_sum_exp, mid, qk_raw, qk_inverse_rms.
+  const int64_t kept = s.qkv + s.q + 2 * s.I + s.heads + s.H + s.normed_heads * (s.head_dim + 1);
+  const int64_t inputs = s.L * s.H, stream = s.H;
+  // BackwardScratch: normed, inverse_rms, activated, dactivated, dgate_up, dnormed, dattention, dqkv.
+  const int64_t backward = s.H + 1 + s.I + s.I + 2 * s.I + s.H + s.q + s.qkv;
+  const int64_t head = 5 * s.H;  // final_x, final_normed, chunk_normed, dnormed, dfinal
+  const int64_t floats = inputs + kept_layers * kept + stream + HostLayerRow(s) + backward + head;
+  const int64_t right = std::max({s.I, s.q, s.H}) * w.element;  // a layer's inputs for its weight's gradient
+  const int64_t pages = 2 * s.kv * w.element;                   // one layer's keys and values
+  return floats * kFloat + right + pages;
+}
+
+// The same on a GPU: the residual stream is float32, activations and their gradients are of the weights' type.
+int64_t GpuTrainingRow(const Weights& w, int64_t kept_layers) {
+  const Shape& s = w.shape;
+  // TrainLayersCuda::Kept: qkv, raw (where heads are normed), gate_up, attention; its statistics; mid.
+  const int64_t passing = s.qkv + (s.normed_heads > 0 ? s.qkv : 0) + 2 * s.I + s.q;
+  const int64_t statistics = s.heads + s.normed_heads;
+  // normed, activated, delta, rounded, dwide, dnarrow, dattention, dqkv.
+  const int64_t scratch = s.H + s.I + s.H + s.H + 2 * s.I + s.H + std::max(s.I, s.q) + s.qkv;
+  // The attention's own backward pass: dq in float32, dk and dv for each query head.
+  const int64_t attention = 2 * s.q;
+  const int64_t head = 2 * s.H;  // normed, dnormed
+  // Layer inputs, the mid of kept layers, stream, again, final, dfinal; inverse norms; dq.
+  const int64_t floats = s.L * s.H + kept_layers * (s.H + statistics) + statistics + 4 * s.H + 2 + s.q;
+  const int64_t elements = (kept_layers + 1) * passing + scratch + attention + head;  // + 1: where nothing is kept
+  return floats * kFloat + elements * w.element;
+}
+
+int64_t ActivationBytes(const Weights& w, const config::RunConfig& run) {
+  const int64_t layers = run.learner().activation_checkpointing() ? 1 : w.shape.L, rows = MicroBatchRows(run);
+  if (!w.gpu) return rows * HostTrainingRow(w, layers);
+  const int64_t bytes = rows * GpuTrainingRow(w, layers);
+  return bytes + bytes / 4;  // DeviceScratch grows by a quarter at least
+}
+
+// What a reference policy takes: a model of its own, and the buffers of a forward pass that keeps nothing.
+int64_t ReferenceBytes(const Weights& w, const config::RunConfig& run) {
+  const Shape& s = w.shape;
+  const int64_t weights = s.parameters * kFloat + ProductWeights(w);
+  const int64_t host_row = (s.H + HostLayerRow(s) + 2 * s.H) * kFloat + 2 * s.kv * w.element;
+  // Stream and final states; what a layer passes on and computes with, the normed states.
+  const int64_t gpu_row = (2 * s.H + s.heads + s.normed_heads) * kFloat +
+                          (s.qkv + (s.normed_heads > 0 ? s.qkv : 0) + 2 * s.I + s.q + s.I + 3 * s.H) * w.element;
+  return weights + MicroBatchRows(run) * (w.gpu ? gpu_row + gpu_row / 4 : host_row);
+}
+
+// Bytes a row of an engine step takes.
+int64_t StepRow(const Weights& w) {
+  const Shape& s = w.shape;
+  if (!w.gpu) return (s.H + HostLayerRow(s) + s.H) * kFloat;  // stream, a layer's buffers, normed hidden states
+  // x; normed, delta, qkv, attention, gate_up, activated; and for prompts keys and values side by side, and the output.
+  return s.H * kFloat + (s.H + s.H + s.qkv + s.q + 2 * s.I + s.I + 2 * s.kv + s.q) * w.element;
+}
+
+int64_t KvCacheBytes(const Weights& w, const config::RunConfig& run) {
+  const int64_t page = 2 * w.shape.L * w.shape.kv * kPageTokens * w.element;
+  // As LoadRunner: no more pages than the sequences can use, running and waiting.
+  const int64_t useful = 2 * int64_t{run.actor().max_sequences()} * (LongestSequence(run) / kPageTokens + 2);
+  return std::min(int64_t{run.actor().kv_cache_mib()} * kMiB / page, useful) * page;
+}
+
+Weights WeightsOf(const ModelConfig& model, const config::RunConfig& run, const Device& device) {
+  return {
+      .shape = Shape(model), .element = BytesPerElement(StorageDTypeOf(run.model().dtype())), .gpu = device.is_gpu()};
+}
+
+}  // namespace
+
+int64_t MemoryNeed::total() const {
+  int64_t sum = 0;
+  for (const MemoryItem& item : items) sum += item.bytes;
+  return sum;
+}
+
+MemoryNeed LearnerMemory(const std::string& process, const ModelConfig& model, const config::RunConfig& run,
+                         const Device& device) {
+  const Weights w = WeightsOf(model, run, device);
+  const Shape& s = w.shape;
+  const int64_t logit_rows = std::min<int64_t>(run.learner().logprob_chunk_tokens(), MicroBatchRows(run));
+  const int64_t logit = w.gpu ? kFloat + w.element : kFloat;  // on a GPU their gradients lie beside them
+  // On the CPU the backward pass reads a second layout of the matrices, and rank 0 keeps the published weights, with
+  // the next ones beside them while it makes them.
+  const int64_t master = s.parameters * kFloat;
+  return WithoutZeros(
+      {.process = process,
+       .items = {
+           {"weights", ProductWeights(w), "model.dtype"},
+           {"weights, backward", w.gpu ? 0 : ProductWeights(w), "model.dtype"},
+           {"master weights", master},
+           {"gradients", s.parameters * kFloat},
+           {"moments", 2 * s.parameters * kFloat},
+           {"reference policy", run.algorithm().kl_beta() > 0 ? ReferenceBytes(w, run) : 0, "algorithm.kl_beta"},
+           {"published copies", w.gpu ? 0 : 2 * s.parameters * w.element, "model.dtype"},
+           {"activations", ActivationBytes(w, run), "learner.micro_batch_tokens, learner.activation_checkpointing"},
+           {"logits", logit_rows * s.V * logit, "learner.logprob_chunk_tokens"},
+           Base(w.gpu)}});
+}
+
+MemoryNeed ActorMemory(const std::string& process, const ModelConfig& model, const config::RunConfig& run,
+                       const Device& device) {
+  const Weights w = WeightsOf(model, run, device);
+  const Shape& s = w.shape;
+  // While a version arrives at a CPU, two more float32 sets were seen (peaks of resident size).
+  const int64_t arriving = w.gpu ? s.parameters * w.element : 2 * s.parameters * kFloat;
+  // On the CPU with copies of a prompt's row.
+  const int64_t logit_rows = w.gpu ? std::max<int64_t>(kLogitRows, run.actor().max_sequences()) : 2 * kLogitRows;
+  const int64_t rotary = w.gpu ? model.max_position * s.head_dim * kFloat : 0;
+  return WithoutZeros(
+      {.process = process,
+       .items = {{"weights", w.gpu ? s.parameters * w.element : ProductWeights(w), "model.dtype"},
+                 {"master weights", w.gpu ? 0 : s.parameters * kFloat},
+                 {"weights, next version", arriving, "model.dtype"},
+                 {"key/value cache", KvCacheBytes(w, run), "actor.kv_cache_mib, actor.max_sequences"},
+                 {"activations", int64_t{run.actor().max_step_tokens()} * StepRow(w) + rotary, "actor.max_step_tokens"},
+                 {"logits", logit_rows * s.V * kFloat, w.gpu ? "actor.max_sequences" : ""},
+                 Base(w.gpu)}});
+}
+
+int64_t SharedWeightsBytes(const ModelConfig& model, const config::RunConfig& run) {
+  return 2 * MakeParameterLayout(model).total_numel * BytesPerElement(StorageDTypeOf(run.model().dtype()));
+}
+
+int64_t BudgetBytes(int32_t gpu_memory_mib, int64_t free_bytes) {
+  return gpu_memory_mib == 0 ? free_bytes : std::min(free_bytes, gpu_memory_mib * kMiB);
+}
+
+absl::Status CheckMemory(const std::vector<MemoryNeed>& needs, const std::string& device, int64_t available_bytes) {
+  int64_t total = 0;
+  std::vector<std::string> names;
+  std::vector<std::pair<std::string, MemoryItem>> parts;
+  for (const MemoryNeed& need : needs) {
+    total += need.total();
+    names.push_back(need.process);
+    for (const MemoryItem& item : need.items) parts.emplace_back(need.process, item);
+  }
+  if (total <= available_bytes) return absl::OkStatus();
+  std::ranges::stable_sort(parts, [](const auto& a, const auto& b) { return a.second.bytes > b.second.bytes; });
+  parts.resize(std::min(parts.size(), kNamedParts));
+  const std::string largest = absl::StrJoin(parts, "; ", [](std::string* out, const auto& part) {
+    const MemoryItem& item = part.second;
+    absl::StrAppend(out, part.first, " ", item.name, " ", BytesText(item.bytes),
+                    *item.fields == '\0' ? "" : absl::StrCat(" (", item.fields, ")"));
+  });
+  return absl::FailedPreconditionError(
+      absl::StrCat(absl::StrJoin(names, ", "), names.size() == 1 ? " needs " : " need ", BytesText(total),
+                   " of memory on ", device, ", where ", BytesText(available_bytes),
+                   " can be had: expected a smaller model, or less of what takes most: ", largest, "."));
+}
+
+absl::Status CheckOwnMemory(const MemoryNeed& need, const Device& device, int32_t gpu_memory_mib, const GpuList& gpus) {
+  if (!device.is_gpu()) return absl::OkStatus();
+  return CheckMemory({need}, device.Text(), BudgetBytes(gpu_memory_mib, AvailableBytes(device, gpus)));
+}
+
+int64_t AvailableBytes(const Device& device, const GpuList& gpus) {
+  if (device.is_gpu()) {
+    const GpuInfo* gpu = FindGpu(gpus, *device.gpu);
+    return gpu == nullptr ? 0 : gpu->free_bytes.value_or(gpu->total_bytes);
+  }
+  std::ifstream file("/proc/meminfo");
+  std::string name;
+  for (int64_t kib = 0; file >> name >> kib;) {
+    if (name == "MemAvailable:") return kib * 1024;
+    file.ignore(std::numeric_limits<std::streamsize>::max(), '\n');
+  }
+  return 0;
+}
+
+}  // namespace tactus

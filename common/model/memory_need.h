@@ -1,0 +1,63 @@
+// How much memory a learner rank or an actor needs, from the model's shape and the configuration alone: before anything
+// is loaded. Pure; thread-safe.
+//
+// The terms are those of the code: parameters and what is kept for each, the buffers of a micro-batch, pages, one
+// step's rows. On the CPU activations are float32; on a GPU they are of the weights' type, beside a float32 residual
+// stream. There it is the GPU's memory alone: what a process keeps on the host (weights on their way, checkpoints) is
+// not in it.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "common/device/device_spec.h"
+#include "common/model/model_config.h"
+#include "proto/config.pb.h"
+
+namespace tactus {
+
+struct MemoryItem {
+  const char* name;  // "activations"
+  int64_t bytes = 0;
+  const char* fields = "";  // of the configuration that change it; "" = only the model does
+};
+
+// What one process needs, largest use of each part; items of 0 bytes are left out.
+struct MemoryNeed {
+  std::string process;  // "learner-0"
+  std::vector<MemoryItem> items;
+
+  int64_t total() const;
+};
+
+// Allowances, not measurements: what a process takes before it computes anything.
+inline constexpr int64_t kGpuContextBytes = int64_t{1} << 30;     // context, modules, cuBLAS and NCCL workspaces
+inline constexpr int64_t kHostProcessBytes = int64_t{256} << 20;  // program and libraries, as far as they are resident
+
+MemoryNeed LearnerMemory(const std::string& process, const ModelConfig& model, const config::RunConfig& run,
+                         const Device& device);
+MemoryNeed ActorMemory(const std::string& process, const ModelConfig& model, const config::RunConfig& run,
+                       const Device& device);
+
+// What a learner rank 0 on a GPU takes beyond its need where it shares its published weights with the actors of its
+// machine: two sets. They travel otherwise too, so it does so only where they fit beside everything else.
+int64_t SharedWeightsBytes(const ModelConfig& model, const config::RunConfig& run);
+
+// What a process may use of `free_bytes`: gpu_memory_mib of it where that is not 0.
+int64_t BudgetBytes(int32_t gpu_memory_mib, int64_t free_bytes);
+
+// FailedPrecondition when the processes that share `device` need more than `available_bytes` together: one sentence
+// with the figures, the largest parts and the fields that change them.
+absl::Status CheckMemory(const std::vector<MemoryNeed>& needs, const std::string& device, int64_t available_bytes);
+
+// What is free on `device` now: of a GPU in `gpus` (its total where the driver does not say), or of the host's memory
+// (MemAvailable of /proc/meminfo).
+int64_t AvailableBytes(const Device& device, const GpuList& gpus);
+
+// What a process does before it loads anything: CheckMemory of its own need within its budget, on a GPU. The CPU's
+// memory is shared with everything else and is not checked.
+absl::Status CheckOwnMemory(const MemoryNeed& need, const Device& device, int32_t gpu_memory_mib, const GpuList& gpus);
+
+}  // namespace tactus

@@ -1,0 +1,179 @@
+// Predicted memory against arithmetic done by hand from the models' published shapes.
+#include "common/model/memory_need.h"
+
+#include "common/base/file.h"
+#include "common/config/run_config.h"
+#include "gtest/gtest.h"
+
+namespace tactus {
+namespace {
+
+constexpr int64_t kMiB = int64_t{1} << 20, kGiB = int64_t{1} << 30;
+
+ModelConfig Model(const std::string& name) {
+  const std::string file = std::string(TACTUS_SOURCE_DIR "/tests/goldens/model_configs/") + name + "/config.json";
+  return ParseModelConfig(ReadFile(file).value(), "", file).value();
+}
+
+config::RunConfig Configured(std::vector<std::string> overrides) {
+  constexpr char kText[] = R"(model { path: "m" dtype: BFLOAT16 } task { name: "countdown" } service { plaintext: true }
+                              rollout { prompts_per_step: 64 completions_per_prompt: 8
+                                        max_prompt_tokens: 256 max_completion_tokens: 768 })";
+  return config::ParseRunConfig(kText, "t", overrides).value();
+}
+
+int64_t BytesOf(const MemoryNeed& need, const std::string& name) {
+  for (const MemoryItem& item : need.items) {
+    if (item.name == name) return item.bytes;
+  }
+  return 0;
+}
+
+TEST(MemoryNeedTest, ShapesHaveThePublishedNumberOfParameters) {
+  EXPECT_EQ(MakeParameterLayout(Model("smollm2-135m")).total_numel, 134'515'008);
+  EXPECT_EQ(MakeParameterLayout(Model("qwen3-0.6b")).total_numel, 596'049'920);
+  EXPECT_EQ(MakeParameterLayout(Model("qwen3-1.7b")).total_numel, 1'720'574'976);
+  EXPECT_EQ(MakeParameterLayout(Model("qwen3-4b-base")).total_numel, 4'022'468'096);
+}
+
+// H 1024, I 3072, 28 layers, query columns 2048, key and value columns 1024 each, 16 query and 8 key/value heads.
+TEST(MemoryNeedTest, LearnerOfQwen06OnAGpu) {
+  const config::RunConfig run =
+      Configured({"learner.micro_batch_tokens=4096", "learner.activation_checkpointing=true"});
+  const MemoryNeed need = LearnerMemory("learner-0", Model("qwen3-0.6b"), run, Device{0});
+  EXPECT_EQ(BytesOf(need, "weights"), 1'192'099'840);
+  EXPECT_EQ(BytesOf(need, "master weights"), 2'384'199'680);
+  EXPECT_EQ(BytesOf(need, "gradients"), 2'384'199'680);
+  EXPECT_EQ(BytesOf(need, "moments"), 4'768'399'360);
+  EXPECT_EQ(BytesOf(need, "reference policy"), 0);
+  EXPECT_EQ(BytesOf(need, "logits"), 256 * 151936 * (4 + 2)) << "with their gradients";
+  // A row. Floats: layer inputs 28 x 1024 = 28672; mid and statistics of the kept layer 1024 + 16 + 24; statistics
+  // where nothing is kept 40; stream, again, final and dfinal 4 x 1024; inverse norms 2; dq 2048. Together 35922. In
+  // bf16: qkv, raw, gate_up and attention 4096 + 4096 + 6144 + 2048 = 16384, kept and not; scratch 1024 + 3072 + 1024
+  // + 1024 + 6144 + 1024 + 3072 + 4096 = 20480; dk and dv 4096; normed and dnormed of the head 2048. Together 59392.
+  constexpr int64_t kRow = 35922 * 4 + 59392 * 2;
+  EXPECT_EQ(BytesOf(need, "activations"), 4096 * kRow * 5 / 4) << "buffers grow by a quarter";
+  EXPECT_EQ(BytesOf(need, "context"), kGpuContextBytes);
+  EXPECT_EQ(need.total(), 18 * int64_t{596'049'920} + 1'343'856'640 + 256 * int64_t{151'936} * 6 + kGiB);
+}
+
+TEST(MemoryNeedTest, WithoutCheckpointingEveryLayerKeepsItsActivations) {
+  const config::RunConfig run = Configured({"learner.micro_batch_tokens=4096"});
+  const MemoryNeed need = LearnerMemory("learner-0", Model("qwen3-0.6b"), run, Device{0});
+  // 27 layers more keep 1064 floats and 16384 elements a row.
+  constexpr int64_t kRow = (35922 + 27 * 1064) * 4 + (59392 + 27 * 16384) * 2;
+  EXPECT_EQ(BytesOf(need, "activations"), 4096 * kRow * 5 / 4);
+}
+
+TEST(MemoryNeedTest, AMicroBatchIsNoLargerThanTheStep) {
+  // Two prompts of one completion each in two updates: one sequence of at most 1024 tokens.
+  const config::RunConfig small = Configured({"rollout.prompts_per_step=2", "rollout.completions_per_prompt=1",
+                                              "algorithm.updates_per_batch=2", "learner.micro_batch_tokens=4096"});
+  const config::RunConfig full = Configured({"learner.micro_batch_tokens=4096"});
+  const ModelConfig model = Model("qwen3-0.6b");
+  EXPECT_EQ(4 * BytesOf(LearnerMemory("learner-0", model, small, Device{0}), "activations"),
+            BytesOf(LearnerMemory("learner-0", model, full, Device{0}), "activations"));
+}
+
+TEST(MemoryNeedTest, AReferencePolicyIsAModelOfItsOwn) {
+  const config::RunConfig run = Configured({"algorithm.kl_beta=0.1", "learner.micro_batch_tokens=4096"});
+  // Master weights, weights; a row: stream and final 2048 floats and statistics 40; in bf16 16384 passed on, activated
+  // 3072, three of 1024.
+  EXPECT_EQ(BytesOf(LearnerMemory("learner-0", Model("qwen3-0.6b"), run, Device{0}), "reference policy"),
+            6 * int64_t{596'049'920} + 4096 * int64_t{2088 * 4 + (16384 + 3072 + 3072) * 2} * 5 / 4);
+}
+
+TEST(MemoryNeedTest, SharingWeightsTakesTwoSetsMore) {
+  EXPECT_EQ(SharedWeightsBytes(Model("qwen3-0.6b"), Configured({})), int64_t{2} * 1'192'099'840);
+}
+
+TEST(MemoryNeedTest, Float32OnAGpuComputesWithTheMasterWeights) {
+  const MemoryNeed need =
+      LearnerMemory("learner-0", Model("qwen3-0.6b"), Configured({"model.dtype=FLOAT32"}), Device{0});
+  EXPECT_EQ(BytesOf(need, "weights"), 0);
+  EXPECT_EQ(BytesOf(need, "master weights"), 2'384'199'680);
+}
+
+TEST(MemoryNeedTest, ActorOfQwen06OnAGpu) {
+  const config::RunConfig run =
+      Configured({"actor.kv_cache_mib=4096", "actor.max_sequences=64", "actor.max_step_tokens=2048"});
+  const MemoryNeed need = ActorMemory("actor-0", Model("qwen3-0.6b"), run, Device{0});
+  EXPECT_EQ(BytesOf(need, "weights"), 1'192'099'840);
+  EXPECT_EQ(BytesOf(need, "weights, next version"), 1'192'099'840) << "made ready beside those in use";
+  // A page: keys and values of 16 tokens in 28 layers of 1024 columns, bf16: 1,835,008 bytes; 2340 of them fit.
+  EXPECT_EQ(BytesOf(need, "key/value cache"), int64_t{2340} * 1'835'008);
+  // A row: the stream 1024 floats; in bf16 normed and delta 2048, qkv 4096, attention 2048, gate_up 6144, activated
+  // 3072, keys and values 2048, output 2048. Rotary tables for 40960 positions of 128.
+  EXPECT_EQ(BytesOf(need, "activations"), int64_t{2048} * (1024 * 4 + 21504 * 2) + 40960 * 128 * 4);
+  EXPECT_EQ(BytesOf(need, "logits"), 128 * 151936 * 4) << "128 rows at least";
+  // No more than 64 running and 64 waiting sequences of 1024 tokens with 2 pages to spare can use.
+  const config::RunConfig large = Configured({"actor.kv_cache_mib=40960", "actor.max_sequences=64"});
+  EXPECT_EQ(BytesOf(ActorMemory("actor-0", Model("qwen3-0.6b"), large, Device{0}), "key/value cache"),
+            int64_t{2} * 64 * 66 * 1'835'008);
+}
+
+// H 576, I 1536, 30 layers, query columns 576, key and value columns 192 each, 9 heads.
+TEST(MemoryNeedTest, SmolLm2OnTheCpu) {
+  const config::RunConfig run = Configured({"model.dtype=FLOAT32", "learner.micro_batch_tokens=2048"});
+  const ModelConfig model = Model("smollm2-135m");
+  const MemoryNeed learner = LearnerMemory("learner-0", model, run, Device{});
+  // Matrices of a layer 576 x 960 + 576 x 576 + 3 x 576 x 1536 = 3,538,944; with the head, laid out once more,
+  // 30 x 3,538,944 + 576 x 49,152 = 134,479,872 floats, for the forward and again for the backward pass.
+  EXPECT_EQ(BytesOf(learner, "weights"), int64_t{4} * 134'479'872);
+  EXPECT_EQ(BytesOf(learner, "weights, backward"), int64_t{4} * 134'479'872);
+  EXPECT_EQ(BytesOf(learner, "moments"), int64_t{8} * 134'515'008);
+  EXPECT_EQ(BytesOf(learner, "published copies"), int64_t{2} * 4 * 134'515'008);
+  // A row: 30 x 576 = 17280; kept 30 x (960 + 576 + 3072 + 9 + 576 = 5193) = 155790; 576; scratch 576 + 960 + 576 +
+  // 3072
+  // + 1536 = 6720; backward 576 + 1 + 1536 + 1536 + 3072 + 576 + 576 + 960 = 8833; head 2880; right 1536; pages 384.
+  EXPECT_EQ(BytesOf(learner, "activations"),
+            int64_t{2048} * 4 * (17280 + 155790 + 576 + 6720 + 8833 + 2880 + 1536 + 384));
+  const MemoryNeed actor = ActorMemory("actor-0", model, run, Device{});
+  EXPECT_EQ(BytesOf(actor, "master weights"), int64_t{4} * 134'515'008);
+  EXPECT_EQ(BytesOf(actor, "weights, next version"), int64_t{2} * 4 * 134'515'008);
+  EXPECT_EQ(BytesOf(actor, "context"), 0);
+}
+
+TEST(MemoryNeedTest, WhatDoesNotFitIsOneSentence) {
+  const MemoryNeed learner{.process = "learner-0",
+                           .items = {{"moments", 9 * kGiB}, {"activations", 5 * kGiB, "learner.micro_batch_tokens"}}};
+  const MemoryNeed actor{.process = "actor-0", .items = {{"weights", 1 * kGiB}, {"context", 700 * kMiB}}};
+  EXPECT_EQ(CheckMemory({learner, actor}, "cuda:0", 16 * kGiB), absl::OkStatus());
+  EXPECT_EQ(CheckMemory({learner}, "cuda:0", 14 * kGiB), absl::OkStatus()) << "to the last byte";
+  EXPECT_EQ(CheckMemory({learner}, "cuda:0", 14 * kGiB - 1).code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(
+      CheckMemory({learner, actor}, "cuda:0", 12 * kGiB).message(),
+      "learner-0, actor-0 need 15.7 GiB of memory on cuda:0, where 12.0 GiB can be had: expected a smaller model, or "
+      "less of what takes most: learner-0 moments 9.0 GiB; learner-0 activations 5.0 GiB "
+      "(learner.micro_batch_tokens); actor-0 weights 1.0 GiB; actor-0 context 700 MiB.");
+}
+
+TEST(MemoryNeedTest, ABudgetLimitsWhatIsFree) {
+  EXPECT_EQ(BudgetBytes(0, 20 * kGiB), 20 * kGiB);
+  EXPECT_EQ(BudgetBytes(4096, 20 * kGiB), 4 * kGiB);
+  EXPECT_EQ(BudgetBytes(40960, 20 * kGiB), 20 * kGiB) << "no more than is there";
+  EXPECT_GT(AvailableBytes(Device{}, {}), 64 * kMiB);
+}
+
+TEST(MemoryNeedTest, AProcessChecksItsOwnGpuOnly) {
+  const MemoryNeed need{.process = "actor-0", .items = {{"weights", 10 * kGiB}}};
+  GpuList gpus;
+  for (int i = 0; i < 2; ++i) {
+    gpus.gpus.push_back({.index = i,
+                         .name = "Test GPU",
+                         .total_bytes = 24 * kGiB,
+                         .free_bytes = i == 0 ? 4 * kGiB : 20 * kGiB,
+                         .compute_major = 9,
+                         .compute_minor = 0});
+  }
+  EXPECT_EQ(CheckOwnMemory(need, Device{1}, 0, gpus), absl::OkStatus());
+  EXPECT_EQ(CheckOwnMemory(need, Device{0}, 0, gpus).code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(
+      CheckOwnMemory(need, Device{1}, 8192, gpus).message(),
+      "actor-0 needs 10.0 GiB of memory on cuda:1, where 8.0 GiB can be had: expected a smaller model, or less of "
+      "what takes most: actor-0 weights 10.0 GiB.");
+  EXPECT_EQ(CheckOwnMemory(need, Device{}, 0, gpus), absl::OkStatus()) << "the CPU's is not checked";
+}
+
+}  // namespace
+}  // namespace tactus
