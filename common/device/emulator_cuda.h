@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <cstring>
 #include <functional>
+#include <type_traits>
 
 #include "absl/functional/function_ref.h"
 
@@ -106,6 +107,14 @@ inline float rsqrtf(float x) { return 1.0f / std::sqrt(x); }
 inline float __expf(float x) { return std::exp(x); }
 inline float __logf(float x) { return std::log(x); }
 inline float __fdividef(float x, float y) { return x / y; }
+// Of integers alone: sums of floating-point numbers would depend on the order.
+template <typename T>
+T atomicAdd(T* at, T value) {
+  static_assert(std::is_integral_v<T>);
+  const T before = *at;
+  *at += value;
+  return before;
+}
 template <typename T>
 T __ldg(const T* p) {
   return *p;

@@ -19,6 +19,13 @@
 #include <cuda_runtime.h>
 #endif
 
+// Before a loop whose count is known: unrolled, so that arrays it indexes stay in registers.
+#ifdef TACTUS_CUDA_EMULATED
+#define TACTUS_UNROLL
+#else
+#define TACTUS_UNROLL _Pragma("unroll")
+#endif
+
 namespace tactus::device {
 
 inline constexpr int kWarpThreads = 32;

@@ -1,0 +1,7 @@
+#include "common/ops/cuda/decode_body_cuda.inc"
+
+namespace tactus::ops::cuda {
+
+template void LaunchDecode<float>(const DecodeParams&, int, int);
+
+}  // namespace tactus::ops::cuda
