@@ -125,15 +125,16 @@ absl::Status Actor::SwapStagedWeights() {
   std::optional<NewWeights> staged;
   {
     absl::MutexLock lock(&mutex_);
-    staged.swap(staged_);
+    if (!staged_.has_value()) return absl::OkStatus();
+    staged = staged_;  // which stays until its numbers are in use: the weights thread stages no other before
   }
-  if (!staged.has_value()) return absl::OkStatus();
-  RETURN_IF_ERROR(engine_->SwapWeights(staged->version, staged->parameters));
+  RETURN_IF_ERROR(engine_->UseStagedWeights(staged->version));
   head_classes_.Add(staged->version, std::move(staged->head_classes));
   PolicyVersion oldest = staged->version;
   for (const auto& [id, open] : open_) oldest = std::min(oldest, open.started);
   head_classes_.Forget(oldest);
   absl::MutexLock lock(&mutex_);
+  staged_.reset();
   held_ = staged->version;
   version_too_old_ = false;
   ++stats_.weight_swaps;
@@ -311,6 +312,12 @@ void Actor::WeightsLoop() {
       failures = 0;
       if (!fetched->has_value()) continue;
       HeardLearner();
+      if (const absl::Status staged = Stage(**fetched); absl::IsAborted(staged)) {
+        continue;
+      } else if (!staged.ok()) {
+        SetFatal(staged);
+        return;
+      }
       have = (*fetched)->version;
       absl::MutexLock lock(&mutex_);
       staged_ = *std::move(fetched);
@@ -323,6 +330,16 @@ void Actor::WeightsLoop() {
       return;
     }
   }
+}
+
+absl::Status Actor::Stage(NewWeights& weights) {
+  if (!weights.shared.has_value()) return engine_->StageWeights(std::move(weights.parameters));
+  const absl::Status status = engine_->StageSharedWeights(*weights.shared);
+  if (status.ok() || absl::IsAborted(status)) return status;
+  TACTUS_LOG(WARNING) << "weights will come over the network, as the learner's GPU memory is out of reach: "
+                      << status.message();
+  weights_->DeclineShared();
+  return absl::AbortedError("to be fetched again");
 }
 
 // ---- submit thread --------------------------------------------------------------------------------------------------

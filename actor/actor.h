@@ -112,6 +112,8 @@ class Actor {
   void LeaseLoop();
   bool HandleLeases(absl::StatusOr<std::vector<PromptLease>> leases, PolicyVersion held, int& failures);
   void WeightsLoop();
+  // Hands a set's numbers to the engine, beside those it samples with.
+  absl::Status Stage(NewWeights& weights);
   void SubmitLoop();
   void ScoreAndSubmit(OpenGroup& open);
   absl::Status SubmitWithRetry(const OpenGroup& open);
@@ -131,7 +133,7 @@ class Actor {
   const GroupScorer scorer_;
 
   // Owned by the engine thread.
-  std::unique_ptr<Engine> engine_;
+  std::unique_ptr<Engine> engine_;      // its Stage*: the weights thread's, while staged_ is empty
   std::map<uint64_t, OpenGroup> open_;  // by lease id: in the engine
   HeadClassHistory head_classes_;       // of the versions since the oldest of them started
 
@@ -145,8 +147,8 @@ class Actor {
   int open_groups_ ABSL_GUARDED_BY(mutex_) = 0;             // leased, in the engine, finished or being submitted
   int unfinished_completions_ ABSL_GUARDED_BY(mutex_) = 0;  // of leased groups and those in the engine
   std::optional<PolicyVersion> held_ ABSL_GUARDED_BY(mutex_);
-  std::optional<NewWeights> staged_ ABSL_GUARDED_BY(mutex_);
-  bool version_too_old_ ABSL_GUARDED_BY(mutex_) = false;  // the learner refused a lease to `held_`
+  std::optional<NewWeights> staged_ ABSL_GUARDED_BY(mutex_);  // without its numbers: the engine has them
+  bool version_too_old_ ABSL_GUARDED_BY(mutex_) = false;      // the learner refused a lease to `held_`
   absl::Time last_contact_ ABSL_GUARDED_BY(mutex_);
   int refused_in_row_ ABSL_GUARDED_BY(mutex_) = 0;
   ActorStats stats_ ABSL_GUARDED_BY(mutex_);

@@ -3,6 +3,8 @@
 #include <grpcpp/create_channel.h>
 
 #include <atomic>
+#include <string>
+#include <utility>
 
 #include "absl/time/clock.h"
 #include "common/base/monotonic_clock.h"
@@ -20,8 +22,12 @@ constexpr absl::Duration kFetchTimeout = absl::Minutes(10);
 
 class GrpcWeightSource final : public WeightSource {
  public:
-  GrpcWeightSource(std::unique_ptr<WeightReceiver> receiver, const RolloutPort* port, MetricSet* metrics)
-      : receiver_(std::move(receiver)), port_(port), metrics_(metrics) {}
+  GrpcWeightSource(std::unique_ptr<WeightReceiver> receiver, const RolloutPort* port, MetricSet* metrics,
+                   bool reads_shared)
+      : receiver_(std::move(receiver)),
+        port_(port),
+        metrics_(metrics),
+        machine_(reads_shared ? ThisMachine() : std::string()) {}
 
   absl::StatusOr<std::optional<NewWeights>> Fetch(std::optional<PolicyVersion> held, absl::Duration timeout) override {
     const absl::Time deadline = absl::Now() + timeout;
@@ -33,15 +39,18 @@ class GrpcWeightSource final : public WeightSource {
       latest = port_->LatestVersion();
     }
     const absl::Time start = MonotonicNow();
-    ASSIGN_OR_RETURN(ReceivedWeights received, receiver_->Fetch(*latest, kFetchTimeout));
+    ASSIGN_OR_RETURN(ReceivedWeights received, receiver_->Fetch(*latest, kFetchTimeout, machine_));
     if (metrics_ != nullptr) {
       metrics_->Observe(Metric::kWeightLoadDuration, SecondsSince(start));
       metrics_->Add(Metric::kWeightTransferBytes, static_cast<double>(received.wire_bytes));
     }
     return NewWeights{.version = received.version,
                       .parameters = std::move(received.flat),
-                      .head_classes = std::move(received.head_classes)};
+                      .head_classes = std::move(received.head_classes),
+                      .shared = std::move(received.shared)};
   }
+
+  void DeclineShared() override { machine_.clear(); }
 
   void Close() override {
     closed_ = true;
@@ -52,6 +61,7 @@ class GrpcWeightSource final : public WeightSource {
   const std::unique_ptr<WeightReceiver> receiver_;
   const RolloutPort* const port_;
   MetricSet* const metrics_;
+  std::string machine_;  // empty: weights come in chunks
   std::atomic<bool> closed_{false};
 };
 
@@ -64,7 +74,7 @@ absl::StatusOr<std::unique_ptr<WeightSource>> MakeGrpcWeightSource(const GrpcWei
   return std::make_unique<GrpcWeightSource>(
       std::make_unique<WeightReceiver>(std::move(channel), options.run_id, options.actor_id, options.layout,
                                        options.calibrated_heads),
-      port, options.metrics);
+      port, options.metrics, options.reads_shared);
 }
 
 }  // namespace tactus

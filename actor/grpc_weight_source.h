@@ -20,6 +20,7 @@ struct GrpcWeightSourceOptions {
   std::string actor_id;
   ParameterLayout layout;
   int calibrated_heads = 0;      // as WeightReceiver's
+  bool reads_shared = false;     // the engine's runner is on a GPU
   MetricSet* metrics = nullptr;  // takes the time of each fetch; null: nobody asks. Outlives the source
 };
 

@@ -164,6 +164,7 @@ absl::StatusOr<Parts> MakeParts(const config::RunConfig& run, const Flags& flags
                                                         .actor_id = port.actor_id,
                                                         .layout = folder.layout,
                                                         .calibrated_heads = port.limits.calibrated_heads,
+                                                        .reads_shared = device.is_gpu(),
                                                         .metrics = metrics},
                                                        parts.port.get()));
   ASSIGN_OR_RETURN(std::unique_ptr<Engine> engine, MakeEngine(run, folder, *parts.credit, device));

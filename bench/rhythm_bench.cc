@@ -10,9 +10,7 @@
 //   but measure generate    32 answers of 64 + 128 tokens through the engine; off to on adds the final rows and the
 //   credit too
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
-#include <functional>
 #include <nlohmann/json.hpp>
 #include <numeric>
 #include <random>
@@ -23,6 +21,7 @@
 #include "absl/strings/str_split.h"
 #include "actor/engine/load_engine.h"
 #include "actor/engine/run_requests.h"
+#include "bench/step_case.h"
 #include "common/base/status_macros.h"
 #include "common/config/flags.h"
 #include "common/ops/buffer.h"
@@ -34,7 +33,7 @@
 namespace tactus {
 namespace {
 
-constexpr int64_t kSequences = 32, kPrompt = 64;
+constexpr int64_t kSequences = 32, kPrompt = kBenchPrompt;
 constexpr double kRoundSeconds = 0.15;  // short calls are repeated to fill it
 
 constexpr FlagSpec kFlags[] = {
@@ -50,19 +49,6 @@ constexpr FlagSpec kFlags[] = {
     {.name = "parts", .value = "LIST", .help = "of these", .fallback = "attention,step,generate"},
     {.name = "dtype", .value = "TYPE", .help = "of the weights", .fallback = "float32"},
 };
-
-using Run = std::function<void()>;
-
-double SecondsOf(const Run& run, int repeats) {
-  const auto start = std::chrono::steady_clock::now();
-  for (int i = 0; i < repeats; ++i) run();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() / repeats;
-}
-
-nlohmann::json Spread(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return {{"median", values[values.size() / 2]}, {"min", values.front()}, {"max", values.back()}};
-}
 
 // Off and on in turn, the order turning about.
 void Compare(const std::string& what, int64_t context, int rounds, const Run& off, const Run& on) {
@@ -83,26 +69,6 @@ void Compare(const std::string& what, int64_t context, int rounds, const Run& of
   std::fflush(stdout);
 }
 
-// Page tables of kSequences sequences of `tokens` tokens each.
-std::vector<std::vector<int32_t>> PageTables(int64_t tokens) {
-  const int64_t pages = (tokens + kPageTokens - 1) / kPageTokens;
-  std::vector<std::vector<int32_t>> tables(kSequences, std::vector<int32_t>(static_cast<size_t>(pages)));
-  int32_t next = 0;
-  for (auto& table : tables) {
-    for (int32_t& page : table) page = next++;
-  }
-  return tables;
-}
-
-// Meters that stand before the row at position `context`.
-std::vector<RhythmMeter> MetersAt(int64_t context, int64_t heads) {
-  std::vector<RhythmMeter> meters(kSequences, RhythmMeter(kPrompt, heads));
-  for (RhythmMeter& meter : meters) {
-    for (int64_t t = 0; t < context - kPrompt; ++t) meter.Advance();
-  }
-  return meters;
-}
-
 void FillRandom(std::span<float> values, uint32_t seed) {
   std::minstd_rand random(seed);
   for (float& value : values) value = static_cast<float>(random() % 2001) / 1000.0f - 1.0f;
@@ -113,8 +79,8 @@ struct AttentionCase {
   AttentionCase(const ModelConfig& config, const RhythmOptions& options, int64_t context)
       : shape{config.num_heads, config.num_kv_heads, config.head_dim},
         probe(ProbeOf(options, {0})),
-        tables(PageTables(context + 1)),
-        meters(MetersAt(context, config.num_heads)),
+        tables(PageTables(kSequences, context + 1)),
+        meters(MetersAt(kSequences, context, config.num_heads)),
         row((config.num_heads + 2 * config.num_kv_heads) * config.head_dim),
         q(static_cast<size_t>(kSequences * row)),
         out(static_cast<size_t>(kSequences * config.num_heads * config.head_dim)) {
@@ -149,68 +115,6 @@ struct AttentionCase {
   std::vector<float> q, out;
 };
 
-// A decode step of the real model, over a cache that holds one prefilled sequence in 32 copies.
-class StepCase {
- public:
-  StepCase(ModelRunner& runner, const RhythmOptions& options, int64_t context)
-      : runner_(runner),
-        probe_(ProbeOf(options, DefaultRhythmLayers(runner.config().num_layers))),
-        tables_(PageTables(context + 1)),
-        meters_(MetersAt(context, static_cast<int64_t>(probe_.layers.size()) * runner.config().num_heads)) {
-    plan_.batch.probe = &probe_;
-    std::mt19937 random(5);
-    for (int64_t i = 0; i < kSequences; ++i) {
-      plan_.batch.token_ids.push_back(
-          static_cast<TokenId>(random() % static_cast<uint32_t>(runner.config().vocab_size)));
-      plan_.batch.runs.push_back({i, 1, context, tables_[static_cast<size_t>(i)]});
-      plan_.draws.push_back({.row = static_cast<int32_t>(i), .params = {.temperature = 1.0f, .uniform = 0.5}});
-      taps_.push_back(meters_[static_cast<size_t>(i)].Tap());
-    }
-    sampled_.resize(kSequences);
-  }
-
-  absl::Status Prefill(int64_t context) {
-    StepPlan prefill;
-    std::mt19937 random(7);
-    std::vector<ops::SampledToken> none;
-    constexpr int64_t kPiece = 512;
-    for (int64_t first = 0; first < context; first += kPiece) {
-      prefill.Clear();
-      const int64_t rows = std::min(kPiece, context - first);
-      for (int64_t r = 0; r < rows; ++r) {
-        prefill.batch.token_ids.push_back(
-            static_cast<TokenId>(random() % static_cast<uint32_t>(runner_.config().vocab_size)));
-      }
-      prefill.batch.runs.push_back({0, rows, first, tables_[0]});
-      RETURN_IF_ERROR(runner_.Execute(prefill, none));
-    }
-    for (int64_t i = 1; i < kSequences; ++i) {
-      for (size_t page = 0; page < tables_[0].size(); ++page) {
-        plan_.copies.push_back({tables_[0][page], tables_[static_cast<size_t>(i)][page]});
-      }
-    }
-    plan_.batch.taps.resize(kSequences);
-    RETURN_IF_ERROR(runner_.Execute(plan_, sampled_));
-    plan_.copies.clear();
-    return absl::OkStatus();
-  }
-
-  void Step(bool measure) {
-    plan_.batch.taps = measure ? taps_ : std::vector<ops::AttentionTap>(kSequences);
-    if (!runner_.Execute(plan_, sampled_).ok()) std::abort();
-  }
-  size_t num_layers() const { return probe_.layers.size(); }
-
- private:
-  ModelRunner& runner_;
-  ops::AttentionProbe probe_;
-  std::vector<std::vector<int32_t>> tables_;
-  std::vector<RhythmMeter> meters_;
-  std::vector<ops::AttentionTap> taps_;
-  StepPlan plan_;
-  std::vector<ops::SampledToken> sampled_;
-};
-
 // 32 answers; measured ones get their credit, as an actor's submit thread gives it.
 absl::Status Answer(Engine& engine, const RhythmOptions& options, bool measure) {
   size_t next = 0;
@@ -242,7 +146,7 @@ absl::Status CompareSteps(const ModelFolder& folder, StorageDType dtype, const R
   const int64_t pages = kSequences * (context / kPageTokens + 1);
   ASSIGN_OR_RETURN(const std::unique_ptr<ModelRunner> runner,
                    CreateModelRunner(folder, {.weights_dtype = dtype, .kv_cache_mib = 1 << 20, .max_pages = pages}));
-  StepCase step(*runner, options, context);
+  StepCase step(*runner, options, context, kSequences);
   RETURN_IF_ERROR(step.Prefill(context));
   Compare(
       "step", context, rounds, [&] { step.Step(false); }, [&] { step.Step(true); });

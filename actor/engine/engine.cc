@@ -45,4 +45,10 @@ absl::Status Engine::SwapWeights(PolicyVersion version, std::span<const float> p
   return absl::OkStatus();
 }
 
+absl::Status Engine::UseStagedWeights(PolicyVersion version) {
+  RETURN_IF_ERROR(runner_->UseStagedWeights());
+  version_ = version;
+  return absl::OkStatus();
+}
+
 }  // namespace tactus

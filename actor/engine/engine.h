@@ -6,12 +6,14 @@
 // preemption, or on the options below. Weights change only between two steps; sequences in flight go on, their
 // version spans tell which token is whose, and the cache keeps what older weights computed.
 //
-// Owned by one thread. Step blocks for one forward pass; nothing else blocks. Memory is bounded by the options.
+// Owned by one thread, but for Stage*. Step blocks for one forward pass; nothing else blocks. Memory is bounded by the
+// options.
 #pragma once
 
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -45,6 +47,10 @@ class Engine {
 
   // From the next step on, `parameters` (in ParameterLayout order) sample, under the name `version`.
   absl::Status SwapWeights(PolicyVersion version, std::span<const float> parameters);
+  // The same in two halves; the first may be another thread's (ModelRunner).
+  absl::Status StageWeights(std::vector<float> parameters) { return runner_->StageWeights(std::move(parameters)); }
+  absl::Status StageSharedWeights(const SharedWeights& weights) { return runner_->StageSharedWeights(weights); }
+  absl::Status UseStagedWeights(PolicyVersion version);
 
   int64_t sampled_heads() const { return scheduler_->sampled_heads(); }  // H of the probe
   bool idle() const { return scheduler_->idle(); }

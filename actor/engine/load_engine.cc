@@ -3,16 +3,11 @@
 #include <algorithm>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
 
 namespace tactus {
 
 absl::StatusOr<std::unique_ptr<ModelRunner>> LoadRunner(const ModelFolder& folder, const EngineSetup& setup) {
-  if (setup.device.is_gpu()) {
-    return absl::UnimplementedError(
-        absl::StrCat("the engine has no CUDA runner for ", setup.device.Text(), ": expected actor.device \"cpu\"."));
-  }
   const int64_t longest = setup.max_sequence_tokens > 0
                               ? std::min(setup.max_sequence_tokens, folder.config.max_position)
                               : folder.config.max_position;
@@ -21,7 +16,11 @@ absl::StatusOr<std::unique_ptr<ModelRunner>> LoadRunner(const ModelFolder& folde
   return CreateModelRunner(folder, {.weights_dtype = setup.weights_dtype,
                                     .load_weights = setup.load_weights,
                                     .kv_cache_mib = setup.kv_cache_mib,
-                                    .max_pages = std::min<int64_t>(useful, int64_t{1} << 30)});
+                                    .max_pages = std::min<int64_t>(useful, int64_t{1} << 30),
+                                    .device = setup.device,
+                                    .max_sequences = setup.engine.max_sequences,
+                                    .max_step_tokens = setup.engine.max_step_tokens,
+                                    .max_sequence_tokens = longest});
 }
 
 absl::StatusOr<std::unique_ptr<Engine>> LoadEngine(const ModelFolder& folder, const EngineSetup& setup) {

@@ -10,6 +10,9 @@
 #include "common/base/status_macros.h"
 #include "common/model/decoder_lm.h"
 #include "common/model/kv_cache.h"
+#ifdef TACTUS_CUDA
+#include "actor/engine/model_runner_cuda.h"
+#endif
 
 namespace tactus {
 namespace {
@@ -120,6 +123,14 @@ class DecoderRunner : public ModelRunner {
 
 absl::StatusOr<std::unique_ptr<ModelRunner>> CreateModelRunner(const ModelFolder& folder,
                                                                const ModelRunnerOptions& options) {
+  if (options.device.is_gpu()) {
+#ifdef TACTUS_CUDA
+    return CreateCudaModelRunner(folder, options);
+#else
+    return absl::UnimplementedError(
+        absl::StrCat("the model was to run on ", options.device.Text(), ", and this build is for CPUs only."));
+#endif
+  }
   const int64_t page_bytes = KvCache::BytesPerPage(folder.config, options.weights_dtype, folder.config.num_layers);
   const int64_t pages = std::min((options.kv_cache_mib << 20) / page_bytes, options.max_pages);
   if (pages < 2) {

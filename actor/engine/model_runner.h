@@ -4,17 +4,21 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "actor/engine/step_plan.h"
+#include "common/device/device_spec.h"
 #include "common/model/hf_folder.h"
 #include "common/model/model_config.h"
 #include "common/ops/sampling.h"
+#include "common/weights/shared_weights.h"
 
 namespace tactus {
 
-// Owned by one thread. Every method blocks while it computes.
+// Owned by one thread, but for Stage*, which one other thread may call while the owner does anything but
+// UseStagedWeights. Every method blocks while it computes.
 class ModelRunner {
  public:
   virtual ~ModelRunner() = default;
@@ -28,6 +32,19 @@ class ModelRunner {
 
   // Replaces the parameters, in ParameterLayout order; the cache stays as it is. InvalidArgument: the wrong size.
   virtual absl::Status SetWeights(std::span<const float> parameters) = 0;
+
+  // The same in two halves, so that the owner need not wait while a set is made ready. Here: the set is kept, and all
+  // of the work is the second half's.
+  // InvalidArgument: the wrong size.
+  virtual absl::Status StageWeights(std::vector<float> parameters);
+  // Copies a learner's set from GPU memory. Aborted: there is a newer one meanwhile. Anything else: it can't be read
+  // from here, now or later; have the parameters sent.
+  virtual absl::Status StageSharedWeights(const SharedWeights& weights);
+  // Between two calls of Execute. FailedPrecondition: nothing is staged.
+  virtual absl::Status UseStagedWeights();
+
+ private:
+  std::vector<float> staged_;
 };
 
 struct ModelRunnerOptions {
@@ -35,10 +52,14 @@ struct ModelRunnerOptions {
   bool load_weights = true;  // false: they are 0 until SetWeights
   int64_t kv_cache_mib = 1024;
   int64_t max_pages = 1 << 30;  // more than the caller can use are not allocated
+  Device device = {};
+  // What a GPU's buffers are made for; larger steps work, and cost a new allocation.
+  int64_t max_sequences = 32, max_step_tokens = 2048, max_sequence_tokens = 0;
 };
 
-// Makes a DecoderLm of the folder's configuration and weights and allocates its cache.
-// InvalidArgument: the cache is too small for two pages; names the option.
+// Makes a decoder of the folder's configuration and weights on the device and allocates its cache.
+// InvalidArgument: the cache is too small for two pages; names the option. Unimplemented: a GPU, and this build has
+// none. ResourceExhausted: no memory.
 absl::StatusOr<std::unique_ptr<ModelRunner>> CreateModelRunner(const ModelFolder& folder,
                                                                const ModelRunnerOptions& options);
 

@@ -8,6 +8,7 @@
 #include <c10/cuda/CUDAStream.h>
 #include <cuda_runtime.h>
 
+#include <cstring>
 #include <optional>
 #include <stdexcept>
 #include <utility>
@@ -28,11 +29,20 @@ constexpr absl::Duration kSpin = absl::Milliseconds(20);
 bool Emulated() { return false; }
 c10::Device TorchDevice(int index) { return {c10::kCUDA, static_cast<c10::DeviceIndex>(index)}; }
 
+struct Queue::Impl {
+  explicit Impl(int index) : stream(c10::cuda::getStreamFromPool(false, static_cast<c10::DeviceIndex>(index))) {}
+  c10::cuda::CUDAStream stream;
+};
+Queue::Queue(int index) : impl_(std::make_unique<Impl>(index)) {}
+Queue::~Queue() = default;
+
 struct QueueGuard::Impl {
-  explicit Impl(int index) : guard(c10::cuda::getStreamFromPool(false, static_cast<c10::DeviceIndex>(index))) {}
+  explicit Impl(c10::cuda::CUDAStream stream) : guard(stream) {}
   c10::cuda::CUDAStreamGuard guard;
 };
-QueueGuard::QueueGuard(int index) : impl_(std::make_unique<Impl>(index)) {}
+QueueGuard::QueueGuard(int index)
+    : impl_(std::make_unique<Impl>(c10::cuda::getStreamFromPool(false, static_cast<c10::DeviceIndex>(index)))) {}
+QueueGuard::QueueGuard(const Queue& queue) : impl_(std::make_unique<Impl>(queue.impl_->stream)) {}
 QueueGuard::~QueueGuard() = default;
 
 at::Tensor DeviceEmpty(int index, at::IntArrayRef sizes, at::ScalarType type) {
@@ -117,5 +127,43 @@ void Graph::Launch() {
   impl_->graph.replay();
 }
 bool Graph::recorded() const { return impl_ != nullptr; }
+
+// cudaMalloc itself, as the caching allocator's blocks are parts of what a handle would stand for.
+struct ExportedMemory::Impl {
+  ~Impl() {
+    if (data != nullptr) C10_CUDA_CHECK_WARN(cudaFree(data));
+  }
+  void* data = nullptr;
+  cudaIpcMemHandle_t handle = {};
+};
+ExportedMemory::ExportedMemory(int index, size_t bytes) : impl_(std::make_unique<Impl>()) {
+  const c10::cuda::CUDAGuard guard(static_cast<c10::DeviceIndex>(index));
+  C10_CUDA_CHECK(cudaMalloc(&impl_->data, bytes));
+  C10_CUDA_CHECK(cudaMemset(impl_->data, 0, bytes));
+  C10_CUDA_CHECK(cudaIpcGetMemHandle(&impl_->handle, impl_->data));
+}
+ExportedMemory::~ExportedMemory() = default;
+ExportedMemory::ExportedMemory(ExportedMemory&&) noexcept = default;
+ExportedMemory& ExportedMemory::operator=(ExportedMemory&&) noexcept = default;
+void* ExportedMemory::data() const { return impl_->data; }
+std::string ExportedMemory::handle() const { return {impl_->handle.reserved, sizeof(impl_->handle.reserved)}; }
+
+struct ImportedMemory::Impl {
+  ~Impl() {
+    if (data != nullptr) C10_CUDA_CHECK_WARN(cudaIpcCloseMemHandle(data));
+  }
+  void* data = nullptr;
+};
+ImportedMemory::ImportedMemory(int index, const std::string& handle) : impl_(std::make_unique<Impl>()) {
+  const c10::cuda::CUDAGuard guard(static_cast<c10::DeviceIndex>(index));
+  cudaIpcMemHandle_t opened;
+  if (handle.size() != sizeof(opened.reserved)) throw std::invalid_argument("the handle of shared memory is malformed");
+  std::memcpy(opened.reserved, handle.data(), handle.size());
+  C10_CUDA_CHECK(cudaIpcOpenMemHandle(&impl_->data, opened, cudaIpcMemLazyEnablePeerAccess));
+}
+ImportedMemory::~ImportedMemory() = default;
+ImportedMemory::ImportedMemory(ImportedMemory&&) noexcept = default;
+ImportedMemory& ImportedMemory::operator=(ImportedMemory&&) noexcept = default;
+const void* ImportedMemory::data() const { return impl_->data; }
 
 }  // namespace tactus::device

@@ -15,6 +15,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <string>
 
 #include "absl/functional/function_ref.h"
 #include "absl/time/time.h"
@@ -27,10 +28,26 @@ bool Emulated();
 // Where the tensors of GPU `index` live; the CPU in the emulation.
 c10::Device TorchDevice(int index);
 
-// Makes a queue of its own on GPU `index` current for the calling thread, for as long as the guard lives.
+// A queue of GPU `index` that outlives a guard: for who works in slices, maybe of several threads one after the other.
+class Queue {
+ public:
+  explicit Queue(int index);
+  ~Queue();
+  Queue(const Queue&) = delete;
+  Queue& operator=(const Queue&) = delete;
+
+ private:
+  friend class QueueGuard;
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+// Makes a queue (one of its own on GPU `index`, or the given one) current for the calling thread, for as long as the
+// guard lives.
 class QueueGuard {
  public:
   explicit QueueGuard(int index);
+  explicit QueueGuard(const Queue& queue);
   ~QueueGuard();
   QueueGuard(const QueueGuard&) = delete;
   QueueGuard& operator=(const QueueGuard&) = delete;
@@ -81,6 +98,37 @@ class Graph {
   void Record(absl::FunctionRef<void()> record);
   void Launch();
   bool recorded() const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+// Device memory, zero at first, that another process of this machine can open by a handle.
+class ExportedMemory {
+ public:
+  ExportedMemory(int index, size_t bytes);
+  ~ExportedMemory();
+  ExportedMemory(ExportedMemory&&) noexcept;
+  ExportedMemory& operator=(ExportedMemory&&) noexcept;
+  void* data() const;
+  std::string handle() const;  // any bytes
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+// Another process's ExportedMemory, for as long as this object lives; its end leaves what is mapped invalid. Throws
+// where it can't be opened: another machine, a GPU out of reach, its owner gone. In the emulation the owner is this
+// process.
+class ImportedMemory {
+ public:
+  ImportedMemory(int index, const std::string& handle);
+  ~ImportedMemory();
+  ImportedMemory(ImportedMemory&&) noexcept;
+  ImportedMemory& operator=(ImportedMemory&&) noexcept;
+  const void* data() const;
 
  private:
   struct Impl;

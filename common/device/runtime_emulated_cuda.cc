@@ -3,7 +3,11 @@
 
 #include <cstring>
 #include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
 #include <stdexcept>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -38,8 +42,13 @@ void Enqueue(std::function<void()> work) {
 bool Emulated() { return true; }
 c10::Device TorchDevice(int) { return c10::Device(c10::kCPU); }
 
+struct Queue::Impl {};
+Queue::Queue(int) {}
+Queue::~Queue() = default;
+
 struct QueueGuard::Impl {};
 QueueGuard::QueueGuard(int) {}
+QueueGuard::QueueGuard(const Queue&) {}
 QueueGuard::~QueueGuard() = default;
 
 at::Tensor DeviceEmpty(int, at::IntArrayRef sizes, at::ScalarType type) {
@@ -96,5 +105,56 @@ void Graph::Launch() {
   for (const auto& work : impl_->work) emulated::Enqueue(work);
 }
 bool Graph::recorded() const { return impl_ != nullptr; }
+
+namespace {
+
+// What this process exports, by handle.
+struct Exports {
+  std::mutex mutex;
+  int64_t next = 0;
+  std::map<std::string, std::shared_ptr<std::vector<char>>> by_handle;
+};
+Exports& AllExports() {
+  static Exports exports;
+  return exports;
+}
+
+}  // namespace
+
+struct ExportedMemory::Impl {
+  ~Impl() {
+    const std::lock_guard lock(AllExports().mutex);
+    AllExports().by_handle.erase(handle);
+  }
+  std::string handle;
+  std::shared_ptr<std::vector<char>> memory;
+};
+ExportedMemory::ExportedMemory(int, size_t bytes) : impl_(std::make_unique<Impl>()) {
+  impl_->memory = std::make_shared<std::vector<char>>(bytes);
+  Exports& exports = AllExports();
+  const std::lock_guard lock(exports.mutex);
+  impl_->handle = "emulated " + std::to_string(exports.next++);
+  exports.by_handle[impl_->handle] = impl_->memory;
+}
+ExportedMemory::~ExportedMemory() = default;
+ExportedMemory::ExportedMemory(ExportedMemory&&) noexcept = default;
+ExportedMemory& ExportedMemory::operator=(ExportedMemory&&) noexcept = default;
+void* ExportedMemory::data() const { return impl_->memory->data(); }
+std::string ExportedMemory::handle() const { return impl_->handle; }
+
+struct ImportedMemory::Impl {
+  std::shared_ptr<std::vector<char>> memory;
+};
+ImportedMemory::ImportedMemory(int, const std::string& handle) : impl_(std::make_unique<Impl>()) {
+  Exports& exports = AllExports();
+  const std::lock_guard lock(exports.mutex);
+  const auto found = exports.by_handle.find(handle);
+  if (found == exports.by_handle.end()) throw std::invalid_argument("nobody exports memory by this handle");
+  impl_->memory = found->second;
+}
+ImportedMemory::~ImportedMemory() = default;
+ImportedMemory::ImportedMemory(ImportedMemory&&) noexcept = default;
+ImportedMemory& ImportedMemory::operator=(ImportedMemory&&) noexcept = default;
+const void* ImportedMemory::data() const { return impl_->memory->data(); }
 
 }  // namespace tactus::device

@@ -1,72 +1,22 @@
 #include "common/model/decoder_weights.h"
 
 #include <algorithm>
-#include <cmath>
-#include <numbers>
-
-#include "absl/strings/str_cat.h"
+#include <utility>
 
 namespace tactus {
-namespace {
-
-// As transformers computes them, in float32, so that angles agree to the last bit or so at any position.
-std::vector<float> InverseFrequencies(const ModelConfig& config) {
-  std::vector<float> result;
-  for (int64_t i = 0; i < config.head_dim / 2; ++i) {
-    const float exponent = static_cast<float>(2 * i) / static_cast<float>(config.head_dim);
-    result.push_back(1.0f / std::pow(static_cast<float>(config.rope_theta), exponent));
-  }
-  const RopeScaling& scaling = config.rope_scaling;
-  if (scaling.kind == RopeScaling::Kind::kNone) return result;
-  const double low_wavelength = static_cast<double>(scaling.original_max_position) / scaling.low_freq_factor;
-  const double high_wavelength = static_cast<double>(scaling.original_max_position) / scaling.high_freq_factor;
-  for (float& frequency : result) {
-    const double wavelength = 2 * std::numbers::pi / frequency;
-    if (wavelength < high_wavelength) continue;
-    if (wavelength > low_wavelength) {
-      frequency = static_cast<float>(frequency / scaling.factor);
-      continue;
-    }
-    const double smooth = (static_cast<double>(scaling.original_max_position) / wavelength - scaling.low_freq_factor) /
-                          (scaling.high_freq_factor - scaling.low_freq_factor);
-    frequency = static_cast<float>((1 - smooth) * frequency / scaling.factor + smooth * frequency);
-  }
-  return result;
-}
-
-}  // namespace
-
 DecoderWeights::DecoderWeights(const ModelConfig& model_config, StorageDType storage)
     : config(model_config),
       layout(MakeParameterLayout(model_config)),
       dtype(storage),
       flat(layout.total_numel),
-      inverse_frequencies_(InverseFrequencies(model_config)) {
-  const auto offset = [this](const std::string& name) {
-    const ParameterSpec* spec = layout.Find(name);
-    return spec == nullptr ? int64_t{-1} : spec->offset;
-  };
-  embed_offset = offset("model.embed_tokens.weight");
-  final_norm_offset = offset("model.norm.weight");
-  head_offset = config.tie_word_embeddings ? embed_offset : offset("lm_head.weight");
+      rope_(model_config) {
+  DecoderOffsets at = OffsetsOf(config, layout);
+  offsets = std::move(at.layers);
+  embed_offset = at.embed;
+  final_norm_offset = at.final_norm;
+  head_offset = at.head;
   const ops::PanelType panels = dtype == StorageDType::kFloat32 ? ops::PanelType::kFloat32 : ops::PanelType::kBFloat16;
   for (int64_t i = 0; i < config.num_layers; ++i) {
-    const std::string base = absl::StrCat("model.layers.", i, ".");
-    const std::string attention = base + "self_attn.", mlp = base + "mlp.";
-    offsets.push_back({.input_norm = offset(base + "input_layernorm.weight"),
-                       .q = offset(attention + "q_proj.weight"),
-                       .k = offset(attention + "k_proj.weight"),
-                       .v = offset(attention + "v_proj.weight"),
-                       .q_bias = offset(attention + "q_proj.bias"),
-                       .k_bias = offset(attention + "k_proj.bias"),
-                       .v_bias = offset(attention + "v_proj.bias"),
-                       .q_norm = offset(attention + "q_norm.weight"),
-                       .k_norm = offset(attention + "k_norm.weight"),
-                       .o = offset(attention + "o_proj.weight"),
-                       .post_norm = offset(base + "post_attention_layernorm.weight"),
-                       .gate = offset(mlp + "gate_proj.weight"),
-                       .up = offset(mlp + "up_proj.weight"),
-                       .down = offset(mlp + "down_proj.weight")});
     LayerWeights& layer = layers.emplace_back();
     layer.qkv = ops::PackedMatrix(config.hidden_size, qkv_columns(), panels);
     layer.o = ops::PackedMatrix(config.num_heads * config.head_dim, config.hidden_size, panels);
@@ -121,22 +71,6 @@ void DecoderWeights::Embed(int32_t token, float* out) const {
   std::copy_n(row, config.hidden_size, out);
   if (dtype == StorageDType::kFloat32) return;
   for (int64_t j = 0; j < config.hidden_size; ++j) out[j] = BFloat16ToFloat(FloatToBFloat16(out[j]));
-}
-
-void DecoderWeights::EnsureRope(int64_t positions) {
-  const int64_t half = config.head_dim / 2;
-  int64_t have = static_cast<int64_t>(cosines_.size()) / half;
-  if (positions <= have) return;
-  positions = std::max(positions, 2 * have);
-  cosines_.resize(static_cast<size_t>(positions * half));
-  sines_.resize(cosines_.size());
-  for (; have < positions; ++have) {
-    for (int64_t j = 0; j < half; ++j) {
-      const float angle = static_cast<float>(have) * inverse_frequencies_[static_cast<size_t>(j)];
-      cosines_[static_cast<size_t>(have * half + j)] = static_cast<float>(std::cos(static_cast<double>(angle)));
-      sines_[static_cast<size_t>(have * half + j)] = static_cast<float>(std::sin(static_cast<double>(angle)));
-    }
-  }
 }
 
 }  // namespace tactus

@@ -9,18 +9,13 @@
 #include <string>
 #include <vector>
 
+#include "common/model/decoder_layout.h"
 #include "common/model/hf_folder.h"
 #include "common/model/model_config.h"
 #include "common/ops/buffer.h"
 #include "common/ops/gemm.h"
 
 namespace tactus {
-
-// Offsets of one layer's parameters in the flat buffer; -1 where the family has none.
-struct LayerOffsets {
-  int64_t input_norm, q, k, v, q_bias = -1, k_bias = -1, v_bias = -1, q_norm = -1, k_norm = -1, o, post_norm, gate, up,
-                               down;
-};
 
 struct LayerWeights {
   std::vector<float> input_norm;  // [H]
@@ -44,10 +39,10 @@ class DecoderWeights {
   // Row of the embedding table, rounded to the storage dtype, to out [H].
   void Embed(int32_t token, float* out) const;
 
-  // Cosines and sines for positions below `positions`: [positions, D/2] each.
-  void EnsureRope(int64_t positions);
-  const float* cosines(int64_t position) const { return cosines_.data() + position * config.head_dim / 2; }
-  const float* sines(int64_t position) const { return sines_.data() + position * config.head_dim / 2; }
+  // Rotary tables for positions below `positions`: [positions, D/2] each.
+  void EnsureRope(int64_t positions) { rope_.Extend(positions); }
+  const float* cosines(int64_t position) const { return rope_.cosines(position); }
+  const float* sines(int64_t position) const { return rope_.sines(position); }
 
   int64_t qkv_columns() const { return (config.num_heads + 2 * config.num_kv_heads) * config.head_dim; }
 
@@ -65,8 +60,7 @@ class DecoderWeights {
  private:
   std::vector<float> Rounded(int64_t offset, int64_t count) const;
 
-  std::vector<float> inverse_frequencies_;  // [D/2]
-  std::vector<float> cosines_, sines_;
+  RopeTables rope_;
 };
 
 }  // namespace tactus

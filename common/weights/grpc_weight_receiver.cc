@@ -50,9 +50,27 @@ absl::StatusOr<WeightManifest> ReadManifest(Stream& stream, const std::string& r
   return manifest;
 }
 
-absl::StatusOr<ReceivedWeights> ReadAll(Stream& stream, const std::string& run_id, PolicyVersion at_least,
-                                        const ParameterLayout& layout, int calibrated_heads) {
+// The manifest stands for the weights: they are copied from where it says.
+absl::StatusOr<ReceivedWeights> TakeShared(Stream& stream, const WeightManifest& manifest, const std::string& machine,
+                                           const ParameterLayout& layout) {
+  RETURN_IF_ERROR(WeightAssembler::Check(manifest, layout));
+  if (machine.empty() || manifest.shared->machine != machine) {
+    return absl::InvalidArgumentError("fetching weights: they are said to be in the memory of another machine");
+  }
+  if (manifest.shared->elements != static_cast<uint64_t>(layout.total_numel)) {
+    return absl::InvalidArgumentError(absl::StrCat("fetching weights: ", manifest.shared->elements,
+                                                   " shared numbers; expected this model's ", layout.total_numel));
+  }
+  wire::FetchWeightsResponse message;
+  if (stream.Next(message)) return absl::InvalidArgumentError("fetching weights: shared weights are sent as well");
+  return ReceivedWeights{
+      .version = manifest.version, .flat = {}, .head_classes = manifest.head_classes, .shared = manifest.shared};
+}
+
+absl::StatusOr<ReceivedWeights> ReadAll(Stream& stream, const std::string& run_id, const std::string& machine,
+                                        PolicyVersion at_least, const ParameterLayout& layout, int calibrated_heads) {
   ASSIGN_OR_RETURN(const WeightManifest manifest, ReadManifest(stream, run_id, at_least, calibrated_heads));
+  if (manifest.shared.has_value()) return TakeShared(stream, manifest, machine, layout);
   ASSIGN_OR_RETURN(WeightAssembler assembler, WeightAssembler::Start(manifest, layout));
   wire::FetchWeightsResponse message;
   while (stream.Next(message)) {
@@ -74,7 +92,8 @@ WeightReceiver::WeightReceiver(std::shared_ptr<grpc::Channel> channel, std::stri
 
 WeightReceiver::~WeightReceiver() = default;
 
-absl::StatusOr<ReceivedWeights> WeightReceiver::Fetch(PolicyVersion at_least, absl::Duration timeout) {
+absl::StatusOr<ReceivedWeights> WeightReceiver::Fetch(PolicyVersion at_least, absl::Duration timeout,
+                                                      const std::string& machine) {
   grpc::ClientContext context;
   // A minute below the server's limit: the two clocks need not agree.
   context.set_deadline(absl::ToChronoTime(absl::Now() + std::min(timeout, absl::Minutes(kMaxFetchMinutes - 1))));
@@ -90,10 +109,11 @@ absl::StatusOr<ReceivedWeights> WeightReceiver::Fetch(PolicyVersion at_least, ab
   wire::FetchWeightsRequest request;
   request.set_run_id(run_id_);
   request.set_actor_id(actor_id_);
+  request.set_machine(machine);
   *request.mutable_at_least() = ToWire(at_least);
   const std::unique_ptr<wire::WeightService::Stub> stub = wire::WeightService::NewStub(channel_);
   Stream stream{stub->Fetch(&context, request)};
-  absl::StatusOr<ReceivedWeights> weights = ReadAll(stream, run_id_, at_least, layout_, calibrated_heads_);
+  absl::StatusOr<ReceivedWeights> weights = ReadAll(stream, run_id_, machine, at_least, layout_, calibrated_heads_);
   // When the stream ended by itself, its own status is the reason for what is missing. Otherwise the reason is ours,
   // and the call is cancelled, which would hide it.
   if (!stream.ended) context.TryCancel();

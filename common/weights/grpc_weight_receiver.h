@@ -33,7 +33,9 @@ class WeightReceiver {
   //   DataLoss           a hash was wrong or the stream ended early
   // and gives up on
   //   FailedPrecondition another run;  InvalidArgument another model, or a broken stream;  Cancelled after Close.
-  absl::StatusOr<ReceivedWeights> Fetch(PolicyVersion at_least, absl::Duration timeout) ABSL_LOCKS_EXCLUDED(mu_);
+  // `machine` not empty: the caller can also copy them from GPU memory of that machine (ReceivedWeights::shared).
+  absl::StatusOr<ReceivedWeights> Fetch(PolicyVersion at_least, absl::Duration timeout, const std::string& machine = "")
+      ABSL_LOCKS_EXCLUDED(mu_);
 
   // Ends a blocked Fetch, and every later one, with Cancelled. Idempotent.
   void Close() ABSL_LOCKS_EXCLUDED(mu_);

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -19,14 +20,18 @@ namespace {
 
 using Reactor = grpc::ServerWriteReactor<wire::FetchWeightsResponse>;
 
-// One fetch: the manifest, then chunk after chunk, one write in flight. Deletes itself in OnDone. Finish is called from
-// OnWriteDone alone, so never twice; a cancelled call ends through a failed write.
+// One fetch: the manifest, then chunk after chunk unless `share`, one write in flight. Deletes itself in OnDone. Finish
+// is called from OnWriteDone alone, so never twice; a cancelled call ends through a failed write.
 class FetchStream : public Reactor {
  public:
   FetchStream(std::shared_ptr<const WeightSnapshot> snapshot, std::atomic<int>* streams,
-              std::atomic<uint64_t>* bytes_sent)
-      : snapshot_(std::move(snapshot)), streams_(streams), bytes_sent_(bytes_sent) {
+              std::atomic<uint64_t>* bytes_sent, bool share)
+      : snapshot_(std::move(snapshot)),
+        streams_(streams),
+        bytes_sent_(bytes_sent),
+        end_(share ? 0 : snapshot_->bytes.size()) {
     *message_.mutable_manifest() = ToWire(snapshot_->manifest);
+    if (!share) message_.mutable_manifest()->clear_shared();
     StartWrite(&message_);
   }
 
@@ -34,10 +39,10 @@ class FetchStream : public Reactor {
     if (ok && bytes_sent_ != nullptr) *bytes_sent_ += message_.chunk().data().size();  // none in the manifest's message
     if (!ok) {
       Finish(grpc::Status(grpc::StatusCode::CANCELLED, "the reader went away"));
-    } else if (sent_ == snapshot_->bytes.size()) {
+    } else if (sent_ == end_) {
       Finish(grpc::Status::OK);
     } else {
-      const size_t size = std::min(kMaxWeightChunkBytes, snapshot_->bytes.size() - sent_);
+      const size_t size = std::min(kMaxWeightChunkBytes, end_ - sent_);
       wire::WeightChunk& chunk = *message_.mutable_chunk();
       chunk.set_offset(sent_);
       chunk.set_data(snapshot_->bytes.data() + sent_, size);
@@ -56,6 +61,7 @@ class FetchStream : public Reactor {
   std::atomic<int>* const streams_;
   std::atomic<uint64_t>* const bytes_sent_;
   wire::FetchWeightsResponse message_;
+  const size_t end_;  // bytes to send: none where the actor copies the weights itself
   size_t sent_ = 0;
 };
 
@@ -80,7 +86,9 @@ class WeightServiceImpl final : public wire::WeightService::CallbackService {
       return new Refusal(grpc::Status(grpc::StatusCode::UNAVAILABLE,
                                       absl::StrCat("more than ", kMaxWeightStreams, " fetches are under way")));
     }
-    return new FetchStream(std::move(snapshot), &streams_, bytes_sent_);
+    const std::optional<SharedWeights>& shared = snapshot->manifest.shared;
+    const bool share = shared.has_value() && !request->machine().empty() && request->machine() == shared->machine;
+    return new FetchStream(std::move(snapshot), &streams_, bytes_sent_, share);
   }
 
  private:

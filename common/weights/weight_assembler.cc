@@ -55,11 +55,15 @@ WeightAssembler::WeightAssembler(const WeightManifest& manifest, const Parameter
       flat_(static_cast<size_t>(layout.total_numel), 0.0f),
       hash_(std::make_unique<Sha256>()) {}
 
+absl::Status WeightAssembler::Check(const WeightManifest& manifest, const ParameterLayout& layout) {
+  const std::string difference = Difference(manifest, layout);
+  if (difference.empty()) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("weight manifest of version ", VersionName(manifest.version), " ", difference));
+}
+
 absl::StatusOr<WeightAssembler> WeightAssembler::Start(const WeightManifest& manifest, const ParameterLayout& layout) {
-  if (const std::string difference = Difference(manifest, layout); !difference.empty()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("weight manifest of version ", VersionName(manifest.version), " ", difference));
-  }
+  RETURN_IF_ERROR(Check(manifest, layout));
   return WeightAssembler(manifest, layout);
 }
 
@@ -105,7 +109,10 @@ absl::StatusOr<ReceivedWeights> WeightAssembler::Finish() {
         absl::StrCat(name, ": ", received_, " of ", manifest_.total_bytes, " bytes arrived before the stream ended"));
   }
   RETURN_IF_ERROR(CheckFinite(*layout_, flat_, name));
-  return ReceivedWeights{manifest_.version, std::move(flat_), manifest_.head_classes, received_};
+  return ReceivedWeights{.version = manifest_.version,
+                         .flat = std::move(flat_),
+                         .head_classes = manifest_.head_classes,
+                         .wire_bytes = received_};
 }
 
 }  // namespace tactus

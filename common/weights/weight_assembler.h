@@ -23,16 +23,19 @@ inline constexpr size_t kMaxWeightChunkBytes = size_t{1} << 20;
 
 struct ReceivedWeights {
   PolicyVersion version;
-  std::vector<float> flat;                  // [layout.total_numel], the padding 0
-  std::optional<HeadClasses> head_classes;  // the manifest's
-  uint64_t wire_bytes = 0;                  // of the tensors as they came
+  std::vector<float> flat;                       // [layout.total_numel], the padding 0; empty with `shared`
+  std::optional<HeadClasses> head_classes = {};  // the manifest's
+  uint64_t wire_bytes = 0;                       // of the tensors as they came
+  std::optional<SharedWeights> shared = {};      // where to copy them from instead
 };
 
 // Not thread-safe. Use: Start, Append until done(), Finish. After an error it must be thrown away.
 class WeightAssembler {
  public:
-  // `layout` must outlive the assembler. InvalidArgument names the first tensor in which the manifest differs from it.
-  // Allocates the whole set, whose size is the layout's.
+  // InvalidArgument names the first tensor in which the manifest differs from `layout`.
+  static absl::Status Check(const WeightManifest& manifest, const ParameterLayout& layout);
+
+  // `layout` must outlive the assembler. Errors of Check. Allocates the whole set, whose size is the layout's.
   static absl::StatusOr<WeightAssembler> Start(const WeightManifest& manifest, const ParameterLayout& layout);
 
   // The next bytes. InvalidArgument: out of order, too large or beyond the end. DataLoss: a tensor's hash is wrong.

@@ -9,6 +9,7 @@ namespace tactus {
 namespace {
 
 constexpr int kSha256Bytes = 32;
+constexpr size_t kMaxHandleBytes = 256;
 
 }  // namespace
 
@@ -27,6 +28,11 @@ wire::WeightManifest ToWire(const WeightManifest& manifest) {
     added.set_sha256(absl::HexStringToBytes(tensor.sha256_hex));
   }
   if (manifest.head_classes.has_value()) *out.mutable_head_classes() = ToWire(*manifest.head_classes);
+  if (manifest.shared.has_value()) {
+    out.mutable_shared()->set_machine(manifest.shared->machine);
+    out.mutable_shared()->set_handle(manifest.shared->handle);
+    out.mutable_shared()->set_elements(manifest.shared->elements);
+  }
   return out;
 }
 
@@ -53,6 +59,18 @@ absl::StatusOr<WeightManifest> FromWire(const wire::WeightManifest& manifest, in
   ASSIGN_OR_RETURN(out.head_classes,
                    FromWire("weight manifest: head_classes",
                             manifest.has_head_classes() ? &manifest.head_classes() : nullptr, calibrated_heads));
+  if (manifest.has_shared()) {
+    if (manifest.shared().handle().empty() || manifest.shared().handle().size() > kMaxHandleBytes) {
+      return absl::InvalidArgumentError(absl::StrCat("weight manifest: shared.handle has ",
+                                                     manifest.shared().handle().size(), " bytes; expected 1 to ",
+                                                     kMaxHandleBytes));
+    }
+    out.shared = SharedWeights{.machine = manifest.shared().machine(),
+                               .handle = manifest.shared().handle(),
+                               .elements = manifest.shared().elements(),
+                               .dtype = out.dtype,
+                               .version = out.version};
+  }
   return out;
 }
 

@@ -26,7 +26,8 @@ void ConvertTo(std::span<const float> values, StorageDType dtype, char* out) {
 }  // namespace
 
 absl::Status WeightPublisher::Publish(PolicyVersion version, const ParameterLayout& layout, std::span<const float> flat,
-                                      StorageDType dtype, std::optional<HeadClasses> head_classes) {
+                                      StorageDType dtype, std::optional<HeadClasses> head_classes,
+                                      std::optional<SharedWeights> shared) {
   if (static_cast<int64_t>(flat.size()) != layout.total_numel) {
     return absl::InvalidArgumentError(
         absl::StrCat("weights to publish: ", flat.size(), " floats are given for ", layout.total_numel));
@@ -38,6 +39,7 @@ absl::Status WeightPublisher::Publish(PolicyVersion version, const ParameterLayo
   manifest.version = version;
   manifest.dtype = dtype;
   manifest.head_classes = std::move(head_classes);
+  manifest.shared = std::move(shared);
   for (const ParameterSpec& spec : layout.specs) {
     manifest.total_bytes += static_cast<uint64_t>(spec.numel * BytesPerElement(dtype));
   }

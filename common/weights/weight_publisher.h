@@ -15,6 +15,7 @@
 #include "common/base/dtype.h"
 #include "common/data/types.h"
 #include "common/model/model_config.h"
+#include "common/weights/shared_weights.h"
 
 namespace tactus {
 
@@ -32,6 +33,7 @@ struct WeightManifest {
   std::vector<Tensor> tensors;  // in the layout's order
   uint64_t total_bytes = 0;
   std::optional<HeadClasses> head_classes;  // calibrated, of this version; none: every response has its own
+  std::optional<SharedWeights> shared;      // where else the set is; none: nowhere
 };
 
 // One published set, immutable.
@@ -45,12 +47,13 @@ class WeightPublisher {
  public:
   explicit WeightPublisher(std::string run_id) : run_id_(std::move(run_id)) {}
 
-  // Makes `flat` [layout.total_numel], to be sampled with `head_classes`, the newest set. FailedPrecondition: the
+  // Makes `flat` [layout.total_numel], to be sampled with `head_classes`, the newest set; `shared` is where actors on
+  // this machine's GPUs find the same. FailedPrecondition: the
   // version is not above the last one. InvalidArgument: wrong size, or a tensor holds NaN or infinity; the last set
   // stays the newest.
   absl::Status Publish(PolicyVersion version, const ParameterLayout& layout, std::span<const float> flat,
-                       StorageDType dtype, std::optional<HeadClasses> head_classes = std::nullopt)
-      ABSL_LOCKS_EXCLUDED(mu_);
+                       StorageDType dtype, std::optional<HeadClasses> head_classes = std::nullopt,
+                       std::optional<SharedWeights> shared = std::nullopt) ABSL_LOCKS_EXCLUDED(mu_);
 
   // nullptr before the first Publish.
   std::shared_ptr<const WeightSnapshot> Newest() const ABSL_LOCKS_EXCLUDED(mu_);

@@ -131,7 +131,25 @@ class FakeWeights : public WeightSource {
     if (!mutex_.AwaitWithTimeout(absl::Condition(&ready), timeout)) return std::optional<NewWeights>();
     if (closed_) return absl::CancelledError("closed");
     if (!error_.ok()) return error_;
-    return newest_;
+    std::optional<NewWeights> newest = newest_;
+    if (share_) {
+      newest->shared = SharedWeights{.machine = "here", .handle = "h", .version = newest->version};
+      newest->parameters.clear();
+    }
+    return newest;
+  }
+  void Share() {
+    absl::MutexLock lock(&mutex_);
+    share_ = true;
+  }
+  void DeclineShared() override {
+    absl::MutexLock lock(&mutex_);
+    share_ = false;
+    ++declined_;
+  }
+  int declined() const {
+    absl::MutexLock lock(&mutex_);
+    return declined_;
   }
   void Close() override {
     absl::MutexLock lock(&mutex_);
@@ -139,10 +157,11 @@ class FakeWeights : public WeightSource {
   }
 
  private:
-  absl::Mutex mutex_;
+  mutable absl::Mutex mutex_;
   std::optional<NewWeights> newest_;
   absl::Status error_;
-  bool closed_ = false;
+  bool closed_ = false, share_ = false;
+  int declined_ = 0;
 };
 
 class FakeTokenizer : public Tokenizer {
@@ -246,6 +265,15 @@ TEST_F(ActorTest, AnswersEveryPromptAndStopsWhenTheRunIsFinished) {
   EXPECT_EQ(stats.completions, 60);
   EXPECT_EQ(stats.open_groups, 0);
   EXPECT_EQ(stats.version, kFirst);
+}
+
+TEST_F(ActorTest, HasWeightsSentThatItCannotReadFromTheLearnersMemory) {
+  weights_.Share();
+  FakePort port(4);
+  ASSERT_TRUE(Run(port).ok());
+  EXPECT_EQ(port.groups.size(), 4u);
+  for (const auto& [id, group] : port.groups) ExpectAsReference(group, kFirst, 0);
+  EXPECT_EQ(weights_.declined(), 1);
 }
 
 TEST_F(ActorTest, WaitsForTheVersionTheLearnerRequires) {

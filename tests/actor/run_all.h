@@ -1,4 +1,4 @@
-// Runs requests through a fresh engine on a real (tiny) model and keeps what came out.
+// Runs requests through an engine on a real (tiny) model and keeps what came out.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -17,30 +17,38 @@ namespace tactus {
 // By request id and completion index.
 struct Outcome {
   std::map<std::pair<uint64_t, int>, Completion> completions;
-  std::map<std::pair<uint64_t, int>, HeadSums> sums;  // of measured completions
+  std::map<std::pair<uint64_t, int>, HeadSums> sums;                              // of measured completions
+  std::map<std::pair<uint64_t, int>, std::vector<std::vector<float>>> attention;  // of those that keep it
   SchedulerStats stats;
 };
 
-inline Outcome RunAll(const ModelFolder& folder, const EngineOptions& options, int64_t pages, StorageDType dtype,
-                      const std::vector<EngineRequest>& requests) {
+inline Outcome RunAll(Engine& engine, const std::vector<EngineRequest>& requests) {
   Outcome outcome;
-  auto engine = *Engine::Create(options, *CreateModelRunner(folder, {.weights_dtype = dtype, .max_pages = pages}));
   size_t next = 0;
   const absl::Status status = RunRequests(
-      *engine,
+      engine,
       [&]() -> absl::StatusOr<std::optional<EngineRequest>> {
         if (next == requests.size()) return std::nullopt;
         return requests[next++];
       },
       [&](FinishedCompletion one) {
         const std::pair key{one.request_id, one.completion_index};
-        if (one.rhythm != nullptr) outcome.sums[key] = one.rhythm->Finish();
+        if (one.rhythm != nullptr) {
+          outcome.sums[key] = one.rhythm->Finish();
+          outcome.attention[key] = one.rhythm->attention();
+        }
         outcome.completions[key] = std::move(one.completion);
         return absl::OkStatus();
       });
   EXPECT_TRUE(status.ok()) << status;
-  outcome.stats = engine->stats();
+  outcome.stats = engine.stats();
   return outcome;
+}
+
+inline Outcome RunAll(const ModelFolder& folder, const EngineOptions& options, int64_t pages, StorageDType dtype,
+                      const std::vector<EngineRequest>& requests) {
+  auto engine = *Engine::Create(options, *CreateModelRunner(folder, {.weights_dtype = dtype, .max_pages = pages}));
+  return RunAll(*engine, requests);
 }
 
 }  // namespace tactus

@@ -91,6 +91,32 @@ TEST_F(GrpcWeightsTest, DeliversTheHeadClasses) {
   EXPECT_EQ(Receiver().Fetch({0, 1}, kPatience).status().code(), absl::StatusCode::kInvalidArgument);
 }
 
+TEST_F(GrpcWeightsTest, TellsAnActorOfTheSameMachineWhereTheWeightsAre) {
+  const SharedWeights shared{.machine = "m", .handle = std::string("\0h", 2), .elements = values_.size()};
+  ASSERT_TRUE(publisher_.Publish({0, 1}, layout_, values_, StorageDType::kFloat32, std::nullopt, shared).ok());
+  WeightReceiver receiver = Receiver();
+  for (const char* machine : {"", "other"}) {
+    const auto sent = receiver.Fetch({0, 1}, kPatience, machine);
+    ASSERT_TRUE(sent.ok()) << sent.status();
+    EXPECT_FALSE(sent->shared.has_value());
+    EXPECT_EQ(sent->flat, values_);
+  }
+  const uint64_t bytes = bytes_sent_;
+  const auto told = receiver.Fetch({0, 1}, kPatience, "m");
+  ASSERT_TRUE(told.ok()) << told.status();
+  EXPECT_TRUE(told->flat.empty());
+  ASSERT_TRUE(told->shared.has_value());
+  EXPECT_EQ(told->shared->handle, shared.handle);
+  EXPECT_EQ(told->shared->elements, values_.size());
+  EXPECT_EQ(told->shared->version, (PolicyVersion{0, 1}));
+  EXPECT_EQ(bytes_sent_, bytes);
+  // Of another size than the model here.
+  SharedWeights longer = shared;
+  ++longer.elements;
+  ASSERT_TRUE(publisher_.Publish({0, 2}, layout_, values_, StorageDType::kFloat32, std::nullopt, longer).ok());
+  EXPECT_EQ(receiver.Fetch({0, 2}, kPatience, "m").status().code(), absl::StatusCode::kInvalidArgument);
+}
+
 TEST_F(GrpcWeightsTest, NothingNewEnoughIsUnavailable) {
   WeightReceiver receiver = Receiver();
   EXPECT_THAT(std::string(receiver.Fetch({0, 0}, kPatience).status().message()), HasSubstr("no weights are published"));
