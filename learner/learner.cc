@@ -100,11 +100,9 @@ absl::Status Learner::LoadCheckpoint() {
                                                    loaded->facts.config_fingerprint, ", this one has ", fingerprint,
                                                    ")"));
   }
-  std::ranges::copy(loaded->master, trainer_->policy().parameters().begin());
-  trainer_->policy().ParametersChanged();
-  std::ranges::copy(loaded->first_moment, trainer_->optimizer().first_moment().begin());
-  std::ranges::copy(loaded->second_moment, trainer_->optimizer().second_moment().begin());
-  RETURN_IF_ERROR(trainer_->optimizer().RestoreCounts(loaded->facts.optimizer_steps, loaded->facts.skipped_steps));
+  RETURN_IF_ERROR(trainer_->Restore(
+      {.parameters = loaded->master, .first_moment = loaded->first_moment, .second_moment = loaded->second_moment},
+      {.taken = loaded->facts.optimizer_steps, .skipped = loaded->facts.skipped_steps}));
   version_ = loaded->facts.version;
   learner_step_ = checkpointed_step_ = loaded->facts.learner_step;
   next_prompt_id_ = loaded->facts.data_cursor;
@@ -250,7 +248,7 @@ absl::Status Learner::RootStep(std::vector<TrajectoryGroup> groups, double wait_
   }
   context.version = version_;
   context.step_time_s = wait_s + Since(start);
-  context.skipped_steps = trainer_->optimizer().skipped_steps();
+  context.skipped_steps = trainer_->counts().skipped;
   context.counters = server_->Counters();
   context.weight_bytes_sent = weight_bytes_sent_;
   for (const ConnectedActor& actor : server_->Actors()) context.actors_connected += actor.attached ? 1 : 0;
@@ -258,8 +256,9 @@ absl::Status Learner::RootStep(std::vector<TrajectoryGroup> groups, double wait_
 }
 
 absl::Status Learner::PublishWeights() {
-  return publisher_->Publish(version_, trainer_->policy().layout(), trainer_->policy().parameters(),
-                             StorageDTypeOf(options_.config.model().dtype()), calibration_->classes());
+  const StorageDType dtype = StorageDTypeOf(options_.config.model().dtype());
+  ASSIGN_OR_RETURN(std::vector<char> bytes, trainer_->policy().state().ReadWeights(dtype));
+  return publisher_->Publish(version_, trainer_->policy().layout(), std::move(bytes), dtype, calibration_->classes());
 }
 
 // New weights first, then their announcement: an actor that hears of a version can fetch it.
@@ -276,11 +275,11 @@ bool Learner::CheckpointDue() const {
 
 absl::Status Learner::Checkpoint() {
   const absl::Time start = absl::Now();
-  AdamW& optimizer = trainer_->optimizer();
+  const StepCounts& counts = trainer_->counts();
   TrainFacts facts{.version = version_,
-                   .optimizer_steps = optimizer.steps(),
-                   .skipped_steps = optimizer.skipped_steps(),
-                   .schedule_step = optimizer.steps() + optimizer.skipped_steps(),
+                   .optimizer_steps = counts.taken,
+                   .skipped_steps = counts.skipped,
+                   .schedule_step = counts.taken + counts.skipped,
                    .learner_step = learner_step_,
                    .data_cursor = next_prompt_id_,
                    .seed = options_.config.seed(),
@@ -289,9 +288,9 @@ absl::Status Learner::Checkpoint() {
                    .ledger = {},
                    .head_classes = calibration_->classes()};
   ASSIGN_OR_RETURN(facts.ledger, server_->Snapshot());
-  const absl::Status saved = checkpointer_->Save(facts, {.master = trainer_->policy().parameters(),
-                                                         .first_moment = optimizer.first_moment(),
-                                                         .second_moment = optimizer.second_moment()});
+  ASSIGN_OR_RETURN(const ParameterState state, trainer_->policy().state().ReadState());
+  const absl::Status saved = checkpointer_->Save(
+      facts, {.master = state.parameters, .first_moment = state.first_moment, .second_moment = state.second_moment});
   metrics_->Add(Metric::kCheckpoints, 1, saved.ok() ? "written" : "failed");
   RETURN_IF_ERROR(saved);
   RETURN_IF_ERROR(server_->TruncateLog(checkpointer_->OldestLogSegment()));

@@ -66,9 +66,9 @@ absl::Status RunSft(const config::RunConfig& config, const std::string& out_dir,
          .tokens_per_s = static_cast<double>(stats.prompt_tokens + stats.completion_tokens) / SecondsSince(step_start),
          .time_s = SecondsSince(start)});
   }
+  ASSIGN_OR_RETURN(const ParameterState state, trainer->policy().state().ReadState());
   const std::string aside = absl::StrCat(out_dir, ".tmp");
-  RETURN_IF_ERROR(
-      WriteModelFolder(aside, folder, trainer->policy().parameters(), StorageDTypeOf(config.model().dtype())));
+  RETURN_IF_ERROR(WriteModelFolder(aside, folder, state.parameters, StorageDTypeOf(config.model().dtype())));
   return PublishFolder(aside, out_dir);
 }
 
