@@ -17,7 +17,7 @@
 #include "common/rhythm/rhythm.h"
 #include "common/weights/grpc_weight_service.h"
 #include "learner/step_exchange.h"
-#include "learner/train/lm_policy.h"
+#include "learner/train/create_policy.h"
 
 namespace tactus {
 namespace {
@@ -47,7 +47,8 @@ absl::StatusOr<std::unique_ptr<Learner>> Learner::Create(LearnerOptions options)
                                      .world = o.world,
                                      .store_host = o.store_host,
                                      .store_port = o.store_port,
-                                     .timeout = absl::Seconds(o.config.learner().collective_timeout_s())}));
+                                     .timeout = absl::Seconds(o.config.learner().collective_timeout_s()),
+                                     .device = o.device.Text()}));
   RETURN_IF_ERROR(learner->LoadPolicy());
   if (o.resume) RETURN_IF_ERROR(learner->LoadCheckpoint());
   if (learner->IsRoot()) RETURN_IF_ERROR(learner->Serve());
@@ -58,31 +59,31 @@ absl::Status Learner::LoadPolicy() {
   const config::RunConfig& config = options_.config;
   ASSIGN_OR_RETURN(model_folder_, OpenModelFolder(config.model().path()));
   const ModelConfig& shape = model_folder_.config;
-  RETURN_IF_ERROR(CheckOwnMemory(LearnerMemory(absl::StrCat("learner-", options_.rank), shape, config, options_.device),
-                                 options_.device, config.learner().gpu_memory_mib(), ListGpus()));
-  if (options_.device.is_gpu()) {
-    return absl::FailedPreconditionError(absl::StrCat("the learner has no CUDA policy for ", options_.device.Text(),
-                                                      ": expected learner.device \"cpu\"."));
-  }
+  const GpuList gpus = ListGpus();
+  const MemoryNeed need = LearnerMemory(absl::StrCat("learner-", options_.rank), shape, config, options_.device);
+  RETURN_IF_ERROR(CheckOwnMemory(need, options_.device, config.learner().gpu_memory_mib(), gpus));
+  share_weights_ = options_.device.is_gpu() &&
+                   need.total() + SharedWeightsBytes(shape, config) <=
+                       BudgetBytes(config.learner().gpu_memory_mib(), AvailableBytes(options_.device, gpus));
   ASSIGN_OR_RETURN(calibration_, HeadCalibration::FromProto(config.credit(), shape.num_layers, shape.num_heads));
   limits_ = {.max_prompt_tokens = config.rollout().max_prompt_tokens(),
              .max_completion_tokens = config.rollout().max_completion_tokens(),
              .completions_per_prompt = config.rollout().completions_per_prompt(),
              .vocab_size = static_cast<int>(model_folder_.config.vocab_size),
              .calibrated_heads = calibration_->heads()};
-  const StorageDType dtype = StorageDTypeOf(config.model().dtype());
-  const TrainableOptions trainable{.activation_checkpointing = config.learner().activation_checkpointing(),
-                                   .logprob_chunk_tokens = config.learner().logprob_chunk_tokens(),
-                                   .temperature = static_cast<float>(config.rollout().temperature())};
-  ASSIGN_OR_RETURN(std::unique_ptr<DecoderLm> model, DecoderLm::FromFolder(model_folder_, dtype));
+  const PolicyOptions policy_options{
+      .dtype = StorageDTypeOf(config.model().dtype()),
+      .trainable = {.activation_checkpointing = config.learner().activation_checkpointing(),
+                    .logprob_chunk_tokens = config.learner().logprob_chunk_tokens(),
+                    .temperature = static_cast<float>(config.rollout().temperature())},
+      .device = options_.device};
+  ASSIGN_OR_RETURN(std::unique_ptr<TrainablePolicy> policy, CreatePolicy(model_folder_, policy_options));
   std::unique_ptr<TrainablePolicy> reference;
   if (config.algorithm().kl_beta() > 0) {
-    ASSIGN_OR_RETURN(std::unique_ptr<DecoderLm> start, DecoderLm::FromFolder(model_folder_, dtype));
-    reference = MakeLmPolicy(std::move(start), trainable);
+    ASSIGN_OR_RETURN(reference, CreatePolicy(model_folder_, policy_options));
   }
-  ASSIGN_OR_RETURN(trainer_,
-                   Trainer::Create(TrainerOptions::FromProto(config), MakeLmPolicy(std::move(model), trainable),
-                                   std::move(reference), *collective_));
+  ASSIGN_OR_RETURN(trainer_, Trainer::Create(TrainerOptions::FromProto(config), std::move(policy), std::move(reference),
+                                             *collective_));
   return absl::OkStatus();
 }
 
@@ -257,8 +258,20 @@ absl::Status Learner::RootStep(std::vector<TrajectoryGroup> groups, double wait_
 
 absl::Status Learner::PublishWeights() {
   const StorageDType dtype = StorageDTypeOf(options_.config.model().dtype());
-  ASSIGN_OR_RETURN(std::vector<char> bytes, trainer_->policy().state().ReadWeights(dtype));
-  return publisher_->Publish(version_, trainer_->policy().layout(), std::move(bytes), dtype, calibration_->classes());
+  TrainableParameters& state = trainer_->policy().state();
+  ASSIGN_OR_RETURN(std::vector<char> bytes, state.ReadWeights(dtype));
+  std::optional<SharedWeights> shared;
+  if (share_weights_) {
+    absl::StatusOr<std::optional<SharedWeights>> set = state.Share(version_);
+    share_weights_ = set.ok();
+    if (set.ok()) {
+      shared = *std::move(set);
+    } else {
+      TACTUS_LOG(WARNING) << set.status().message() << "; actors fetch all weights from now on";
+    }
+  }
+  return publisher_->Publish(version_, trainer_->policy().layout(), std::move(bytes), dtype, calibration_->classes(),
+                             std::move(shared));
 }
 
 // New weights first, then their announcement: an actor that hears of a version can fetch it.

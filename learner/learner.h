@@ -98,6 +98,7 @@ class Learner {
   Readiness readiness_{"loading the model"};
   std::unique_ptr<MetricsServer> metrics_server_;
   std::unique_ptr<WeightPublisher> publisher_;
+  bool share_weights_ = false;  // in GPU memory, for actors of this machine: where there is room
   std::atomic<uint64_t> weight_bytes_sent_{0};
   std::unique_ptr<grpc::Service> weight_service_;
   std::unique_ptr<RolloutServer> server_;  // after what it serves: destroyed first

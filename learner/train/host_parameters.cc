@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
 #include "common/weights/weight_publisher.h"
 
@@ -46,16 +45,16 @@ absl::StatusOr<ParameterState> HostParameters::ReadState() {
 }
 
 absl::Status HostParameters::WriteState(const ParameterState& state) {
-  const std::pair<std::span<const float>, std::span<float>> copies[] = {
-      {state.parameters, parameters_},
-      {state.first_moment, optimizer().first_moment()},
-      {state.second_moment, optimizer().second_moment()}};
-  for (const auto& [from, to] : copies) {
-    if (from.size() != to.size())
-      return absl::InvalidArgumentError(
-          absl::StrCat("A state of ", from.size(), " values does not fit a policy of ", to.size(), "."));
+  RETURN_IF_ERROR(CheckState(state, parameters_.size()));
+  std::ranges::copy(state.parameters, parameters_.begin());
+  for (const auto& [from, to] : {std::pair(state.first_moment, optimizer().first_moment()),
+                                 std::pair(state.second_moment, optimizer().second_moment())}) {
+    if (from.empty()) {
+      std::ranges::fill(to, 0.0f);
+    } else {
+      std::ranges::copy(from, to.begin());
+    }
   }
-  for (const auto& [from, to] : copies) std::ranges::copy(from, to.begin());
   changed_();
   return absl::OkStatus();
 }
@@ -63,5 +62,7 @@ absl::Status HostParameters::WriteState(const ParameterState& state) {
 absl::StatusOr<std::vector<char>> HostParameters::ReadWeights(StorageDType dtype) {
   return EncodeWeights(layout_, parameters_, dtype);
 }
+
+absl::StatusOr<std::optional<SharedWeights>> HostParameters::Share(PolicyVersion) { return std::nullopt; }
 
 }  // namespace tactus

@@ -24,6 +24,7 @@ class HostParameters : public TrainableParameters {
   absl::StatusOr<ParameterState> ReadState() override;
   absl::Status WriteState(const ParameterState& state) override;
   absl::StatusOr<std::vector<char>> ReadWeights(StorageDType dtype) override;
+  absl::StatusOr<std::optional<SharedWeights>> Share(PolicyVersion version) override;
 
  private:
   AdamW& optimizer();

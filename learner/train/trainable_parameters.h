@@ -4,6 +4,7 @@
 // Owned by the policy's thread. Errors as in TrainablePolicy, and those of the collective.
 #pragma once
 
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -11,6 +12,7 @@
 #include "absl/status/statusor.h"
 #include "common/base/dtype.h"
 #include "common/collective/collective.h"
+#include "common/weights/shared_weights.h"
 #include "learner/train/adamw.h"
 
 namespace tactus {
@@ -21,6 +23,9 @@ struct ParameterState {
   std::span<const float> first_moment;
   std::span<const float> second_moment;
 };
+
+// InvalidArgument: `state` is none of a policy of `size` parameters.
+absl::Status CheckState(const ParameterState& state, size_t size);
 
 class TrainableParameters {
  public:
@@ -34,11 +39,14 @@ class TrainableParameters {
   virtual absl::StatusOr<AdamWResult> Step(const AdamWOptions& options, const AdamWStep& step) = 0;
   // A snapshot for checkpoints, valid until the next call of this or of any method that changes something.
   virtual absl::StatusOr<ParameterState> ReadState() = 0;
-  // All three at once; InvalidArgument where one does not have the layout's size.
+  // All three at once; without moments they are 0, as at the start. InvalidArgument: one has not the layout's size.
   virtual absl::Status WriteState(const ParameterState& state) = 0;
   // The parameters as they are published: rounded to `dtype`, the tensors end to end in the layout's order.
   // InvalidArgument: a type that the policy does not compute in.
   virtual absl::StatusOr<std::vector<char>> ReadWeights(StorageDType dtype) = 0;
+  // The same where other processes of this machine can copy it from one GPU to another, as `version`; none in host
+  // memory. A set stays until the one after the next.
+  virtual absl::StatusOr<std::optional<SharedWeights>> Share(PolicyVersion version) = 0;
 };
 
 }  // namespace tactus
