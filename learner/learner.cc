@@ -18,7 +18,7 @@
 #include "common/rhythm/rhythm.h"
 #include "common/weights/grpc_weight_service.h"
 #include "learner/counted_collective.h"
-#include "learner/train/lm_policy.h"
+#include "learner/train/create_policy.h"
 
 namespace tactus {
 namespace {
@@ -48,7 +48,8 @@ absl::StatusOr<std::unique_ptr<Learner>> Learner::Create(LearnerOptions options)
                                      .world = o.world,
                                      .store_host = o.store_host,
                                      .store_port = o.store_port,
-                                     .timeout = absl::Seconds(o.config.learner().collective_timeout_s())}));
+                                     .timeout = absl::Seconds(o.config.learner().collective_timeout_s()),
+                                     .device = o.device.Text()}));
   learner->collective_ = std::make_unique<CountedCollective>(std::move(collective), learner->metrics_.get());
   learner->readiness_.Watch([] { return std::string("loading the model"); });
   RETURN_IF_ERROR(learner->LoadPolicy());
@@ -75,31 +76,31 @@ absl::Status Learner::LoadPolicy() {
   const config::RunConfig& config = options_.config;
   ASSIGN_OR_RETURN(model_folder_, OpenModelFolder(config.model().path()));
   const ModelConfig& shape = model_folder_.config;
-  RETURN_IF_ERROR(CheckOwnMemory(LearnerMemory(absl::StrCat("learner-", options_.rank), shape, config, options_.device),
-                                 options_.device, config.learner().gpu_memory_mib(), ListGpus()));
-  if (options_.device.is_gpu()) {
-    return absl::FailedPreconditionError(absl::StrCat("the learner has no CUDA policy for ", options_.device.Text(),
-                                                      ": expected learner.device \"cpu\"."));
-  }
+  const GpuList gpus = ListGpus();
+  const MemoryNeed need = LearnerMemory(absl::StrCat("learner-", options_.rank), shape, config, options_.device);
+  RETURN_IF_ERROR(CheckOwnMemory(need, options_.device, config.learner().gpu_memory_mib(), gpus));
+  share_weights_ = options_.device.is_gpu() &&
+                   need.total() + SharedWeightsBytes(shape, config) <=
+                       BudgetBytes(config.learner().gpu_memory_mib(), AvailableBytes(options_.device, gpus));
   ASSIGN_OR_RETURN(calibration_, HeadCalibration::FromProto(config.credit(), shape.num_layers, shape.num_heads));
   limits_ = {.max_prompt_tokens = config.rollout().max_prompt_tokens(),
              .max_completion_tokens = config.rollout().max_completion_tokens(),
              .completions_per_prompt = config.rollout().completions_per_prompt(),
              .vocab_size = static_cast<int>(model_folder_.config.vocab_size),
              .calibrated_heads = calibration_->heads()};
-  const StorageDType dtype = StorageDTypeOf(config.model().dtype());
-  const TrainableOptions trainable{.activation_checkpointing = config.learner().activation_checkpointing(),
-                                   .logprob_chunk_tokens = config.learner().logprob_chunk_tokens(),
-                                   .temperature = static_cast<float>(config.rollout().temperature())};
-  ASSIGN_OR_RETURN(std::unique_ptr<DecoderLm> model, DecoderLm::FromFolder(model_folder_, dtype));
+  const PolicyOptions policy_options{
+      .dtype = StorageDTypeOf(config.model().dtype()),
+      .trainable = {.activation_checkpointing = config.learner().activation_checkpointing(),
+                    .logprob_chunk_tokens = config.learner().logprob_chunk_tokens(),
+                    .temperature = static_cast<float>(config.rollout().temperature())},
+      .device = options_.device};
+  ASSIGN_OR_RETURN(std::unique_ptr<TrainablePolicy> policy, CreatePolicy(model_folder_, policy_options));
   std::unique_ptr<TrainablePolicy> reference;
   if (config.algorithm().kl_beta() > 0) {
-    ASSIGN_OR_RETURN(std::unique_ptr<DecoderLm> start, DecoderLm::FromFolder(model_folder_, dtype));
-    reference = MakeLmPolicy(std::move(start), trainable);
+    ASSIGN_OR_RETURN(reference, CreatePolicy(model_folder_, policy_options));
   }
-  ASSIGN_OR_RETURN(trainer_,
-                   Trainer::Create(TrainerOptions::FromProto(config), MakeLmPolicy(std::move(model), trainable),
-                                   std::move(reference), *collective_));
+  ASSIGN_OR_RETURN(trainer_, Trainer::Create(TrainerOptions::FromProto(config), std::move(policy), std::move(reference),
+                                             *collective_));
   return absl::OkStatus();
 }
 
@@ -117,11 +118,9 @@ absl::Status Learner::LoadCheckpoint() {
                                                    loaded->facts.config_fingerprint, ", this one has ", fingerprint,
                                                    ")"));
   }
-  std::ranges::copy(loaded->master, trainer_->policy().parameters().begin());
-  trainer_->policy().ParametersChanged();
-  std::ranges::copy(loaded->first_moment, trainer_->optimizer().first_moment().begin());
-  std::ranges::copy(loaded->second_moment, trainer_->optimizer().second_moment().begin());
-  RETURN_IF_ERROR(trainer_->optimizer().RestoreCounts(loaded->facts.optimizer_steps, loaded->facts.skipped_steps));
+  RETURN_IF_ERROR(trainer_->Restore(
+      {.parameters = loaded->master, .first_moment = loaded->first_moment, .second_moment = loaded->second_moment},
+      {.taken = loaded->facts.optimizer_steps, .skipped = loaded->facts.skipped_steps}));
   version_ = loaded->facts.version;
   learner_step_ = checkpointed_step_ = loaded->facts.learner_step;
   next_prompt_id_ = loaded->facts.data_cursor;
@@ -290,7 +289,7 @@ absl::Status Learner::RootStep(std::vector<TrajectoryGroup> groups, double wait_
   }
   context.version = version_;
   context.step_time_s = wait_s + SecondsSince(start);
-  context.skipped_steps = trainer_->optimizer().skipped_steps();
+  context.skipped_steps = trainer_->counts().skipped;
   context.counters = server_->Counters();
   context.weight_bytes_sent = weight_bytes_sent_;
   context.parameters = trainer_->policy().layout().total_numel;
@@ -299,8 +298,21 @@ absl::Status Learner::RootStep(std::vector<TrajectoryGroup> groups, double wait_
 }
 
 absl::Status Learner::PublishWeights() {
-  return publisher_->Publish(version_, trainer_->policy().layout(), trainer_->policy().parameters(),
-                             StorageDTypeOf(options_.config.model().dtype()), calibration_->classes());
+  const StorageDType dtype = StorageDTypeOf(options_.config.model().dtype());
+  TrainableParameters& state = trainer_->policy().state();
+  ASSIGN_OR_RETURN(std::vector<char> bytes, state.ReadWeights(dtype));
+  std::optional<SharedWeights> shared;
+  if (share_weights_) {
+    absl::StatusOr<std::optional<SharedWeights>> set = state.Share(version_);
+    share_weights_ = set.ok();
+    if (set.ok()) {
+      shared = *std::move(set);
+    } else {
+      TACTUS_LOG(WARNING) << set.status().message() << "; actors fetch all weights from now on";
+    }
+  }
+  return publisher_->Publish(version_, trainer_->policy().layout(), std::move(bytes), dtype, calibration_->classes(),
+                             std::move(shared));
 }
 
 // New weights first, then their announcement: an actor that hears of a version can fetch it.
@@ -318,11 +330,11 @@ bool Learner::CheckpointDue() const {
 
 absl::Status Learner::Checkpoint() {
   const absl::Time start = MonotonicNow();
-  AdamW& optimizer = trainer_->optimizer();
+  const StepCounts& counts = trainer_->counts();
   TrainFacts facts{.version = version_,
-                   .optimizer_steps = optimizer.steps(),
-                   .skipped_steps = optimizer.skipped_steps(),
-                   .schedule_step = optimizer.steps() + optimizer.skipped_steps(),
+                   .optimizer_steps = counts.taken,
+                   .skipped_steps = counts.skipped,
+                   .schedule_step = counts.taken + counts.skipped,
                    .learner_step = learner_step_,
                    .data_cursor = next_prompt_id_,
                    .seed = options_.config.seed(),
@@ -332,9 +344,9 @@ absl::Status Learner::Checkpoint() {
                    .head_classes = calibration_->classes()};
   ASSIGN_OR_RETURN(facts.ledger, server_->Snapshot());
   const double snapshot_s = SecondsSince(start);
-  const absl::Status saved = checkpointer_->Save(facts, {.master = trainer_->policy().parameters(),
-                                                         .first_moment = optimizer.first_moment(),
-                                                         .second_moment = optimizer.second_moment()});
+  ASSIGN_OR_RETURN(const ParameterState state, trainer_->policy().state().ReadState());
+  const absl::Status saved = checkpointer_->Save(
+      facts, {.master = state.parameters, .first_moment = state.first_moment, .second_moment = state.second_moment});
   const double written_s = SecondsSince(start);
   metrics_->Add(Metric::kCheckpoints, 1, saved.ok() ? "written" : "failed");
   RETURN_IF_ERROR(saved);

@@ -108,6 +108,7 @@ class Learner {
   std::unique_ptr<PromptSource> prompts_;
   uint64_t next_prompt_id_ = 0;
   std::unique_ptr<WeightPublisher> publisher_;
+  bool share_weights_ = false;  // in GPU memory, for actors of this machine: where there is room
   std::atomic<uint64_t> weight_bytes_sent_{0};
   std::unique_ptr<grpc::Service> weight_service_;
   std::unique_ptr<RolloutServer> server_;  // after what it serves: destroyed first

@@ -4,6 +4,7 @@
 
 #include "common/base/status_macros.h"
 #include "common/config/run_config.h"
+#include "common/device/devices.h"
 #include "learner/sft/sft.h"
 #include "tools/command.h"
 #include "tools/stop_signals.h"
@@ -17,7 +18,7 @@ constexpr int64_t kStepsPerLine = 20;
 constexpr FlagSpec kFlags[] = {
     {.name = "config",
      .value = "FILE",
-     .help = "the configuration; sft.*, optimizer.* and task.* count",
+     .help = "the configuration; sft.*, optimizer.*, task.* and learner.device count",
      .required = true},
     {.name = "out", .value = "DIR", .help = "the model folder to write, made new", .required = true},
     {.name = "set", .value = "FIELD=VALUE", .help = "override one configuration field", .repeated = true},
@@ -34,11 +35,13 @@ void Show(const SftProgress& p, bool terminal) {
 
 absl::Status Run(const Flags& flags) {
   ASSIGN_OR_RETURN(const config::RunConfig run, config::LoadRunConfig(flags.Text("config"), flags.All("set")));
+  ASSIGN_OR_RETURN(const DeviceSpec spec, ParseDeviceSpec(run.learner().device()));
+  ASSIGN_OR_RETURN(const DeviceChoice choice, ChooseDevice(spec, "learner.device", ListGpus()));
   const std::string out = flags.Text("out");
   const bool terminal = isatty(STDERR_FILENO) == 1;
   const StopSignals signals;
   const absl::Status status = RunSft(
-      run, out, [terminal](const SftProgress& progress) { Show(progress, terminal); },
+      run, choice.device, out, [terminal](const SftProgress& progress) { Show(progress, terminal); },
       [] { return StopSignals::Count() > 0; });
   if (terminal) std::fputc('\n', stderr);
   RETURN_IF_ERROR(status);

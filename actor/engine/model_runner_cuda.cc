@@ -206,7 +206,7 @@ absl::StatusOr<int64_t> PagesOf(const ModelConfig& config, const ModelRunnerOpti
 absl::StatusOr<std::unique_ptr<CudaModelRunner>> CreateCudaModelRunner(const ModelFolder& folder,
                                                                        const ModelRunnerOptions& options,
                                                                        const CudaRunnerOptions& cuda) {
-  RETURN_IF_ERROR(DeviceWeights::Check(folder.config));
+  RETURN_IF_ERROR(DeviceParameterSet::Check(folder.config));
   ASSIGN_OR_RETURN(const int64_t pages, PagesOf(folder.config, options));
   try {
     const int gpu = options.device.gpu.value_or(0);

@@ -31,6 +31,7 @@ class RopeTables {
   // Makes the tables reach positions below `positions`. Pointers of earlier calls are then no longer valid.
   void Extend(int64_t positions);
 
+  int64_t half() const { return half_; }  // D/2
   int64_t positions() const { return static_cast<int64_t>(cosines_.size()) / half_; }
   const float* cosines(int64_t position) const { return cosines_.data() + position * half_; }  // [positions, D/2]
   const float* sines(int64_t position) const { return sines_.data() + position * half_; }

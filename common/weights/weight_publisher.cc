@@ -1,12 +1,12 @@
 #include "common/weights/weight_publisher.h"
 
+#include <algorithm>
 #include <cstring>
+#include <limits>
 
 #include "absl/strings/str_cat.h"
 #include "common/base/sha256.h"
-#include "common/base/status_macros.h"
 #include "common/data/codec.h"
-#include "common/model/hf_folder.h"
 
 namespace tactus {
 namespace {
@@ -23,16 +23,45 @@ void ConvertTo(std::span<const float> values, StorageDType dtype, char* out) {
   }
 }
 
+// A whole pass over the bits vectorises where a search that stops early would not. NaN and infinity have every bit of
+// the exponent set.
+template <typename Bits>
+std::optional<std::string> FindNonFinite(absl::string_view bytes, Bits exponent) {
+  std::vector<Bits> values(bytes.size() / sizeof(Bits));
+  std::memcpy(values.data(), bytes.data(), bytes.size());
+  bool seen = false;
+  for (const Bits value : values) seen |= (value & exponent) == exponent;
+  if (!seen) return std::nullopt;
+  const auto bad = std::ranges::find_if(values, [&](Bits value) { return (value & exponent) == exponent; });
+  const bool nan = (*bad & (exponent ^ (std::numeric_limits<Bits>::max() >> 1))) != 0;
+  return absl::StrCat(nan ? "NaN" : "infinity", " at element ", bad - values.begin());
+}
+
+uint64_t TotalBytes(const ParameterLayout& layout, StorageDType dtype) {
+  uint64_t total = 0;
+  for (const ParameterSpec& spec : layout.specs) total += static_cast<uint64_t>(spec.numel * BytesPerElement(dtype));
+  return total;
+}
+
 }  // namespace
 
-absl::Status WeightPublisher::Publish(PolicyVersion version, const ParameterLayout& layout, std::span<const float> flat,
+std::vector<char> EncodeWeights(const ParameterLayout& layout, std::span<const float> flat, StorageDType dtype) {
+  std::vector<char> bytes(TotalBytes(layout, dtype));
+  char* out = bytes.data();
+  for (const ParameterSpec& spec : layout.specs) {
+    ConvertTo(flat.subspan(static_cast<size_t>(spec.offset), static_cast<size_t>(spec.numel)), dtype, out);
+    out += spec.numel * BytesPerElement(dtype);
+  }
+  return bytes;
+}
+
+absl::Status WeightPublisher::Publish(PolicyVersion version, const ParameterLayout& layout, std::vector<char> bytes,
                                       StorageDType dtype, std::optional<HeadClasses> head_classes,
                                       std::optional<SharedWeights> shared) {
-  if (static_cast<int64_t>(flat.size()) != layout.total_numel) {
+  if (bytes.size() != TotalBytes(layout, dtype)) {
     return absl::InvalidArgumentError(
-        absl::StrCat("weights to publish: ", flat.size(), " floats are given for ", layout.total_numel));
+        absl::StrCat("weights to publish: ", bytes.size(), " bytes are given for ", TotalBytes(layout, dtype)));
   }
-  RETURN_IF_ERROR(CheckFinite(layout, flat, absl::StrCat("weights of version ", VersionName(version))));
   auto snapshot = std::make_shared<WeightSnapshot>();
   WeightManifest& manifest = snapshot->manifest;
   manifest.run_id = run_id_;
@@ -40,16 +69,19 @@ absl::Status WeightPublisher::Publish(PolicyVersion version, const ParameterLayo
   manifest.dtype = dtype;
   manifest.head_classes = std::move(head_classes);
   manifest.shared = std::move(shared);
+  manifest.total_bytes = bytes.size();
+  snapshot->bytes = std::move(bytes);
+  const char* at = snapshot->bytes.data();
   for (const ParameterSpec& spec : layout.specs) {
-    manifest.total_bytes += static_cast<uint64_t>(spec.numel * BytesPerElement(dtype));
-  }
-  snapshot->bytes.resize(manifest.total_bytes);
-  char* out = snapshot->bytes.data();
-  for (const ParameterSpec& spec : layout.specs) {
-    const auto bytes = static_cast<uint64_t>(spec.numel * BytesPerElement(dtype));
-    ConvertTo(flat.subspan(static_cast<size_t>(spec.offset), static_cast<size_t>(spec.numel)), dtype, out);
-    manifest.tensors.push_back({spec.name, spec.shape, bytes, Sha256Hex(absl::string_view(out, bytes))});
-    out += bytes;
+    const absl::string_view tensor(at, static_cast<size_t>(spec.numel * BytesPerElement(dtype)));
+    const auto bad = dtype == StorageDType::kFloat32 ? FindNonFinite<uint32_t>(tensor, 0x7f800000)
+                                                     : FindNonFinite<uint16_t>(tensor, 0x7f80);
+    if (bad.has_value()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("weights of version ", VersionName(version), ": tensor ", spec.name, " holds ", *bad));
+    }
+    manifest.tensors.push_back({spec.name, spec.shape, tensor.size(), Sha256Hex(tensor)});
+    at += tensor.size();
   }
   absl::MutexLock lock(&mu_);
   if (newest_ != nullptr && version <= newest_->manifest.version) {
@@ -59,6 +91,17 @@ absl::Status WeightPublisher::Publish(PolicyVersion version, const ParameterLayo
   }
   newest_ = std::move(snapshot);
   return absl::OkStatus();
+}
+
+absl::Status WeightPublisher::Publish(PolicyVersion version, const ParameterLayout& layout, std::span<const float> flat,
+                                      StorageDType dtype, std::optional<HeadClasses> head_classes,
+                                      std::optional<SharedWeights> shared) {
+  if (static_cast<int64_t>(flat.size()) != layout.total_numel) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("weights to publish: ", flat.size(), " floats are given for ", layout.total_numel));
+  }
+  return Publish(version, layout, EncodeWeights(layout, flat, dtype), dtype, std::move(head_classes),
+                 std::move(shared));
 }
 
 std::shared_ptr<const WeightSnapshot> WeightPublisher::Newest() const {

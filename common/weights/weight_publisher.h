@@ -1,4 +1,4 @@
-// The newest weights of the policy, ready to be sent: converted to the wire's type once, hashed once, shared by every
+// The newest weights of the policy, ready to be sent: in the wire's type, hashed once, shared by every
 // reader. Readers of an older set keep it alive until they end, so at most one set per unfinished fetch exists.
 #pragma once
 
@@ -42,15 +42,22 @@ struct WeightSnapshot {
   std::vector<char> bytes;  // [manifest.total_bytes] the tensors end to end, little-endian
 };
 
-// Thread-safe. Publish blocks its caller for the conversion and hashing of the whole set, never a reader.
+// The tensors of `flat` [layout.total_numel] end to end in the layout's order, rounded to `dtype`, little-endian.
+std::vector<char> EncodeWeights(const ParameterLayout& layout, std::span<const float> flat, StorageDType dtype);
+
+// Thread-safe. Publish blocks its caller for the hashing of the whole set, never a reader.
 class WeightPublisher {
  public:
   explicit WeightPublisher(std::string run_id) : run_id_(std::move(run_id)) {}
 
-  // Makes `flat` [layout.total_numel], to be sampled with `head_classes`, the newest set; `shared` is where actors on
-  // this machine's GPUs find the same. FailedPrecondition: the
-  // version is not above the last one. InvalidArgument: wrong size, or a tensor holds NaN or infinity; the last set
+  // Makes `bytes`, as EncodeWeights gives them, to be sampled with `head_classes`, the newest set; `shared` is where
+  // actors on this machine's GPUs find the same. FailedPrecondition: the version is not above the last one.
+  // InvalidArgument: wrong size, or a tensor holds NaN or infinity; the last set
   // stays the newest.
+  absl::Status Publish(PolicyVersion version, const ParameterLayout& layout, std::vector<char> bytes,
+                       StorageDType dtype, std::optional<HeadClasses> head_classes = std::nullopt,
+                       std::optional<SharedWeights> shared = std::nullopt) ABSL_LOCKS_EXCLUDED(mu_);
+  // The same of float32 values [layout.total_numel], encoded here.
   absl::Status Publish(PolicyVersion version, const ParameterLayout& layout, std::span<const float> flat,
                        StorageDType dtype, std::optional<HeadClasses> head_classes = std::nullopt,
                        std::optional<SharedWeights> shared = std::nullopt) ABSL_LOCKS_EXCLUDED(mu_);

@@ -10,7 +10,7 @@
 #include "common/model/dtype_config.h"
 #include "common/ops/parallel.h"
 #include "learner/sft/sft_data.h"
-#include "learner/train/lm_policy.h"
+#include "learner/train/create_policy.h"
 #include "learner/train/trainer.h"
 
 namespace tactus {
@@ -20,18 +20,9 @@ using Clock = std::chrono::steady_clock;
 
 double SecondsSince(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
-absl::StatusOr<std::unique_ptr<DecoderLm>> StartingModel(const config::RunConfig& config, const ModelFolder& folder) {
-  const StorageDType dtype = StorageDTypeOf(config.model().dtype());
-  if (HasWeights(folder.path)) return DecoderLm::FromFolder(folder, dtype);
-  ASSIGN_OR_RETURN(std::unique_ptr<DecoderLm> model, DecoderLm::Create(folder.config, dtype));
-  InitialiseParameters(folder.config, folder.layout, config.seed(), model->parameters());
-  model->PackWeights();
-  return model;
-}
-
 }  // namespace
 
-absl::Status RunSft(const config::RunConfig& config, const std::string& out_dir,
+absl::Status RunSft(const config::RunConfig& config, const Device& device, const std::string& out_dir,
                     const std::function<void(const SftProgress&)>& on_step, const std::function<bool()>& stop) {
   if (std::filesystem::exists(out_dir)) return absl::AlreadyExistsError(absl::StrCat(out_dir, " exists already"));
   ASSIGN_OR_RETURN(const ModelFolder folder, OpenModelFolder(config.model().path(), WeightsExpected::kOptional));
@@ -41,13 +32,16 @@ absl::Status RunSft(const config::RunConfig& config, const std::string& out_dir,
   ops::SetThreads(config.learner().threads() > 0 ? config.learner().threads()
                                                  : static_cast<int>(std::thread::hardware_concurrency()));
   ASSIGN_OR_RETURN(const std::unique_ptr<SftData> data, SftData::Create(config, folder.config.eos_token_ids[0]));
-  ASSIGN_OR_RETURN(std::unique_ptr<DecoderLm> model, StartingModel(config, folder));
-  ASSIGN_OR_RETURN(const std::unique_ptr<Collective> alone, CreateCollective({}));
-  const TrainableOptions trainable{.activation_checkpointing = config.learner().activation_checkpointing(),
-                                   .logprob_chunk_tokens = config.learner().logprob_chunk_tokens()};
+  ASSIGN_OR_RETURN(const std::unique_ptr<Collective> alone, CreateCollective({.device = device.Text()}));
+  ASSIGN_OR_RETURN(
+      std::unique_ptr<TrainablePolicy> policy,
+      CreatePolicy(folder, {.dtype = StorageDTypeOf(config.model().dtype()),
+                            .trainable = {.activation_checkpointing = config.learner().activation_checkpointing(),
+                                          .logprob_chunk_tokens = config.learner().logprob_chunk_tokens()},
+                            .device = device,
+                            .seed = config.seed()}));
   ASSIGN_OR_RETURN(const std::unique_ptr<Trainer> trainer,
-                   Trainer::Create(TrainerOptions::ForSft(config), MakeLmPolicy(std::move(model), trainable),
-                                   /*reference=*/nullptr, *alone));
+                   Trainer::Create(TrainerOptions::ForSft(config), std::move(policy), /*reference=*/nullptr, *alone));
   const Clock::time_point start = Clock::now();
   uint64_t place = 0;
   for (int64_t step = 1; step <= config.sft().steps() && !stop(); ++step) {
@@ -66,9 +60,9 @@ absl::Status RunSft(const config::RunConfig& config, const std::string& out_dir,
          .tokens_per_s = static_cast<double>(stats.prompt_tokens + stats.completion_tokens) / SecondsSince(step_start),
          .time_s = SecondsSince(start)});
   }
+  ASSIGN_OR_RETURN(const ParameterState state, trainer->policy().state().ReadState());
   const std::string aside = absl::StrCat(out_dir, ".tmp");
-  RETURN_IF_ERROR(
-      WriteModelFolder(aside, folder, trainer->policy().parameters(), StorageDTypeOf(config.model().dtype())));
+  RETURN_IF_ERROR(WriteModelFolder(aside, folder, state.parameters, StorageDTypeOf(config.model().dtype())));
   return PublishFolder(aside, out_dir);
 }
 

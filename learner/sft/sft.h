@@ -6,6 +6,7 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "common/device/device_spec.h"
 #include "proto/config.pb.h"
 
 namespace tactus {
@@ -20,11 +21,11 @@ struct SftProgress {
   double time_s = 0;
 };
 
-// Trains config.model (fresh weights when the folder has none) for config.sft.steps and writes a Hugging Face folder to
-// `out_dir`, visible only when complete. `on_step` runs after every step; `stop`, polled between steps, ends early and
-// still writes the folder. Blocking; uses config.learner.threads.
-// InvalidArgument: configuration or data; AlreadyExists: out_dir exists.
-absl::Status RunSft(const config::RunConfig& config, const std::string& out_dir,
+// Trains config.model (fresh weights when the folder has none) on `device` for config.sft.steps and writes a Hugging
+// Face folder to `out_dir`, visible only when complete. `on_step` runs after every step; `stop`, polled between steps,
+// ends early and still writes the folder. Blocking; uses config.learner.threads. InvalidArgument: configuration or
+// data; AlreadyExists: out_dir exists; the errors of CreatePolicy.
+absl::Status RunSft(const config::RunConfig& config, const Device& device, const std::string& out_dir,
                     const std::function<void(const SftProgress&)>& on_step, const std::function<bool()>& stop);
 
 }  // namespace tactus

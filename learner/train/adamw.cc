@@ -4,7 +4,6 @@
 #include <array>
 #include <cmath>
 
-#include "absl/strings/str_cat.h"
 #include "common/ops/parallel.h"
 
 namespace tactus {
@@ -14,19 +13,9 @@ constexpr int64_t kBlock = 1 << 15;     // floats per piece of work: fits a core
 constexpr int64_t kBlocksPerPiece = 8;  // of a thread at a time
 constexpr size_t kLanes = 16;
 
-struct Coefficients {
-  float clip = 1;
-  float beta1 = 0, one_minus_beta1 = 0;
-  float beta2 = 0, one_minus_beta2 = 0;
-  float eps = 0;
-  float keep = 1;                     // 1 - lr * decay
-  float step_size = 0;                // lr / (1 - beta1^t)
-  float inverse_sqrt_correction = 1;  // 1 / sqrt(1 - beta2^t)
-};
-
 // The compiler vectorises both loops below at the width of the function they are inlined into. Without fused
 // multiply-add (the build forbids contraction) every width gives the same bits.
-[[gnu::always_inline]] inline void UpdateLoop(const Coefficients& c, int64_t n, const float* __restrict gradient,
+[[gnu::always_inline]] inline void UpdateLoop(const AdamWCoefficients& c, int64_t n, const float* __restrict gradient,
                                               float* __restrict parameter, float* __restrict first,
                                               float* __restrict second) {
   for (int64_t i = 0; i < n; ++i) {
@@ -55,16 +44,16 @@ struct Coefficients {
   return sum;
 }
 
-using UpdateFunction = void (*)(const Coefficients&, int64_t, const float*, float*, float*, float*);
+using UpdateFunction = void (*)(const AdamWCoefficients&, int64_t, const float*, float*, float*, float*);
 using SquaresFunction = double (*)(const float*, int64_t);
 
-void UpdateBaseline(const Coefficients& c, int64_t n, const float* g, float* p, float* m, float* v) {
+void UpdateBaseline(const AdamWCoefficients& c, int64_t n, const float* g, float* p, float* m, float* v) {
   UpdateLoop(c, n, g, p, m, v);
 }
 double SquaresBaseline(const float* values, int64_t n) { return SquaresLoop(values, n); }
 
 #if defined(__x86_64__)
-[[gnu::target("avx2")]] void UpdateAvx2(const Coefficients& c, int64_t n, const float* g, float* p, float* m,
+[[gnu::target("avx2")]] void UpdateAvx2(const AdamWCoefficients& c, int64_t n, const float* g, float* p, float* m,
                                         float* v) {
   UpdateLoop(c, n, g, p, m, v);
 }
@@ -92,10 +81,25 @@ double GlobalNorm(std::span<const float> values) {
   return std::sqrt(sum);
 }
 
-AdamW::AdamW(const ParameterLayout& layout, const AdamWOptions& options)
-    : options_(options),
-      first_(static_cast<size_t>(layout.total_numel), 0.0f),
-      second_(static_cast<size_t>(layout.total_numel), 0.0f) {
+AdamWCoefficients AdamWCoefficients::Of(const AdamWOptions& options, const AdamWStep& step, double grad_norm) {
+  const double t = static_cast<double>(step.t);
+  AdamWCoefficients c;
+  if (options.max_grad_norm > 0) {
+    c.clip = static_cast<float>(std::min(1.0, options.max_grad_norm / (grad_norm + 1e-6)));
+  }
+  c.beta1 = static_cast<float>(options.beta1);
+  c.beta2 = static_cast<float>(options.beta2);
+  c.one_minus_beta1 = static_cast<float>(1 - options.beta1);
+  c.one_minus_beta2 = static_cast<float>(1 - options.beta2);
+  c.eps = static_cast<float>(options.eps);
+  c.keep = static_cast<float>(1 - step.lr * options.weight_decay);
+  c.step_size = static_cast<float>(step.lr / (1 - std::pow(options.beta1, t)));
+  c.inverse_sqrt_correction = static_cast<float>(1 / std::sqrt(1 - std::pow(options.beta2, t)));
+  return c;
+}
+
+AdamW::AdamW(const ParameterLayout& layout)
+    : first_(static_cast<size_t>(layout.total_numel), 0.0f), second_(static_cast<size_t>(layout.total_numel), 0.0f) {
   for (const ParameterSpec& spec : layout.specs) {
     const int64_t end = spec.offset + spec.numel;
     for (int64_t begin = spec.offset; begin < end; begin += kBlock) {
@@ -104,48 +108,22 @@ AdamW::AdamW(const ParameterLayout& layout, const AdamWOptions& options)
   }
 }
 
-AdamW::StepResult AdamW::Step(std::span<float> parameters, std::span<const float> gradients, double lr) {
-  StepResult result;
-  result.grad_norm = GlobalNorm(gradients);
-  if (!std::isfinite(result.grad_norm)) {
-    ++skipped_steps_;
-    result.skipped = true;
-    return result;
-  }
-  ++steps_;
-  const double t = static_cast<double>(steps_);
-  Coefficients c;
-  if (options_.max_grad_norm > 0) {
-    c.clip = static_cast<float>(std::min(1.0, options_.max_grad_norm / (result.grad_norm + 1e-6)));
-  }
-  c.beta1 = static_cast<float>(options_.beta1);
-  c.beta2 = static_cast<float>(options_.beta2);
-  c.one_minus_beta1 = static_cast<float>(1 - options_.beta1);
-  c.one_minus_beta2 = static_cast<float>(1 - options_.beta2);
-  c.eps = static_cast<float>(options_.eps);
-  c.step_size = static_cast<float>(lr / (1 - std::pow(options_.beta1, t)));
-  c.inverse_sqrt_correction = static_cast<float>(1 / std::sqrt(1 - std::pow(options_.beta2, t)));
-  const float decayed = static_cast<float>(1 - lr * options_.weight_decay);
+AdamWResult AdamW::Step(const AdamWOptions& options, const AdamWStep& step, std::span<float> parameters,
+                        std::span<const float> gradients) {
+  const double norm = GlobalNorm(gradients);
+  if (!std::isfinite(norm)) return {.grad_norm = norm, .skipped = true};
+  const AdamWCoefficients decaying = AdamWCoefficients::Of(options, step, norm);
+  AdamWCoefficients constant = decaying;
+  constant.keep = 1;
   ops::ParallelFor(static_cast<int64_t>(segments_.size()), kBlocksPerPiece, [&](int64_t first, int64_t last) {
-    Coefficients own = c;
     for (int64_t s = first; s < last; ++s) {
       const Segment& segment = segments_[static_cast<size_t>(s)];
-      own.keep = segment.decays ? decayed : 1.0f;
       const int64_t begin = segment.begin;
-      kUpdate(own, segment.end - begin, gradients.data() + begin, parameters.data() + begin, first_.data() + begin,
-              second_.data() + begin);
+      kUpdate(segment.decays ? decaying : constant, segment.end - begin, gradients.data() + begin,
+              parameters.data() + begin, first_.data() + begin, second_.data() + begin);
     }
   });
-  return result;
-}
-
-absl::Status AdamW::RestoreCounts(int64_t steps, int64_t skipped_steps) {
-  if (steps < 0 || skipped_steps < 0)
-    return absl::InvalidArgumentError(absl::StrCat("Optimizer state: counts must be at least 0, got steps ", steps,
-                                                   ", skipped ", skipped_steps, "."));
-  steps_ = steps;
-  skipped_steps_ = skipped_steps;
-  return absl::OkStatus();
+  return {.grad_norm = norm};
 }
 
 }  // namespace tactus

@@ -7,14 +7,13 @@
 //
 // Matrices decay; norms and biases (one dimension) do not. The norm is summed in double in a fixed order, and no step
 // depends on the CPU's vector width: the same inputs give the same bits everywhere.
-// Not thread-safe. Owns the moments; the parameters and gradients stay the caller's.
+// Not thread-safe. AdamW owns the moments; the parameters and gradients stay the caller's.
 #pragma once
 
 #include <cstdint>
 #include <span>
 #include <vector>
 
-#include "absl/status/status.h"
 #include "common/model/model_config.h"
 
 namespace tactus {
@@ -27,24 +26,40 @@ struct AdamWOptions {
   double max_grad_norm = 1;  // 0 = no clipping
 };
 
+struct AdamWStep {
+  int64_t t = 1;  // of this step, counting those taken: 1 for the first
+  double lr = 0;
+};
+
+struct AdamWResult {
+  double grad_norm = 0;  // before clipping
+  bool skipped = false;  // the gradient held NaN or infinity: nothing changed
+};
+
+// The numbers of one step, in the precision of the update, for every device alike.
+struct AdamWCoefficients {
+  float clip = 1;
+  float beta1 = 0, one_minus_beta1 = 0;
+  float beta2 = 0, one_minus_beta2 = 0;
+  float eps = 0;
+  float keep = 1;                     // of a parameter that decays: 1 - lr * decay
+  float step_size = 0;                // lr / (1 - beta1^t)
+  float inverse_sqrt_correction = 1;  // 1 / sqrt(1 - beta2^t)
+
+  static AdamWCoefficients Of(const AdamWOptions& options, const AdamWStep& step, double grad_norm);
+};
+
 class AdamW {
  public:
-  AdamW(const ParameterLayout& layout, const AdamWOptions& options);
+  explicit AdamW(const ParameterLayout& layout);
 
-  struct StepResult {
-    double grad_norm = 0;  // before clipping
-    bool skipped = false;  // the gradient held NaN or infinity: nothing changed but skipped_steps()
-  };
   // parameters, gradients [layout.total_numel].
-  StepResult Step(std::span<float> parameters, std::span<const float> gradients, double lr);
+  AdamWResult Step(const AdamWOptions& options, const AdamWStep& step, std::span<float> parameters,
+                   std::span<const float> gradients);
 
-  // The state a checkpoint keeps: [layout.total_numel] each, and the counts.
+  // The state a checkpoint keeps: [layout.total_numel] each.
   std::span<float> first_moment() { return first_; }
   std::span<float> second_moment() { return second_; }
-  int64_t steps() const { return steps_; }  // taken, not counting skipped ones
-  int64_t skipped_steps() const { return skipped_steps_; }
-  // After the moments were overwritten. InvalidArgument: a negative count.
-  absl::Status RestoreCounts(int64_t steps, int64_t skipped_steps);
 
  private:
   struct Segment {  // of one parameter
@@ -53,12 +68,9 @@ class AdamW {
     bool decays = false;
   };
 
-  const AdamWOptions options_;
   std::vector<Segment> segments_;
   std::vector<float> first_;   // m
   std::vector<float> second_;  // v
-  int64_t steps_ = 0;
-  int64_t skipped_steps_ = 0;
 };
 
 // sqrt of the sum of squares, in double, over blocks of fixed size in order. Not finite if any value is not.

@@ -8,6 +8,9 @@
 
 namespace tactus {
 
+// Long enough for the network's full speed, short enough that the first is under way early in a backward pass.
+inline constexpr int64_t kGradientBucketBytes = int64_t{32} << 20;
+
 // [begin, end) of the flat buffer, in floats.
 struct GradientBucket {
   int64_t begin = 0;

@@ -1,15 +1,19 @@
-// What the Trainer needs of a model. The decoder is one implementation; tests use a model small enough to check by
-// hand.
+// What the Trainer needs of a model. The decoder is one implementation, on the CPU or on a GPU; tests use a model small
+// enough to check by hand.
 //
-// Owned by one thread. Shapes as in TrainSequences: N targets.
+// Owned by one thread. Shapes as in TrainSequences: N targets. Every call blocks for its own work at most; a device's
+// failure comes back as Internal, no memory as ResourceExhausted.
 #pragma once
 
 #include <cstdint>
 #include <memory>
 #include <span>
 
+#include "absl/status/status.h"
+#include "common/collective/collective.h"
 #include "common/model/model_config.h"
 #include "common/model/train_sequences.h"
+#include "learner/train/trainable_parameters.h"
 
 namespace tactus {
 
@@ -18,17 +22,15 @@ class TrainablePolicy {
   virtual ~TrainablePolicy() = default;
   virtual const ParameterLayout& layout() const = 0;
   virtual int64_t vocab_size() const = 0;
-  // Float32 [layout().total_numel]. After writing to them, ParametersChanged before the next forward.
-  virtual std::span<float> parameters() = 0;
-  virtual void ParametersChanged() = 0;
   // logprobs [N] of the targets. Forward keeps what Backward needs; ForwardOnly gives the same numbers and keeps
   // nothing.
-  virtual void Forward(const TrainSequences& sequences, std::span<float> logprobs) = 0;
-  virtual void ForwardOnly(const TrainSequences& sequences, std::span<float> logprobs) = 0;
-  // Adds to gradients() [layout().total_numel], given d loss / d logprob [N] of the last Forward.
-  virtual void Backward(std::span<const float> dlogprobs) = 0;
-  virtual std::span<float> gradients() = 0;
-  virtual void ZeroGradients() = 0;
+  virtual absl::Status Forward(const TrainSequences& sequences, std::span<float> logprobs) = 0;
+  virtual absl::Status ForwardOnly(const TrainSequences& sequences, std::span<float> logprobs) = 0;
+  // Adds to the gradients, given d loss / d logprob [N] of the last Forward. `reduce_over` is null, or, in the last
+  // call before state().ReduceGradients, its collective: the sums over ranks may begin while this call still computes.
+  virtual absl::Status Backward(std::span<const float> dlogprobs, Collective* reduce_over) = 0;
+  // The policy's parameters, gradients and moments; they live as long as the policy.
+  virtual TrainableParameters& state() = 0;
 };
 
 }  // namespace tactus

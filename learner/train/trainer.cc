@@ -11,9 +11,6 @@
 namespace tactus {
 namespace {
 
-// Long enough for the network's full speed, short enough that the first is under way early in a backward pass.
-constexpr int64_t kGradientBucketBytes = int64_t{32} << 20;
-
 // Adds the seconds until its end to `total`.
 class PhaseTimer {
  public:
@@ -81,12 +78,7 @@ SequenceView ViewOf(const TrajectoryGroup& group, size_t completion_index, int32
 
 Trainer::Trainer(const TrainerOptions& options, std::unique_ptr<TrainablePolicy> policy,
                  std::unique_ptr<TrainablePolicy> reference, Collective& collective)
-    : options_(options),
-      policy_(std::move(policy)),
-      reference_(std::move(reference)),
-      collective_(collective),
-      gradient_buckets_(CutGradientBuckets(policy_->layout(), kGradientBucketBytes)),
-      optimizer_(policy_->layout(), options.optimizer) {}
+    : options_(options), policy_(std::move(policy)), reference_(std::move(reference)), collective_(collective) {}
 
 absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(const TrainerOptions& options,
                                                          std::unique_ptr<TrainablePolicy> policy,
@@ -138,24 +130,38 @@ absl::StatusOr<Trainer::Update> Trainer::PrepareUpdate(std::span<const Trajector
   return update;
 }
 
-void Trainer::ComputeOld(Update& update, PhaseSeconds& seconds) {
+absl::Status Trainer::Restore(const ParameterState& state, const StepCounts& counts) {
+  if (counts.taken < 0 || counts.skipped < 0)
+    return absl::InvalidArgumentError(absl::StrCat("Optimizer state: counts must be at least 0, got steps ",
+                                                   counts.taken, ", skipped ", counts.skipped, "."));
+  RETURN_IF_ERROR(policy_->state().WriteState(state));
+  counts_ = counts;
+  return absl::OkStatus();
+}
+
+Collective* Trainer::ReduceAfter(size_t index, const std::vector<TrainBatch>& batches) const {
+  return index + 1 == batches.size() ? &collective_ : nullptr;
+}
+
+absl::Status Trainer::ComputeOld(Update& update, PhaseSeconds& seconds) {
   const PhaseTimer timer(seconds.forward);
   for (const TrainBatch& batch : update.batches) {
     update.logp_old.emplace_back(batch.num_targets());
-    policy_->ForwardOnly(batch.fields().sequences, update.logp_old.back());
+    RETURN_IF_ERROR(policy_->ForwardOnly(batch.fields().sequences, update.logp_old.back()));
   }
+  return absl::OkStatus();
 }
 
-void Trainer::RunBatch(const Update& update, size_t index, TokenTotals& totals, PhaseSeconds& seconds) {
+absl::Status Trainer::RunBatch(const Update& update, size_t index, TokenTotals& totals, PhaseSeconds& seconds) {
   const TrainBatch& batch = update.batches[index];
   const TrainBatch::Fields& fields = batch.fields();
   std::vector<float> logp_new(batch.num_targets()), logp_reference, gradient(batch.num_targets());
   {
     const PhaseTimer timer(seconds.forward);
-    policy_->Forward(fields.sequences, logp_new);
+    RETURN_IF_ERROR(policy_->Forward(fields.sequences, logp_new));
     if (reference_ != nullptr) {
       logp_reference.resize(batch.num_targets());
-      reference_->ForwardOnly(fields.sequences, logp_reference);
+      RETURN_IF_ERROR(reference_->ForwardOnly(fields.sequences, logp_reference));
     }
   }
   const std::span<const float> logp_old = update.logp_old.empty() ? logp_new : update.logp_old[index];
@@ -172,24 +178,21 @@ void Trainer::RunBatch(const Update& update, size_t index, TokenTotals& totals, 
                          totals.loss);
   }
   const PhaseTimer timer(seconds.backward);
-  policy_->Backward(gradient);
+  return policy_->Backward(gradient, ReduceAfter(index, update.batches));
 }
 
 absl::StatusOr<Trainer::StepOutcome> Trainer::ReduceAndStep(TokenTotals& totals, PhaseSeconds& seconds) {
   {
     const PhaseTimer timer(seconds.allreduce);
-    const std::span<float> gradients = policy_->gradients();
-    for (const GradientBucket& bucket : gradient_buckets_) {
-      RETURN_IF_ERROR(collective_.StartAllReduceSum(
-          gradients.subspan(static_cast<size_t>(bucket.begin), static_cast<size_t>(bucket.end - bucket.begin))));
-    }
-    RETURN_IF_ERROR(totals.Reduce(collective_));  // also waits for the gradients
+    RETURN_IF_ERROR(policy_->state().ReduceGradients(collective_));
+    RETURN_IF_ERROR(totals.Reduce(collective_));
   }
   const PhaseTimer timer(seconds.optimizer);
   StepOutcome outcome;
-  outcome.lr = options_.schedule.At(optimizer_.steps() + optimizer_.skipped_steps());
-  outcome.result = optimizer_.Step(policy_->parameters(), policy_->gradients(), outcome.lr);
-  if (!outcome.result.skipped) policy_->ParametersChanged();
+  outcome.lr = options_.schedule.At(counts_.taken + counts_.skipped);
+  ASSIGN_OR_RETURN(outcome.result,
+                   policy_->state().Step(options_.optimizer, {.t = counts_.taken + 1, .lr = outcome.lr}));
+  (outcome.result.skipped ? counts_.skipped : counts_.taken) += 1;
   return outcome;
 }
 
@@ -210,13 +213,13 @@ absl::StatusOr<StepStats> Trainer::TrainStep(const std::vector<TrajectoryGroup>&
   double completions = 0;
   for (const Update& update : updates) completions += static_cast<double>(update.counts.completions);
   stats.advantage_mean /= std::max(1.0, completions);
-  for (size_t u = 1; u < parts; ++u) ComputeOld(updates[u], stats.seconds);
+  for (size_t u = 1; u < parts; ++u) RETURN_IF_ERROR(ComputeOld(updates[u], stats.seconds));
 
   TokenTotals step_totals;
   for (const Update& update : updates) {
-    policy_->ZeroGradients();
+    RETURN_IF_ERROR(policy_->state().ZeroGradients());
     TokenTotals totals;
-    for (size_t b = 0; b < update.batches.size(); ++b) RunBatch(update, b, totals, stats.seconds);
+    for (size_t b = 0; b < update.batches.size(); ++b) RETURN_IF_ERROR(RunBatch(update, b, totals, stats.seconds));
     ASSIGN_OR_RETURN(const StepOutcome outcome, ReduceAndStep(totals, stats.seconds));
     step_totals += totals;
     stats.lr = outcome.lr;
@@ -249,16 +252,18 @@ absl::StatusOr<SftStats> Trainer::SftStep(const std::vector<SftExample>& example
   ASSIGN_OR_RETURN(const std::vector<TrainBatch> batches, PackShare(views, PolicyVersion{}));
   const double weight = 1.0 / static_cast<double>(stats.completion_tokens);
   TokenTotals totals;
-  policy_->ZeroGradients();
-  for (const TrainBatch& batch : batches) {
+  RETURN_IF_ERROR(policy_->state().ZeroGradients());
+  for (size_t b = 0; b < batches.size(); ++b) {
+    const TrainBatch& batch = batches[b];
     std::vector<float> logprobs(batch.num_targets());
     {
       const PhaseTimer timer(stats.seconds.forward);
-      policy_->Forward(batch.fields().sequences, logprobs);
+      RETURN_IF_ERROR(policy_->Forward(batch.fields().sequences, logprobs));
     }
     for (const float logprob : logprobs) totals.loss.loss -= weight * logprob;
     const PhaseTimer timer(stats.seconds.backward);
-    policy_->Backward(std::vector<float>(logprobs.size(), static_cast<float>(-weight)));
+    const std::vector<float> gradient(logprobs.size(), static_cast<float>(-weight));
+    RETURN_IF_ERROR(policy_->Backward(gradient, ReduceAfter(b, batches)));
   }
   ASSIGN_OR_RETURN(const StepOutcome outcome, ReduceAndStep(totals, stats.seconds));
   stats.loss = totals.loss.loss;

@@ -21,8 +21,6 @@
 #include "absl/status/statusor.h"
 #include "common/collective/collective.h"
 #include "common/data/types.h"
-#include "learner/train/adamw.h"
-#include "learner/train/gradient_buckets.h"
 #include "learner/train/packing.h"
 #include "learner/train/step_stats.h"
 #include "learner/train/token_totals.h"
@@ -35,6 +33,12 @@ namespace tactus {
 struct SftExample {
   std::vector<TokenId> prompt_token_ids;      // at least one
   std::vector<TokenId> completion_token_ids;  // at least one; what the loss is over
+};
+
+// Optimizer steps so far.
+struct StepCounts {
+  int64_t taken = 0;
+  int64_t skipped = 0;  // their gradient was not finite
 };
 
 class Trainer {
@@ -53,9 +57,11 @@ class Trainer {
   // One optimizer step on the mean negative log-prob of the completions' tokens.
   absl::StatusOr<SftStats> SftStep(const std::vector<SftExample>& examples);
 
-  // For publishing and checkpoints. After writing to parameters or moments, call policy().ParametersChanged().
+  // For publishing and checkpoints.
   TrainablePolicy& policy() { return *policy_; }
-  AdamW& optimizer() { return optimizer_; }
+  const StepCounts& counts() const { return counts_; }
+  // Goes on from a checkpoint: the errors of TrainableParameters::WriteState; InvalidArgument: a negative count.
+  absl::Status Restore(const ParameterState& state, const StepCounts& counts);
 
  private:
   // One optimizer step's share of this rank.
@@ -66,7 +72,7 @@ class Trainer {
   };
   struct StepOutcome {
     double lr = 0;
-    AdamW::StepResult result;
+    AdamWResult result;
   };
 
   Trainer(const TrainerOptions& options, std::unique_ptr<TrainablePolicy> policy,
@@ -76,16 +82,17 @@ class Trainer {
                                        StepStats& stats) const;
   absl::StatusOr<std::vector<TrainBatch>> PackShare(std::span<const SequenceView> sequences,
                                                     PolicyVersion current) const;
-  void ComputeOld(Update& update, PhaseSeconds& seconds);
-  void RunBatch(const Update& update, size_t index, TokenTotals& totals, PhaseSeconds& seconds);
+  absl::Status ComputeOld(Update& update, PhaseSeconds& seconds);
+  absl::Status RunBatch(const Update& update, size_t index, TokenTotals& totals, PhaseSeconds& seconds);
+  // The collective for the Backward of the last of `batches`, null before it.
+  Collective* ReduceAfter(size_t index, const std::vector<TrainBatch>& batches) const;
   absl::StatusOr<StepOutcome> ReduceAndStep(TokenTotals& totals, PhaseSeconds& seconds);
 
   const TrainerOptions options_;
   const std::unique_ptr<TrainablePolicy> policy_;
   const std::unique_ptr<TrainablePolicy> reference_;
   Collective& collective_;
-  const std::vector<GradientBucket> gradient_buckets_;
-  AdamW optimizer_;
+  StepCounts counts_;
 };
 
 }  // namespace tactus

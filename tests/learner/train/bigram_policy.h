@@ -5,34 +5,36 @@
 #include <cmath>
 #include <vector>
 
+#include "learner/train/host_parameters.h"
 #include "learner/train/trainable_policy.h"
 
 namespace tactus {
 
 class BigramPolicy : public TrainablePolicy {
  public:
-  explicit BigramPolicy(int64_t vocab) : vocab_(vocab) {
-    layout_.specs.push_back({"table", {vocab, vocab}, 0, vocab * vocab});
-    layout_.total_numel = vocab * vocab;
-    table_.resize(static_cast<size_t>(vocab * vocab));
-    gradients_.resize(table_.size());
+  explicit BigramPolicy(int64_t vocab)
+      : vocab_(vocab),
+        layout_({.specs = {{"table", {vocab, vocab}, 0, vocab * vocab}}, .total_numel = vocab * vocab}),
+        table_(static_cast<size_t>(vocab * vocab)),
+        gradients_(table_.size()),
+        state_(layout_, table_, gradients_, [this] { ++changes; }) {
     for (size_t i = 0; i < table_.size(); ++i) table_[i] = static_cast<float>(std::sin(1.0 + 3.0 * double(i)));
   }
 
   const ParameterLayout& layout() const override { return layout_; }
   int64_t vocab_size() const override { return vocab_; }
-  std::span<float> parameters() override { return table_; }
-  void ParametersChanged() override { ++changes; }
-  void Forward(const TrainSequences& sequences, std::span<float> logprobs) override {
+  absl::Status Forward(const TrainSequences& sequences, std::span<float> logprobs) override {
     kept_ = sequences;
     ++forwards;
     LogProbs(sequences, logprobs);
+    return absl::OkStatus();
   }
-  void ForwardOnly(const TrainSequences& sequences, std::span<float> logprobs) override {
+  absl::Status ForwardOnly(const TrainSequences& sequences, std::span<float> logprobs) override {
     ++forward_onlys;
     LogProbs(sequences, logprobs);
+    return absl::OkStatus();
   }
-  void Backward(std::span<const float> dlogprobs) override {
+  absl::Status Backward(std::span<const float> dlogprobs, Collective*) override {
     for (size_t i = 0; i < dlogprobs.size(); ++i) {
       const size_t from = Row(kept_, i);
       for (size_t j = 0; j < size(); ++j) {
@@ -41,9 +43,11 @@ class BigramPolicy : public TrainablePolicy {
         gradients_[from * size() + j] += static_cast<float>(dlogprobs[i] * (one - p));
       }
     }
+    return absl::OkStatus();
   }
-  std::span<float> gradients() override { return gradients_; }
-  void ZeroGradients() override { gradients_.assign(gradients_.size(), 0.0f); }
+  TrainableParameters& state() override { return state_; }
+  std::span<float> parameters() { return table_; }
+  std::span<float> gradients() { return gradients_; }
 
   // log p(token | from) under any table of these shapes, in double.
   template <typename T>
@@ -67,8 +71,9 @@ class BigramPolicy : public TrainablePolicy {
   }
 
   const int64_t vocab_;
-  ParameterLayout layout_;
+  const ParameterLayout layout_;
   std::vector<float> table_, gradients_;
+  HostParameters state_;
   TrainSequences kept_;
 };
 

@@ -63,7 +63,7 @@ TEST(LmTrainerTest, TwoRanksFollowOneRankOverTwentySteps) {
       EXPECT_NEAR(stats->loss, one.loss, 1e-5 * std::abs(one.loss)) << step;
       EXPECT_NEAR(stats->grad_norm, one.grad_norm, 1e-5 * one.grad_norm) << step;
     }
-    const std::span<float> end = trainer->policy().parameters();
+    const std::span<const float> end = trainer->policy().state().ReadState()->parameters;
     parameters[static_cast<size_t>(collective.rank())].assign(end.begin(), end.end());
   });
   EXPECT_EQ(parameters[0], parameters[1]);
@@ -82,7 +82,7 @@ TEST(LmTrainerTest, RecordedLogProbsOfTheSamePolicyMatchToTheLastBit) {
       view.completion = completion.token_ids;
       const auto batches = PackSequences({&view, 1}, 96, 176, kNow);
       ASSERT_TRUE(batches.ok());
-      trainer->policy().ForwardOnly((*batches)[0].fields().sequences, completion.logprobs);
+      ASSERT_TRUE(trainer->policy().ForwardOnly((*batches)[0].fields().sequences, completion.logprobs).ok());
     }
   }
   const auto stats = trainer->TrainStep(groups, kNow);
@@ -110,7 +110,7 @@ TEST(LmTrainerTest, RewardedTokensBecomeLikelier) {
   ASSERT_TRUE(batch.ok());
   const auto log_prob = [&] {
     std::vector<float> values(rewarded.completion.size());
-    trainer->policy().ForwardOnly((*batch)[0].fields().sequences, values);
+    EXPECT_TRUE(trainer->policy().ForwardOnly((*batch)[0].fields().sequences, values).ok());
     double sum = 0;
     for (const float value : values) sum += value;
     return sum;
@@ -140,16 +140,12 @@ TEST(LmTrainerTest, RestoredStateContinuesWithTheSameBits) {
   for (int step = 0; step < 4; ++step) ASSERT_TRUE(whole->TrainStep(Groups(step), kNow).ok());
   for (int step = 0; step < 2; ++step) ASSERT_TRUE(first->TrainStep(Groups(step), kNow).ok());
   const auto second = MakeTrainer(Options(), *collective);
-  const auto copy = [](std::span<const float> from, std::span<float> to) {
-    std::copy(from.begin(), from.end(), to.begin());
-  };
-  copy(first->policy().parameters(), second->policy().parameters());
-  copy(first->optimizer().first_moment(), second->optimizer().first_moment());
-  copy(first->optimizer().second_moment(), second->optimizer().second_moment());
-  ASSERT_TRUE(second->optimizer().RestoreCounts(first->optimizer().steps(), first->optimizer().skipped_steps()).ok());
-  second->policy().ParametersChanged();
+  EXPECT_FALSE(second->Restore(*first->policy().state().ReadState(), {.taken = -1}).ok());
+  EXPECT_FALSE(second->Restore({}, first->counts()).ok());
+  ASSERT_TRUE(second->Restore(*first->policy().state().ReadState(), first->counts()).ok());
   for (int step = 2; step < 4; ++step) ASSERT_TRUE(second->TrainStep(Groups(step), kNow).ok());
-  const std::span<float> a = whole->policy().parameters(), b = second->policy().parameters();
+  const std::span<const float> a = whole->policy().state().ReadState()->parameters;
+  const std::span<const float> b = second->policy().state().ReadState()->parameters;
   EXPECT_TRUE(std::equal(a.begin(), a.end(), b.begin()));
 }
 

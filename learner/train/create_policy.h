@@ -1,0 +1,27 @@
+// A policy that computes where the process was told to: the only place that knows which devices this build has.
+#pragma once
+
+#include <memory>
+
+#include "absl/status/statusor.h"
+#include "common/base/dtype.h"
+#include "common/device/device_spec.h"
+#include "common/model/hf_folder.h"
+#include "common/model/trainable_lm.h"
+#include "learner/train/trainable_policy.h"
+
+namespace tactus {
+
+struct PolicyOptions {
+  StorageDType dtype = StorageDType::kFloat32;
+  TrainableOptions trainable;
+  Device device;
+  uint64_t seed = 0;  // of the fresh parameters, where the folder holds none
+};
+
+// Loads the folder's weights, or makes fresh ones where it has none. Blocks. The errors of LoadParameters and
+// FailedPrecondition: a GPU in a build without CUDA; Unimplemented: shapes that the GPU's kernels do not compute;
+// ResourceExhausted: no memory there.
+absl::StatusOr<std::unique_ptr<TrainablePolicy>> CreatePolicy(const ModelFolder& folder, const PolicyOptions& options);
+
+}  // namespace tactus

@@ -1,0 +1,63 @@
+#include "learner/train/lm_policy_cuda.h"
+
+#include <utility>
+
+#include "common/base/status_macros.h"
+#include "common/model/trainable_cuda.h"
+#include "learner/train/device_parameters_cuda.h"
+
+namespace tactus {
+namespace {
+
+class CudaLmPolicy : public TrainablePolicy {
+ public:
+  CudaLmPolicy(const ModelConfig& config, StorageDType dtype, const TrainableOptions& options, int gpu)
+      : vocab_(config.vocab_size), state_(config, dtype, gpu), trainable_(config, state_.weights(), options, gpu) {}
+
+  const ParameterLayout& layout() const override { return state_.layout(); }
+  int64_t vocab_size() const override { return vocab_; }
+  absl::Status Forward(const TrainSequences& sequences, std::span<float> logprobs) override {
+    return state_.OnQueue([&] {
+      trainable_.Forward(sequences, logprobs, {});
+      return absl::OkStatus();
+    });
+  }
+  absl::Status ForwardOnly(const TrainSequences& sequences, std::span<float> logprobs) override {
+    return state_.OnQueue([&] {
+      trainable_.ForwardOnly(sequences, logprobs, {});
+      return absl::OkStatus();
+    });
+  }
+  absl::Status Backward(std::span<const float> dlogprobs, Collective* reduce_over) override {
+    return state_.OnQueue([&] {
+      absl::Status status;
+      trainable_.Backward(dlogprobs, state_.gradients(), [&](int64_t begin) {
+        if (reduce_over != nullptr && status.ok()) status = state_.StartReducing(begin, *reduce_over);
+      });
+      return status;
+    });
+  }
+  TrainableParameters& state() override { return state_; }
+
+ private:
+  const int64_t vocab_;
+  DeviceTrainableParameters state_;
+  TrainableCuda trainable_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<TrainablePolicy>> MakeCudaLmPolicy(const ModelConfig& config, StorageDType dtype,
+                                                                  std::span<const float> parameters,
+                                                                  const TrainableOptions& options, int gpu) {
+  RETURN_IF_ERROR(DeviceParameterSet::Check(config));
+  std::unique_ptr<CudaLmPolicy> policy;
+  RETURN_IF_ERROR(DeviceTrainableParameters::Guarded([&] {
+    policy = std::make_unique<CudaLmPolicy>(config, dtype, options, gpu);
+    return absl::OkStatus();
+  }));
+  RETURN_IF_ERROR(policy->state().WriteState({.parameters = parameters, .first_moment = {}, .second_moment = {}}));
+  return policy;
+}
+
+}  // namespace tactus
