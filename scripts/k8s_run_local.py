@@ -28,9 +28,9 @@ import check_k8s  # noqa: E402
 import k8s_policy  # noqa: E402
 
 ROOT = check_k8s.ROOT
-STEPS = 60
-SHORTER = [f"--set=learner.steps={STEPS}", "--set=rollout.prompts_per_step=4", "--set=rollout.completions_per_prompt=2",
-           "--set=learner.threads=1", "--set=model.path=models/quickstart"]  # fmt: skip
+ENDLESS, MORE_STEPS = 1_000_000, 40  # until it is ended, and after it was started again
+SMALLER = ["--set=rollout.prompts_per_step=4", "--set=rollout.completions_per_prompt=2", "--set=learner.threads=1",
+           "--set=model.path=models/quickstart"]  # fmt: skip
 WAIT_S = 120
 
 
@@ -79,6 +79,7 @@ class Runner:
         self.restarts: list[int] = []  # exit codes of actors that were started again
         self.actor_pod = next(p for p in self.manifests.pods() if p.kind == "Deployment")
         self.failures = 0
+        self.goal = ENDLESS  # learner.steps
         (scratch / "run").mkdir()
         subprocess.run([ROOT / "deploy/certificates/make_certs.sh", scratch / "certs"], check=True, stdout=subprocess.DEVNULL)
 
@@ -110,7 +111,7 @@ class Runner:
         words = container["command"] + container.get("args", [])
         for name, value in env.items():
             words = [w.replace(f"$({name})", value) for w in words]
-        return [self.localize(w, metrics, role) for w in words] + SHORTER
+        return [self.localize(w, metrics, role) for w in words] + SMALLER + [f"--set=learner.steps={self.goal}"]
 
     def start(self, pod: k8s_policy.Pod, name: str) -> Process:
         role, metrics = "actor" if pod.kind == "Deployment" else "learner", free_port()
@@ -168,8 +169,9 @@ class Runner:
         others = [r.popen.wait(WAIT_S) for r in ranks[:-1]]
         self.expect(all(x == early for x in others), f"... and so do its other hosts ({others})")
         stopped = self.steps()
-        self.expect(stopped < STEPS and self.checkpoints()[-1:] == [f"step-{stopped:06}"],
+        self.expect(stopped < ENDLESS and self.checkpoints()[-1:] == [f"step-{stopped:06}"],
                     f"... with a checkpoint of its last step ({stopped}, {self.checkpoints()})")  # fmt: skip
+        self.goal = stopped + MORE_STEPS
         ranks = [self.start(p, f"tactus-learner-{i}") for i, p in enumerate(learners)]
         self.within(lambda: self.steps() > stopped, "started again it goes on")
         self.expect(set(self.restarts) <= {0}, f"... and so do the actors, of which some left with 0 ({self.restarts})")
@@ -178,7 +180,7 @@ class Runner:
         self.expect(code == 0, f"an actor that is drained leaves with 0 ({code})")
         self.within(lambda: all(r.popen.poll() is not None for r in ranks), "the run ends")
         codes = [r.popen.poll() for r in ranks]
-        self.expect(set(codes) == {0} and self.steps() == STEPS, f"... with 0 after {self.steps()} steps ({codes})")
+        self.expect(set(codes) == {0} and self.steps() == self.goal, f"... with 0 after {self.steps()} steps ({codes})")
 
     def finish(self) -> None:
         for process in self.processes:

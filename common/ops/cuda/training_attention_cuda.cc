@@ -3,8 +3,8 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 
-#include "common/ops/cuda/flash_attention_cuda.h"
 #include "common/ops/cuda/dense_attention_cuda.h"
+#include "common/ops/cuda/flash_attention_cuda.h"
 #include "common/ops/cuda/flash_backward_cuda.h"
 
 namespace tactus::ops::cuda {

@@ -253,6 +253,7 @@ TEST_F(CudaTrainerTest, TwoRanksFollowOneRank) {
   const auto alone = Alone();
   const auto single = MakeTrainer(Options(), make, *alone);
   std::vector<StepStats> expected;
+  expected.reserve(3);
   for (int step = 0; step < 3; ++step) expected.push_back(*single->TrainStep(Groups(step), kNow));
   std::vector<std::vector<float>> parameters(2);
   OnRanks(2, [&](Collective& collective) {
