@@ -141,6 +141,7 @@ def kubernetes_checks(build: pathlib.Path) -> list[Outcome]:
     outcomes[1].skipped += [x.strip() for x in outcomes[1].log.splitlines() if x.startswith("SKIPPED")]
     if (build / "bin" / "tactus-actor").exists():
         outcomes.append(check("k8s.local_run", [python, "scripts/k8s_run_local.py", "--build", str(build)], 400))
+        outcomes.append(check("k8s.scale_local", [python, "scripts/k8s_scale_local.py", "--build", str(build)], 400))
     server = check("k8s.api_server", [python, "scripts/k8s_apiserver_check.py"], 240)
     if "SKIPPED" in server.log:
         return outcomes + [skipped_check("k8s.api_server", server.log.strip().splitlines()[-1])]
