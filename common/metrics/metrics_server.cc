@@ -8,6 +8,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "common/metrics/thread_stack.h"
 
 namespace tactus {
 namespace {
@@ -83,6 +84,8 @@ MetricsServer::~MetricsServer() = default;
 
 absl::StatusOr<std::unique_ptr<MetricsServer>> MetricsServer::Start(const std::string& listen, const MetricSet* metrics,
                                                                     const Readiness* readiness) {
+  if (!ThreadStacksHaveAFloor())
+    return absl::InternalError("Metrics: another library sets the size of thread stacks in Tactus' place.");
   std::vector<int> ports;
   try {  // civetweb throws when the port is taken
     auto impl = std::make_unique<Impl>(listen, metrics, readiness);

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/strings/match.h"
+#include "common/metrics/thread_stack.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/metrics/http_client.h"
@@ -16,6 +17,9 @@ namespace {
 using ::testing::HasSubstr;
 using ::testing::Not;
 using ::testing::StartsWith;
+
+// More than all of a stack that civetweb asks for, as CUDA's libraries have: every test here fails without the floor.
+thread_local volatile char thread_local_bytes[256 << 10];
 
 class MetricsServerTest : public ::testing::Test {
  protected:
@@ -49,6 +53,11 @@ TEST_F(MetricsServerTest, ServesOnAFreePortAndRefusesATakenOne) {
   EXPECT_EQ(taken.code(), absl::StatusCode::kUnavailable);
   EXPECT_THAT(std::string(taken.message()), HasSubstr(address));
   EXPECT_EQ(MetricsServer::Start("nonsense:x", &metrics_, &readiness_).status().code(), absl::StatusCode::kUnavailable);
+}
+
+TEST_F(MetricsServerTest, ThreadsStartInAProcessWithManyThreadLocals) {
+  thread_local_bytes[0] = 1;
+  EXPECT_TRUE(ThreadStacksHaveAFloor());
 }
 
 TEST_F(MetricsServerTest, AliveFromTheStartAndReadyWhenItIs) {
