@@ -198,14 +198,14 @@ bool Abort(Collective& group) {
   return ExpectBroken(group, status, {group.rank() == 0 ? absl::StatusCode::kAborted : absl::StatusCode::kUnavailable});
 }
 
-bool Run(const std::string& scenario, Collective& group) {
+bool Run(const std::string& scenario, bool on_gpu, Collective& group) {
   std::vector<float> values(1 << 20, 1.0f);
   const int last = group.size() - 1;
   if (scenario == "probe") return group.Barrier().ok();
   if (scenario == "sums") {
     if (group.rank() == last) usleep(300000);  // comes late, within the timeout
     return CheckSums<float>(group) && CheckSums<double>(group) && CheckGathers(group) && CheckBroadcasts(group) &&
-           CheckDeviceMemory(group) && CheckBits(group);
+           (!on_gpu || CheckDeviceMemory(group)) && CheckBits(group);
   }
   if (scenario == "kill") return Kill(group, last);
   if (scenario == "kill_first") return Kill(group, 0);
@@ -232,7 +232,7 @@ int Main(char** argv) {
     std::printf("%s\n", group.status().ToString().c_str());
     return 3;
   }
-  return Run(argv[1], **group) ? 0 : 1;
+  return Run(argv[1], options.device != "cpu", **group) ? 0 : 1;
 }
 
 }  // namespace
