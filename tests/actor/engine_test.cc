@@ -54,24 +54,6 @@ std::vector<EngineRequest> Requests(const ModelConfig& config) {
   return requests;
 }
 
-std::vector<uint32_t> Bits(const std::vector<float>& values) {
-  std::vector<uint32_t> bits;
-  bits.reserve(values.size());
-  for (const float value : values) bits.push_back(std::bit_cast<uint32_t>(value));
-  return bits;
-}
-
-void ExpectSameBits(const Outcome& got, const Outcome& want) {
-  ASSERT_EQ(got.completions.size(), want.completions.size());
-  for (const auto& [key, completion] : want.completions) {
-    const Completion& other = got.completions.at(key);
-    EXPECT_EQ(other.token_ids, completion.token_ids) << key.first << "/" << key.second;
-    EXPECT_EQ(Bits(other.logprobs), Bits(completion.logprobs)) << key.first << "/" << key.second;
-    EXPECT_EQ(Bits(other.entropy), Bits(completion.entropy)) << key.first << "/" << key.second;
-    EXPECT_EQ(other.finish_reason, completion.finish_reason);
-  }
-}
-
 struct Case {
   std::string model;
   StorageDType dtype;

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <bit>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -49,6 +50,31 @@ inline Outcome RunAll(const ModelFolder& folder, const EngineOptions& options, i
                       const std::vector<EngineRequest>& requests) {
   auto engine = *Engine::Create(options, *CreateModelRunner(folder, {.weights_dtype = dtype, .max_pages = pages}));
   return RunAll(*engine, requests);
+}
+
+inline std::vector<uint32_t> Bits(const std::vector<float>& values) {
+  std::vector<uint32_t> bits;
+  bits.reserve(values.size());
+  for (const float value : values) bits.push_back(std::bit_cast<uint32_t>(value));
+  return bits;
+}
+
+// Tokens, log-probs, entropies, why they ended, and what was measured of the attention.
+inline void ExpectSameBits(const Outcome& got, const Outcome& want) {
+  ASSERT_EQ(got.completions.size(), want.completions.size());
+  for (const auto& [key, completion] : want.completions) {
+    const Completion& other = got.completions.at(key);
+    EXPECT_EQ(other.token_ids, completion.token_ids) << key.first << "/" << key.second;
+    EXPECT_EQ(Bits(other.logprobs), Bits(completion.logprobs)) << key.first << "/" << key.second;
+    EXPECT_EQ(Bits(other.entropy), Bits(completion.entropy)) << key.first << "/" << key.second;
+    EXPECT_EQ(other.finish_reason, completion.finish_reason) << key.first << "/" << key.second;
+  }
+  for (const auto& [key, sums] : want.sums) {
+    const HeadSums& other = got.sums.at(key);
+    EXPECT_EQ(other.span_sum, sums.span_sum);
+    EXPECT_EQ(other.waad, sums.waad);
+    EXPECT_EQ(other.fai_sum, sums.fai_sum);
+  }
 }
 
 }  // namespace tactus
