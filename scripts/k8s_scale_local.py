@@ -108,6 +108,9 @@ class Pod:
         for folder in ("configs", "models"):
             lines += [f"mkdir -p /usr/share/tactus/{folder}", f"mount --bind {ROOT}/{folder} /usr/share/tactus/{folder}"]
         lines.append(f"cp {self.world.hosts} /etc/hosts")
+        # The tree may lie below a volume's path, as a checkout in /tmp does: it is shown there again, over the volume.
+        tree = f"{scratch}/tree"
+        lines += [f"mkdir {tree}", f"mount --bind {ROOT} {tree}"]
         volumes = {v["name"]: v for v in self.spec["volumes"]}
         for mount in container["volumeMounts"]:
             volume, path = volumes[mount["name"]], mount["mountPath"]
@@ -118,6 +121,8 @@ class Pod:
                 lines.append(f"mount --bind {self.world.volume(volume['persistentVolumeClaim']['claimName'], user)} {path}")
             else:
                 lines.append(f"mount --bind -o ro {self.world.config_folder(volume['configMap']['name'])} {path}")
+        if any(ROOT.is_relative_to(mount["mountPath"]) for mount in container["volumeMounts"]):
+            lines += [f"mkdir -p {ROOT}", f"mount --bind {tree} {ROOT}"]
         if container["securityContext"]["readOnlyRootFilesystem"]:
             lines += [f"mount -o remount,ro {p}" for p in ("/usr/share", "/etc", "/var/lib")] + ["mount -o remount,bind,ro /"]
         return lines

@@ -23,7 +23,8 @@ using Clock = std::chrono::steady_clock;
 constexpr absl::Duration kPollInterval = absl::Milliseconds(20);
 // Beyond the grace, for a board that answers slowly or not at all.
 constexpr absl::Duration kPatience = absl::Seconds(2);
-// Enough beats to tell a silent rank from a living one when the board goes away while it is read.
+// Enough beats to tell a silent rank from a living one when the board goes away while it is read, and to take a board
+// that does not answer for gone.
 constexpr int kBeatsToJudge = 3;
 constexpr char kRefusedKey[] = "refused";
 constexpr char kTroubleKey[] = "trouble";
@@ -263,6 +264,7 @@ class RankWatch::Pulse : public std::enable_shared_from_this<RankWatch::Pulse> {
   void Beat() {
     const auto reader = board_->Reopen();  // a reading that hangs must not hold up writing
     bool trouble = false;
+    int unanswered = 0;  // in a row
     while (true) {
       {
         absl::MutexLock lock(&mutex_);
@@ -272,7 +274,8 @@ class RankWatch::Pulse : public std::enable_shared_from_this<RankWatch::Pulse> {
       }
       if (reader.ok() && !trouble) {
         const auto text = (*reader)->Read(kTroubleKey);
-        trouble = text.ok() && !text->empty();
+        unanswered = text.ok() ? 0 : unanswered + 1;
+        trouble = unanswered == kBeatsToJudge || (text.ok() && !text->empty());
         if (trouble) GiveUp();
       }
       absl::MutexLock lock(&mutex_);

@@ -21,7 +21,7 @@ absl::StatusOr<std::vector<std::string>> MeetRanks(RankBoard& board, int rank, i
                                                    absl::Duration timeout);
 
 // This rank's record on the board, renewed by a thread of its own as a sign of life, and the reading of the others'.
-// Any thread may call any method. Failing to reach the board is not an error: the group's own operations will fail.
+// Any thread may call any method. Failing to reach the board is no error of these calls.
 class RankWatch {
  public:
   struct Options {
@@ -38,8 +38,9 @@ class RankWatch {
   RankWatch(const RankWatch&) = delete;
   RankWatch& operator=(const RankWatch&) = delete;
 
-  // From now on: `give_up` is called once, on the thread, within a beat of another rank's Failed or Aborted. Not all
-  // libraries notice a rank that is gone. Never during or after the destructor.
+  // From now on: `give_up` is called once, on the thread, within a beat of another rank's Failed or Aborted, or a few
+  // beats after the board has gone, and rank 0 with it. Not all libraries notice a rank that is gone. Never during or
+  // after the destructor.
   void OnTrouble(std::function<void()> give_up);
   // `what` tells one operation from another, with its size.
   void Arrived(int64_t sequence, const std::string& what);

@@ -151,6 +151,19 @@ TEST_F(RankWatchTest, TroubleOfOneRankReachesTheOthersOnce) {
   EXPECT_EQ(calls, 2);
 }
 
+// The rank that holds the board may be gone before anybody has read that it gave up.
+TEST_F(RankWatchTest, ABoardThatIsGoneIsTrouble) {
+  const auto watch = Watch(1, 3);
+  absl::Notification called;
+  watch->OnTrouble([&] { called.Notify(); });
+  EXPECT_FALSE(called.WaitForNotificationWithTimeout(absl::Milliseconds(100)));
+  {
+    absl::MutexLock lock(&texts_->mutex);
+    texts_->gone = true;
+  }
+  EXPECT_TRUE(called.WaitForNotificationWithTimeout(absl::Seconds(30)));
+}
+
 TEST_F(RankWatchTest, RanksMeetAndTellTheirPlaces) {
   std::vector<std::thread> others;
   for (int rank : {1, 2}) {
