@@ -18,7 +18,7 @@ using TokenId = int32_t;
 struct PolicyVersion {
   uint32_t incarnation = 0;
   uint64_t step = 0;
-  friend auto operator<=>(const PolicyVersion&, const PolicyVersion&) = default;
+  friend auto operator<=>(const PolicyVersion&, const PolicyVersion&) = default;  // NOLINT(modernize-use-nullptr)
 };
 
 // One question, immutable. The answer key is what the task's Verifier needs, as JSON (never shown to the model).
