@@ -179,14 +179,6 @@ absl::StatusOr<Parts> MakeParts(const config::RunConfig& run, const Flags& flags
   return parts;
 }
 
-absl::StatusOr<Device> DeviceOf(const config::RunConfig& run, const Flags& flags) {
-  ASSIGN_OR_RETURN(const DeviceSpec spec, ParseDeviceSpec(run.actor().device()));
-  ASSIGN_OR_RETURN(const DeviceChoice choice,
-                   ChooseDevice(spec, flags.Has("device") ? "--device" : "actor.device", ListGpus()));
-  TACTUS_LOG(INFO) << "computing on " << choice.device.Text() << ": " << choice.why;
-  return choice.device;
-}
-
 absl::StatusOr<config::RunConfig> LoadConfig(const Flags& flags) {
   std::vector<std::string> overrides = flags.All("set");
   if (flags.Has("device")) overrides.push_back(absl::StrCat("actor.device=", flags.Text("device")));
@@ -204,7 +196,8 @@ absl::Status Run(const Flags& flags) {
                 .instance = instance});
   RouteGrpcLog();
   for (const std::string& warning : config::Warnings(run)) TACTUS_LOG(WARNING) << warning;
-  ASSIGN_OR_RETURN(const Device device, DeviceOf(run, flags));
+  ASSIGN_OR_RETURN(const Device device,
+                   OwnDevice(run.actor().device(), flags.Has("device") ? "--device" : "actor.device"));
   ops::SetThreads(std::max(1, run.actor().threads()));
   // Served from here on: the process is alive while it connects and loads.
   MetricSet metrics(

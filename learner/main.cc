@@ -93,14 +93,6 @@ ExitCode ExitCodeOf(const absl::Status& status) {
   }
 }
 
-absl::StatusOr<Device> DeviceOf(const config::RunConfig& config, const Flags& flags) {
-  ASSIGN_OR_RETURN(const DeviceSpec spec, ParseDeviceSpec(config.learner().device()));
-  ASSIGN_OR_RETURN(const DeviceChoice choice,
-                   ChooseDevice(spec, flags.Has("device") ? "--device" : "learner.device", ListGpus()));
-  TACTUS_LOG(INFO) << "computing on " << choice.device.Text() << ": " << choice.why;
-  return choice.device;
-}
-
 absl::Status RunMain(const std::vector<std::string>& args) {
   ASSIGN_OR_RETURN(const Flags flags, Flags::Parse(kFlags, args, {.environment = true}));
   ASSIGN_OR_RETURN(LearnerOptions options, OptionsOf(flags));
@@ -111,7 +103,8 @@ absl::Status RunMain(const std::vector<std::string>& args) {
                 .instance_kind = "rank",
                 .instance = absl::StrCat(options.rank)});
   RouteGrpcLog();
-  ASSIGN_OR_RETURN(options.device, DeviceOf(options.config, flags));
+  ASSIGN_OR_RETURN(options.device,
+                   OwnDevice(options.config.learner().device(), flags.Has("device") ? "--device" : "learner.device"));
   struct sigaction action {};
   action.sa_handler = OnStopSignal;
   sigaction(SIGTERM, &action, nullptr);

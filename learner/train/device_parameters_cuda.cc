@@ -28,6 +28,18 @@ std::byte* BytesOf(const at::Tensor& tensor) { return static_cast<std::byte*>(te
 
 }  // namespace
 
+cuda::AdamWUpdateArgs AdamWArgsOf(const AdamWCoefficients& c) {
+  return {.clip = c.clip,
+          .beta1 = c.beta1,
+          .one_minus_beta1 = c.one_minus_beta1,
+          .beta2 = c.beta2,
+          .one_minus_beta2 = c.one_minus_beta2,
+          .eps = c.eps,
+          .keep = c.keep,
+          .step_size = c.step_size,
+          .inverse_sqrt_correction = c.inverse_sqrt_correction};
+}
+
 DeviceTrainableParameters::DeviceTrainableParameters(const ModelConfig& config, StorageDType dtype, int gpu)
     : layout_(MakeParameterLayout(config)),
       dtype_(dtype),
@@ -138,23 +150,16 @@ absl::StatusOr<AdamWResult> DeviceTrainableParameters::Step(const AdamWOptions& 
     result.skipped = !std::isfinite(result.grad_norm);
     if (result.skipped) return absl::OkStatus();
     const AdamWCoefficients c = AdamWCoefficients::Of(options, step, result.grad_norm);
-    cuda::AdamWUpdate({.clip = c.clip,
-                       .beta1 = c.beta1,
-                       .one_minus_beta1 = c.one_minus_beta1,
-                       .beta2 = c.beta2,
-                       .one_minus_beta2 = c.one_minus_beta2,
-                       .eps = c.eps,
-                       .keep = c.keep,
-                       .step_size = c.step_size,
-                       .inverse_sqrt_correction = c.inverse_sqrt_correction,
-                       .segments = reinterpret_cast<const cuda::AdamWSegment*>(segments_.const_data_ptr()),
-                       .num_segments = num_segments_,
-                       .gradients = gradients(),
-                       .parameters = masters_.data_ptr<float>(),
-                       .first = first_.data_ptr<float>(),
-                       .second = second_.data_ptr<float>(),
-                       .rounded = dtype_ == StorageDType::kFloat32 ? nullptr : weights_.flat().data_ptr(),
-                       .type = weights_.flat().scalar_type()});
+    cuda::AdamWUpdateArgs args = AdamWArgsOf(c);
+    args.segments = reinterpret_cast<const cuda::AdamWSegment*>(segments_.const_data_ptr());
+    args.num_segments = num_segments_;
+    args.gradients = gradients();
+    args.parameters = masters_.data_ptr<float>();
+    args.first = first_.data_ptr<float>();
+    args.second = second_.data_ptr<float>();
+    args.rounded = dtype_ == StorageDType::kFloat32 ? nullptr : weights_.flat().data_ptr();
+    args.type = weights_.flat().scalar_type();
+    cuda::AdamWUpdate(args);
     weights_.NormsChanged();
     return absl::OkStatus();
   }));

@@ -14,11 +14,15 @@
 #include "absl/functional/function_ref.h"
 #include "common/device/runtime_cuda.h"
 #include "common/model/device_parameter_set_cuda.h"
+#include "common/ops/cuda/adamw_cuda.h"
 #include "common/weights/shared_weights_cuda.h"
 #include "learner/train/gradient_buckets.h"
 #include "learner/train/trainable_parameters.h"
 
 namespace tactus {
+
+// The kernel's arguments for a step with these coefficients; its buffers are still to be set.
+ops::cuda::AdamWUpdateArgs AdamWArgsOf(const AdamWCoefficients& coefficients);
 
 class DeviceTrainableParameters : public TrainableParameters {
  public:

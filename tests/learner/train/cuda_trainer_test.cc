@@ -9,6 +9,7 @@
 #include "common/model/hf_folder.h"
 #include "common/ops/cuda/adamw_cuda.h"
 #include "common/weights/weight_publisher.h"
+#include "learner/train/device_parameters_cuda.h"
 #include "learner/train/lm_policy.h"
 #include "learner/train/lm_policy_cuda.h"
 #include "learner/train/trainer.h"
@@ -159,21 +160,14 @@ TEST_F(CudaTrainerTest, AStepHasTheCpusBits) {
     g.Write(gradients);
     const AdamWStep step{.t = t, .lr = 0.01};
     const AdamWCoefficients c = AdamWCoefficients::Of(options, step, GlobalNorm(gradients));
-    ops::cuda::AdamWUpdate({.clip = c.clip,
-                            .beta1 = c.beta1,
-                            .one_minus_beta1 = c.one_minus_beta1,
-                            .beta2 = c.beta2,
-                            .one_minus_beta2 = c.one_minus_beta2,
-                            .eps = c.eps,
-                            .keep = c.keep,
-                            .step_size = c.step_size,
-                            .inverse_sqrt_correction = c.inverse_sqrt_correction,
-                            .segments = device_segments.get(),
-                            .num_segments = static_cast<int64_t>(segments.size()),
-                            .gradients = g.get(),
-                            .parameters = p.get(),
-                            .first = m.get(),
-                            .second = v.get()});
+    ops::cuda::AdamWUpdateArgs args = AdamWArgsOf(c);
+    args.segments = device_segments.get();
+    args.num_segments = static_cast<int64_t>(segments.size());
+    args.gradients = g.get();
+    args.parameters = p.get();
+    args.first = m.get();
+    args.second = v.get();
+    ops::cuda::AdamWUpdate(args);
     optimizer.Step(options, step, parameters, gradients);
     EXPECT_EQ(p.Read(), parameters) << t;
     EXPECT_EQ(m.Read(), Copy(optimizer.first_moment())) << t;
