@@ -7,7 +7,7 @@
 #include "absl/status/statusor.h"
 #include "actor/weight_source.h"
 #include "common/metrics/metric_set.h"
-#include "common/model/model_config.h"
+#include "common/model/folder/model_config.h"
 #include "common/rollout/channel_security.h"
 #include "common/rollout/rollout_port.h"
 

@@ -29,7 +29,7 @@
 #include "common/metrics/metrics_server.h"
 #include "common/model/dtype_config.h"
 #include "common/model/memory_need.h"
-#include "common/ops/parallel.h"
+#include "common/ops/cpu/parallel.h"
 #include "common/rollout/grpc_log.h"
 #include "common/rollout/grpc_rollout_port.h"
 

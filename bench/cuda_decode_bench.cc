@@ -30,7 +30,7 @@
 #include "common/base/status_macros.h"
 #include "common/config/flags.h"
 #include "common/device/devices.h"
-#include "common/model/hf_folder.h"
+#include "common/model/folder/hf_folder.h"
 #include "common/rhythm/rhythm.h"
 
 namespace tactus {

@@ -12,8 +12,8 @@
 
 #include <cstdlib>
 
-#include "common/ops/gemm.h"
-#include "common/ops/parallel.h"
+#include "common/ops/cpu/gemm.h"
+#include "common/ops/cpu/parallel.h"
 
 namespace tactus::ops {
 namespace {

@@ -15,15 +15,15 @@
 #include <nlohmann/json.hpp>
 
 #include "actor/engine/load_engine.h"
-#include "actor/engine/run_requests.h"
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
 #include "common/collective/collective.h"
 #include "common/config/flags.h"
-#include "common/ops/kernels.h"
-#include "common/ops/parallel.h"
+#include "common/ops/cpu/kernels.h"
+#include "common/ops/cpu/parallel.h"
 #include "learner/train/lm_policy.h"
 #include "learner/train/trainer.h"
+#include "tools/batch/run_requests.h"
 
 namespace tactus {
 namespace {

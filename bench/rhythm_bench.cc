@@ -20,15 +20,15 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_split.h"
 #include "actor/engine/load_engine.h"
-#include "actor/engine/run_requests.h"
 #include "bench/step_case.h"
 #include "common/base/status_macros.h"
 #include "common/config/flags.h"
-#include "common/ops/buffer.h"
-#include "common/ops/kernels.h"
-#include "common/ops/parallel.h"
+#include "common/ops/cpu/buffer.h"
+#include "common/ops/cpu/kernels.h"
+#include "common/ops/cpu/parallel.h"
 #include "common/rhythm/credit.h"
 #include "common/rhythm/rhythm_meter.h"
+#include "tools/batch/run_requests.h"
 
 namespace tactus {
 namespace {

@@ -14,7 +14,7 @@
 #include "common/metrics/build_info.h"
 #include "common/model/dtype_config.h"
 #include "common/model/memory_need.h"
-#include "common/ops/parallel.h"
+#include "common/ops/cpu/parallel.h"
 #include "common/rhythm/rhythm.h"
 #include "common/weights/grpc_weight_service.h"
 #include "learner/counted_collective.h"

@@ -6,7 +6,7 @@
 #include "common/config/run_config.h"
 #include "common/device/devices.h"
 #include "tools/command.h"
-#include "tools/memory_report.h"
+#include "tools/job/memory_report.h"
 
 namespace tactus {
 namespace {

@@ -9,15 +9,15 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "actor/engine/completion_text.h"
-#include "actor/engine/run_requests.h"
 #include "common/base/status_macros.h"
 #include "common/config/run_config.h"
 #include "common/tasks/prompt_encoder.h"
 #include "common/tasks/task.h"
+#include "tools/batch/eval_stats.h"
+#include "tools/batch/local_model.h"
+#include "tools/batch/run_requests.h"
 #include "tools/command.h"
-#include "tools/eval_stats.h"
-#include "tools/local_model.h"
-#include "tools/stop_signals.h"
+#include "tools/job/stop_signals.h"
 
 namespace tactus {
 namespace {

@@ -3,11 +3,11 @@
 #include <sstream>
 
 #include "absl/strings/str_cat.h"
-#include "actor/engine/generate.h"
 #include "common/base/status_macros.h"
+#include "tools/batch/generate.h"
+#include "tools/batch/jsonl_io.h"
+#include "tools/batch/local_model.h"
 #include "tools/command.h"
-#include "tools/jsonl_io.h"
-#include "tools/local_model.h"
 
 namespace tactus {
 namespace {

@@ -1,7 +1,7 @@
 #include "common/base/status_macros.h"
-#include "tools/child_process.h"
 #include "tools/command.h"
-#include "tools/rank_group.h"
+#include "tools/job/child_process.h"
+#include "tools/job/rank_group.h"
 
 namespace tactus {
 namespace {

@@ -5,10 +5,10 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
-#include "common/ops/parallel.h"
+#include "common/ops/cpu/parallel.h"
 #include "tools/command.h"
-#include "tools/report.h"
-#include "tools/rhythm_view.h"
+#include "tools/report/report.h"
+#include "tools/report/rhythm_view.h"
 
 namespace tactus {
 namespace {

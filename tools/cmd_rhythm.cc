@@ -5,14 +5,14 @@
 
 #include "absl/strings/str_cat.h"
 #include "actor/engine/load_engine.h"
-#include "actor/engine/rhythm_jsonl.h"
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
 #include "common/config/run_config.h"
+#include "tools/batch/jsonl_io.h"
+#include "tools/batch/local_model.h"
+#include "tools/batch/rhythm_jsonl.h"
 #include "tools/command.h"
-#include "tools/jsonl_io.h"
-#include "tools/local_model.h"
-#include "tools/rhythm_view.h"
+#include "tools/report/rhythm_view.h"
 
 namespace tactus {
 namespace {

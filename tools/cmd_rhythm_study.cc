@@ -6,17 +6,17 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "actor/engine/generate.h"
-#include "actor/engine/prompt_jsonl.h"
-#include "actor/engine/response_jsonl.h"
-#include "actor/engine/rhythm_jsonl.h"
 #include "common/base/status_macros.h"
+#include "tools/batch/generate.h"
+#include "tools/batch/jsonl_io.h"
+#include "tools/batch/local_model.h"
+#include "tools/batch/prompt_jsonl.h"
+#include "tools/batch/response_jsonl.h"
+#include "tools/batch/rhythm_jsonl.h"
 #include "tools/command.h"
-#include "tools/jsonl_io.h"
-#include "tools/local_model.h"
-#include "tools/study_perturb.h"
-#include "tools/study_report.h"
-#include "tools/study_runs.h"
+#include "tools/study/study_perturb.h"
+#include "tools/study/study_report.h"
+#include "tools/study/study_runs.h"
 
 namespace tactus {
 namespace {

@@ -1,10 +1,10 @@
 #include "absl/strings/str_cat.h"
 #include "actor/engine/load_engine.h"
-#include "actor/engine/score_jsonl.h"
 #include "common/base/status_macros.h"
+#include "tools/batch/jsonl_io.h"
+#include "tools/batch/local_model.h"
+#include "tools/batch/score_jsonl.h"
 #include "tools/command.h"
-#include "tools/jsonl_io.h"
-#include "tools/local_model.h"
 
 namespace tactus {
 namespace {

@@ -7,8 +7,8 @@
 #include "common/device/devices.h"
 #include "learner/sft/sft.h"
 #include "tools/command.h"
-#include "tools/stop_signals.h"
-#include "tools/train_display.h"
+#include "tools/job/stop_signals.h"
+#include "tools/job/train_display.h"
 
 namespace tactus {
 namespace {

@@ -1,8 +1,8 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
-#include "common/tokenizer/tokenize_jsonl.h"
+#include "tools/batch/jsonl_io.h"
+#include "tools/batch/tokenize_jsonl.h"
 #include "tools/command.h"
-#include "tools/jsonl_io.h"
 
 namespace tactus {
 namespace {

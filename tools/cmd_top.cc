@@ -10,7 +10,7 @@
 #include "common/base/status_macros.h"
 #include "common/metrics/run_folder.h"
 #include "tools/command.h"
-#include "tools/stop_signals.h"
+#include "tools/job/stop_signals.h"
 #include "tools/top/live_page.h"
 #include "tools/top/source.h"
 #include "tools/top/terminal_view.h"

@@ -11,11 +11,11 @@
 #include "common/base/status_macros.h"
 #include "common/config/run_config.h"
 #include "common/device/devices.h"
-#include "tools/child_process.h"
 #include "tools/command.h"
-#include "tools/memory_report.h"
-#include "tools/rhythm_view.h"
-#include "tools/train_job.h"
+#include "tools/job/child_process.h"
+#include "tools/job/memory_report.h"
+#include "tools/job/train_job.h"
+#include "tools/report/rhythm_view.h"
 
 namespace tactus {
 namespace {

@@ -1,6 +1,6 @@
-#include "common/tasks/verify_jsonl.h"
+#include "tools/batch/jsonl_io.h"
+#include "tools/batch/verify_jsonl.h"
 #include "tools/command.h"
-#include "tools/jsonl_io.h"
 
 namespace tactus {
 namespace {

@@ -8,7 +8,7 @@
 #include "actor/engine/engine.h"
 #include "actor/engine/model_runner.h"
 #include "common/device/device_spec.h"
-#include "common/model/hf_folder.h"
+#include "common/model/folder/hf_folder.h"
 
 namespace tactus {
 

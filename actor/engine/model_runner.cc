@@ -11,7 +11,7 @@
 #include "common/model/decoder_lm.h"
 #include "common/model/kv_cache.h"
 #ifdef TACTUS_CUDA
-#include "actor/engine/model_runner_cuda.h"
+#include "actor/engine/cuda/model_runner_cuda.h"
 #endif
 
 namespace tactus {

@@ -10,9 +10,9 @@
 #include "absl/status/statusor.h"
 #include "actor/engine/step_plan.h"
 #include "common/device/device_spec.h"
-#include "common/model/hf_folder.h"
-#include "common/model/model_config.h"
-#include "common/ops/sampling.h"
+#include "common/model/folder/hf_folder.h"
+#include "common/model/folder/model_config.h"
+#include "common/ops/cpu/sampling.h"
 #include "common/weights/shared_weights.h"
 
 namespace tactus {

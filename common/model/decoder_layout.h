@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "common/model/model_config.h"
+#include "common/model/folder/model_config.h"
 
 namespace tactus {
 

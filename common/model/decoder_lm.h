@@ -15,10 +15,10 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "common/model/folder/hf_folder.h"
+#include "common/model/folder/model_config.h"
 #include "common/model/forward_batch.h"
-#include "common/model/hf_folder.h"
 #include "common/model/kv_cache.h"
-#include "common/model/model_config.h"
 
 namespace tactus {
 

@@ -10,10 +10,10 @@
 #include <vector>
 
 #include "common/model/decoder_layout.h"
-#include "common/model/hf_folder.h"
-#include "common/model/model_config.h"
-#include "common/ops/buffer.h"
-#include "common/ops/gemm.h"
+#include "common/model/folder/hf_folder.h"
+#include "common/model/folder/model_config.h"
+#include "common/ops/cpu/buffer.h"
+#include "common/ops/cpu/gemm.h"
 
 namespace tactus {
 

@@ -3,7 +3,7 @@
 #include "common/device/kernel_cuda.h"
 #include "common/device/runtime_cuda.h"
 #include "common/model/device_cache_cuda.h"
-#include "common/ops/attention.h"  // kPageTokens
+#include "common/ops/cpu/attention.h"  // kPageTokens
 
 namespace tactus {
 namespace {

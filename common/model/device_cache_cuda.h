@@ -9,7 +9,7 @@
 #include <span>
 
 #include "common/base/dtype.h"
-#include "common/model/model_config.h"
+#include "common/model/folder/model_config.h"
 
 namespace tactus {
 

@@ -13,7 +13,7 @@
 #include "absl/status/status.h"
 #include "common/base/dtype.h"
 #include "common/model/decoder_layout.h"
-#include "common/model/model_config.h"
+#include "common/model/folder/model_config.h"
 
 namespace tactus {
 

@@ -17,7 +17,7 @@
 #include "common/base/dtype.h"
 #include "common/device/runtime_cuda.h"
 #include "common/model/device_parameter_set_cuda.h"
-#include "common/model/model_config.h"
+#include "common/model/folder/model_config.h"
 
 namespace tactus {
 

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "common/data/types.h"
-#include "common/ops/attention.h"  // SequenceRun, kPageTokens
+#include "common/ops/cpu/attention.h"  // SequenceRun, kPageTokens
 
 namespace tactus {
 

@@ -13,8 +13,8 @@
 #include <cstdint>
 
 #include "common/base/dtype.h"
+#include "common/model/folder/model_config.h"
 #include "common/model/forward_batch.h"
-#include "common/model/model_config.h"
 
 namespace tactus {
 

@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
-#include "common/ops/kernels.h"
-#include "common/ops/parallel.h"
+#include "common/ops/cpu/kernels.h"
+#include "common/ops/cpu/parallel.h"
 
 namespace tactus {
 namespace {

@@ -9,7 +9,7 @@
 
 #include "common/model/decoder_impl.h"
 #include "common/model/decoder_weights.h"
-#include "common/ops/gemm.h"
+#include "common/ops/cpu/gemm.h"
 
 namespace tactus {
 

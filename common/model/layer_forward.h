@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "common/model/decoder_weights.h"
-#include "common/ops/attention.h"
+#include "common/ops/cpu/attention.h"
 
 namespace tactus {
 

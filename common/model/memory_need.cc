@@ -9,7 +9,7 @@
 #include "absl/strings/str_join.h"
 #include "common/base/dtype.h"
 #include "common/model/dtype_config.h"
-#include "common/ops/attention.h"
+#include "common/ops/cpu/attention.h"
 
 namespace tactus {
 namespace {

@@ -13,7 +13,7 @@
 
 #include "absl/status/status.h"
 #include "common/device/device_spec.h"
-#include "common/model/model_config.h"
+#include "common/model/folder/model_config.h"
 #include "proto/config.pb.h"
 
 namespace tactus {

@@ -7,9 +7,9 @@
 #include "common/model/decoder_impl.h"
 #include "common/model/layer_backward.h"
 #include "common/model/layer_forward.h"
-#include "common/ops/kernels.h"
-#include "common/ops/parallel.h"
-#include "common/ops/sampling.h"
+#include "common/ops/cpu/kernels.h"
+#include "common/ops/cpu/parallel.h"
+#include "common/ops/cpu/sampling.h"
 
 namespace tactus {
 

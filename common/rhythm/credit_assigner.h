@@ -6,7 +6,7 @@
 
 #include "absl/status/statusor.h"
 #include "common/base/decimal.h"
-#include "common/ops/attention.h"
+#include "common/ops/cpu/attention.h"
 #include "common/rhythm/credit.h"
 #include "common/rhythm/rhythm.h"
 #include "proto/config.pb.h"

@@ -16,7 +16,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "common/ops/attention.h"
+#include "common/ops/cpu/attention.h"
 #include "common/rhythm/rhythm.h"
 
 namespace tactus {

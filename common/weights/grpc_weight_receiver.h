@@ -9,7 +9,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "common/data/types.h"
-#include "common/model/model_config.h"
+#include "common/model/folder/model_config.h"
 #include "common/weights/weight_assembler.h"
 
 namespace grpc {

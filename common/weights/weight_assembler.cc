@@ -7,7 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
 #include "common/data/codec.h"
-#include "common/model/hf_folder.h"
+#include "common/model/folder/hf_folder.h"
 
 namespace tactus {
 namespace {

@@ -14,7 +14,7 @@
 #include "absl/strings/string_view.h"
 #include "common/base/sha256.h"
 #include "common/data/types.h"
-#include "common/model/model_config.h"
+#include "common/model/folder/model_config.h"
 #include "common/weights/weight_publisher.h"
 
 namespace tactus {

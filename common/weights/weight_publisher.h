@@ -14,7 +14,7 @@
 #include "absl/synchronization/mutex.h"
 #include "common/base/dtype.h"
 #include "common/data/types.h"
-#include "common/model/model_config.h"
+#include "common/model/folder/model_config.h"
 #include "common/weights/shared_weights.h"
 
 namespace tactus {

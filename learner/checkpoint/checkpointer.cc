@@ -20,7 +20,7 @@
 #include "common/base/file.h"
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
-#include "common/model/safetensors.h"
+#include "common/model/folder/safetensors.h"
 #include "learner/checkpoint/manifest.h"
 
 namespace tactus {

@@ -21,7 +21,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "common/model/hf_folder.h"
+#include "common/model/folder/hf_folder.h"
 #include "learner/checkpoint/state_codec.h"
 
 namespace tactus {

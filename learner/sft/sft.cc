@@ -8,7 +8,7 @@
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
 #include "common/model/dtype_config.h"
-#include "common/ops/parallel.h"
+#include "common/ops/cpu/parallel.h"
 #include "learner/sft/sft_data.h"
 #include "learner/train/create_policy.h"
 #include "learner/train/trainer.h"

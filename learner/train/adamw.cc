@@ -4,7 +4,7 @@
 #include <array>
 #include <cmath>
 
-#include "common/ops/parallel.h"
+#include "common/ops/cpu/parallel.h"
 
 namespace tactus {
 namespace {

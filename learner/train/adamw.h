@@ -14,7 +14,7 @@
 #include <span>
 #include <vector>
 
-#include "common/model/model_config.h"
+#include "common/model/folder/model_config.h"
 
 namespace tactus {
 

@@ -6,7 +6,7 @@
 #include "absl/status/statusor.h"
 #include "common/base/dtype.h"
 #include "common/device/device_spec.h"
-#include "common/model/hf_folder.h"
+#include "common/model/folder/hf_folder.h"
 #include "common/model/trainable_lm.h"
 #include "learner/train/trainable_policy.h"
 

@@ -6,7 +6,7 @@
 
 #include "absl/status/statusor.h"
 #include "common/base/dtype.h"
-#include "common/model/model_config.h"
+#include "common/model/folder/model_config.h"
 #include "common/model/trainable_lm.h"
 #include "learner/train/trainable_policy.h"
 

@@ -11,7 +11,7 @@
 
 #include "absl/status/status.h"
 #include "common/collective/collective.h"
-#include "common/model/model_config.h"
+#include "common/model/folder/model_config.h"
 #include "common/model/train_sequences.h"
 #include "learner/train/trainable_parameters.h"
 

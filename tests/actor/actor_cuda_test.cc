@@ -13,10 +13,10 @@
 
 #include "absl/strings/str_cat.h"
 #include "actor/actor.h"
-#include "actor/engine/model_runner_cuda.h"
+#include "actor/engine/cuda/model_runner_cuda.h"
 #include "common/config/run_config.h"
 #include "common/weights/shared_weights_cuda.h"
-#include "tests/actor/run_all.h"
+#include "tests/actor/engine/run_all.h"
 #include "tests/device/need_gpu.h"
 
 namespace tactus {

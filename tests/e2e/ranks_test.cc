@@ -14,7 +14,7 @@
 #include "absl/time/clock.h"
 #include "common/base/file.h"
 #include "common/metrics/run_folder.h"
-#include "tools/child_process.h"
+#include "tools/job/child_process.h"
 
 namespace tactus {
 namespace {

@@ -8,8 +8,8 @@
 
 #include "common/model/decoder_lm.h"
 #include "common/model/trainable_lm.h"
-#include "common/ops/parallel.h"
-#include "common/ops/sampling.h"
+#include "common/ops/cpu/parallel.h"
+#include "common/ops/cpu/sampling.h"
 #include "nlohmann/json.hpp"
 
 namespace tactus {

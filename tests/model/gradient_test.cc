@@ -5,7 +5,7 @@
 #include <random>
 
 #include "common/model/trainable_lm.h"
-#include "common/ops/parallel.h"
+#include "common/ops/cpu/parallel.h"
 
 namespace tactus {
 namespace {

@@ -6,7 +6,7 @@
 #include <random>
 #include <vector>
 
-#include "common/ops/kernels.h"
+#include "common/ops/cpu/kernels.h"
 
 namespace tactus::ops {
 

@@ -5,7 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
-#include "common/model/model_config.h"
+#include "common/model/folder/model_config.h"
 #include "common/tasks/task.h"
 #include "common/tokenizer/tokenizer.h"
 

@@ -3,7 +3,7 @@
 
 #include <vector>
 
-#include "common/model/model_config.h"
+#include "common/model/folder/model_config.h"
 
 namespace tactus {
 

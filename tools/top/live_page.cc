@@ -9,7 +9,7 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "tools/html_page.h"
+#include "tools/report/html_page.h"
 #include "tools/top/live_page_assets.h"
 #include "tools/top/verdict.h"
 

@@ -6,8 +6,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/time.h"
+#include "tools/job/train_display.h"
 #include "tools/top/verdict.h"
-#include "tools/train_display.h"
 
 namespace tactus::top {
 namespace {

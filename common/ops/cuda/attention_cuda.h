@@ -16,7 +16,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "common/ops/attention.h"  // AttentionShape, kPageTokens
+#include "common/ops/cpu/attention.h"  // AttentionShape, kPageTokens
 
 namespace tactus::ops::cuda {
 

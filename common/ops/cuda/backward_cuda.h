@@ -14,7 +14,7 @@
 
 #include <cstdint>
 
-#include "common/ops/sampling.h"  // TokenLogProb
+#include "common/ops/cpu/sampling.h"  // TokenLogProb
 
 namespace tactus::ops::cuda {
 

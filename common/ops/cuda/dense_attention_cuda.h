@@ -5,7 +5,7 @@
 
 #include <cstdint>
 
-#include "common/ops/attention.h"
+#include "common/ops/cpu/attention.h"
 
 namespace tactus::ops::cuda {
 

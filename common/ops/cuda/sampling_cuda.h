@@ -1,4 +1,4 @@
-// common/ops/sampling.h on a GPU: the same tokens for the same draws, log-probs and entropies up to rounding.
+// common/ops/cpu/sampling.h on a GPU: the same tokens for the same draws, log-probs and entropies up to rounding.
 //
 // Differences from the CPU: exponentials are CUDA's, and where top-p cuts is decided on masses rounded to 2^-40 of the
 // most likely token's, so a draw within about 1e-6 of a boundary between two tokens may fall on the other side. Every
@@ -11,7 +11,7 @@
 
 #include <cstdint>
 
-#include "common/ops/sampling.h"
+#include "common/ops/cpu/sampling.h"
 
 namespace tactus::ops::cuda {
 

@@ -12,7 +12,7 @@
 
 #include <cstdint>
 
-#include "common/ops/attention.h"  // AttentionShape
+#include "common/ops/cpu/attention.h"  // AttentionShape
 
 namespace tactus::ops::cuda {
 

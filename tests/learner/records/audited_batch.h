@@ -3,7 +3,7 @@
 #pragma once
 
 #include "common/data/types.h"
-#include "learner/rhythm_summary.h"
+#include "learner/records/rhythm_summary.h"
 
 namespace tactus {
 

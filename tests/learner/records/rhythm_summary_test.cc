@@ -1,4 +1,4 @@
-#include "learner/rhythm_summary.h"
+#include "learner/records/rhythm_summary.h"
 
 #include <gtest/gtest.h>
 

@@ -1,4 +1,4 @@
-#include "learner/run_recorder.h"
+#include "learner/records/run_recorder.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

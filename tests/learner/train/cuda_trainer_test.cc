@@ -6,7 +6,7 @@
 #include <cmath>
 #include <limits>
 
-#include "common/model/hf_folder.h"
+#include "common/model/folder/hf_folder.h"
 #include "common/ops/cuda/adamw_cuda.h"
 #include "common/weights/weight_publisher.h"
 #include "learner/train/device_parameters_cuda.h"

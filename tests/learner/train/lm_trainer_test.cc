@@ -4,7 +4,7 @@
 
 #include <cmath>
 
-#include "common/model/hf_folder.h"
+#include "common/model/folder/hf_folder.h"
 #include "learner/train/lm_policy.h"
 #include "learner/train/trainer.h"
 #include "tests/learner/train/trainer_fixtures.h"

@@ -7,7 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/str_cat.h"
-#include "tests/tools/browser.h"
+#include "tests/tools/report/browser.h"
 
 namespace tactus::top {
 namespace {

@@ -10,7 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/file.h"
-#include "tools/scrape_targets.h"
+#include "tools/job/scrape_targets.h"
 
 namespace tactus::top {
 namespace {

@@ -1,0 +1,52 @@
+// Hugging Face model folders, in and out: config.json, model.safetensors (or shards with an index), tokenizer files.
+// `transformers` loads what we write. Never pickle, never code from data. Blocking file I/O; thread-safe.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "common/base/dtype.h"
+#include "common/model/folder/model_config.h"
+
+namespace tactus {
+
+struct ModelFolder {
+  std::string path;
+  ModelConfig config;
+  ParameterLayout layout;
+};
+
+enum class WeightsExpected { kRequired, kOptional };
+
+// True when the folder holds model.safetensors or a shard index.
+bool HasWeights(const std::string& path);
+
+// Reads and checks config.json and the headers of every safetensors shard: names, shapes, dtypes (F32, BF16, F16), no
+// tensor missing, none unknown. Touches no tensor data. NotFound / InvalidArgument name the file and the field.
+// kOptional: a folder without weights (a recipe to be trained from scratch) is fine; weights that are there are
+// checked. A tied model may hold lm_head.weight as well: LoadParameters refuses one that differs from the embedding.
+absl::StatusOr<ModelFolder> OpenModelFolder(const std::string& path,
+                                            WeightsExpected expected = WeightsExpected::kRequired);
+
+// Fills `flat` [layout.total_numel] with float32 values, the padding with 0. InvalidArgument names a tensor that holds
+// NaN or infinity. `flat` is unspecified on error.
+absl::Status LoadParameters(const ModelFolder& folder, std::span<float> flat);
+
+// InvalidArgument naming the first tensor of `flat` [layout.total_numel] that holds NaN or infinity.
+absl::Status CheckFinite(const ParameterLayout& layout, std::span<const float> flat, const std::string& source);
+
+// Fresh parameters: normal(0, 0.02), with the projections into the residual stream (o_proj, down_proj) smaller by
+// sqrt(2 L) as in GPT-2; norm weights 1, biases 0. A pure function of its arguments.
+void InitialiseParameters(const ModelConfig& config, const ParameterLayout& layout, uint64_t seed,
+                          std::span<float> flat);
+
+// Writes a folder `transformers` loads: config.json (the template's, with the dtype set), model.safetensors and, copied
+// from `template_folder` where it has them, generation_config.json and the tokenizer files. Every file is synced; the
+// caller makes the folder visible (writes aside, renames). `path` is made when missing.
+absl::Status WriteModelFolder(const std::string& path, const ModelFolder& template_folder, std::span<const float> flat,
+                              StorageDType dtype);
+
+}  // namespace tactus

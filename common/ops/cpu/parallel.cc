@@ -1,0 +1,117 @@
+#include "common/ops/cpu/parallel.h"
+
+#include <immintrin.h>
+
+#include <algorithm>
+#include <atomic>
+#include <memory>
+#include <thread>
+#include <vector>
+
+#include "absl/synchronization/mutex.h"
+
+namespace tactus::ops {
+namespace {
+
+// Small models spend microseconds in an op: a worker looks for the next job this often before it sleeps.
+constexpr int kSpins = 2000;
+
+thread_local bool inside_parallel_for = false;
+
+class ThreadPool {
+ public:
+  explicit ThreadPool(int threads) {
+    for (int i = 1; i < threads; ++i) workers_.emplace_back([this] { Work(); });
+  }
+
+  ~ThreadPool() {
+    stopping_ = true;
+    generation_.fetch_add(1, std::memory_order_release);
+    generation_.notify_all();
+    for (std::thread& worker : workers_) worker.join();
+  }
+
+  int size() const { return static_cast<int>(workers_.size()) + 1; }
+
+  void Run(int64_t count, int64_t piece, absl::FunctionRef<void(int64_t, int64_t)> fn) {
+    absl::MutexLock lock(&one_job_);
+    fn_ = &fn;
+    count_ = count;
+    piece_ = piece;
+    next_.store(0, std::memory_order_relaxed);
+    busy_.store(static_cast<int>(workers_.size()), std::memory_order_relaxed);
+    generation_.fetch_add(1, std::memory_order_release);
+    generation_.notify_all();
+    TakePieces();
+    for (int spins = 0; busy_.load(std::memory_order_acquire) != 0; ++spins) {
+      if (spins < kSpins) {
+        _mm_pause();
+      } else {
+        std::this_thread::yield();
+      }
+    }
+  }
+
+ private:
+  void TakePieces() {
+    inside_parallel_for = true;
+    for (;;) {
+      const int64_t begin = next_.fetch_add(piece_, std::memory_order_relaxed);
+      if (begin >= count_) break;
+      (*fn_)(begin, std::min(begin + piece_, count_));
+    }
+    inside_parallel_for = false;
+  }
+
+  void Work() {
+    uint32_t seen = 0;
+    for (;;) {
+      for (int spins = 0; spins < kSpins && generation_.load(std::memory_order_acquire) == seen; ++spins) _mm_pause();
+      generation_.wait(seen, std::memory_order_acquire);
+      seen = generation_.load(std::memory_order_acquire);
+      if (stopping_) return;
+      TakePieces();
+      busy_.fetch_sub(1, std::memory_order_release);
+    }
+  }
+
+  absl::Mutex one_job_;
+  // Written by Run before generation_ is raised, read by workers after.
+  absl::FunctionRef<void(int64_t, int64_t)>* fn_ = nullptr;
+  int64_t count_ = 0;
+  int64_t piece_ = 1;
+  std::atomic<bool> stopping_{false};
+  std::atomic<int64_t> next_{0};
+  std::atomic<int> busy_{0};
+  std::atomic<uint32_t> generation_{0};
+  std::vector<std::thread> workers_;  // last: started when the rest is ready
+};
+
+std::unique_ptr<ThreadPool>& Pool() {
+  static auto* pool = new std::unique_ptr<ThreadPool>;
+  return *pool;
+}
+
+}  // namespace
+
+void SetThreads(int threads) {
+  Pool().reset();
+  if (threads > 1) Pool() = std::make_unique<ThreadPool>(threads);
+}
+
+int Threads() { return Pool() == nullptr ? 1 : Pool()->size(); }
+
+void ParallelFor(int64_t count, int64_t grain, absl::FunctionRef<void(int64_t, int64_t)> fn) {
+  if (count <= 0) return;
+  ThreadPool* pool = Pool().get();
+  if (pool == nullptr || inside_parallel_for || count <= grain) {
+    fn(0, count);
+    return;
+  }
+  // Four pieces a thread even out unequal work without much overhead.
+  const int64_t pieces = int64_t{4} * pool->size();
+  const int64_t piece = std::max<int64_t>(grain, (count + pieces - 1) / pieces / grain * grain);
+  pool->Run(count, piece, fn);
+}
+
+}  // namespace tactus::ops

@@ -1,0 +1,72 @@
+// Everything a step leaves behind for people and dashboards: metrics.jsonl, TensorBoard, samples.jsonl, Prometheus.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "common/data/types.h"
+#include "common/metrics/held_out.h"
+#include "common/metrics/jsonl_writer.h"
+#include "common/metrics/metric_set.h"
+#include "common/metrics/run_folder.h"
+#include "common/metrics/step_record.h"
+#include "common/metrics/tensorboard_writer.h"
+#include "common/tokenizer/tokenizer.h"
+#include "learner/ledger/ledger_types.h"
+#include "learner/records/rhythm_summary.h"
+#include "learner/train/step_stats.h"
+
+namespace tactus {
+
+// What the loop knows about a step beside the trainer's statistics.
+struct StepContext {
+  int64_t step = 0;       // 1 for the first
+  PolicyVersion before;   // the weights the step started from
+  PolicyVersion version;  // after the step
+  double step_time_s = 0;
+  double wait_s = 0, publish_s = 0, checkpoint_s = 0;
+  int actors_connected = 0;
+  int64_t skipped_steps = 0;  // in the run so far
+  LedgerCounters counters;
+  uint64_t weight_bytes_sent = 0;  // to actors, since the process began
+  int64_t parameters = 0;
+};
+
+// Adds a step's seconds in the trainer to the rank's phases.
+void ExposePhases(const PhaseSeconds& seconds, MetricSet& metrics);
+
+// Rank 0's. Not thread-safe. Blocking writes.
+class RunRecorder {
+ public:
+  // Cuts the files back to the steps up to `last_step`, where a resumed run goes on. `tokenizer` and `metrics` outlive
+  // the recorder.
+  static absl::StatusOr<std::unique_ptr<RunRecorder>> Open(const RunFolder& folder, int64_t last_step,
+                                                           const RhythmSummaryOptions& rhythm,
+                                                           const Tokenizer* tokenizer, MetricSet* metrics);
+
+  // Errors of the disk.
+  absl::Status Record(const StepContext& context, const StepStats& stats, const std::vector<TrajectoryGroup>& groups);
+
+ private:
+  RunRecorder(const RhythmSummaryOptions& rhythm, const Tokenizer* tokenizer, MetricSet* metrics)
+      : rhythm_(rhythm), tokenizer_(tokenizer), metrics_(metrics) {}
+  void Expose(const StepContext& context, const StepStats& stats, const StepRecord& record);
+  void ExposeGroups(const std::vector<TrajectoryGroup>& groups, PolicyVersion trained);
+  absl::Status WriteSamples(int64_t step, const std::vector<TrajectoryGroup>& groups);
+  SampleRecord MakeSample(int64_t step, const TrajectoryGroup& group, size_t index) const;
+
+  const RhythmSummaryOptions rhythm_;
+  const Tokenizer* const tokenizer_;
+  MetricSet* const metrics_;
+  std::unique_ptr<JsonlWriter> steps_;
+  std::unique_ptr<JsonlWriter> samples_;
+  std::unique_ptr<TensorBoardWriter> tensorboard_;
+  double time_s_ = 0;                    // over the run, also before a resume
+  double cpu_seconds_ = 0;               // of this process at the last record
+  uint64_t weight_bytes_sent_ = 0;       // at the last record
+  std::vector<HeldOutRecord> held_out_;  // measured before the learner started
+};
+
+}  // namespace tactus

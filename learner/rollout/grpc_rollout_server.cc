@@ -1,0 +1,247 @@
+#include "learner/rollout/grpc_rollout_server.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/memory/memory.h"
+#include "absl/strings/str_cat.h"
+#include "common/base/log.h"
+#include "common/base/status_macros.h"
+#include "common/rollout/grpc_channel.h"
+#include "learner/rollout/grpc_rollout_server_impl.h"
+
+namespace tactus {
+namespace {
+
+constexpr absl::Duration kWaitLogInterval = absl::Seconds(10);
+constexpr absl::Duration kFinishTimeout = absl::Seconds(5);
+
+absl::Status CheckOptions(const RolloutServerOptions& options) {
+  if (options.ledger.completions_per_prompt != options.limits.completions_per_prompt) {
+    return absl::InvalidArgumentError("ledger and limits differ in completions_per_prompt");
+  }
+  if (MaxLeaseBytes(options.limits) > kMaxChunkBytes) {
+    return absl::InvalidArgumentError(absl::StrCat("rollout.max_prompt_tokens is ", options.limits.max_prompt_tokens,
+                                                   ": a lease would not fit into a message of ", kMaxChunkBytes,
+                                                   " bytes"));
+  }
+  return absl::OkStatus();
+}
+
+int64_t WholeSeconds(absl::Duration duration) { return absl::ToInt64Seconds(duration); }
+
+}  // namespace
+
+RolloutServer::Impl::Impl(const RolloutServerOptions& options, std::unique_ptr<SubmissionLog> log)
+    : options_(options),
+      log_(std::move(log)),
+      max_group_bytes_(MaxGroupBytes(options.limits)),
+      leases_per_reply_(static_cast<int>(kMaxChunkBytes / MaxLeaseBytes(options.limits))),
+      ledger_(options.ledger),
+      ledger_metrics_(options.metrics) {}
+
+RolloutServer::Impl::~Impl() { Stop(/*run_finished=*/false); }
+
+absl::Status RolloutServer::Impl::Restore(RolloutRestore restore) {
+  absl::MutexLock lock(&mu_);
+  RETURN_IF_ERROR(ledger_.Restore(restore.snapshot, std::move(restore.prompts), restore.incarnation));
+  if (log_ == nullptr) return absl::OkStatus();
+  int64_t unreadable = 0;
+  RETURN_IF_ERROR(log_->Replay(restore.snapshot.log_segment, max_group_bytes_, [&](absl::string_view bytes) {
+    mu_.AssertHeld();
+    absl::StatusOr<TrajectoryGroup> group = DecodeGroup(bytes, options_.limits);
+    group.ok() ? ledger_.Replay(*std::move(group)) : void(++unreadable);
+  }));
+  if (unreadable > 0) {
+    TACTUS_LOG(WARNING) << "left out " << unreadable << " logged groups that do not fit this run's limits";
+  }
+  return absl::OkStatus();
+}
+
+absl::Status RolloutServer::Impl::Serve() {
+  ASSIGN_OR_RETURN(const std::shared_ptr<grpc::ServerCredentials> credentials,
+                   MakeServerCredentials(options_.security));
+  grpc::ServerBuilder builder;
+  BoundServer(builder);
+  builder.AddListeningPort(options_.listen, credentials, &port_);
+  builder.RegisterService(static_cast<wire::RolloutService::CallbackService*>(this));
+  for (grpc::Service* service : options_.more_services) builder.RegisterService(service);
+  server_ = builder.BuildAndStart();
+  if (server_ == nullptr || port_ == 0) {
+    return absl::FailedPreconditionError(absl::StrCat("cannot listen on ", options_.listen, ": is it taken?"));
+  }
+  {
+    absl::MutexLock lock(&mu_);
+    ledger_metrics_.Start(ledger_);
+  }
+  ingest_thread_ = std::thread([this] { RunIngest(); });
+  return absl::OkStatus();
+}
+
+void RolloutServer::Impl::Stop(bool run_finished) {
+  absl::MutexLock finish_lock(&finish_mu_);
+  {
+    absl::MutexLock lock(&mu_);
+    if (stopped_) return;
+    finishing_ = true;
+    for (const auto& [id, stream] : streams_) {
+      if (run_finished) {
+        wire::LearnerMessage message;
+        message.mutable_run_finished();
+        stream->Send(std::move(message));
+      }
+      stream->Close(run_finished ? absl::OkStatus() : absl::UnavailableError("the learner has stopped"));
+    }
+    changed_.SignalAll();
+    const absl::Duration deadline = Now() + kFinishTimeout;
+    while (!streams_.empty() && Now() < deadline) changed_.WaitWithTimeout(&mu_, deadline - Now());
+  }
+  if (server_ != nullptr) server_->Shutdown(std::chrono::system_clock::now());  // cancels whatever is left
+  {
+    absl::MutexLock lock(&mu_);
+    while (!streams_.empty()) changed_.Wait(&mu_);  // each one's OnDone; gRPC promises it after Shutdown
+    stopped_ = true;
+    changed_.SignalAll();
+  }
+  if (ingest_thread_.joinable()) ingest_thread_.join();
+}
+
+absl::Status RolloutServer::Impl::AddPrompts(std::vector<Prompt> prompts) {
+  absl::MutexLock lock(&mu_);
+  absl::Status status;
+  for (Prompt& prompt : prompts) {
+    status = ValidatePrompt(prompt, options_.limits);
+    if (status.ok()) status = ledger_.Add(std::move(prompt));
+    if (!status.ok()) break;
+  }
+  PumpLeases(Now());
+  changed_.SignalAll();
+  return status;
+}
+
+std::string RolloutServer::Impl::WaitSentence(int count, absl::Duration since) const {
+  const LedgerView view = ledger_.View();
+  const absl::Duration now = Now();
+  std::string text = absl::StrCat("waiting ", WholeSeconds(now - since), " s for ", std::max(0, count - view.ready),
+                                  " of ", count, " groups, ");
+  if (view.oldest_lease.has_value()) {
+    absl::StrAppend(&text, "oldest lease to ", view.oldest_lease->actor_id, " since ",
+                    WholeSeconds(now - view.oldest_lease->leased_at), " s");
+  } else {
+    absl::StrAppend(&text, view.waiting, " prompts are waiting for an actor");
+  }
+  const auto attached =
+      std::count_if(actors_.begin(), actors_.end(), [](const auto& item) { return item.second.stream != nullptr; });
+  absl::StrAppend(&text, "; ", attached, " actors attached");
+  return text;
+}
+
+absl::StatusOr<std::vector<TrajectoryGroup>> RolloutServer::Impl::TakeGroups(int count, absl::Duration timeout) {
+  const absl::Duration start = Now();
+  absl::MutexLock lock(&mu_);
+  if (count < 1 || count > ledger_.slots()) {
+    return absl::InvalidArgumentError(absl::StrCat("cannot take ", count, " groups: expected 1 to ", ledger_.slots()));
+  }
+  absl::Duration next_log = start + kWaitLogInterval;
+  while (!finishing_) {
+    std::vector<TrajectoryGroup> groups = ledger_.Take(count);
+    PumpLeases(Now());  // prompts of stale groups wait again
+    if (!groups.empty()) return groups;
+    const absl::Duration now = Now();
+    if (now >= start + timeout) return absl::DeadlineExceededError(WaitSentence(count, start));
+    if (now >= next_log) {
+      TACTUS_LOG(INFO) << WaitSentence(count, start);
+      next_log = now + kWaitLogInterval;
+    }
+    changed_.WaitWithTimeout(&mu_, std::min(start + timeout, next_log) - now);
+  }
+  return absl::CancelledError("the rollout server was finished while groups were awaited");
+}
+
+absl::Status RolloutServer::Impl::Release(int count) {
+  absl::MutexLock lock(&mu_);
+  return ledger_.Release(count);
+}
+
+absl::Status RolloutServer::Impl::SetVersion(PolicyVersion version) {
+  absl::MutexLock lock(&mu_);
+  RETURN_IF_ERROR(ledger_.SetVersion(version));
+  for (const auto& [id, actor] : actors_) {
+    if (actor.stream == nullptr) continue;
+    wire::LearnerMessage message;
+    *message.mutable_new_version()->mutable_version() = ToWire(version);
+    actor.stream->Send(std::move(message));
+  }
+  PumpLeases(Now());  // requests for older weights are answered with the news
+  return absl::OkStatus();
+}
+
+absl::StatusOr<LedgerSnapshot> RolloutServer::Impl::Snapshot() {
+  absl::MutexLock log_lock(&log_mu_);
+  absl::StatusOr<LedgerSnapshot> snapshot = With([](const RolloutLedger& ledger) { return ledger.Snapshot(); });
+  if (snapshot.ok() && log_ != nullptr) {
+    ASSIGN_OR_RETURN(snapshot->log_segment, log_->StartSegment());
+  }
+  return snapshot;
+}
+
+absl::Status RolloutServer::Impl::TruncateLog(uint64_t first_needed_segment) {
+  return log_ == nullptr ? absl::OkStatus() : log_->RemoveBefore(first_needed_segment);
+}
+
+std::vector<ConnectedActor> RolloutServer::Impl::Actors() const {
+  absl::MutexLock lock(&mu_);
+  const absl::Duration now = Now();
+  std::vector<ConnectedActor> actors;
+  for (const auto& [id, actor] : actors_) {
+    actors.push_back({id, actor.stream != nullptr, actor.held, now - actor.heard, ledger_.LeasesOf(id)});
+  }
+  return actors;
+}
+
+RolloutServer::RolloutServer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+RolloutServer::~RolloutServer() = default;
+
+absl::StatusOr<std::unique_ptr<RolloutServer>> RolloutServer::Start(const RolloutServerOptions& options,
+                                                                    std::optional<RolloutRestore> restore) {
+  RETURN_IF_ERROR(CheckOptions(options));
+  std::unique_ptr<SubmissionLog> log;
+  if (!options.log_folder.empty()) {
+    ASSIGN_OR_RETURN(log, SubmissionLog::Open(options.log_folder));
+    if (!restore.has_value() && log->HasEarlierRecords()) {
+      return absl::FailedPreconditionError(absl::StrCat(
+          options.log_folder, " holds groups of an earlier run: resume that run or choose another folder"));
+    }
+  }
+  auto impl = std::make_unique<Impl>(options, std::move(log));
+  if (restore.has_value()) RETURN_IF_ERROR(impl->Restore(*std::move(restore)));
+  RETURN_IF_ERROR(impl->Serve());
+  return absl::WrapUnique(new RolloutServer(std::move(impl)));
+}
+
+int RolloutServer::port() const { return impl_->port(); }
+PolicyVersion RolloutServer::version() const {
+  return impl_->With([](const RolloutLedger& ledger) { return ledger.version(); });
+}
+int RolloutServer::FreeSlots() const { return View().free_slots; }
+absl::Status RolloutServer::AddPrompts(std::vector<Prompt> prompts) { return impl_->AddPrompts(std::move(prompts)); }
+absl::StatusOr<std::vector<TrajectoryGroup>> RolloutServer::TakeGroups(int count, absl::Duration timeout) {
+  return impl_->TakeGroups(count, timeout);
+}
+absl::Status RolloutServer::Release(int count) { return impl_->Release(count); }
+absl::Status RolloutServer::SetVersion(PolicyVersion version) { return impl_->SetVersion(version); }
+absl::StatusOr<LedgerSnapshot> RolloutServer::Snapshot() { return impl_->Snapshot(); }
+absl::Status RolloutServer::TruncateLog(uint64_t first_needed_segment) {
+  return impl_->TruncateLog(first_needed_segment);
+}
+LedgerCounters RolloutServer::Counters() const {
+  return impl_->With([](const RolloutLedger& ledger) { return ledger.counters(); });
+}
+LedgerView RolloutServer::View() const {
+  return impl_->With([](const RolloutLedger& ledger) { return ledger.View(); });
+}
+std::vector<ConnectedActor> RolloutServer::Actors() const { return impl_->Actors(); }
+int64_t RolloutServer::ProtocolViolations() const { return impl_->violations(); }
+void RolloutServer::Finish() { impl_->Stop(/*run_finished=*/true); }
+
+}  // namespace tactus

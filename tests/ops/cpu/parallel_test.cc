@@ -1,0 +1,50 @@
+#include "common/ops/cpu/parallel.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <thread>
+#include <vector>
+
+namespace tactus::ops {
+namespace {
+
+TEST(ParallelForTest, CoversEveryIndexOnceForAnySizeAndThreadCount) {
+  for (const int threads : {1, 2, 4}) {
+    SetThreads(threads);
+    EXPECT_EQ(Threads(), threads);
+    for (const int64_t count : {0, 1, 3, 7, 64, 1001}) {
+      for (const int64_t grain : {1, 8, 100}) {
+        std::vector<std::atomic<int>> seen(static_cast<size_t>(count));
+        ParallelFor(count, grain, [&](int64_t begin, int64_t end) {
+          for (int64_t i = begin; i < end; ++i) ++seen[static_cast<size_t>(i)];
+        });
+        for (const auto& times : seen) ASSERT_EQ(times, 1);
+      }
+    }
+  }
+  SetThreads(1);
+}
+
+TEST(ParallelForTest, NestedCallsAndCallsFromSeveralThreadsFinish) {
+  SetThreads(3);
+  std::atomic<int64_t> total{0};
+  std::vector<std::thread> callers;
+  for (int c = 0; c < 4; ++c) {
+    callers.emplace_back([&] {
+      for (int i = 0; i < 50; ++i) {
+        ParallelFor(20, 1, [&](int64_t begin, int64_t end) {
+          for (int64_t j = begin; j < end; ++j) {
+            ParallelFor(5, 1, [&](int64_t b, int64_t e) { total += e - b; });
+          }
+        });
+      }
+    });
+  }
+  for (std::thread& caller : callers) caller.join();
+  EXPECT_EQ(total, 4 * 50 * 20 * 5);
+  SetThreads(1);
+}
+
+}  // namespace
+}  // namespace tactus::ops

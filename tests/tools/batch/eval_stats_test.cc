@@ -1,0 +1,62 @@
+#include "tools/batch/eval_stats.h"
+
+#include <cmath>
+
+#include "gtest/gtest.h"
+
+namespace tactus {
+namespace {
+
+// Against the definition: the share of k-subsets of n samples that hold a right one, by counting all of them.
+double ByCounting(int samples, int correct, int k) {
+  int subsets = 0, with_right = 0;
+  for (int mask = 0; mask < 1 << samples; ++mask) {
+    if (__builtin_popcount(static_cast<unsigned>(mask)) != k) continue;
+    ++subsets;
+    with_right += (mask & ((1 << correct) - 1)) != 0;
+  }
+  return static_cast<double>(with_right) / subsets;
+}
+
+TEST(PassAtKTest, EqualsCountingSubsets) {
+  for (int samples = 1; samples <= 8; ++samples) {
+    for (int correct = 0; correct <= samples; ++correct) {
+      for (int k = 1; k <= samples; ++k) {
+        EXPECT_NEAR(PassAtK(samples, correct, k), ByCounting(samples, correct, k), 1e-12) << samples << correct << k;
+      }
+    }
+  }
+}
+
+// Values of R's binom.confint(x, n, methods = "wilson").
+TEST(WilsonIntervalTest, PublishedValues) {
+  const Interval half = WilsonInterval(50, 100);
+  EXPECT_NEAR(half.low, 0.4038315, 1e-6);
+  EXPECT_NEAR(half.high, 0.5961685, 1e-6);
+  const Interval none = WilsonInterval(0, 10);
+  EXPECT_EQ(none.low, 0);
+  EXPECT_NEAR(none.high, 0.2775328, 1e-6);
+  const Interval all = WilsonInterval(10, 10);
+  EXPECT_NEAR(all.low, 0.7224672, 1e-6);
+  EXPECT_NEAR(all.high, 1, 1e-12);
+}
+
+TEST(BootstrapIntervalTest, CoversTheMeanAsTheNormalApproximationSays) {
+  std::vector<double> values;
+  for (int i = 0; i < 400; ++i) values.push_back(i % 4 == 0 ? 1 : 0);
+  const Interval interval = BootstrapInterval(values, 3);
+  const double half = 1.96 * std::sqrt(0.25 * 0.75 / 400);
+  EXPECT_EQ(interval.value, 0.25);
+  EXPECT_NEAR(interval.low, 0.25 - half, 0.006);
+  EXPECT_NEAR(interval.high, 0.25 + half, 0.006);
+  EXPECT_EQ(BootstrapInterval(values, 3).low, interval.low) << "the same seed, the same interval";
+}
+
+TEST(BootstrapIntervalTest, EqualValuesHaveNoSpread) {
+  const Interval interval = BootstrapInterval({0.5, 0.5, 0.5}, 1);
+  EXPECT_EQ(interval.low, 0.5);
+  EXPECT_EQ(interval.high, 0.5);
+}
+
+}  // namespace
+}  // namespace tactus

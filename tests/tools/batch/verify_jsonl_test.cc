@@ -1,0 +1,114 @@
+#include "tools/batch/verify_jsonl.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <sstream>
+#include <vector>
+
+#include "common/tasks/json_fields.h"
+
+namespace tactus {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
+
+struct Outcome {
+  absl::Status status;
+  std::string text;
+};
+
+Outcome Verify(const std::string& input, const std::string& task = "countdown") {
+  std::istringstream in(input);
+  std::ostringstream out;
+  Outcome outcome;
+  outcome.status = VerifyJsonl(task, in, "in.jsonl", out);
+  outcome.text = out.str();
+  return outcome;
+}
+
+std::string Line(const std::string& response) {
+  return nlohmann::json{{"id", "a"}, {"numbers", {1, 2, 3}}, {"target", 7}, {"response", response}}.dump() + "\n";
+}
+
+TEST(VerifyJsonl, WritesOneVerdictPerLineInOrder) {
+  const Outcome outcome = Verify(
+      "{\"id\":\"x\",\"numbers\":[1,2,3],\"target\":7,\"response\":\"<answer>2*3+1</answer>\"}\n"
+      "\n"
+      "{\"id\":12,\"numbers\":[1,2,3],\"target\":7,\"response\":\"<answer>1+2+3</answer>\"}\r\n"
+      "{\"response\":\"\",\"target\":7,\"numbers\":[1,2,3],\"id\":\"\xC3\xA9\"}");
+  EXPECT_TRUE(outcome.status.ok()) << outcome.status;
+  EXPECT_EQ(outcome.text,
+            "{\"id\":\"x\",\"correct\":true,\"reward\":1.0,\"reason\":\"correct\"}\n"
+            "{\"id\":12,\"correct\":false,\"reward\":0.05,\"reason\":\"wrong_value\"}\n"
+            "{\"id\":\"\xC3\xA9\",\"correct\":false,\"reward\":0.0,\"reason\":\"no_answer\"}\n");
+}
+
+TEST(VerifyJsonl, JudgesTheKnownHostileAnswers) {
+  const std::pair<const char*, const char*> cases[] = {
+      {"<answer>2**3+1</answer>", "syntax_error"},    {"<answer>7//2+1</answer>", "syntax_error"},
+      {"<answer>80**55**7</answer>", "syntax_error"}, {"<answer></answer>", "empty_answer"},
+      {"<answer>banana</answer>", "bad_character"},   {"<answer>2*3+1 = 7</answer>", "correct"},
+      {"<answer>2*3+1\n</answer>", "correct"},        {"<answer>\n2*3+1\n</answer>\n", "correct"},
+      {"<answer>2*3+1</answer>\n", "correct"},        {"<answer>1/(2-2)</answer>", "wrong_numbers"},
+  };
+  for (const auto& [response, reason] : cases) {
+    const Outcome outcome = Verify(Line(response));
+    ASSERT_TRUE(outcome.status.ok()) << outcome.status;
+    EXPECT_EQ(nlohmann::json::parse(outcome.text)["reason"], reason) << response;
+  }
+}
+
+TEST(VerifyJsonl, NamesTheLineOfAMistakeAndKeepsTheVerdictsBefore) {
+  const std::pair<std::string, const char*> cases[] = {
+      {"{", "not valid JSON"},
+      {"[1]", "expected a JSON object"},
+      {"{\"id\":\"a\",\"numbers\":[1],\"target\":1}", "key \"response\" is missing"},
+      {"{\"id\":\"a\",\"numbers\":[1],\"target\":1,\"response\":\"\",\"extra\":1}", "unknown key \"extra\""},
+      {"{\"id\":null,\"numbers\":[1],\"target\":1,\"response\":\"\"}", "id: expected a string or an integer"},
+      {"{\"id\":1.5,\"numbers\":[1],\"target\":1,\"response\":\"\"}", "id: expected a string or an integer"},
+      {"{\"id\":1,\"numbers\":[],\"target\":1,\"response\":\"\"}", "numbers: expected an array"},
+      {"{\"id\":1,\"numbers\":[\"1\"],\"target\":1,\"response\":\"\"}", "numbers: expected a 64-bit integer"},
+      {"{\"id\":1,\"numbers\":[1],\"target\":1.0,\"response\":\"\"}", "target: expected a 64-bit integer"},
+      {"{\"id\":1,\"numbers\":[1],\"target\":99999999999999999999,\"response\":\"\"}", "target: expected a 64-bit"},
+      {"{\"id\":1,\"numbers\":[1],\"target\":1,\"response\":7}", "response: expected a string"},
+      {"{\"id\":1,\"numbers\":[1],\"target\":1,\"response\":\"\xFF\"}", "not valid JSON"},
+      {"{\"id\":1,\"numbers\":[1],\"target\":1,\"response\":\"\\ud800\"}", "not valid JSON"},
+      {"{\"id\":1,\"id\":1,\"numbers\":[1],\"target\":1,\"response\":\"\"}", "twice"},
+      {"{\"id\":1,\"numbers\":" + std::string(100'000, '['), "nested"},
+  };
+  for (const auto& [line, message] : cases) {
+    const Outcome outcome = Verify(Line("") + "\n" + line + "\n" + Line(""));
+    EXPECT_FALSE(outcome.status.ok()) << line;
+    EXPECT_THAT(std::string(outcome.status.message()), StartsWith("in.jsonl:3: ")) << line;
+    EXPECT_THAT(std::string(outcome.status.message()), HasSubstr(message)) << line;
+    EXPECT_EQ(std::count(outcome.text.begin(), outcome.text.end(), '\n'), 1) << line;
+  }
+}
+
+TEST(VerifyJsonl, BoundsTheLineAndKnowsItsTasks) {
+  const Outcome outcome = Verify(std::string(kMaxJsonLineBytes + 1, ' ') + "\n");
+  EXPECT_EQ(outcome.status.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_THAT(std::string(outcome.status.message()), StartsWith("in.jsonl:1: "));
+  EXPECT_THAT(std::string(Verify("", "chess").status.message()), HasSubstr("\"chess\""));
+  EXPECT_TRUE(Verify("").status.ok());
+}
+
+TEST(VerifyJsonl, ReportsAnInputThatIsNotThere) {
+  std::ifstream in("/nonexistent/in.jsonl");
+  std::ostringstream out;
+  EXPECT_EQ(VerifyJsonl("countdown", in, "/nonexistent/in.jsonl", out).code(), absl::StatusCode::kNotFound);
+}
+
+TEST(VerifyJsonl, ReportsAnOutputThatRefusesTheBytes) {
+  std::istringstream in(Line(""));
+  std::ostream out(nullptr);
+  EXPECT_EQ(VerifyJsonl("countdown", in, "in.jsonl", out).code(), absl::StatusCode::kInternal);
+}
+
+}  // namespace
+}  // namespace tactus

@@ -1,0 +1,92 @@
+#include "tools/job/train_display.h"
+
+#include <cmath>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace tactus {
+namespace {
+
+using ::testing::HasSubstr;
+
+TEST(SparklineTest, ScalesAveragesAndSkipsGaps) {
+  EXPECT_EQ(Sparkline({0, 1, 2, 3, 4, 5, 6, 7}, 8), "▁▂▃▄▅▆▇█");
+  EXPECT_EQ(Sparkline({1, 1}, 8), "▄▄");
+  EXPECT_EQ(Sparkline({0, 0, 7, 7}, 2), "▁█");
+  EXPECT_EQ(Sparkline({0, std::nan(""), 1}, 3), "▁ █");
+  EXPECT_EQ(Sparkline({}, 3), "");
+  EXPECT_EQ(Sparkline({1}, 0), "");
+}
+
+TEST(DurationTextTest, UsesTwoUnitsAtMost) {
+  EXPECT_EQ(DurationText(-3), "0 s");
+  EXPECT_EQ(DurationText(41.4), "41 s");
+  EXPECT_EQ(DurationText(190), "3 min 10 s");
+  EXPECT_EQ(DurationText(7500), "2 h 05 min");
+}
+
+StepRecord Step(int64_t step, double reward) {
+  StepRecord record;
+  record.step = step;
+  record.reward_mean = reward;
+  record.step_time_s = 2;
+  record.tokens_generated_per_s = 3210;
+  record.tokens_trained_per_s = 4100;
+  record.kl_k3 = 0.0123;
+  record.mismatch_max = 1.5e-5;
+  record.actors_connected = 2;
+  return record;
+}
+
+std::string Written(const std::function<void(std::FILE*)>& write) {
+  std::FILE* file = std::tmpfile();
+  write(file);
+  std::string text(static_cast<size_t>(std::ftell(file)), '\0');
+  std::rewind(file);
+  EXPECT_EQ(std::fread(text.data(), 1, text.size(), file), text.size());
+  std::fclose(file);
+  return text;
+}
+
+TEST(TrainDisplayTest, PlainIsOneLinePerStepWithoutEscapes) {
+  const std::string text = Written([](std::FILE* file) {
+    TrainDisplay display({.title = "run", .total_steps = 10, .terminal = false, .out = file});
+    display.AddStep(Step(1, 0.25));
+    display.Redraw();
+    display.AddStep(Step(2, 0.35));
+    display.Finish();
+  });
+  EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 2) << text;
+  EXPECT_EQ(text.find('\033'), std::string::npos);
+  EXPECT_THAT(text, HasSubstr("step 2/10  reward 0.350"));
+  EXPECT_THAT(text, HasSubstr("generated 3210 tok/s  trained 4100 tok/s  KL 0.0123  mismatch mean 0 max 1.5e-05"));
+  EXPECT_THAT(text, HasSubstr("left 16 s"));
+}
+
+TEST(TrainDisplayTest, ATerminalIsDrawnOverInPlace) {
+  const std::string text = Written([](std::FILE* file) {
+    TrainDisplay display({.title = "run", .total_steps = 10, .terminal = true, .out = file});
+    display.Redraw();
+    display.AddStep(Step(1, 0.25));
+    display.Redraw();
+    display.Note("an actor died");
+    display.Finish();
+  });
+  EXPECT_THAT(text, HasSubstr("waiting for the first step"));
+  EXPECT_THAT(text, HasSubstr("\033[1A\r")) << "the first block has one line";
+  EXPECT_THAT(text, HasSubstr("\033[7A\r\033[Jan actor died\n")) << "a note clears the block and stands above it";
+}
+
+TEST(TrainDisplayTest, TrendComparesTheFirstAndLastTen) {
+  TrainDisplay display({.title = "run", .total_steps = 40, .terminal = true});
+  for (int i = 1; i <= 30; ++i) display.AddHistory(Step(i, i <= 10 ? 0.1 : 0.6));
+  EXPECT_NEAR(display.RewardGain(), 0.5, 1e-12);
+  EXPECT_NEAR(display.SecondsLeft(), 20, 1e-12);
+  bool found = false;
+  for (const std::string& line : display.Block()) found |= line.find("+0.500 since the start") != std::string::npos;
+  EXPECT_TRUE(found);
+}
+
+}  // namespace
+}  // namespace tactus

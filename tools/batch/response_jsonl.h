@@ -1,0 +1,28 @@
+// Given responses as JSON lines, the input of `tactus score` and `tactus rhythm`:
+// {"id", "prompt_ids": [int], "response_ids": [int]}; `id` is a string or an integer and comes back as it is.
+#pragma once
+
+#include <istream>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "tools/batch/score.h"
+
+namespace tactus {
+
+struct ResponseLine {
+  std::string id_json;  // as it came
+  std::string where;    // "file:line"
+  ScoreItem item;
+};
+
+// Reads all of `in` and hands over up to lines_at_once lines at a time, in order. Blank lines are skipped.
+// InvalidArgument, ResourceExhausted: a bad line, by number; lines before it were handed over. Or what `use` returned.
+absl::Status ForEachResponses(std::istream& in, absl::string_view input_name, size_t lines_at_once,
+                              absl::FunctionRef<absl::Status(std::span<const ResponseLine>)> use);
+
+}  // namespace tactus

@@ -1,0 +1,128 @@
+#include "tools/batch/rhythm_jsonl.h"
+
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <span>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/status_macros.h"
+#include "tools/batch/response_jsonl.h"
+#include "tools/batch/run_requests.h"
+
+namespace tactus {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr std::pair<const char*, CreditKind> kStrategies[] = {
+    {"LOCAL_CHUNK", CreditKind::kLocalChunk},   {"GLOBAL_ANCHOR", CreditKind::kGlobalAnchor},
+    {"COUPLED", CreditKind::kCoupled},          {"ENTROPY", CreditKind::kEntropy},
+    {"BOTTOM_DELTA", CreditKind::kBottomDelta}, {"BOTTOM_FAI", CreditKind::kBottomFai}};
+
+std::string Line(const std::string& id_json, const MeasuredResponse& response, const CreditParams& params,
+                 const std::vector<int32_t>& layers, int64_t heads_per_layer) {
+  const Rhythm& rhythm = response.rhythm;
+  const auto head = [&](int64_t index) {
+    return Json{layers[static_cast<size_t>(index / heads_per_layer)], index % heads_per_layer};
+  };
+  const auto heads = [&](const std::vector<int32_t>& indices) {
+    Json list = Json::array();
+    for (const int32_t index : indices) list.push_back(head(index));
+    return list;
+  };
+  Json spans = Json::array();
+  for (size_t i = 0; i < rhythm.span.size(); ++i) {
+    Json one = head(static_cast<int64_t>(i));
+    one.push_back(rhythm.span[i]);
+    spans.push_back(std::move(one));
+  }
+  Json line;
+  line["id"] = Json::parse(id_json);
+  line["layers"] = layers;
+  line["local_heads"] = heads(rhythm.heads.local);
+  line["global_heads"] = heads(rhythm.heads.global);
+  line["span"] = std::move(spans);
+  line["waad"] = rhythm.waad;
+  line["delta"] = rhythm.delta;
+  line["fai"] = rhythm.fai;
+  line["logprobs"] = response.completion.logprobs;
+  line["entropy"] = response.completion.entropy;
+  Json& gamma = line["gamma"] = Json::object();
+  for (NamedWeights& one : AllWeights(params, rhythm, response.completion.entropy)) {
+    gamma[one.strategy] = std::move(one.weights);
+  }
+  return line.dump();
+}
+
+// Of all rows of a response, each as long as it has keys.
+int64_t AttentionBytes(const ScoreItem& item, int64_t heads) {
+  const int64_t prompt = static_cast<int64_t>(item.prompt_ids.size());
+  const int64_t tokens = static_cast<int64_t>(item.response_ids.size());
+  return heads * tokens * (prompt + tokens / 2 + kPageTokens) * static_cast<int64_t>(sizeof(float));
+}
+
+}  // namespace
+
+std::vector<NamedWeights> AllWeights(const CreditParams& params, const Rhythm& rhythm, std::span<const float> entropy) {
+  std::vector<NamedWeights> all;
+  for (const auto& [name, kind] : kStrategies) {
+    all.push_back({name, CreditWeights(kind, params, {.entropy = entropy, .rhythm = &rhythm})});
+  }
+  return all;
+}
+
+absl::StatusOr<std::vector<MeasuredResponse>> MeasureResponses(Engine& engine, const CreditAssigner& credit,
+                                                               std::vector<ScoreItem> items,
+                                                               const HeadClasses* head_classes,
+                                                               int64_t keep_attention_bytes) {
+  std::vector<MeasuredResponse> responses(items.size());
+  for (size_t i = 0; i < items.size(); ++i) responses[i].item = std::move(items[i]);
+  size_t next_item = 0;
+  const auto next = [&]() -> absl::StatusOr<std::optional<EngineRequest>> {
+    while (next_item < responses.size() && responses[next_item].item.response_ids.empty()) ++next_item;
+    if (next_item == responses.size()) return std::nullopt;
+    EngineRequest request;
+    request.request_id = next_item;
+    request.prompt_ids = responses[next_item].item.prompt_ids;
+    request.forced_ids = responses[next_item].item.response_ids;
+    request.measure_rhythm = true;
+    request.keep_attention = AttentionBytes(responses[next_item].item, engine.sampled_heads()) <= keep_attention_bytes;
+    ++next_item;
+    return request;
+  };
+  RETURN_IF_ERROR(RunRequests(engine, next, [&](FinishedCompletion finished) {
+    MeasuredResponse& response = responses[finished.request_id];
+    response.completion = std::move(finished.completion);
+    response.meter = std::move(finished.rhythm);
+    response.rhythm = ComputeRhythm(response.meter->Finish(), credit.rhythm_options(), head_classes);
+    return absl::OkStatus();
+  }));
+  return responses;
+}
+
+absl::Status RhythmJsonl(Engine& engine, const CreditAssigner& credit, const RhythmJsonlOptions& options,
+                         std::istream& in, absl::string_view input_name, std::ostream& out,
+                         absl::FunctionRef<void(const std::string& id_json, MeasuredResponse& response)> seen) {
+  const auto measure = [&](std::span<const ResponseLine> lines) -> absl::Status {
+    std::vector<ScoreItem> items;
+    for (const ResponseLine& line : lines) items.push_back(line.item);
+    auto responses = MeasureResponses(engine, credit, std::move(items),
+                                      options.head_classes.has_value() ? &*options.head_classes : nullptr,
+                                      options.keep_attention_bytes);
+    if (!responses.ok()) {
+      return absl::Status(responses.status().code(),
+                          absl::StrCat(lines.front().where, " and the lines after it: ", responses.status().message()));
+    }
+    for (size_t i = 0; i < lines.size(); ++i) {
+      out << Line(lines[i].id_json, (*responses)[i], credit.params(), options.layers, engine.config().num_heads)
+          << '\n';
+      seen(lines[i].id_json, (*responses)[i]);
+    }
+    return out ? absl::OkStatus() : absl::DataLossError("cannot write the rhythm to the output");
+  };
+  RETURN_IF_ERROR(ForEachResponses(in, input_name, options.lines_at_once, measure));
+  return out.flush() ? absl::OkStatus() : absl::DataLossError("cannot write the rhythm to the output");
+}
+
+}  // namespace tactus

@@ -1,0 +1,96 @@
+#include "tools/job/rank_group.h"
+
+#include <csignal>
+#include <cstdlib>
+#include <memory>
+#include <optional>
+#include <utility>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "absl/time/clock.h"
+#include "common/base/status_macros.h"
+#include "tools/job/child_process.h"
+#include "tools/job/stop_signals.h"
+
+namespace tactus {
+namespace {
+
+constexpr absl::Duration kTick = absl::Milliseconds(50);
+constexpr int kUsersMistake = 2, kStoppedEarly = 3;
+
+// The r-th device of CUDA_VISIBLE_DEVICES, or r where that is not set.
+std::string DeviceOfRank(int r) {
+  const char* visible = std::getenv("CUDA_VISIBLE_DEVICES");
+  if (visible == nullptr || *visible == '\0') return absl::StrCat(r);
+  const std::vector<std::string> devices = absl::StrSplit(visible, ',');
+  return devices[static_cast<size_t>(r) % devices.size()];
+}
+
+absl::StatusOr<std::string> MetricsAddress(const std::string& from, int r) {
+  const std::pair<std::string, std::string> address = absl::StrSplit(from, absl::MaxSplits(':', 1));
+  int port = 0;
+  if (!absl::SimpleAtoi(address.second, &port) || port < 0 || port + r > 65535) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--metrics-from is ", from, ": expected HOST:PORT with room for ", r + 1, " ports."));
+  }
+  return absl::StrCat(address.first, ":", port == 0 ? 0 : port + r);
+}
+
+absl::Status Died(int rank, int code) {
+  const std::string how =
+      code > 128 ? absl::StrCat("was ended by signal ", code - 128) : absl::StrCat("ended with exit code ", code);
+  const std::string text = absl::StrCat("learner rank ", rank, " ", how, "; its own words stand above.");
+  return code == kUsersMistake ? absl::InvalidArgumentError(text) : absl::InternalError(text);
+}
+
+}  // namespace
+
+absl::StatusOr<RankCommand> CommandOfRank(const RankGroupOptions& options, int r) {
+  if (options.host_index >= options.hosts) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--host-index is ", options.host_index, ": expected less than --hosts ", options.hosts, "."));
+  }
+  RankCommand command;
+  command.argv = {options.learner};
+  command.argv.insert(command.argv.end(), options.flags.begin(), options.flags.end());
+  command.argv.insert(command.argv.end(), {"--rank", absl::StrCat(options.host_index * options.ranks + r), "--world",
+                                           absl::StrCat(options.hosts * options.ranks)});
+  if (!options.metrics_from.empty()) {
+    ASSIGN_OR_RETURN(const std::string address, MetricsAddress(options.metrics_from, r));
+    command.argv.insert(command.argv.end(), {"--metrics-listen", address});
+  }
+  command.environment = {absl::StrCat("CUDA_VISIBLE_DEVICES=", DeviceOfRank(r))};
+  return command;
+}
+
+absl::Status RunRankGroup(const RankGroupOptions& options) {
+  const StopSignals signals;
+  std::vector<RankCommand> commands;
+  for (int r = 0; r < options.ranks; ++r) {
+    ASSIGN_OR_RETURN(commands.emplace_back(), CommandOfRank(options, r));
+  }
+  std::vector<std::unique_ptr<ChildProcess>> ranks;  // what still runs is killed when this goes
+  for (const RankCommand& command : commands) {
+    ASSIGN_OR_RETURN(ranks.emplace_back(), ChildProcess::Start(command.argv, "", command.environment));
+  }
+  bool told = false;
+  for (;;) {
+    bool all_ended = true, stopped = false;
+    for (int r = 0; r < options.ranks; ++r) {
+      const std::optional<int> code = ranks[static_cast<size_t>(r)]->Poll();
+      if (!code) all_ended = false;
+      if (code == kStoppedEarly) stopped = true;
+      if (code && *code != 0 && *code != kStoppedEarly) return Died(options.host_index * options.ranks + r, *code);
+    }
+    if (all_ended) return stopped ? absl::CancelledError("the learner stopped early.") : absl::OkStatus();
+    if (StopSignals::Count() > 1) return absl::CancelledError("ended at once by a second signal.");
+    if (StopSignals::Count() > 0 && !std::exchange(told, true)) {
+      for (const auto& rank : ranks) rank->Signal(SIGTERM);
+    }
+    absl::SleepFor(kTick);
+  }
+}
+
+}  // namespace tactus

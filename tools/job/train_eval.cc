@@ -1,0 +1,60 @@
+#include "tools/job/train_eval.h"
+
+#include <csignal>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/file.h"
+#include "common/base/status_macros.h"
+#include "common/base/strict_json.h"
+#include "tools/job/child_process.h"
+#include "tools/job/stop_signals.h"
+
+namespace tactus {
+namespace {
+
+constexpr absl::Duration kTimeout = absl::Minutes(60);
+constexpr absl::Duration kTick = absl::Milliseconds(100);
+
+absl::StatusOr<double> Number(const nlohmann::ordered_json& json, const char* key, const std::string& source) {
+  const auto found = json.is_object() ? json.find(key) : json.end();
+  if (found == json.end() || !found->is_number()) {
+    return absl::InternalError(absl::StrCat(source, ": expected a number \"", key, "\" in \"pass@1\""));
+  }
+  return found->get<double>();
+}
+
+}  // namespace
+
+absl::StatusOr<HeldOutRecord> MeasureHeldOut(const TrainJobOptions& options, const std::string& model_folder,
+                                             int64_t step, const std::string& name) {
+  const std::string log = absl::StrCat(options.folder.logs(), "/eval-", name, ".json");
+  std::filesystem::remove(log);  // a child appends
+  const config::EvalOptions& eval = options.config.eval();
+  ASSIGN_OR_RETURN(
+      const std::unique_ptr<ChildProcess> process,
+      ChildProcess::Start({absl::StrCat(options.binary_folder, "/tactus"), "eval", "--model", model_folder, "--config",
+                           options.folder.config(), "--prompts", absl::StrCat(eval.max_prompts()), "--samples",
+                           absl::StrCat(eval.samples_per_prompt())},
+                          log));
+  const absl::Time deadline = absl::Now() + kTimeout;
+  std::optional<int> code;
+  while (!(code = process->Wait(kTick)).has_value()) {
+    if (StopSignals::Count() == 0 && absl::Now() < deadline) continue;
+    process->Signal(SIGKILL);
+    return absl::CancelledError("the evaluation on held-out prompts was stopped");
+  }
+  if (*code != 0) return absl::InternalError(absl::StrCat("tactus eval failed: ", LogTail(log, 3)));
+  ASSIGN_OR_RETURN(const std::string text, ReadFile(log));
+  ASSIGN_OR_RETURN(const nlohmann::ordered_json json, ParseStrictJson(text, log));
+  const nlohmann::ordered_json rate = json.is_object() ? json.value("pass@1", nlohmann::ordered_json()) : json;
+  HeldOutRecord record{.step = step};
+  ASSIGN_OR_RETURN(record.pass1, Number(rate, "value", log));
+  ASSIGN_OR_RETURN(record.low, Number(rate, "low", log));
+  ASSIGN_OR_RETURN(record.high, Number(rate, "high", log));
+  RETURN_IF_ERROR(AppendHeldOut(options.folder.held_out(), record));
+  return record;
+}
+
+}  // namespace tactus

@@ -1,0 +1,18 @@
+// Measures a policy on held-out prompts before and after training, as `tactus eval` does, in a process of its own.
+#pragma once
+
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "common/metrics/held_out.h"
+#include "tools/job/train_job.h"
+
+namespace tactus {
+
+// pass@1 with its 95 % interval, over config.eval's prompts of the test set; also the next line of held_out.jsonl, of
+// the policy after `step` steps. Blocks; ends early, with Cancelled, on a stop signal. The whole summary stays in
+// logs/eval-<name>.json.
+absl::StatusOr<HeldOutRecord> MeasureHeldOut(const TrainJobOptions& options, const std::string& model_folder,
+                                             int64_t step, const std::string& name);
+
+}  // namespace tactus

@@ -1,0 +1,345 @@
+#include "tools/job/train_job.h"
+
+#include <arpa/inet.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <csignal>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/time/clock.h"
+#include "common/base/file.h"
+#include "common/base/status_macros.h"
+#include "common/base/strict_json.h"
+#include "tools/job/stop_signals.h"
+#include "tools/job/train_eval.h"
+#include "tools/report/report.h"
+
+namespace tactus {
+namespace {
+
+constexpr absl::Duration kReadyTimeout = absl::Minutes(10);
+constexpr absl::Duration kCheckpointTimeout = absl::Minutes(10);
+constexpr absl::Duration kActorStopTimeout = absl::Seconds(10);
+constexpr absl::Duration kDrainedPause = absl::Seconds(10);
+constexpr absl::Duration kMaxBackoff = absl::Seconds(30);
+constexpr absl::Duration kTick = absl::Milliseconds(100);
+constexpr int kMaxRestarts = 20;
+constexpr int kTailLines = 15;
+constexpr int kUsersMistake = 2;
+constexpr int kStoppedEarly = 3;  // a learner that was asked to stop, after its checkpoint
+
+// A TCP port of loopback that nobody listens on now; another process could take it before we do.
+absl::StatusOr<int> FreePort() {
+  const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof address;
+  const bool ok = fd >= 0 && bind(fd, reinterpret_cast<const sockaddr*>(&address), size) == 0 &&
+                  getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size) == 0;
+  if (fd >= 0) close(fd);
+  if (!ok) return absl::UnavailableError("cannot find a free port on 127.0.0.1.");
+  return ntohs(address.sin_port);
+}
+
+std::string RankName(size_t rank) { return absl::StrCat("learner-", rank); }
+std::string ActorName(size_t index) { return absl::StrCat("actor-", index); }
+
+}  // namespace
+
+TrainJob::TrainJob(TrainJobOptions options)
+    : options_(std::move(options)),
+      display_({.title = options_.config.service().run_id(),
+                .total_steps = options_.config.learner().steps(),
+                .terminal = options_.terminal}),
+      follower_(options_.folder.metrics()),
+      targets_(options_.folder.targets(), options_.config.service().run_id()),
+      started_(absl::Now()),
+      ready_file_(absl::StrCat(options_.folder.logs(), "/learner-0.ready")),
+      actors_(static_cast<size_t>(options_.actors)) {}
+
+absl::Status TrainJob::Died(const ChildProcess& process, const std::string& name, int exit_code) const {
+  const std::string how = exit_code > 128 ? absl::StrCat("was ended by signal ", exit_code - 128)
+                                          : absl::StrCat("ended with exit code ", exit_code);
+  const std::string text =
+      absl::StrCat(name, " ", how, "; the end of ", process.log_path(), ":\n", LogTail(process.log_path(), kTailLines));
+  return exit_code == kUsersMistake ? absl::InvalidArgumentError(text) : absl::InternalError(text);
+}
+
+absl::Status TrainJob::StartLearners() {
+  std::filesystem::remove(ready_file_);
+  ASSIGN_OR_RETURN(const int store_port, FreePort());
+  for (size_t rank = 0; rank < static_cast<size_t>(options_.learners); ++rank) {
+    std::vector<std::string> argv = {absl::StrCat(options_.binary_folder, "/tactus-learner"),
+                                     "--config",
+                                     options_.folder.config(),
+                                     "--out",
+                                     options_.folder.root,
+                                     "--rank",
+                                     absl::StrCat(rank),
+                                     "--world",
+                                     absl::StrCat(options_.learners),
+                                     "--store",
+                                     absl::StrCat("127.0.0.1:", store_port)};
+    if (rank < options_.devices.learners.size()) {
+      argv.insert(argv.end(), {"--device", options_.devices.learners[rank].device.Text()});
+    }
+    if (rank == 0) {
+      argv.insert(argv.end(), {"--ready-file", ready_file_});
+    } else {  // on the same machine as rank 0, whose address the configuration has
+      argv.insert(argv.end(), {"--metrics-listen", "127.0.0.1:0"});
+    }
+    if (options_.resume) argv.push_back("--resume");
+    ASSIGN_OR_RETURN(std::unique_ptr<ChildProcess> process,
+                     ChildProcess::Start(argv, absl::StrCat(options_.folder.logs(), "/", RankName(rank), ".log")));
+    learners_.push_back(std::move(process));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status TrainJob::AwaitLearner() {
+  const absl::Time deadline = absl::Now() + kReadyTimeout;
+  while (!std::filesystem::exists(ready_file_)) {
+    bool done = false;
+    RETURN_IF_ERROR(CheckLearners(&done));
+    if (done) return absl::OkStatus();  // nothing left to train, and it has said so
+    if (StopSignals::Count() > 0) return absl::OkStatus();
+    if (absl::Now() > deadline) {
+      return absl::InternalError(absl::StrCat("the learner was not ready after ", absl::FormatDuration(kReadyTimeout),
+                                              "; see ", options_.folder.logs(), "."));
+    }
+    absl::SleepFor(kTick);
+  }
+  ASSIGN_OR_RETURN(const std::string text, ReadFile(ready_file_, 4096));
+  ASSIGN_OR_RETURN(const auto json, ParseStrictJson(text, ready_file_));
+  const auto address = [&json](const char* key) {
+    const auto it = json.find(key);
+    return it != json.end() && it->is_string() ? it->template get<std::string>() : std::string();
+  };
+  if (json.is_object()) {
+    learner_address_ = address("listen");
+    metrics_address_ = address("metrics");
+  }
+  if (learner_address_.empty()) {
+    return absl::InternalError(
+        absl::StrCat(ready_file_, ": expected {\"listen\":\"HOST:PORT\",\"metrics\":\"HOST:PORT\"}."));
+  }
+  return absl::OkStatus();
+}
+
+std::string TrainJob::ActorReadyFile(size_t index) const {
+  return absl::StrCat(options_.folder.logs(), "/", ActorName(index), ".ready");
+}
+
+// Once a second: who exposes metrics where.
+absl::Status TrainJob::UpdateTargets() {
+  if (absl::Now() < targets_updated_ + absl::Seconds(1)) return absl::OkStatus();
+  targets_updated_ = absl::Now();
+  targets_.Set("learner", RankName(0), metrics_address_);
+  for (size_t i = 0; i < actors_.size(); ++i) {
+    if (actors_[i].process == nullptr) {
+      targets_.Set("actor", ActorName(i), "");
+    } else {
+      targets_.SetFromReadyFile("actor", ActorName(i), ActorReadyFile(i));
+    }
+  }
+  return targets_.Write();
+}
+
+absl::Status TrainJob::StartActor(size_t index) {
+  const std::string name = ActorName(index);
+  std::filesystem::remove(ActorReadyFile(index));
+  std::vector<std::string> argv = {absl::StrCat(options_.binary_folder, "/tactus-actor"),
+                                   "--config",
+                                   options_.folder.config(),
+                                   "--learner",
+                                   learner_address_,
+                                   "--instance",
+                                   name,
+                                   "--metrics-listen",
+                                   "127.0.0.1:0",
+                                   "--ready-file",
+                                   ActorReadyFile(index)};
+  if (index < options_.devices.actors.size()) {
+    argv.insert(argv.end(), {"--device", options_.devices.actors[index].device.Text()});
+  }
+  ASSIGN_OR_RETURN(actors_[index].process,
+                   ChildProcess::Start(argv, absl::StrCat(options_.folder.logs(), "/", name, ".log")));
+  return absl::OkStatus();
+}
+
+absl::Status TrainJob::CheckActors() {
+  for (size_t i = 0; i < actors_.size(); ++i) {
+    Actor& actor = actors_[i];
+    if (actor.process != nullptr) {
+      const std::optional<int> code = actor.process->Poll();
+      if (!code) continue;
+      if (*code == 0) {  // drained: the run is over, or somebody asked it to stop; the learner will soon tell which
+        actor.cpu_seconds += actor.process->cpu_seconds();
+        actor.process.reset();
+        actor.start_at = absl::Now() + kDrainedPause;
+        continue;
+      }
+      absl::Status death = Died(*actor.process, ActorName(i), *code);
+      if (*code == kUsersMistake) return death;
+      if (++restarts_ > kMaxRestarts) {
+        return absl::InternalError(absl::StrCat("actors died more than ", kMaxRestarts, " times: ", death.message()));
+      }
+      display_.Note(absl::StrCat(ActorName(i), " died (exit code ", *code, ") and starts again in ",
+                                 absl::FormatDuration(actor.backoff), "; see ", actor.process->log_path(), "."));
+      actor.cpu_seconds += actor.process->cpu_seconds();
+      actor.process.reset();
+      actor.start_at = absl::Now() + actor.backoff;
+      actor.backoff = std::min(2 * actor.backoff, kMaxBackoff);
+    } else if (absl::Now() >= actor.start_at) {
+      RETURN_IF_ERROR(StartActor(i));
+    }
+  }
+  const auto running =
+      std::count_if(actors_.begin(), actors_.end(), [](const Actor& a) { return a.process != nullptr; });
+  display_.SetActors(static_cast<int>(running), restarts_);
+  return absl::OkStatus();
+}
+
+absl::Status TrainJob::CheckLearners(bool* done) {
+  *done = true;
+  for (size_t rank = 0; rank < learners_.size(); ++rank) {
+    const std::optional<int> code = learners_[rank]->Poll();
+    if (!code) *done = false;
+    if (code && *code == kStoppedEarly) stopped_ = true;
+    if (code && *code != 0 && *code != kStoppedEarly) return Died(*learners_[rank], RankName(rank), *code);
+  }
+  return absl::OkStatus();
+}
+
+void TrainJob::ShowNewSteps() {
+  for (const StepRecord& record : follower_.Poll()) display_.AddStep(record);
+  display_.Redraw();
+}
+
+absl::Status TrainJob::Watch() {
+  for (bool done = false; !done && StopSignals::Count() == 0;) {
+    RETURN_IF_ERROR(CheckLearners(&done));
+    if (!done) {
+      RETURN_IF_ERROR(CheckActors());
+      RETURN_IF_ERROR(UpdateTargets());
+    }
+    ShowNewSteps();
+    absl::SleepFor(kTick);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status TrainJob::StopLearners() {
+  display_.Note("Stopping: the learner finishes its step and writes a checkpoint. Ctrl-C again ends it at once.");
+  for (const auto& learner : learners_) learner->Signal(SIGTERM);
+  const absl::Time deadline = absl::Now() + kCheckpointTimeout;
+  for (bool done = false; !done;) {
+    RETURN_IF_ERROR(CheckLearners(&done));
+    if (StopSignals::Count() > 1)
+      return absl::CancelledError("ended at once; the newest complete checkpoint stays good.");
+    if (absl::Now() > deadline) {
+      return absl::InternalError(absl::StrCat("the learner did not stop within ",
+                                              absl::FormatDuration(kCheckpointTimeout), "; see ",
+                                              options_.folder.logs(), "."));
+    }
+    ShowNewSteps();
+    absl::SleepFor(kTick);
+  }
+  return absl::OkStatus();
+}
+
+void TrainJob::StopActors() {
+  for (Actor& actor : actors_) {
+    if (actor.process != nullptr) actor.process->Signal(SIGTERM);
+  }
+  const absl::Time deadline = absl::Now() + kActorStopTimeout;
+  for (Actor& actor : actors_) {
+    if (actor.process == nullptr) continue;
+    while (!actor.process->Poll() && absl::Now() < deadline && StopSignals::Count() < 2) absl::SleepFor(kTick);
+    actor.process->Signal(SIGKILL);
+    actor.process->Wait(kActorStopTimeout);
+    actor.cpu_seconds += actor.process->cpu_seconds();
+    actor.process.reset();
+  }
+}
+
+void TrainJob::PrintSummary(bool stopped) {
+  const double wall = absl::ToDoubleSeconds(absl::Now() - started_);
+  const std::vector<StepRecord>& steps = display_.steps();
+  const RunFolder& folder = options_.folder;
+  std::string text =
+      absl::StrFormat("%s after %d of %d steps in %s.\n", stopped ? "Stopped" : "Finished",
+                      steps.empty() ? 0 : steps.back().step, options_.config.learner().steps(), DurationText(wall));
+  if (steps.size() > 1) {
+    absl::StrAppend(&text, absl::StrFormat("  reward       %+.3f from the first ten steps to the last ten\n",
+                                           display_.RewardGain()));
+  }
+  if (!held_out_.empty()) absl::StrAppend(&text, "  held-out     pass@1 ", held_out_, "\n");
+  std::string shares;
+  for (size_t i = 0; i < learners_.size(); ++i) {
+    absl::StrAppend(&shares, absl::StrFormat("  %s %.2f", RankName(i), learners_[i]->cpu_seconds() / wall));
+  }
+  for (size_t i = 0; i < actors_.size(); ++i) {
+    absl::StrAppend(&shares, absl::StrFormat("  %s %.2f", ActorName(i), actors_[i].cpu_seconds / wall));
+  }
+  absl::StrAppend(&text, "  cores busy ", shares, "\n");
+  const std::string checkpoint = NewestCheckpoint(folder);
+  absl::StrAppend(&text, "  checkpoint   ", checkpoint.empty() ? "none" : checkpoint, "\n");
+  const absl::Status report = WriteReport(folder, folder.report(), options_.enrich_report);
+  absl::StrAppend(&text, "  report       ", report.ok() ? folder.report() : std::string(report.message()), "\n");
+  absl::StrAppend(&text, "  metrics      ", folder.metrics(), ", tensorboard --logdir ", folder.tensorboard(), "\n");
+  if (!metrics_address_.empty()) {
+    absl::StrAppend(&text, "  endpoint     http://", metrics_address_, "/metrics, while the run lasted\n");
+  }
+  if (stopped) absl::StrAppend(&text, "  go on with   tactus train --resume ", folder.root, "\n");
+  std::fprintf(stderr, "%s", text.c_str());
+}
+
+// A failure is told and does not end the job: the training is what matters.
+void TrainJob::EvaluateHeldOut(const std::string& model_folder, int64_t step, const std::string& name) {
+  if (options_.config.eval().max_prompts() == 0 || StopSignals::Count() > 0) return;
+  const absl::StatusOr<HeldOutRecord> rate = MeasureHeldOut(options_, model_folder, step, name);
+  absl::StrAppend(&held_out_, held_out_.empty() ? "" : ", ",
+                  rate.ok() ? absl::StrFormat("%.3f [%.3f, %.3f] %s", rate->pass1, rate->low, rate->high, name)
+                            : std::string(rate.status().message()));
+}
+
+absl::Status TrainJob::Run() {
+  const StopSignals signals;
+  display_.Note(absl::StrCat("Run folder: ", options_.folder.root));
+  for (const std::string& line : options_.devices.Lines()) display_.Note(line);
+  if (!options_.resume) EvaluateHeldOut(options_.config.model().path(), 0, "before");
+  RETURN_IF_ERROR(StartLearners());
+  RETURN_IF_ERROR(AwaitLearner());
+  // By now the learner has cut the file back to its checkpoint.
+  for (const StepRecord& record : follower_.Poll()) display_.AddHistory(record);
+  absl::Status status;
+  if (!learner_address_.empty()) {
+    display_.Note(absl::StrCat("Learner at ", learner_address_, ", metrics at http://", metrics_address_, "/metrics"));
+    for (size_t i = 0; i < actors_.size() && status.ok(); ++i) status = StartActor(i);
+    if (status.ok()) status = Watch();
+  }
+  if (status.ok() && StopSignals::Count() > 0) {
+    stopped_ = true;
+    status = StopLearners();
+  }
+  const bool stopped = stopped_;
+  ShowNewSteps();
+  display_.Finish();
+  StopActors();
+  if (!status.ok()) return status;
+  if (!stopped && !display_.steps().empty()) {
+    EvaluateHeldOut(NewestCheckpoint(options_.folder) + "/model", display_.steps().back().step, "after");
+  }
+  PrintSummary(stopped);
+  return stopped ? absl::CancelledError("stopped when asked to; the checkpoint is complete.") : absl::OkStatus();
+}
+
+}  // namespace tactus

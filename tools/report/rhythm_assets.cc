@@ -1,0 +1,452 @@
+#include "tools/report/rhythm_assets.h"
+
+namespace tactus {
+
+const char kRhythmStyle[] = R"css(
+.rhythm{--waad:#0b62c4;--fai:#9c1c82;--look:#0b7a43;position:relative}
+@media(prefers-color-scheme:dark){.rhythm{--waad:#6cb2ff;--fai:#f58ad9;--look:#4fd18b}}
+.rhythm svg{width:auto;height:auto;border-radius:0}.rhythm text{fill:var(--dim);font-size:11px;font-variant-numeric:tabular-nums}
+.tokens,.prompt{white-space:pre-wrap;overflow-wrap:anywhere;font:13px/1.75 ui-monospace,"SF Mono",Menlo,Consolas,monospace}
+.prompt{color:var(--dim);margin-top:4px}.ok{color:var(--good);font-weight:600}
+.tokens span{border-radius:3px;padding:1px 0}
+.h1{background:rgba(var(--hot),0.1)}.h2{background:rgba(var(--hot),0.19)}.h3{background:rgba(var(--hot),0.28)}.h4{background:rgba(var(--hot),0.37)}.h5{background:rgba(var(--hot),0.45)}
+.c1{background:rgba(var(--cold),0.1)}.c2{background:rgba(var(--cold),0.19)}.c3{background:rgba(var(--cold),0.28)}.c4{background:rgba(var(--cold),0.37)}.c5{background:rgba(var(--cold),0.45)}
+.h3,.h4,.h5{text-decoration:underline dotted 1px;text-underline-offset:3px}
+.key{position:sticky;top:0;z-index:2;display:flex;flex-wrap:wrap;gap:2px 18px;align-items:center;padding:8px 0;background:var(--bg);border-bottom:1px solid var(--line);margin-bottom:14px;font-size:.83rem;color:var(--dim)}
+.key .scale{margin:0}.key i{font-style:normal;color:var(--ink);padding:1px 7px;border-radius:3px;margin:0 1px}
+.waad-key::before,.fai-key::before,.look-key::before{content:"";display:inline-block;width:16px;height:3px;margin-right:6px;vertical-align:middle;background:var(--waad);border-radius:2px}
+.fai-key::before{height:10px;background:linear-gradient(var(--fai) 2px,color-mix(in srgb,var(--fai) 22%,transparent) 2px)}
+.look-key::before{height:12px;width:12px;background:none;border:2px solid var(--look)}
+.keys{margin-left:auto}kbd{font:11px/1 system-ui,sans-serif;border:1px solid var(--line);border-bottom-width:2px;border-radius:4px;padding:1px 4px;margin:0 1px;background:var(--card)}
+.choice select{font:inherit;color:var(--ink);background:var(--card);border:1px solid var(--dim);border-radius:5px;padding:1px 4px}
+.answer{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:14px 18px 16px;margin-bottom:18px;scroll-margin-top:60px}
+.answer header{display:flex;gap:12px;align-items:baseline;flex-wrap:wrap;margin-bottom:4px}.answer h3{font-size:1rem;margin:0}
+.answer header span{font-size:.85rem;padding:0 8px;border-radius:9px;border:1px solid currentColor}.no{color:var(--dim)}
+.answer details{font-size:.88rem;color:var(--dim);margin-bottom:6px}
+.strip{position:relative;touch-action:pan-y}.strip svg,.maps svg{display:block;overflow:visible}
+.tokens{position:relative}.tokens.scored{line-height:20px;margin-top:16px}.scored span{line-height:62px}.scored span.nl{line-height:20px}
+.tokens span{unicode-bidi:isolate;scroll-margin:140px 0 160px;cursor:default;-webkit-box-decoration-break:clone;box-decoration-break:clone}
+.tokens span.nl::before{content:"↵"}.tokens span.none::before{content:"∅"}.tokens span.nl::before,.tokens span.none::before{color:var(--dim);font-size:11px}
+.tokens span.on{outline:2px solid var(--ink);outline-offset:1px}.tokens span:focus-visible{outline:3px solid var(--a);outline-offset:1px}
+.tokens span.look{box-shadow:0 0 0 2px var(--look)}
+.rhythm svg.score{position:absolute;left:0;top:0;pointer-events:none;overflow:visible}
+.rhythm path{stroke-linecap:round}path.waad{stroke:var(--waad);stroke-width:1.6}path.fai{stroke:var(--fai);stroke-width:1.3}path.area{stroke:none;fill:var(--fai);opacity:.2}
+path.base{stroke:var(--line);stroke-width:1}path.link{stroke:var(--look);opacity:.65}
+.strip .now{stroke:var(--ink);stroke-width:1}.strip .seen{stroke:var(--look);stroke-width:1.5}
+.strip rect.hot{fill:rgb(var(--hot))}.strip rect.cold{fill:rgb(var(--cold))}
+.maps{display:flex;flex-wrap:wrap;gap:18px 34px;margin-top:14px}.maps:empty{display:none}
+.maps h4{font-size:.86rem;margin:0 0 2px}.maps small{display:block;color:var(--dim);font-size:.78rem;line-height:1.35;margin-bottom:8px}
+.maps output{display:block;min-height:1.5em;margin-top:6px;font-size:.8rem;color:var(--ink);font-variant-numeric:tabular-nums}
+.heads{width:336px;max-width:100%}.picture{width:290px;max-width:100%}.heads .scroller{overflow-x:auto;padding:2px}.heads .pick{fill:none;stroke:var(--ink);stroke-width:2.5}.heads rect.cell{stroke:var(--card);stroke-width:1}
+.rhythm .heads text.mark{font-weight:700}
+.ramp{display:flex;gap:8px;align-items:center;font-size:.78rem;color:var(--dim);margin-top:6px}.ramp b{width:110px;height:9px;border-radius:3px}
+.picture .frame{position:relative;width:max-content;max-width:100%;border-radius:4px;overflow:hidden}
+canvas{display:block;image-rendering:pixelated;max-width:100%}
+.frame i{position:absolute;background:#4fd18b;pointer-events:none;opacity:.8}.frame .row{left:0;right:0;height:1px}.frame .col{top:0;bottom:0;width:1px}.frame .prompt-end{top:0;bottom:0;width:0;background:none;border-left:1px dashed #9aa5b1}
+.tip{position:absolute;z-index:3;width:300px;max-width:100%;padding:10px 12px;border-radius:8px;background:var(--card);border:1px solid var(--dim);box-shadow:0 6px 24px rgba(0,0,0,.22);font-size:.82rem;pointer-events:none}
+.tip[hidden]{display:none}
+.tip .text{font:600 13px/1.4 ui-monospace,"SF Mono",Menlo,Consolas,monospace;overflow-wrap:anywhere;white-space:pre-wrap}.tip .place{float:right;color:var(--dim);margin-left:8px}
+.tip dl{display:grid;grid-template-columns:repeat(3,1fr);gap:5px 10px;margin:8px 0 0}.tip dt{color:var(--dim);font-size:.74rem;line-height:1.2}.tip dd{margin:0;font-weight:600;font-variant-numeric:tabular-nums}
+.tip ol{list-style:none;margin:8px 0 0;padding:7px 0 0;border-top:1px solid var(--line)}.tip li{display:flex;gap:8px;align-items:baseline}.tip li:first-child{color:var(--dim);font-size:.74rem}
+.tip li code{font:12px/1.5 ui-monospace,Menlo,Consolas,monospace;overflow:hidden;text-overflow:ellipsis;white-space:pre;flex:1}.tip li b{color:var(--look);font-variant-numeric:tabular-nums}.tip li span{color:var(--dim)}
+@media(max-width:760px),(max-height:560px){.key{position:static}}@media(hover:none) and (pointer:coarse){.keys{display:none}}
+@media print{.key{position:static}.tokens span,.key i{print-color-adjust:exact;-webkit-print-color-adjust:exact}.answer{break-inside:avoid-page}}
+)css";
+
+const char kRhythmScript[] = R"js(
+// A block, so that its names stay its own.
+{
+const root = document.querySelector('.rhythm');
+const tip = root?.querySelector('.tip');
+const MAGMA = ['000004', '3b0f70', '8c2981', 'de4968', 'fe9f6d', 'fcfdbf'];
+const VIRIDIS = ['440154', '414487', '2a788e', '22a884', '7ad151', 'fde725'];
+const SIDE = 46;  // left of the strip's axis
+
+// A colour of the ramp as [r, g, b], x in 0 .. 1.
+const mix = (ramp, x) => {
+  const at = Math.min(1, Math.max(0, x)) * (ramp.length - 1), i = Math.min(ramp.length - 2, Math.floor(at));
+  const part = (stop, c) => parseInt(ramp[stop].slice(2 * c, 2 * c + 2), 16);
+  return [0, 1, 2].map(c => Math.round(part(i, c) + (part(i + 1, c) - part(i, c)) * (at - i)));
+};
+const MAGMA_256 = Array.from({length: 256}, (_, v) => mix(MAGMA, v / 255));
+const number = (v, digits) => v === null || v === undefined ? '–' : String(Number(v.toPrecision(digits)));
+const visible = text => {
+  const marked = text.replace(/\n/g, '↵').replace(/\t/g, '⇥');
+  return marked.replace(/^ +| +$/g, spaces => '␣'.repeat(spaces.length)) || '∅';
+};
+const add = (parent, name, attributes = {}, text) => {
+  const drawing = name === 'svg' || parent.namespaceURI === svgSpace;
+  const e = drawing ? document.createElementNS(svgSpace, name) : document.createElement(name);
+  for (const key in attributes) e.setAttribute(key, attributes[key]);
+  if (text !== undefined) e.textContent = text;
+  return parent.appendChild(e);
+};
+const svgSpace = root?.querySelector('svg')?.namespaceURI;
+
+const pair = ([x, y]) => x.toFixed(1) + ' ' + y.toFixed(1);
+// Path data through [x, y] points; null ends a run. A lone point becomes a dot under round caps.
+const trace = points => points.map((p, i) => {
+  if (!p) return '';
+  const starts = i === 0 || !points[i - 1];
+  return (starts ? 'M' : 'L') + pair(p) + (starts && !points[i + 1] ? 'h0' : '');
+}).join('');
+// The same runs closed down to `base(i)`.
+const fill = (points, base) => {
+  let d = '', run = [];
+  points.concat([null]).forEach((p, i) => {
+    if (p) { run.push(i); return; }
+    const there = run.map(j => pair(points[j])), back = run.map(j => pair([points[j][0], base(j)])).reverse();
+    if (run.length > 1) d += 'M' + there.concat(back).join('L') + 'Z';
+    run = [];
+  });
+  return d;
+};
+
+const answers = [...document.querySelectorAll('.rhythm .answer')].map((element, index) => {
+  const data = JSON.parse(element.querySelector('script').textContent);
+  const tokens = element.querySelector('.tokens'), spans = [...tokens.querySelectorAll('span')];
+  spans.forEach((span, i) => { span.setAttribute('role', 'option'); span.index = i; });
+  if (spans.length) spans[0].tabIndex = 0;
+  const top = list => Math.max(1e-12, ...list.filter(v => v !== null));
+  // Heights in 0 .. 1, or null for a gap; and what 1 stands for.
+  const curve = (list, max, bend) => list && {max, share: i => list[i] === null ? null : bend(Math.max(0, list[i]) / max)};
+  const curves = {waad: data.waad && curve(data.waad, Math.max(data.window, top(data.waad)), x => x),
+                  fai: data.fai && curve(data.fai, top(data.fai), Math.sqrt)};
+  return {index, element, data, tokens, spans, n: spans.length, at: 0, width: 0, credit: data.credits[0]?.[1], pictures: [],
+          ...curves, lined: spans.length > 0 && !!(curves.waad || curves.fai), text: i => visible(spans[i].textContent)};
+});
+
+// ---- The strip: the whole answer on one axis.
+const drawStrip = a => {
+  const box = a.element.querySelector('.strip');
+  box.replaceChildren();
+  if (!a.lined) return;
+  const width = Math.max(240, a.width), rows = ['waad', 'fai'].filter(name => a[name]);
+  const height = rows.length * 52 + 28;
+  const svg = add(box, 'svg', {width, height, viewBox: `0 0 ${width} ${height}`, role: 'img'});
+  svg.setAttribute('aria-label', `${rows.join(' and ').toUpperCase()} over the ${a.n} tokens`);
+  const note = (x, y, text, more) => add(svg, 'text', {x, y, 'text-anchor': 'end', ...more}, text);
+  a.stripX = i => SIDE + (i + .5) / a.n * (width - SIDE - 4);
+  rows.forEach((name, row) => {
+    const {share, max} = a[name], base = row * 52 + 50;
+    const points = a.spans.map((_, i) => share(i) === null ? null : [a.stripX(i), base - 40 * share(i)]);
+    add(svg, 'path', {class: 'base', d: `M${SIDE} ${base}H${width - 4}M${SIDE} ${base - 40}H${width - 4}`});
+    note(SIDE - 6, base - 16, name.toUpperCase(), {style: `fill:var(--${name});font-weight:600`});
+    note(SIDE - 6, base - 35, number(max, 2));
+    note(SIDE - 6, base + 3, 0);
+    if (name === 'fai') add(svg, 'path', {class: 'area', d: fill(points, () => base)});
+    add(svg, 'path', {class: name, d: trace(points)});
+  });
+  const foot = rows.length * 52 + 6, step = (width - SIDE - 4) / a.n;
+  (a.credit || []).forEach((g, i) => {
+    if (g === null || Math.abs(g - 1) < .05) return;
+    add(svg, 'rect', {class: g > 1 ? 'hot' : 'cold', x: a.stripX(i) - step / 2, y: foot, width: Math.max(1, step - .4),
+                      height: 6, opacity: Math.min(1, .35 + Math.abs(g - 1))});
+  });
+  note(SIDE - 6, foot + 7, 'γ');
+  const tick = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000].find(t => a.n / t * 56 <= width) || 5000;
+  for (let i = 0; i < a.n; i += tick) note(a.stripX(i), foot + 19, i, {'text-anchor': 'middle'});
+  a.marks = add(svg, 'g');
+  a.stripBase = rows.length * 52;
+};
+
+// ---- The score: the same lines above the words, as notes above a text.
+const drawScore = a => {
+  const svg = a.tokens.querySelector('.score');
+  svg.replaceChildren();
+  a.tokens.classList.toggle('scored', a.lined);
+  const box = a.tokens.getBoundingClientRect();
+  a.spots = a.spans.map(span => {
+    let best = null;
+    for (const r of span.getClientRects()) if (!best || r.width > best.width) best = r;
+    return best ? {x: best.left - box.left + best.width / 2, y: best.top - box.top, height: best.height} : null;
+  });
+  let y = null;
+  a.lines = [];
+  a.spots.forEach((s, i) => {
+    if (!s) return;
+    if (y === null || Math.abs(s.y - y) > 8) { a.lines.push([]); y = s.y; }
+    s.line = a.lines.length - 1;
+    a.lines[s.line].push(i);
+  });
+  if (a.lined) {
+    // Points of every line of text, a gap after each line.
+    const floor = i => a.spots[i].y - 5, line = [...a.lines.keys()].flatMap(k => [...a.lines[k], null]);
+    const point = (i, y) => y === null ? null : [a.spots[i].x, floor(i) - 27 * y];
+    const through = share => line.map(i => i === null ? null : point(i, share(i)));
+    const bases = a.lines.map(([i]) => `M0 ${floor(i).toFixed(1)}H${box.width.toFixed(0)}`);
+    add(svg, 'path', {class: 'base', d: bases.join('')});
+    if (a.fai) add(svg, 'path', {class: 'area', d: fill(through(a.fai.share), k => floor(line[k]))});
+    if (a.fai) add(svg, 'path', {class: 'fai', d: trace(through(a.fai.share))});
+    if (a.waad) add(svg, 'path', {class: 'waad', d: trace(through(a.waad.share))});
+  }
+  a.links = add(svg, 'g');
+};
+
+// ---- Heads and images.
+// A grid whose cells the pointer or the arrow keys pick; `tell(i)` says what a cell is.
+const pickable = (svg, out, columns, count, left, cell, tell) => {
+  const pick = add(svg, 'rect', {class: 'pick', width: cell, height: cell, rx: 3, visibility: 'hidden'});
+  let at = 0;
+  const show = i => {
+    at = i;
+    pick.setAttribute('x', left + at % columns * cell);
+    pick.setAttribute('y', Math.floor(at / columns) * cell);
+    pick.setAttribute('visibility', 'visible');
+    out.textContent = tell(at);
+  };
+  const hide = () => { pick.setAttribute('visibility', 'hidden'); out.textContent = ''; };
+  svg.addEventListener('pointermove', e => {
+    const r = svg.getBoundingClientRect(), x = Math.floor((e.clientX - r.left - left) / cell);
+    const i = Math.floor((e.clientY - r.top) / cell) * columns + x;
+    if (x >= 0 && x < columns && i >= 0 && i < count) show(i); else hide();
+  });
+  svg.addEventListener('pointerleave', hide);
+  svg.addEventListener('focus', () => show(at));
+  svg.addEventListener('blur', hide);
+  svg.addEventListener('keydown', e => {
+    const moves = {ArrowLeft: at - 1, ArrowRight: at + 1, Home: 0, End: count - 1,
+                   ArrowUp: at - columns, ArrowDown: at + columns}, to = moves[e.key];
+    if (to === undefined) return;
+    if (to >= 0 && to < count) show(to);
+    e.preventDefault();
+  });
+};
+
+const drawHeads = a => {
+  const {layers, span, local, global} = a.data, known = (span || []).filter(v => v !== null);
+  if (!known.length) return;
+  const box = add(a.element.querySelector('.maps'), 'div', {class: 'heads'});
+  add(box, 'h4', {}, 'Head map');
+  add(box, 'small', {}, 'How far back each head looks on average. L: local, G: global.');
+  const columns = span.length / layers.length, cell = Math.max(15, Math.min(30, Math.floor(270 / columns))), left = 56;
+  const width = left + 2 + columns * cell, height = layers.length * cell + 18;
+  const svg = add(add(box, 'div', {class: 'scroller'}), 'svg',
+                  {width, height, viewBox: `0 0 ${width} ${height}`, role: 'img', tabindex: 0});
+  svg.setAttribute('aria-label', `Head map: ${layers.length} layers of ${columns} heads, ${local.length} local, ` +
+                                 `${global.length} global. Arrow keys read out a head.`);
+  const low = Math.log1p(Math.min(...known)), high = Math.log1p(Math.max(...known));
+  span.forEach((d, i) => {
+    const x = left + i % columns * cell, y = Math.floor(i / columns) * cell;
+    const rgb = d === null ? [128, 128, 128] : mix(VIRIDIS, high > low ? (Math.log1p(d) - low) / (high - low) : .5);
+    const light = rgb.reduce((sum, c, k) => sum + (c / 255) ** 2.2 * [.2126, .7152, .0722][k], 0);
+    add(svg, 'rect', {class: 'cell', x, y, width: cell, height: cell, rx: 3, fill: `rgb(${rgb})`});
+    const kind = (local.includes(i) ? 'L' : '') + (global.includes(i) ? 'G' : '');
+    const size = cell * (kind.length > 1 ? .42 : .5);
+    const style = `fill:${light > .18 ? '#000' : '#fff'};font-size:${size.toFixed(1)}px`;
+    if (kind) add(svg, 'text', {class: 'mark', x: x + cell / 2, y: y + cell * .66, 'text-anchor': 'middle', style}, kind);
+  });
+  const note = (x, y, anchor, text) => add(svg, 'text', {x, y, 'text-anchor': anchor}, text);
+  layers.forEach((layer, row) => note(left - 6, row * cell + cell / 2 + 4, 'end', `layer ${layer}`));
+  for (let h = 0; h < columns; h += Math.ceil(26 / cell)) note(left + (h + .5) * cell, height - 4, 'middle', h);
+  const ramp = add(box, 'div', {class: 'ramp'});
+  add(ramp, 'span', {}, number(Math.min(...known), 3));
+  add(ramp, 'b', {style: `background:linear-gradient(90deg,${VIRIDIS.map(c => '#' + c)})`});
+  add(ramp, 'span', {}, `${number(Math.max(...known), 3)} tokens (log scale)`);
+  pickable(svg, add(box, 'output', {'aria-live': 'polite'}), columns, span.length, left, cell, i =>
+    `layer ${layers[Math.floor(i / columns)]}, head ${i % columns}: ${number(span[i], 4)} tokens back` +
+    (local.includes(i) ? ', local' : '') + (global.includes(i) ? ', global' : ''));
+};
+
+const drawImage = (a, image) => {
+  const box = add(a.element.querySelector('.maps'), 'div', {class: 'picture'});
+  add(box, 'h4', {}, image.name);
+  const {width, height, rows, keys, prompt} = image, zoom = 288 / Math.max(width, height);
+  const first = keys[0] < prompt ? 'the prompt’s start' : `token ${keys[0] - prompt}`;
+  add(box, 'small', {}, `Down: tokens 0 to ${rows - 1}. Across: what they look at, from ${first}.`);
+  const frame = add(box, 'div', {class: 'frame'});
+  const canvas = add(frame, 'canvas', {width, height, role: 'img'});
+  canvas.setAttribute('aria-label', `${image.name}: attention as an image, one row per token`);
+  canvas.setAttribute('style', `width:${Math.round(width * zoom)}px;aspect-ratio:${width}/${height}`);
+  const pixels = atob(image.pixels), picture = new ImageData(width, height);
+  for (let i = 0; i < pixels.length; ++i) picture.data.set([...MAGMA_256[pixels.charCodeAt(i)], 255], 4 * i);
+  canvas.getContext('2d').putImageData(picture, 0, 0);
+  canvas.dataset.drawn = pixels.length;
+  if (keys[0] < prompt) add(frame, 'i', {class: 'prompt-end', style: `left:${(prompt - keys[0]) / keys[1] * 100}%`});
+  const row = add(frame, 'i', {class: 'row', hidden: ''}), col = add(frame, 'i', {class: 'col', hidden: ''});
+  const out = add(box, 'output');
+  a.pictures.push(i => {
+    const y = (i + .5) / rows, x = (prompt + i - keys[0] + .5) / keys[1];
+    row.hidden = y > 1;
+    col.hidden = x > 1;
+    row.style.top = 100 * y + '%';
+    col.style.left = 100 * x + '%';
+  });
+  canvas.addEventListener('pointermove', e => {
+    const r = canvas.getBoundingClientRect(), t = Math.floor((e.clientY - r.top) / r.height * rows);
+    const s = keys[0] + Math.floor((e.clientX - r.left) / r.width * keys[1]) - prompt;
+    const seen = s < 0 ? 'the prompt' : `${s} “${s < a.n ? a.text(s) : ''}”`;
+    out.textContent = t >= 0 && t < a.n && s <= t ? `token ${t} “${a.text(t)}” → ${seen}` : '';
+  });
+  canvas.addEventListener('pointerleave', () => { out.textContent = ''; });
+};
+
+// ---- One token's numbers.
+let active = null;
+const facts = (a, i) => {
+  const {waad, delta, fai, entropy, logprob} = a.data;
+  const lists = {'γ': a.credit, WAAD: waad, 'Δ': delta, FAI: fai, 'entropy, nats': entropy, 'log p': logprob};
+  return Object.entries(lists).filter(([, list]) => list).map(([name, list]) => [name, number(list[i], 3)]);
+};
+const lookersOf = (a, i) => {
+  const flat = a.data.lookers?.[i] || [];
+  return Array.from({length: flat.length / 2}, (_, k) => ({token: flat[2 * k], weight: flat[2 * k + 1]}));
+};
+const fillTip = (a, i) => {
+  tip.replaceChildren();
+  add(tip, 'span', {class: 'place'}, `token ${i} of ${a.n}`);
+  add(tip, 'div', {class: 'text'}, a.text(i));
+  const list = add(tip, 'dl');
+  for (const [name, value] of facts(a, i)) {
+    const item = add(list, 'div');
+    add(item, 'dt', {}, name);
+    add(item, 'dd', {}, value);
+  }
+  const lookers = lookersOf(a, i);
+  if (!lookers.length) return;
+  const rows = add(tip, 'ol');
+  add(rows, 'li', {}, 'of the later tokens, these look here most');
+  for (const {token, weight} of lookers) {
+    const row = add(rows, 'li');
+    add(row, 'code', {}, a.text(token));
+    add(row, 'span', {}, `+${token - i} tokens`);
+    add(row, 'b', {}, number(weight, 2));
+  }
+};
+const placeTip = (left, top, bottom) => {
+  tip.hidden = false;
+  const home = root.getBoundingClientRect(), height = tip.offsetHeight;
+  const below = bottom + 10 + height <= innerHeight || top - height - 44 < 0;
+  tip.style.left = Math.max(0, Math.min(home.width - tip.offsetWidth, left - home.left - 20)) + 'px';
+  tip.style.top = (below ? bottom + 10 : top - height - 44) - home.top + 'px';
+};
+const clear = () => {
+  if (!active) return;
+  const {a} = active;
+  a.element.querySelectorAll('.on,.look').forEach(e => e.classList.remove('on', 'look'));
+  a.links?.replaceChildren();
+  a.marks?.replaceChildren();
+  tip.hidden = true;
+  active = null;
+};
+const show = (a, i, fromStrip) => {
+  clear();
+  active = {a, i};
+  a.spans[i].classList.add('on');
+  const spot = a.spots[i], lookers = lookersOf(a, i), heaviest = lookers[0]?.weight || 1;
+  for (const {token, weight} of lookers) {
+    a.spans[token].classList.add('look');
+    const to = a.spots[token];
+    if (a.marks) add(a.marks, 'path', {class: 'link seen', d: `M${a.stripX(token)} 4V${a.stripBase}`});
+    if (!spot || !to) continue;
+    // Over the words of its own line, or out of it downwards and into the later line from above.
+    const foot = spot.y + spot.height;
+    const [from, bend] = spot.line === to.line ? [spot.y - 2, spot.y - 34] : [foot + 1, foot + 30];
+    const d = `M${spot.x} ${from}C${spot.x} ${bend} ${to.x} ${to.y - 36} ${to.x} ${to.y - 3}`;
+    add(a.links, 'path', {class: 'link', d, style: `stroke-width:${(.8 + 1.6 * weight / heaviest).toFixed(1)}`});
+  }
+  if (a.marks) add(a.marks, 'path', {class: 'now', d: `M${a.stripX(i)} 4V${a.stripBase + 12}`});
+  for (const mark of a.pictures) mark(i);
+  fillTip(a, i);
+  if (fromStrip) {
+    const r = a.element.querySelector('.strip').getBoundingClientRect();
+    placeTip(r.left + a.stripX(i), r.top, r.bottom - 12);
+  } else if (spot) {
+    const r = a.spans[i].getBoundingClientRect();
+    placeTip(r.left, r.top, r.bottom);
+  }
+};
+// Moves the focus, and with it what the next Tab comes back to.
+const go = (a, i) => {
+  a.spans[a.at].removeAttribute('tabindex');
+  a.spans[a.at].removeAttribute('aria-selected');
+  a.at = i;
+  const span = a.spans[i];
+  span.tabIndex = 0;
+  span.setAttribute('aria-selected', 'true');
+  const parts = facts(a, i).map(fact => fact.join(' '));
+  for (const {token} of lookersOf(a, i)) parts.push(`looked at by token ${token} ${a.text(token)}`);
+  span.setAttribute('aria-label', `${a.text(i)}, token ${i} of ${a.n}: ${parts.join(', ')}`);
+  span.focus({preventScroll: true});
+  span.scrollIntoView({block: 'nearest'});
+  show(a, i);
+};
+const beside = (a, i, lines) => {
+  const spot = a.spots[i], line = spot && a.lines[spot.line + lines];
+  const away = j => Math.abs(a.spots[j].x - spot.x);
+  return line ? line.reduce((best, j) => away(j) < away(best) ? j : best) : i;
+};
+const onKey = (a, i, e) => {
+  if (e.ctrlKey || e.metaKey || e.altKey) return;
+  const step = e.key === 'PageDown' ? 1 : e.key === 'PageUp' ? -1 : 0;
+  if (step) {
+    let next = a.index + step;
+    while (answers[next] && !answers[next].n) next += step;
+    const to = answers[next];
+    if (to) { go(to, to.at); to.element.scrollIntoView({block: 'start'}); show(to, to.at); }
+  } else if (e.key === 'Escape') {
+    clear();
+  } else {
+    const moves = {ArrowLeft: i - 1, ArrowRight: i + 1, Home: 0, End: a.n - 1,
+                   ArrowUp: beside(a, i, -1), ArrowDown: beside(a, i, 1)}, to = moves[e.key];
+    if (to === undefined) return;
+    go(a, Math.min(a.n - 1, Math.max(0, to)));
+  }
+  e.preventDefault();
+};
+const rest = () => {
+  const span = document.activeElement, a = answers.find(x => x.tokens.contains(span));
+  if (a && span.index !== undefined) show(a, span.index); else clear();
+};
+
+const listen = a => {
+  const strip = a.element.querySelector('.strip');
+  const on = (event, action) => a.tokens.addEventListener(event, e => {
+    if (e.target.index !== undefined) action(e.target.index, e);
+  });
+  on('pointerover', i => show(a, i));
+  on('click', i => { if (getSelection().isCollapsed) go(a, i); });
+  on('keydown', (i, e) => onKey(a, i, e));
+  on('focusin', i => { if (active?.a !== a || active.i !== i) go(a, i); });
+  a.tokens.addEventListener('focusout', clear);
+  a.tokens.addEventListener('pointerleave', rest);
+  strip.addEventListener('pointermove', e => {
+    const share = (e.clientX - strip.getBoundingClientRect().left - SIDE) / (a.width - SIDE - 4);
+    if (a.lined) show(a, Math.min(a.n - 1, Math.max(0, Math.floor(share * a.n))), true);
+  });
+  strip.addEventListener('pointerleave', rest);
+};
+const layOut = a => {
+  const width = a.tokens.clientWidth;
+  if (width === a.width) return;
+  a.width = width;
+  clear();
+  drawStrip(a);
+  drawScore(a);
+};
+const choose = name => {
+  for (const a of answers) {
+    a.credit = (a.data.credits.find(c => c[0] === name) || a.data.credits[0])?.[1];
+    a.spans.forEach((span, i) => {
+      const g = a.credit?.[i] ?? 1, level = Math.min(5, Math.round(Math.abs(g - 1) * 10));
+      span.classList.remove(...[...span.classList].filter(c => /^[hc][1-5]$/.test(c)));
+      if (level) span.classList.add((g > 1 ? 'h' : 'c') + level);
+    });
+    drawStrip(a);
+  }
+};
+root?.querySelector('select')?.addEventListener('change', e => choose(e.target.value));
+for (const a of answers) {
+  drawHeads(a);
+  for (const image of a.data.images) drawImage(a, image);
+  layOut(a);
+  listen(a);
+}
+const watch = new ResizeObserver(entries => entries.forEach(e => layOut(answers.find(a => a.tokens === e.target))));
+for (const a of answers) watch.observe(a.tokens);
+const linked = /^#a(\d+)t(\d+)$/.exec(location.hash), a = linked && answers[linked[1] - 1];
+if (a && a.spans[linked[2]]) go(a, Number(linked[2]));
+}
+)js";
+
+}  // namespace tactus
