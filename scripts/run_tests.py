@@ -130,41 +130,36 @@ def skipped_check(name: str, why: str) -> Outcome:
 
 def kubernetes_checks(build: pathlib.Path) -> list[Outcome]:
     """The manifests without a cluster, and against a real API server where its binaries are cached."""
-    with_yaml = (p for p in (sys.executable, "/usr/bin/python3") if run_bounded([p, "-c", "import yaml"], 60, ROOT)[0] == 0)
-    python = next(with_yaml, None)
-    if python is None:
-        return [skipped_check("k8s", "needs PyYAML (Debian: python3-yaml)")]
+    python = sys.executable
     outcomes = [
-        check("k8s.self_test", [python, "scripts/check_k8s.py", "--self-test"]),
-        check("k8s.manifests", [python, "scripts/check_k8s.py", "--build", str(build)]),
+        check("k8s.self_test", [python, "scripts/k8s/check.py", "--self-test"]),
+        check("k8s.manifests", [python, "scripts/k8s/check.py", "--build", str(build)]),
     ]
-    outcomes[1].skipped += [x.strip() for x in outcomes[1].log.splitlines() if x.startswith("SKIPPED")]
+    for outcome in outcomes:
+        outcome.skipped += [x.strip() for x in outcome.log.splitlines() if x.startswith("SKIPPED")]
     if (build / "bin" / "tactus-actor").exists():
-        outcomes.append(check("k8s.local_run", [python, "scripts/k8s_run_local.py", "--build", str(build)], 400))
-        outcomes.append(check("k8s.scale_local", [python, "scripts/k8s_scale_local.py", "--build", str(build)], 400))
-    server = check("k8s.api_server", [python, "scripts/k8s_apiserver_check.py"], 240)
-    if "SKIPPED" in server.log:
-        return outcomes + [skipped_check("k8s.api_server", server.log.strip().splitlines()[-1])]
-    return outcomes + [server]
+        outcomes.append(check("k8s.local_run", [python, "scripts/k8s/run_local.py", "--build", str(build)], 400))
+        outcomes.append(check("k8s.scale_local", [python, "scripts/k8s/scale_local.py", "--build", str(build)], 400))
+    return outcomes + [check("k8s.api_server", [python, "scripts/k8s/apiserver_check.py"], 240)]
 
 
 def script_checks(build: pathlib.Path) -> list[Outcome]:
     python = sys.executable
     outcomes = [
-        check("layers.self_test", [python, "scripts/check_layers.py", "--self-test"]),
-        check("layers.tree", [python, "scripts/check_layers.py"]),
+        check("layers.self_test", [python, "scripts/check/layers.py", "--self-test"]),
+        check("layers.tree", [python, "scripts/check/layers.py"]),
         *kubernetes_checks(build),
     ]
     for name in MONITORING:
-        command = [python, "scripts/check_monitoring.py", name, "--build", str(build)]
+        command = [python, "scripts/monitoring/check.py", name, "--build", str(build)]
         outcomes.append(check(f"monitoring.{name}", command))
     if re.search(r"^TACTUS_SANITIZE:\w+=.", (build / "CMakeCache.txt").read_text(), re.MULTILINE):
         outcomes.append(skipped_check("monitoring.live", "under a sanitizer the run is too slow to be watched every second"))
     else:
-        outcomes.append(check("monitoring.live", [python, "scripts/monitor_check.py", "--build", str(build)], 300))
+        outcomes.append(check("monitoring.live", [python, "scripts/monitoring/live.py", "--build", str(build)], 300))
     if not (ROOT / ".git").exists() or not shutil.which("git"):
         return outcomes + [skipped_check("format", "not a git checkout, so nothing says which files changed")]
-    _, listing = run_bounded(["scripts/changed_files.sh"], 60, ROOT)
+    _, listing = run_bounded(["scripts/check/changed_files.sh"], 60, ROOT)
     changed = [f for f in listing.splitlines() if (ROOT / f).exists()]
     if not changed:
         return outcomes
@@ -201,7 +196,7 @@ def summarise(outcomes: list[Outcome]) -> int:
             lines = outcome.log.splitlines()
             print(f"\n==== {outcome.name}: log" + (f", last {LOG_LINES} lines" if len(lines) > LOG_LINES else ""))
             print("\n".join(lines[-LOG_LINES:]))
-    _, sizes = run_bounded([sys.executable, "scripts/check_sizes.py"], 60, ROOT)
+    _, sizes = run_bounded([sys.executable, "scripts/check/sizes.py"], 60, ROOT)
     for title, lines in (
         ("over the size limits (a warning)", sizes.splitlines()),
         ("skipped", [s for o in outcomes for s in o.skipped]),

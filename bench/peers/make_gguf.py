@@ -3,7 +3,7 @@
 
     python bench/peers/make_gguf.py OUT.gguf [--dtype bf16|f16|f32] [--wheel FILE]
 
-Matrices become the given type, vectors stay float32, as llama.cpp wants them: the weights of scripts/make_smollm2.py.
+Matrices become the given type, vectors stay float32, as llama.cpp wants them: the weights of scripts/models/make_smollm2.py.
 """
 
 import argparse

@@ -3,10 +3,10 @@
 
     python scripts/goldens/smollm2_reference.py MODEL OUT.jsonl
 
-MODEL is a folder made by scripts/make_smollm2.py. Ten prompts, five through the chat template and five plain. A line is
+MODEL is a folder made by scripts/models/make_smollm2.py. Ten prompts, five through the chat template and five plain. A line is
 {"id", "prompt_ids", "response_ids" (up to 64, to the end token), "logprobs", "smallest_gap"}: logprobs come from one
 float32 pass over the whole sequence; smallest_gap is the least distance in logits between the best token and the next,
-which says how near a greedy choice was to being a tie. Not committed, since the model is not; against_peers.sh makes it.
+which says how near a greedy choice was to being a tie. Not committed, since the model is not; scripts/peers/run.sh makes it.
 """
 
 import argparse

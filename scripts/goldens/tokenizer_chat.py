@@ -11,7 +11,8 @@ import json
 import pathlib
 import sys
 
-from tokenizer_strings import Strings
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+from goldens.tokenizer_strings import Strings  # noqa: E402
 
 CHATML = ("{%% for message in messages %%}%s{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}"
           "{%% endfor %%}{%% if add_generation_prompt %%}{{ '<|im_start|>assistant\n' }}{%% endif %%}")

@@ -1,4 +1,4 @@
-"""What the five dashboards show. scripts/make_monitoring.py writes them to deploy/grafana/dashboards/."""
+"""What the five dashboards show. scripts/monitoring/make.py writes them to deploy/grafana/dashboards/."""
 
 from monitoring.panels import Query, dashboard, series, stat, table
 from monitoring.shared_panels import (

@@ -1,15 +1,13 @@
 """Finds the programs that the checks call, and says why one is skipped."""
 
 import functools
-import os
 import pathlib
 import shutil
 import subprocess
-import sys
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+from base.local import ROOT, skip, yaml_module
+
 UNPACKED = ROOT / ".cache" / "prometheus" / "usr" / "bin"  # where scripts/setup.sh --lint unpacks Debian's packages
-SKIPPED = 77  # exit code of a check that could not run; its last line says why
 
 
 def find(name: str) -> str | None:
@@ -24,11 +22,6 @@ def need(*names: str) -> list[str]:
     if missing:
         skip(f"{', '.join(missing)} not found: scripts/setup.sh --lint gets them from Debian")
     return paths
-
-
-def skip(why: str) -> None:
-    print(f"skipped: {why}")
-    sys.exit(SKIPPED)
 
 
 def call(command: list[str], timeout_s: float = 120, **kwargs) -> tuple[int, str]:
@@ -55,15 +48,3 @@ def help_of(*command: str) -> tuple[int, str]:
 def load_yaml(path: pathlib.Path):
     """The document in a YAML file."""
     return yaml_module().safe_load(path.read_text())
-
-
-def yaml_module():
-    """PyYAML: this Python's or, where Debian's package serves another one, that one's, in this process's place."""
-    try:
-        import yaml
-    except ImportError:
-        other = "/usr/bin/python3"
-        if os.path.realpath(sys.executable) == os.path.realpath(other) or call([other, "-c", "import yaml"])[0]:
-            skip("PyYAML not found: scripts/setup.sh --lint installs python3-yaml")
-        os.execv(other, [other, *sys.argv])
-    return yaml

@@ -1,0 +1,1 @@
+"""The scripts behind tests/goldens, and the references they are made with."""

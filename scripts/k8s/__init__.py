@@ -1,0 +1,1 @@
+"""Checks of k8s/, and the tools they need."""

@@ -1,0 +1,150 @@
+"""A Kubernetes control plane on loopback for checks: etcd, the API server, and on request controllers and fake nodes.
+
+    with Cluster() as cluster:
+        cluster.kubectl("apply", "-f", "-", stdin=text)
+
+Its binaries come from scripts/k8s/tools.sh --server, etcd from Debian's etcd-server. Everything listens on 127.0.0.1 on free
+ports, lives in one temporary folder and ends with the `with`. No kubelet, no containers, no network between pods.
+"""
+
+import json
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+
+from base import local
+from base.local import free_port
+from k8s.manifests import BIN, CACHE
+
+READY_S = 90
+
+
+def need_tools(*names: str) -> None:
+    """Ends the process as skipped where a cluster can't be started."""
+    wanted = [n for n in names if not (BIN / n).exists()]
+    if wanted:
+        local.skip(f"no {', '.join(wanted)} in {BIN} (scripts/k8s/tools.sh --server builds them)")
+    if not shutil.which("etcd"):
+        local.skip("no etcd (Debian: etcd-server)")
+
+
+class Cluster:
+    def __init__(self) -> None:
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="tactus-k8s-"))
+        self.kubeconfig = self.folder / "kubeconfig"
+        self._processes: list[subprocess.Popen] = []
+        self._etcd, self._port = free_port(), free_port()
+
+    def __enter__(self) -> "Cluster":
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # whoever ends the script ends all of it
+        try:
+            self._start_api_server()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in reversed(self._processes):
+            process.terminate()
+        for process in self._processes:
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def start(self, *command: str) -> subprocess.Popen:
+        name = pathlib.Path(command[0]).name
+        log = open(self.folder / f"{name}.log", "ab")
+        process = subprocess.Popen([str(x) for x in command], cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        self._processes.append(process)
+        return process
+
+    def log_tail(self, name: str) -> str:
+        return "\n".join((self.folder / f"{name}.log").read_text(errors="replace").splitlines()[-15:])
+
+    def run(self, *command: str, check: bool = True, stdin: str = "") -> subprocess.CompletedProcess:
+        done = subprocess.run(command, input=stdin, capture_output=True, text=True, cwd=self.folder, timeout=120)
+        if check and done.returncode:
+            raise RuntimeError(f"{' '.join(command)}: {done.stderr.strip()}")
+        return done
+
+    def kubectl(self, *args: str, check: bool = True, stdin: str = "") -> subprocess.CompletedProcess:
+        return self.run(str(BIN / "kubectl"), f"--kubeconfig={self.kubeconfig}", *args, check=check, stdin=stdin)
+
+    def get(self, *args: str) -> dict:
+        return json.loads(self.kubectl("get", "-o", "json", *args).stdout)
+
+    def _start_api_server(self) -> None:
+        peer = free_port()
+        self.start("etcd", "--data-dir", "etcd", "--listen-client-urls", f"http://127.0.0.1:{self._etcd}",
+                   "--advertise-client-urls", f"http://127.0.0.1:{self._etcd}", "--listen-peer-urls",
+                   f"http://127.0.0.1:{peer}", "--initial-advertise-peer-urls", f"http://127.0.0.1:{peer}",
+                   "--initial-cluster", f"default=http://127.0.0.1:{peer}", "--unsafe-no-fsync")  # fmt: skip
+        self.run("openssl", "genrsa", "-out", "sa.key", "2048")
+        self.run("openssl", "rsa", "-in", "sa.key", "-pubout", "-out", "sa.pub")
+        (self.folder / "tokens.csv").write_text("admintoken,admin,admin,system:masters\n")
+        server = self.start(
+            str(BIN / "kube-apiserver"), f"--etcd-servers=http://127.0.0.1:{self._etcd}", "--bind-address=127.0.0.1",
+            "--advertise-address=127.0.0.1", f"--secure-port={self._port}", "--cert-dir=certs",
+            "--service-cluster-ip-range=10.0.0.0/24", "--service-account-issuer=https://kubernetes.default.svc",
+            "--service-account-key-file=sa.pub", "--service-account-signing-key-file=sa.key",
+            "--token-auth-file=tokens.csv", "--authorization-mode=RBAC", "--endpoint-reconciler-type=none")  # fmt: skip
+        self.kubeconfig.write_text(json.dumps({
+            "apiVersion": "v1", "kind": "Config", "current-context": "c",
+            "clusters": [{"name": "c", "cluster": {"server": f"https://127.0.0.1:{self._port}", "insecure-skip-tls-verify": True}}],
+            "users": [{"name": "u", "user": {"token": "admintoken"}}],
+            "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}]}))  # fmt: skip
+        self.wait(lambda: server.poll() is not None or not self.kubectl("get", "--raw", "/readyz", check=False).returncode,
+                  READY_S, "the API server")  # fmt: skip
+        if server.poll() is not None:
+            raise RuntimeError(f"kube-apiserver ended: {self.log_tail('kube-apiserver')}")
+
+    def apply(self, objects: list[dict], *flags: str, check: bool = True) -> subprocess.CompletedProcess:
+        text = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
+        return self.kubectl("apply", *flags, "-f", "-", check=check, stdin=text)
+
+    @staticmethod
+    def wait(condition: Callable[[], object], seconds: float, what: str) -> None:
+        if not local.wait(condition, seconds, every_s=0.3):
+            raise RuntimeError(f"{what}: not within {seconds:.0f} s")
+
+    def install_crds(self, only: str = "") -> None:
+        files = sorted((CACHE / "crds").glob(f"{only}*.yaml"))
+        self.kubectl("apply", "--server-side", *[x for f in files for x in ("-f", str(f))])
+        wait = ("wait", "--for=condition=Established", "--timeout=60s", "crd", "--all")  # fails while one has no condition yet
+        self.wait(lambda: not self.kubectl(*wait, check=False).returncode, READY_S, "the CRDs")
+
+    def start_controllers(self, nodes: list[dict], hpa_period_s: float = 15) -> None:
+        """The controller manager, the scheduler, and KWOK in place of kubelets for these Node objects."""
+        self.start(str(BIN / "kube-controller-manager"), f"--kubeconfig={self.kubeconfig}", "--bind-address=127.0.0.1",
+                   f"--secure-port={free_port()}", "--cert-dir=certs-kcm", "--service-account-private-key-file=sa.key",
+                   "--leader-elect=false", f"--horizontal-pod-autoscaler-sync-period={hpa_period_s}s",
+                   "--horizontal-pod-autoscaler-initial-readiness-delay=1s",
+                   "--use-service-account-credentials=false")  # fmt: skip
+        self.start(str(BIN / "kube-scheduler"), f"--kubeconfig={self.kubeconfig}",
+                   f"--authentication-kubeconfig={self.kubeconfig}", f"--authorization-kubeconfig={self.kubeconfig}",
+                   "--bind-address=127.0.0.1", f"--secure-port={free_port()}", "--cert-dir=certs-scheduler",
+                   "--leader-elect=false")  # fmt: skip
+        self.start(str(BIN / "kwok"), f"--kubeconfig={self.kubeconfig}", "--manage-all-nodes=true",
+                   f"--config={CACHE / 'kwok-stages.yaml'}", f"--server-address=127.0.0.1:{free_port()}")  # fmt: skip
+        self.apply(nodes)
+        self.kubectl("wait", "--for=condition=Ready", "--timeout=60s", "node", "--all")
+        self.wait(lambda: not self.kubectl("get", "serviceaccount", "default", check=False).returncode, 60, "controllers")
+
+
+def node(name: str, **allocatable: str) -> dict:
+    """A fake node. Keyword gpu stands for nvidia.com/gpu."""
+    capacity = {"pods": "110", "cpu": "64", "memory": "512Gi"} | allocatable
+    if "gpu" in capacity:
+        capacity["nvidia.com/gpu"] = capacity.pop("gpu")
+    return {"apiVersion": "v1", "kind": "Node",
+            "metadata": {"name": name, "labels": {"kubernetes.io/hostname": name, "type": "kwok"},
+                         "annotations": {"kwok.x-k8s.io/node": "fake"}},
+            "status": {"allocatable": capacity, "capacity": capacity}}  # fmt: skip

@@ -1,0 +1,430 @@
+"""What must hold for every rendered set of Kubernetes objects; scripts/k8s/check.py calls it.
+
+Each rule is a generator of problems, one sentence each, over a Manifests. A rule knows Tactus: which program runs in a
+container, which flags it has, which ports it opens, who has to reach whom.
+"""
+
+import json
+import pathlib
+import re
+import subprocess
+from collections.abc import Iterator
+
+from base.local import ROOT
+from k8s.manifests import INDEX, SCHEMAS, VARIABLE, Manifests, Pod, jobs_of
+
+RULES = ROOT / "k8s" / "components" / "prometheus-operator" / "prometheusrule.yaml"
+EXTERNAL_CLAIMS = {"tactus-models"}  # the user's
+DNS_NAMESPACE = {"kubernetes.io/metadata.name": "kube-system"}
+MONITORING = {"kubernetes.io/metadata.name": "monitoring"}
+
+
+def matches(selector: dict | None, labels: dict) -> bool:
+    return selector is not None and all(labels.get(k) == v for k, v in (selector.get("matchLabels") or {}).items())
+
+
+def quantity(text: str) -> float:
+    """A Kubernetes quantity as a number."""
+    match = re.fullmatch(r"([0-9.]+)([A-Za-z]*)", str(text))
+    units = {"": 1, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
+    return float(match[1]) * units[match[2]]
+
+
+# ---- schemas
+
+
+def schema_problems(value: object, schema: dict, definitions: dict, path: str) -> Iterator[str]:
+    """The part of JSON Schema that scripts/k8s/schemas.py writes."""
+    if "$ref" in schema:
+        schema = definitions[schema["$ref"].rpartition("/")[2]]
+    if "anyOf" in schema:
+        if all(list(schema_problems(value, option, definitions, path)) for option in schema["anyOf"]):
+            yield f"{path} is {value!r}, expected {' or '.join(o['type'] for o in schema['anyOf'])}"
+        return
+    types = {"object": dict, "array": list, "string": str, "boolean": bool, "integer": int, "number": (int, float)}
+    expected = schema.get("type")
+    if expected and (not isinstance(value, types[expected]) or (isinstance(value, bool) and expected != "boolean")):
+        yield f"{path} is {value!r}, expected {expected}"
+        return
+    if "enum" in schema and value not in schema["enum"]:
+        yield f"{path} is {value!r}, expected one of {', '.join(map(str, schema['enum']))}"
+    if "pattern" in schema and not re.search(schema["pattern"], value):
+        yield f"{path} is {value!r}, expected to match {schema['pattern']}"
+    if "minimum" in schema and value < schema["minimum"]:
+        yield f"{path} is {value}, expected at least {schema['minimum']}"
+    if isinstance(value, list) and "items" in schema:
+        for i, item in enumerate(value):
+            yield from schema_problems(item, schema["items"], definitions, f"{path}[{i}]")
+    if isinstance(value, dict):
+        for name in schema.get("required", []):
+            if name not in value:
+                yield f"{path}.{name} is missing"
+        more = schema.get("additionalProperties", True)
+        for name, item in value.items():
+            if name in schema.get("properties", {}):
+                yield from schema_problems(item, schema["properties"][name], definitions, f"{path}.{name}")
+            elif more is False:
+                yield f"{path}.{name} is no field"
+            elif isinstance(more, dict):
+                yield from schema_problems(item, more, definitions, f"{path}.{name}")
+
+
+def fits_schemas(m: Manifests) -> Iterator[str]:
+    definitions = json.loads((SCHEMAS / "_definitions.json").read_text())["definitions"]
+    for o in m.objects:
+        group, _, version = o["apiVersion"].rpartition("/")
+        parts = (o["kind"].lower(), group.split(".")[0], version)
+        file = SCHEMAS / ("-".join(x for x in parts if x) + ".json")
+        if not file.exists():
+            yield f"{o['apiVersion']} {o['kind']} has no schema in k8s/schemas"
+            continue
+        schema = json.loads(file.read_text())
+        yield from schema_problems(o, schema, definitions, f"{o['kind']} {o['metadata']['name']}")
+
+
+# ---- pods
+
+
+def containers(pod: Pod) -> Iterator[tuple[str, dict, bool]]:
+    """What a message calls it, the container, and whether it is an init container."""
+    for c in pod.init():
+        yield f"{pod.owner}: {c['name']}", c, True
+    for c in pod.spec["containers"]:
+        yield f"{pod.owner}: {c['name']}", c, False
+
+
+def is_restricted(m: Manifests) -> Iterator[str]:
+    for namespace in m.of("Namespace"):
+        level = namespace["metadata"]["labels"].get("pod-security.kubernetes.io/enforce")
+        if level != ("privileged" if "rdma" in m.allow else "restricted"):
+            yield f"namespace {namespace['metadata']['name']} enforces {level}, expected restricted"
+    for pod in m.pods():
+        security = pod.spec.get("securityContext", {})
+        if security.get("runAsNonRoot") is not True or not security.get("runAsUser", 0) >= 1000:
+            yield f"{pod.owner} may run as root"
+        if security.get("seccompProfile", {}).get("type") != "RuntimeDefault":
+            yield f"{pod.owner} has no seccomp profile RuntimeDefault"
+        if pod.spec.get("automountServiceAccountToken") is not False:
+            yield f"{pod.owner} mounts a service account token"
+        if pod.spec.get("enableServiceLinks") is not False:
+            yield f"{pod.owner} gets variables TACTUS_... from services: expected enableServiceLinks: false"
+        for field in ("hostNetwork", "hostPID", "hostIPC"):
+            if pod.spec.get(field):
+                yield f"{pod.owner} has {field}"
+        for volume in pod.volumes().values():
+            kind = next(k for k in volume if k != "name")
+            if kind not in ("configMap", "emptyDir", "persistentVolumeClaim", "secret"):
+                yield f"{pod.owner} mounts a {kind}"
+        for name, c, init in containers(pod):
+            context = c.get("securityContext", {})
+            if context.get("allowPrivilegeEscalation") is not False:
+                yield f"{name} may gain privileges"
+            if context.get("capabilities", {}).get("drop") != ["ALL"]:
+                yield f"{name} keeps capabilities"
+            if context.get("capabilities", {}).get("add") and "rdma" not in m.allow:
+                yield f"{name} adds capabilities"
+            writable = "writable-root" in m.allow and not init
+            if context.get("readOnlyRootFilesystem") is not (not writable):
+                yield f"{name} has readOnlyRootFilesystem {context.get('readOnlyRootFilesystem')}"
+            if not init and "/tmp" not in {v["mountPath"] for v in c.get("volumeMounts", [])}:
+                yield f"{name} has no volume on /tmp"
+
+
+def has_resources(m: Manifests) -> Iterator[str]:
+    for pod in m.pods():
+        scratch = {v["name"]: v["emptyDir"] for v in pod.volumes().values() if "emptyDir" in v}
+        for name, empty in scratch.items():
+            if "sizeLimit" not in empty:
+                yield f"{pod.owner}: emptyDir {name} has no sizeLimit"
+        for name, c, _ in containers(pod):
+            requests, limits = (c.get("resources", {}).get(x, {}) for x in ("requests", "limits"))
+            for what in ("cpu", "memory"):
+                if what not in requests or what not in limits:
+                    yield f"{name} has no request or limit of {what}"
+                elif quantity(requests[what]) > quantity(limits[what]):
+                    yield f"{name} requests more {what} than its limit"
+            if requests.get("nvidia.com/gpu") != limits.get("nvidia.com/gpu"):
+                yield f"{name} requests other GPUs than its limit"
+            mounted = {v["name"] for v in c.get("volumeMounts", [])}
+            in_memory = sum(quantity(e.get("sizeLimit", "0")) for n, e in scratch.items()
+                            if n in mounted and e.get("medium") == "Memory")  # fmt: skip
+            if "memory" in limits and in_memory > quantity(limits["memory"]) / 2:
+                yield f"{name}: volumes in memory may take more than half of its limit"
+
+
+def has_probes(m: Manifests) -> Iterator[str]:
+    paths = {"startupProbe": "/healthz", "readinessProbe": "/readyz", "livenessProbe": "/healthz"}
+    for pod in m.pods():
+        c = pod.main()
+        ports = {p["name"] for p in c.get("ports", [])}
+        for probe, path in paths.items():
+            get = c.get(probe, {}).get("httpGet", {})
+            if get.get("path") != path or get.get("port") != "metrics" or "metrics" not in ports:
+                yield f"{pod.owner} has no {probe} at {path} of the port metrics"
+
+
+def gives_time(m: Manifests) -> Iterator[str]:
+    """Grace covers the drain or the checkpoint; start-up covers the wait for the learner."""
+    for pod in m.pods():
+        env = m.environment(pod.main())
+        grace = pod.grace_s()
+        if "TACTUS_DRAIN_GRACE_S" in env and grace < float(env["TACTUS_DRAIN_GRACE_S"]) + 20:
+            yield f"{pod.owner} has {grace} s of grace, expected 20 s more than TACTUS_DRAIN_GRACE_S"
+        if pod.kind != "Deployment" and grace < 300:
+            yield f"{pod.owner} has {grace} s of grace for a checkpoint, expected 300 s or more"
+        startup = pod.main().get("startupProbe", {})
+        window = startup.get("periodSeconds", 10) * startup.get("failureThreshold", 3)
+        if window < float(env.get("TACTUS_LEARNER_TIMEOUT_S", 0)):
+            yield f"{pod.owner} is killed after {window} s, before TACTUS_LEARNER_TIMEOUT_S"
+
+
+def flags_of(program: list[str]) -> set[str]:
+    """The flags in a program's source; `tactus ranks` passes its environment on to tactus-learner."""
+    files = {"tactus-actor": ["actor/main.cc"], "tactus-learner": ["learner/main.cc"],
+             "tactus ranks": ["tools/cmd_ranks.cc", "learner/main.cc"]}  # fmt: skip
+    name = " ".join(program[:2]) if program[0] == "tactus" else program[0]
+    files[name].append("common/config/log_flags.h")
+    return {flag for file in files[name] for flag in re.findall(r'\.name = "([a-z-]+)"', (ROOT / file).read_text())}
+
+
+def uses_known_flags(m: Manifests) -> Iterator[str]:
+    for pod in m.pods():
+        for name, c, init in containers(pod):
+            env = m.environment(c)
+            for variable in VARIABLE.findall(" ".join(c["command"] + c.get("args", []))):
+                if variable not in env:
+                    yield f"{name} uses $({variable}), which is not defined"
+            if init:
+                continue
+            flags = flags_of(c["command"])
+            for variable in env:
+                flag = variable.removeprefix("TACTUS_").lower().replace("_", "-")
+                if variable.startswith("TACTUS_") and flag not in flags:
+                    yield f"{name}: {variable} is no flag of {' '.join(c['command'])}"
+            for arg in c.get("args", []):
+                if re.match(r"--[a-z-]+=", arg) is None or arg[2 : arg.index("=")] not in flags:
+                    yield f"{name}: {arg} is no flag of {' '.join(c['command'])}"
+
+
+def checks_its_config(m: Manifests) -> Iterator[str]:
+    for pod in m.pods():
+        init, main = pod.init()[0], pod.main()
+        if init.get("args") != main.get("args"):
+            yield f"{pod.owner}: check-config checks {init.get('args')}, but {main['name']} runs with {main.get('args')}"
+        file = m.environment(main).get("TACTUS_CONFIG", "")
+        source = ROOT / "configs" / pathlib.PurePath(file).name
+        if not any(pathlib.PurePath(file).name in o.get("data", {}) for o in m.of("ConfigMap")):
+            yield f"{pod.owner}: TACTUS_CONFIG is {file}, which no ConfigMap holds"
+        elif m.binaries:
+            command = [str(m.binaries / "tactus"), "check-config", str(source), *main.get("args", [])]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+            if done.returncode:
+                yield f"{pod.owner}: {done.stderr.strip()}"
+
+
+def names_version(m: Manifests) -> Iterator[str]:
+    version = re.search(r"project\(tactus VERSION ([0-9.]+)", (ROOT / "CMakeLists.txt").read_text())[1]
+    for pod in m.pods():
+        for name, c, _ in containers(pod):
+            if not c["image"].endswith(f":{version}"):
+                yield f"{name} has the image {c['image']}, expected the tag {version}"
+
+
+# ---- how objects fit together
+
+
+def refers_to_what_exists(m: Manifests) -> Iterator[str]:
+    secrets = {c["spec"]["secretName"] for c in m.of("Certificate")}
+    for pod in m.pods():
+        needs = [("ServiceAccount", pod.spec.get("serviceAccountName"), m.names("ServiceAccount")),
+                 ("PriorityClass", pod.spec.get("priorityClassName"), m.names("PriorityClass"))]  # fmt: skip
+        for volume in pod.volumes().values():
+            needs.append(("ConfigMap", volume.get("configMap", {}).get("name"), m.names("ConfigMap")))
+            needs.append(("Secret", volume.get("secret", {}).get("secretName"), secrets))
+            needs.append(("PersistentVolumeClaim", volume.get("persistentVolumeClaim", {}).get("claimName"),
+                          m.names("PersistentVolumeClaim") | EXTERNAL_CLAIMS))  # fmt: skip
+        for name, c, _ in containers(pod):
+            needs += [("ConfigMap", e["configMapRef"]["name"], m.names("ConfigMap")) for e in c.get("envFrom", [])]
+            missing = {v["name"] for v in c.get("volumeMounts", [])} - pod.volumes().keys()
+            if missing:
+                yield f"{name} mounts {', '.join(sorted(missing))}, which is no volume"
+        for kind, name, there in needs:
+            if name is not None and name not in there:
+                yield f"{pod.owner} names the {kind} {name}, which is not there"
+
+
+def selects_what_it_means(m: Manifests) -> Iterator[str]:
+    pods = m.pods()
+    for deployment in m.of("Deployment"):
+        if not matches(deployment["spec"]["selector"], deployment["spec"]["template"]["metadata"]["labels"]):
+            yield f"Deployment {deployment['metadata']['name']} does not select its own pods"
+    for service in m.of("Service"):
+        chosen = [p for p in pods if matches({"matchLabels": service["spec"]["selector"]}, p.labels)]
+        if len({p.owner for p in chosen}) != 1:
+            yield f"Service {service['metadata']['name']} selects {len(chosen)} pods, expected those of one workload"
+        for port in service["spec"]["ports"]:
+            for pod in chosen:
+                if port["targetPort"] not in {p["name"] for p in pod.main().get("ports", [])}:
+                    yield f"Service {service['metadata']['name']}: {pod.owner} has no port {port['targetPort']}"
+    for kind in ("PodDisruptionBudget", "PodMonitor"):
+        for o in m.of(kind):
+            chosen = [p for p in pods if matches(o["spec"]["selector"], p.labels)]
+            if not chosen:
+                yield f"{kind} {o['metadata']['name']} selects nothing"
+            for pod in chosen if kind == "PodMonitor" else []:
+                scraped = {endpoint["port"] for endpoint in o["spec"]["podMetricsEndpoints"]}
+                for port in pod.main().get("ports", []):
+                    if port["name"].startswith("metrics") and port["name"] not in scraped:
+                        yield f"PodMonitor {o['metadata']['name']} leaves out {port['name']} of {pod.owner}"
+    address = {(s["metadata"]["name"], p["port"]) for s in m.of("Service") for p in s["spec"]["ports"]}
+    for pod in pods:
+        host, _, port = (m.environment(pod.main()).get("TACTUS_LEARNER") or "").partition(":")
+        if host and (host, int(port)) not in address:
+            yield f"{pod.owner}: TACTUS_LEARNER is {host}:{port}, which no Service serves"
+
+
+def fits_the_job_set(m: Manifests) -> Iterator[str]:
+    for job_set in m.of("JobSet"):
+        name, spec = job_set["metadata"]["name"], job_set["spec"]
+        rules = {pattern: r["action"] for r in spec["failurePolicy"]["rules"] for pattern in r["onJobFailureMessagePatterns"]}
+        if rules != {"condition DisruptionTarget": "RestartJobSetAndIgnoreMaxRestarts",
+                     "failed with exit code 130 ": "RestartJobSetAndIgnoreMaxRestarts",
+                     "failed with exit code 2 ": "FailJobSet"}:  # fmt: skip
+            yield f"JobSet {name} has the failure rules {rules}"
+        for replicated in spec["replicatedJobs"]:
+            job = replicated["template"]["spec"]
+            c = job["template"]["spec"]["containers"][0]
+            env = m.environment(c)
+            if not str(job["completions"]) == str(job["parallelism"]) == env["TACTUS_HOSTS"]:
+                yield f"JobSet {name}: completions, parallelism and TACTUS_HOSTS differ"
+            gpus = c["resources"]["limits"].get("nvidia.com/gpu")
+            if gpus is not None and gpus != env["TACTUS_RANKS_PER_HOST"]:
+                yield f"JobSet {name}: {gpus} GPUs for {env['TACTUS_RANKS_PER_HOST']} ranks"
+            ports = [p["containerPort"] for p in c["ports"] if p["name"].startswith("metrics")]
+            if ports != [8080 + i for i in range(int(env["TACTUS_RANKS_PER_HOST"]))]:
+                yield f"JobSet {name} has the metrics ports {ports} for {env['TACTUS_RANKS_PER_HOST']} ranks"
+            store = f"{name}-{replicated['name']}-0-0.{spec['network']['subdomain']}:29500"
+            if env["TACTUS_STORE"] != store:
+                yield f"JobSet {name}: TACTUS_STORE is {env['TACTUS_STORE']}, expected {store}"
+            index = [e["valueFrom"]["fieldRef"]["fieldPath"] for e in c["env"] if e["name"] == "TACTUS_HOST_INDEX"]
+            if index != [f"metadata.labels['{INDEX}']"]:
+                yield f"JobSet {name}: TACTUS_HOST_INDEX comes from {index}"
+    jobs = [("Ignore" if o["kind"] == "Job" else "FailJob", *job) for o in m.objects for job in jobs_of(o)]
+    for on_disruption, name, job in jobs:
+        rules = job["podFailurePolicy"]["rules"]
+        if "onPodConditions" not in rules[0] or rules[0]["action"] != on_disruption:
+            yield f"{name}: the first pod failure rule is not {on_disruption} on DisruptionTarget"
+        codes = {code: r["action"] for r in rules for code in r.get("onExitCodes", {}).get("values", [])}
+        if codes != {2: "FailJob"} | ({3: "Ignore"} if on_disruption == "Ignore" else {130: "FailJob"}):
+            yield f"{name}: exit code 2 does not fail the job, or a stop in order counts: {codes}"
+        if job["template"]["spec"].get("restartPolicy") != "Never" or job["completionMode"] != "Indexed":
+            yield f"{name}: expected restartPolicy Never and completionMode Indexed"
+
+
+def scales_actors_only(m: Manifests) -> Iterator[str]:
+    scalers = m.of("ScaledObject") + m.of("HorizontalPodAutoscaler")
+    if len(scalers) > 1:
+        yield "two autoscalers would fight"
+    for scaler in scalers:
+        name = f"{scaler['kind']} {scaler['metadata']['name']}"
+        if scaler["spec"]["scaleTargetRef"]["name"] != "tactus-actor":
+            yield f"{name} scales {scaler['spec']['scaleTargetRef']['name']}, expected tactus-actor"
+        spec = scaler["spec"]
+        if scaler["kind"] == "ScaledObject":
+            spec = spec["advanced"]["horizontalPodAutoscalerConfig"]
+            trigger = scaler["spec"]["triggers"][0]["metadata"]
+            series = re.match(r"[a-zA-Z_:][\w:]*", trigger["query"])[0]
+            if f"record: {series}\n" not in RULES.read_text():
+                yield f"{name} asks for {series}, which {RULES.name} does not record"
+            if trigger.get("ignoreNullValues") != "false" or trigger.get("threshold") != "1":
+                yield f"{name}: expected threshold 1 and ignoreNullValues false"
+            if scaler["spec"].get("fallback", {}).get("behavior") != "currentReplicas":
+                yield f"{name}: an outage of Prometheus would change the number of actors"
+        if spec["behavior"]["scaleDown"]["stabilizationWindowSeconds"] < 300:
+            yield f"{name} scales down too fast"
+    for deployment in m.of("Deployment"):
+        if ("replicas" in deployment["spec"]) == bool(scalers):
+            yield f"Deployment {deployment['metadata']['name']}: replicas and an autoscaler, or neither"
+
+
+def certificates_name_the_service(m: Manifests) -> Iterator[str]:
+    names = {n for c in m.of("Certificate") for n in c["spec"].get("dnsNames", [])}
+    for pod in m.pods():
+        secure = any(a.startswith("--set=service.tls_cert_path") for a in pod.main().get("args", []))
+        if secure != any("secret" in v for v in pod.volumes().values()) or secure != bool(m.of("Certificate")):
+            yield f"{pod.owner}: tls flags, certificates and their volume do not go together"
+        host = (m.environment(pod.main()).get("TACTUS_LEARNER") or "").partition(":")[0]
+        if secure and host and host not in names:
+            yield f"{pod.owner} reaches the learner as {host}, which its certificate does not name"
+
+
+# ---- who reaches whom
+
+
+def peer_allows(peers: list[dict] | None, labels: dict, namespace: dict | None, own_namespace: dict) -> bool:
+    """Whether a rule's from/to admits a pod with these labels in a namespace with those; None = outside the cluster."""
+    if not peers:
+        return True
+    for peer in peers:
+        if namespace is None or "ipBlock" in peer:
+            continue
+        wanted = peer.get("namespaceSelector")
+        in_namespace = namespace == own_namespace if wanted is None else matches(wanted, namespace)
+        if in_namespace and ("podSelector" not in peer or matches(peer["podSelector"], labels)):
+            return True
+    return False
+
+
+def allows(m: Manifests, direction: str, pod: dict, other: dict, namespace: dict | None, port: int, own: dict) -> bool:
+    policies = [p["spec"] for p in m.of("NetworkPolicy")
+                if direction in p["spec"]["policyTypes"] and matches(p["spec"]["podSelector"], pod)]  # fmt: skip
+    key, side = ("ingress", "from") if direction == "Ingress" else ("egress", "to")
+    rules = [rule for policy in policies for rule in policy.get(key, [])]
+    return not policies or any(
+        peer_allows(rule.get(side), other, namespace, own)
+        and ("ports" not in rule or any(p["port"] <= port <= p.get("endPort", p["port"]) for p in rule["ports"]))
+        for rule in rules)  # fmt: skip
+
+
+def reaches_what_it_needs(m: Manifests) -> Iterator[str]:
+    own = {"kubernetes.io/metadata.name": m.of("Namespace")[0]["metadata"]["name"]}
+    pods = m.pods()
+    actors, learners = m.actors(), m.learners()
+
+    def flow(a: Pod, b: Pod, port: int) -> bool:
+        return allows(m, "Egress", a.labels, b.labels, own, port, own) and allows(
+            m, "Ingress", b.labels, a.labels, own, port, own)  # fmt: skip
+
+    for actor in actors:
+        for learner in learners:
+            root = learner.labels[INDEX] == "0"
+            if flow(actor, learner, 7070) != root:
+                yield f"{actor.owner} {'cannot reach' if root else 'reaches'} port 7070 of {learner.owner}"
+            if flow(actor, learner, 29500) or flow(learner, actor, 8080):
+                yield f"{actor.owner} and {learner.owner} reach ports of each other that they do not need"
+        if flow(actor, actor, 8080):
+            yield f"{actor.owner} reaches other actors"
+    for a in learners:
+        for b in learners:
+            if a is not b and not (flow(a, b, 29500) and flow(a, b, 45678)):
+                yield f"ranks of {a.owner} do not reach each other"
+    for pod in pods:
+        for port in pod.main().get("ports", []):
+            number, scraped = port["containerPort"], port["name"].startswith("metrics")
+            if allows(m, "Ingress", pod.labels, {}, MONITORING, number, own) != scraped:
+                yield f"Prometheus {'cannot reach' if scraped else 'reaches'} port {number} of {pod.owner}"
+            if allows(m, "Ingress", pod.labels, {}, {"kubernetes.io/metadata.name": "other"}, number, own):
+                yield f"other namespaces reach port {number} of {pod.owner}"
+        if not allows(m, "Egress", pod.labels, {"k8s-app": "kube-dns"}, DNS_NAMESPACE, 53, own):
+            yield f"{pod.owner} cannot reach the DNS"
+        if allows(m, "Egress", pod.labels, {}, None, 443, own):
+            yield f"{pod.owner} reaches the internet"
+
+
+CHECKS = [fits_schemas, is_restricted, has_resources, has_probes, gives_time, uses_known_flags, checks_its_config,
+          names_version, refers_to_what_exists, selects_what_it_means, fits_the_job_set, scales_actors_only,
+          certificates_name_the_service, reaches_what_it_needs]  # fmt: skip
+
+
+def problems(m: Manifests) -> list[str]:
+    return [f"{m.name}: {check.__name__}: {problem}" for check in CHECKS for problem in dict.fromkeys(check(m))]

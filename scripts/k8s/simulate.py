@@ -1,0 +1,359 @@
+#!/usr/bin/env python3
+"""Scales fake actors with the real controllers, from the real recording rule: a check of the autoscaling, and its figures.
+
+    scripts/k8s/tools.sh --server && python3 scripts/k8s/simulate.py [--svg docs/img/k8s_scaling.svg] [--json FILE]
+
+What is real: the API server, the controller manager with its autoscaler, disruption and Job controllers, the scheduler, the
+manifests of tests/k8s/variants/hpa, Prometheus and the rules of deploy/prometheus/rules. What is not: kubelets and
+containers (KWOK says pods run), the metrics adapter (forty lines here), and learner and actors, of whom only the counters
+exist: an actor makes 1 unit of work a second, the learner takes `demand` units a second, and the slower side is waited for.
+
+Time runs SPEED times faster: every duration of the autoscaler's behaviour and of the rules is divided by it, and nothing
+else is changed. Times are printed as they would be at full length. Exit code 1 when an expectation fails.
+"""
+
+import argparse
+import http.server
+import json
+import math
+import pathlib
+import re
+import ssl
+import sys
+import threading
+import time
+import urllib.parse
+from collections.abc import Callable
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+from base.local import ROOT, Expectations, free_port, read_url  # noqa: E402
+from k8s.cluster import Cluster, need_tools, node  # noqa: E402
+from k8s.manifests import BIN, VARIANTS, build, load  # noqa: E402
+
+SPEED = 20
+RULES = ROOT / "deploy" / "prometheus" / "rules" / "tactus.rules.yml"
+NAMESPACE, RUN = "tactus", "tactus"
+# name, minutes, demand in actors' worth, share of too old answers, whether Prometheus answers
+PHASES = [
+    ("steady", 8, 4, 0.0, True),
+    ("learner starved", 14, 12, 0.0, True),
+    ("actors blocked", 26, 3, 0.0, True),
+    ("no Prometheus", 12, 10, 0.0, False),
+    ("Prometheus back", 14, 10, 0.0, True),
+    ("too old answers", 16, 16, 0.2, True),
+]
+
+
+def compress(text: str) -> str:
+    """Prometheus durations divided by SPEED, in milliseconds."""
+    units = {"s": 1, "m": 60, "h": 3600}
+
+    def shorter(match: re.Match) -> str:
+        return f"{int(match[1]) * units[match[2]] * 1000 // SPEED}ms"
+
+    text = re.sub(r"(?<=\[)(\d+)([smh])(?=\])", shorter, text)
+    return re.sub(r"(?<=for: )(\d+)([smh])$", shorter, text, flags=re.MULTILINE)
+
+
+class Plant:
+    """Learner and actors as counters. Thread-safe through one lock."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.demand, self.stale_share, self.answers = float(PHASES[0][2]), 0.0, True
+        self.last: float | None = None  # when the learner started
+        self.wait_s = self.received = self.stale = 0.0
+        self.blocked_s: dict[str, float] = {}
+        self.actors: list[str] = []
+        self.ratios = (0.0, 0.0)
+
+    def advance(self, actors: list[str]) -> None:
+        """To now, with these actors connected."""
+        with self.lock:
+            now = time.monotonic()
+            seconds = now - (now if self.last is None else self.last)
+            self.last = now
+            supply, work = float(len(actors)), min(len(actors), self.demand) * seconds * SPEED
+            wait = max(0.0, 1 - supply / self.demand)
+            blocked = max(0.0, 1 - self.demand / supply) if supply else 0.0
+            self.ratios = (wait, blocked)
+            self.wait_s += wait * seconds
+            self.actors = actors
+            for name in actors:
+                self.blocked_s[name] = self.blocked_s.get(name, 0.0) + blocked * seconds
+            self.received += work
+            self.stale += work * self.stale_share
+
+    def metrics(self) -> str:
+        with self.lock:
+            if self.last is None:
+                return ""
+            lines = [f'tactus_learner_phase_seconds_total{{phase="wait_trajectories",rank="0"}} {self.wait_s}',
+                     f"tactus_actors_connected {len(self.actors)}",
+                     f"tactus_trajectories_received_total {self.received}",
+                     f'tactus_trajectories_dropped_total{{reason="stale"}} {self.stale}']  # fmt: skip
+            lines += [f'tactus_actor_blocked_seconds_total{{reason="backpressure",instance="{a}"}} {self.blocked_s[a]}'
+                      for a in self.actors]  # fmt: skip
+            return "\n".join(lines) + "\n"
+
+
+def serve(answer: Callable[[str], tuple[str, str]], tls: tuple[str, str] | None = None) -> int:
+    """answer(path) gives content type and body. Returns the port."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:  # noqa: N802
+            content, body = answer(self.path)
+            self.send_response(200)
+            self.send_header("Content-Type", content)
+            self.end_headers()
+            self.wfile.write(body.encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    if tls:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*tls)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server.server_port
+
+
+class Simulation(Expectations):
+    def __init__(self, cluster: Cluster) -> None:
+        super().__init__()
+        self.cluster, self.plant = cluster, Plant()
+        self.samples: list[dict] = []
+        proxy = free_port()
+        cluster.start(str(BIN / "kubectl"), f"--kubeconfig={cluster.kubeconfig}", "proxy", f"--port={proxy}")
+        self.api = f"http://127.0.0.1:{proxy}"
+        self.prometheus = f"http://127.0.0.1:{self._start_prometheus()}"
+        self._start_adapter()
+
+    def _start_prometheus(self) -> int:
+        exporter = serve(lambda _: ("text/plain; version=0.0.4", self.plant.metrics()))
+        folder, port = self.cluster.folder, free_port()
+        (folder / "rules.yml").write_text(compress(RULES.read_text()))
+        (folder / "prometheus.yml").write_text(json.dumps({
+            "global": {"scrape_interval": "500ms", "scrape_timeout": "400ms", "evaluation_interval": "500ms"},
+            "rule_files": ["rules.yml"],
+            "scrape_configs": [{"job_name": "tactus", "honor_labels": True, "static_configs": [
+                {"targets": [f"127.0.0.1:{exporter}"], "labels": {"run": RUN}}]}]}))  # fmt: skip
+        self.cluster.start("prometheus", "--config.file=prometheus.yml", "--storage.tsdb.path=tsdb",
+                           f"--web.listen-address=127.0.0.1:{port}", "--query.lookback-delta=15s")  # fmt: skip
+        return port
+
+    def desired(self) -> float | None:
+        if not self.plant.answers:
+            return None
+        query = urllib.parse.urlencode({"query": f'tactus:actors_desired{{run="{RUN}"}}'})
+        status, body = read_url(f"{self.prometheus}/api/v1/query?{query}", 10)
+        result = json.loads(body)["data"]["result"] if status == 200 else []
+        return float(result[0]["value"][1]) if result else None
+
+    def _start_adapter(self) -> None:
+        """The external metrics API as the aggregator asks for it, from the recording rule."""
+        version = "external.metrics.k8s.io/v1beta1"
+
+        def answer(path: str) -> tuple[str, str]:
+            if path.rstrip("/").endswith("v1beta1"):
+                return "application/json", json.dumps({
+                    "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": version, "resources": [
+                        {"name": "tactus_actors_desired", "singularName": "", "namespaced": True,
+                         "kind": "ExternalMetricValueList", "verbs": ["get"]}]})  # fmt: skip
+            value = self.desired()
+            items = [] if value is None else [{
+                "metricName": "tactus_actors_desired", "metricLabels": {"run": RUN}, "value": f"{round(value * 1000)}m",
+                "timestamp": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}]  # fmt: skip
+            body = {"kind": "ExternalMetricValueList", "apiVersion": version, "metadata": {}, "items": items}
+            return "application/json", json.dumps(body)
+
+        self.cluster.run("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "adapter.key", "-out",
+                         "adapter.pem", "-days", "2", "-subj", "/CN=localhost")  # fmt: skip
+        folder = self.cluster.folder
+        port = serve(answer, (str(folder / "adapter.pem"), str(folder / "adapter.key")))
+        self.cluster.apply([
+            {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "adapter", "namespace": "kube-system"},
+             "spec": {"type": "ExternalName", "externalName": "localhost", "ports": [{"port": port}]}},
+            {"apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService",
+             "metadata": {"name": "v1beta1.external.metrics.k8s.io"},
+             "spec": {"group": "external.metrics.k8s.io", "version": "v1beta1", "insecureSkipTLSVerify": True,
+                      "groupPriorityMinimum": 100, "versionPriority": 100,
+                      "service": {"namespace": "kube-system", "name": "adapter", "port": port}}}])  # fmt: skip
+
+    def read(self, path: str) -> dict:
+        status, body = read_url(self.api + path, 10)
+        if status != 200:
+            raise RuntimeError(f"{path}: HTTP status {status} {body}")
+        return json.loads(body)
+
+    def pods(self, component: str) -> list[dict]:
+        selector = urllib.parse.quote(f"app.kubernetes.io/component={component}")
+        return self.read(f"/api/v1/namespaces/{NAMESPACE}/pods?labelSelector={selector}")["items"]
+
+    def running(self, component: str) -> list[str]:
+        return sorted(p["metadata"]["name"] for p in self.pods(component)
+                      if p["status"]["phase"] == "Running" and "deletionTimestamp" not in p["metadata"])  # fmt: skip
+
+    def replicas(self) -> int:
+        return self.read(f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/tactus-actor")["spec"]["replicas"]
+
+    def launch(self) -> None:
+        objects = load(build(VARIANTS / "hpa"))
+        for o in objects:
+            if o["kind"] == "HorizontalPodAutoscaler":
+                for direction in o["spec"]["behavior"].values():
+                    direction["stabilizationWindowSeconds"] //= SPEED
+                    for policy in direction["policies"]:
+                        policy["periodSeconds"] //= SPEED
+            if o["kind"] == "Deployment":
+                o["spec"]["replicas"] = PHASES[0][2]
+        objects = [o for o in objects if o["kind"] not in ("Certificate", "Issuer")]  # their operator is not here
+        objects.append({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": "disk"},
+                        "spec": {"capacity": {"storage": "10Gi"}, "accessModes": ["ReadWriteOnce"],
+                                 "hostPath": {"path": "/nowhere"}}})  # fmt: skip
+        order = sorted(objects, key=lambda o: o["kind"] != "Namespace")
+        self.cluster.apply(order)
+        self.cluster.wait(lambda: len(self.running("learner")) == 1, 60, "the learner")
+
+        def all_run() -> bool:
+            self.plant.advance(self.running("actor"))
+            return len(self.plant.actors) == PHASES[0][2]
+
+        self.cluster.wait(all_run, 60, "the actors")
+
+    def play(self) -> None:
+        start = time.monotonic()
+        for name, minutes, self.plant.demand, self.plant.stale_share, self.plant.answers in PHASES:
+            end = time.monotonic() + minutes * 60 / SPEED
+            while (now := time.monotonic()) < end:
+                self.plant.advance(self.running("actor"))
+                minute = (now - start) * SPEED / 60
+                wait, blocked = self.plant.ratios
+                self.samples.append({"minute": round(minute, 2), "phase": name, "wait": round(wait, 3),
+                                     "blocked": round(blocked, 3), "demand": self.plant.demand, "desired": self.desired(),
+                                     "replicas": self.replicas(), "running": len(self.plant.actors)})  # fmt: skip
+                time.sleep(max(0.0, 0.25 - (time.monotonic() - now)))
+
+    def of_phase(self, name: str) -> list[int]:
+        return [s["replicas"] for s in self.samples if s["phase"] == name]
+
+    def judge(self) -> None:
+        steady, up, down, out, back, old = (self.of_phase(p[0]) for p in PHASES)
+        self.expect(set(steady) == {4}, f"steady: 4 actors stay 4 ({sorted(set(steady))})")
+        # The autoscaler lets 10 % be: 11 of 12 is where it stops.
+        self.expect(11 <= up[-1] <= 13, f"a starved learner gets its 12 actors, less 10 % at most ({up[0]} -> {up[-1]})")
+        self.expect(max(up) <= 14, f"... without overshooting much (most: {max(up)})")
+        self.expect(up == sorted(up), "... and without going back and forth")
+        self.expect(3 <= down[-1] <= 4, f"blocked actors go down to 3, or 4 ({down[0]} -> {down[-1]})")
+        self.expect(down == sorted(down, reverse=True), "... and never up on the way")
+        self.expect(len(set(out)) == 1, f"without Prometheus nothing moves ({sorted(set(out))})")
+        self.expect(9 <= back[-1] <= 11, f"with it again the starved learner gets its 10 ({back[0]} -> {back[-1]})")
+        # It takes some minutes until a twentieth of the last ten minutes' answers is too old.
+        self.expect(old[-1] < 14 and old[-len(old) // 2 :] == [old[-1]] * -(-len(old) // 2),
+                    f"answers that come too old stop the scale-up to 16 ({sorted(set(old))})")  # fmt: skip
+        smallest = min(s["running"] for s in self.samples)
+        self.expect(smallest >= 1, f"there is always an actor (least: {smallest})")
+
+    def evict(self) -> None:
+        """The eviction API on every actor at once, as a drain of all nodes would."""
+        self.plant.answers = False
+        time.sleep(2)
+        names = self.running("actor")
+        refused = 0
+        for name in names:
+            body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name, "namespace": NAMESPACE}}
+            done = self.cluster.kubectl("create", "--raw", f"/api/v1/namespaces/{NAMESPACE}/pods/{name}/eviction", "-f", "-",
+                                        check=False, stdin=json.dumps(body))  # fmt: skip
+            refused += "disruption budget" in done.stderr
+        evicted, allowed = len(names) - refused, math.ceil(len(names) * 0.25)
+        self.expect(0 < evicted <= allowed, f"of {len(names)} evictions at once {evicted} pass and {refused} are refused")
+        self.cluster.wait(lambda: len(self.running("actor")) == len(names), 60, "the evicted actors' replacements")
+
+
+def svg(samples: list[dict]) -> str:
+    """Replicas and what the rule asked for, over the phases."""
+    width, height, left, top, bottom = 900, 300, 44, 40, 34
+    last, most = samples[-1]["minute"], 18
+
+    def x(minute: float) -> float:
+        return left + (width - left - 10) * minute / last
+
+    def y(count: float) -> float:
+        return height - bottom - (height - top - bottom) * count / most
+
+    out = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="12">',
+           f'<rect width="{width}" height="{height}" fill="#fff"/>']  # fmt: skip
+    begin = 0.0
+    for i, (name, minutes, demand, _, _) in enumerate(PHASES):
+        if i % 2 == 0:
+            out.append(f'<rect x="{x(begin):.0f}" y="{top}" width="{x(begin + minutes) - x(begin):.0f}" '
+                       f'height="{height - top - bottom}" fill="#f3f4f6"/>')  # fmt: skip
+        out.append(f'<text x="{x(begin) + 4:.0f}" y="{top - 6}" fill="#374151">{name}</text>')
+        out.append(f'<line x1="{x(begin):.0f}" x2="{x(begin + minutes):.0f}" y1="{y(demand):.1f}" y2="{y(demand):.1f}" '
+                   'stroke="#9ca3af" stroke-dasharray="4 3"/>')  # fmt: skip
+        begin += minutes
+    for count in range(0, most + 1, 4):
+        out.append(f'<text x="{left - 8}" y="{y(count) + 4:.0f}" text-anchor="end" fill="#374151">{count}</text>')
+    for minute in range(0, int(last) + 1, 10):
+        out.append(f'<text x="{x(minute):.0f}" y="{height - 14}" text-anchor="middle" fill="#374151">{minute} min</text>')
+    lines: list[list[str]] = [[]]
+    for s in samples:
+        if s["desired"] is None:
+            lines.append([])
+        else:
+            lines[-1].append(f"{x(s['minute']):.1f},{y(min(s['desired'], most)):.1f}")
+    for line in lines:
+        out.append(f'<polyline points="{" ".join(line)}" fill="none" stroke="#d97706"/>')
+    steps, before = [], None
+    for s in samples:
+        if before is not None and before != s["replicas"]:
+            steps.append(f"{x(s['minute']):.1f},{y(before):.1f}")
+        if before != s["replicas"] or s is samples[-1]:
+            steps.append(f"{x(s['minute']):.1f},{y(s['replicas']):.1f}")
+        before = s["replicas"]
+    out.append(f'<polyline points="{" ".join(steps)}" fill="none" stroke="#1d4ed8" stroke-width="2"/>')
+    out.append(f'<text x="{left}" y="14"><tspan fill="#1d4ed8">actors (replicas)</tspan>  <tspan fill="#d97706">'
+               'tactus:actors_desired</tspan>  <tspan fill="#6b7280">- - what the learner can use</tspan></text></svg>')  # fmt: skip
+    return "\n".join(out) + "\n"
+
+
+def table(samples: list[dict]) -> str:
+    rows = ["| phase | min | learner can use | replicas, every 2 minutes |", "|---|---|---|---|"]
+    begin = 0.0
+    for name, minutes, demand, _, _ in PHASES:
+        counts = []
+        for minute in range(0, minutes + 1, 2):
+            counts.append(str(min(samples, key=lambda s: abs(s["minute"] - begin - minute))["replicas"]))
+        rows.append(f"| {name} | {minutes} | {demand} | {' '.join(counts)} |")
+        begin += minutes
+    return "\n".join(rows)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--svg", type=pathlib.Path)
+    parser.add_argument("--json", type=pathlib.Path, help="all samples")
+    args = parser.parse_args()
+    need_tools("kube-apiserver", "kubectl", "kube-controller-manager", "kube-scheduler", "kwok", "kustomize")
+    with Cluster() as cluster:
+        simulation = Simulation(cluster)
+        cluster.start_controllers([node(f"fake-{i}") for i in range(4)], hpa_period_s=15 / SPEED)
+        simulation.launch()
+        learner = [p["metadata"]["uid"] for p in simulation.pods("learner")]
+        simulation.play()
+        simulation.judge()
+        simulation.evict()
+        untouched = [p["metadata"]["uid"] for p in simulation.pods("learner")] == learner
+        simulation.expect(untouched and len(simulation.running("learner")) == 1, "the learner's pod was never touched")
+    print("\n" + table(simulation.samples))
+    if args.json:
+        args.json.write_text(json.dumps(simulation.samples))
+    if args.svg:
+        args.svg.write_text(svg(simulation.samples))
+    return 1 if simulation.failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,71 @@
+#!/usr/bin/env python3
+"""Writes what is derived: Grafana's dashboards, and the PrometheusRule object for Kubernetes.
+
+    python3 scripts/monitoring/make.py            writes the files
+    python3 scripts/monitoring/make.py --check    fails if one of them is not what would be written
+
+The dashboards come from scripts/monitoring/dashboards.py, the PrometheusRule from deploy/prometheus/rules/.
+"""
+
+import argparse
+import json
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from monitoring.dashboards import all_dashboards  # noqa: E402
+from monitoring.tools import ROOT  # noqa: E402
+
+DASHBOARDS = ROOT / "deploy/grafana/dashboards"
+RULES = ROOT / "deploy/prometheus/rules"
+PROMETHEUS_RULE = ROOT / "k8s/components/prometheus-operator/prometheusrule.yaml"
+RULE_HEADER = """\
+# Written by scripts/monitoring/make.py from deploy/prometheus/rules/: edit those, and run it.
+apiVersion: monitoring.coreos.com/v1
+kind: PrometheusRule
+metadata:
+  name: tactus
+spec:
+"""
+
+
+def prometheus_rule() -> str:
+    """The rule files' groups under an object's spec, text for text."""
+    body = []
+    for path in sorted(RULES.glob("*.rules.yml")):
+        lines = path.read_text().splitlines()
+        start = lines.index("groups:")
+        body += lines[start + (1 if body else 0) :]
+    return RULE_HEADER + "".join(f"  {line}\n" if line else "\n" for line in body)
+
+
+def derived_files() -> dict[pathlib.Path, str]:
+    files = {DASHBOARDS / f"{d['uid']}.json": json.dumps(d, indent=1) + "\n" for d in all_dashboards()}
+    return files | {PROMETHEUS_RULE: prometheus_rule()}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if a file is stale")
+    check = parser.parse_args().check
+    files = derived_files()
+    stale = [path for path, text in files.items() if not path.exists() or path.read_text() != text]
+    extra = [path for path in DASHBOARDS.glob("*.json") if path not in files]
+    if check:
+        for path in stale + extra:
+            print(
+                f"{path.relative_to(ROOT)} is not what scripts/monitoring/make.py writes: run it and commit the result"
+            )
+        return 1 if stale or extra else 0
+    for path in extra:
+        path.unlink()
+    for path in stale:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(files[path])
+        print(f"wrote {path.relative_to(ROOT)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Comparisons with transformers, TRL and llama.cpp."""
