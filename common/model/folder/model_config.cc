@@ -310,14 +310,16 @@ ParameterLayout MakeParameterLayout(const ModelConfig& config) {
       builder.Add(attention + "v_proj.bias", {keys});
     }
     if (config.qk_norm) {
-      builder.Add(attention + "q_norm.weight", {config.head_dim});
-      builder.Add(attention + "k_norm.weight", {config.head_dim});
+      builder.Add(attention + "q_norm.weight", {config.qk_norm_whole ? queries : config.head_dim});
+      builder.Add(attention + "k_norm.weight", {config.qk_norm_whole ? keys : config.head_dim});
     }
     builder.Add(prefix + "mlp.gate_proj.weight", {config.intermediate_size, hidden});
     builder.Add(prefix + "mlp.up_proj.weight", {config.intermediate_size, hidden});
     builder.Add(prefix + "mlp.down_proj.weight", {hidden, config.intermediate_size});
-    builder.Add(prefix + "input_layernorm.weight", {hidden});
+    // Where the norms stand after attention and MLP, transformers calls the first as others call the MLP's input norm.
+    if (!config.norms_after) builder.Add(prefix + "input_layernorm.weight", {hidden});
     builder.Add(prefix + "post_attention_layernorm.weight", {hidden});
+    if (config.norms_after) builder.Add(prefix + "post_feedforward_layernorm.weight", {hidden});
   }
   builder.Add("model.norm.weight", {hidden});
   if (!config.tie_word_embeddings) builder.Add("lm_head.weight", {config.vocab_size, hidden});

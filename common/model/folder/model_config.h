@@ -34,8 +34,10 @@ struct ModelConfig {
   RopeScaling rope_scaling;
   int64_t max_position = 0;  // longest sequence the model was made for, tokens
   bool tie_word_embeddings = false;
-  bool qkv_bias = false;  // Qwen2
-  bool qk_norm = false;   // Qwen3
+  bool qkv_bias = false;       // Qwen2
+  bool qk_norm = false;        // Qwen3: queries and keys are normed
+  bool qk_norm_whole = false;  // with qk_norm: all of q by one norm, all of k by another, not head by head
+  bool norms_after = false;    // what attention and the MLP add to the stream is normed, not what they read
   std::vector<int32_t> eos_token_ids;
 };
 
