@@ -3,8 +3,8 @@
 #
 #   scripts/setup.sh [--lint] [--cuda]
 #
-# --lint adds what CI uses: clang-format, clang-tidy, Prometheus' programs (30 MB) and, on Debian, Chromium
-#        (124 MB).
+# --lint adds what CI uses: clang-format, clang-tidy, PyYAML and jsonschema, Prometheus' programs (30 MB) and, on
+#        Debian, Chromium (124 MB).
 # --cuda adds to .venv what the preset `cuda` needs: nvcc, NCCL, cuBLAS and what torch's CUDA library loads. No driver and
 #        no GPU are needed to build. 2.0 GB more to download, 2.8 GB more on disk.
 #
@@ -19,7 +19,7 @@ packages="
   libpcre2-dev libcpp-httplib-dev nlohmann-json3-dev libzstd-dev libgloo-dev libssl-dev
   libgmp-dev
 "
-lint_packages="clang-format clang-tidy python3-yaml"
+lint_packages="clang-format clang-tidy python3-yaml python3-jsonschema"
 # promtool, amtool and prometheus, for tests. Only unpacked into .cache: installed, they would add users and start services.
 unpacked_packages=""
 unpacked=.cache/prometheus

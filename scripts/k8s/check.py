@@ -8,7 +8,7 @@
 k8s/rendered/ holds what kustomize makes of each overlay, for reviews and for machines without kustomize (without the files
 in ConfigMaps, their hashes, and Prometheus' rules). Where scripts/k8s/tools.sh has put kustomize and kubeconform they are
 used: then the rendered files must be current, the variants in tests/k8s/variants are checked too, and kubeconform must
-agree. Needs PyYAML.
+agree. Needs PyYAML; without jsonschema the manifests are not held against k8s/schemas, and it says so.
 """
 
 import argparse
@@ -70,6 +70,8 @@ def check(binaries: pathlib.Path | None) -> int:
         checked += 1
     if not have_tools:
         print(f"SKIPPED: kustomize build, kubeconform and {len(kustomizations(VARIANTS))} variants: no tools in {BIN} (scripts/k8s/tools.sh)")
+    if rules.NO_SCHEMAS:
+        print(rules.NO_SCHEMAS)
     if binaries is None:
         print("SKIPPED: tactus check-config on the pods' settings: no --build")
     print("\n".join(found) if found else f"{checked} sets of manifests, {len(rules.CHECKS)} rules, 0 problems")
@@ -99,10 +101,16 @@ def set_env(container: dict, name: str, value: str) -> None:
     next(e for e in container["env"] if e["name"] == name)["value"] = value
 
 
-MUTATIONS: list[tuple[str, Callable[[Manifests], object], str]] = [
-    ("unknown field", lambda m: actor(m).update(nodeNam="x"), "nodeNam is no field"),
-    ("wrong type", lambda m: m.of("JobSet")[0]["spec"]["failurePolicy"].update(maxRestarts="ten"), "expected integer"),
-    ("unknown action", lambda m: m.of("JobSet")[0]["spec"]["failurePolicy"]["rules"][0].update(action="Explode"), "one of"),
+Mutations = list[tuple[str, Callable[[Manifests], object], str]]
+OF_SCHEMAS: Mutations = [
+    ("unknown field", lambda m: actor(m).update(nodeNam="x"), "'nodeNam' was unexpected"),
+    ("wrong type", lambda m: m.of("JobSet")[0]["spec"]["failurePolicy"].update(maxRestarts="ten"), "maxRestarts: 'ten' is not of type 'integer'"),
+    ("neither type", lambda m: m.of("Service")[0]["spec"]["ports"][0].update(targetPort=1.5), "targetPort: 1.5 is not valid under any"),
+    ("unknown action", lambda m: m.of("JobSet")[0]["spec"]["failurePolicy"]["rules"][0].update(action="Explode"), "'Explode' is not one of"),
+    ("bad pattern", lambda m: m.of("PodMonitor")[0]["spec"]["podMetricsEndpoints"][0].update(interval="often"), "'often' does not match"),
+    ("missing field", lambda m: m.of("ScaledObject")[0]["spec"]["triggers"][0].pop("type"), "'type' is a required property"),
+]  # fmt: skip
+MUTATIONS: Mutations = [
     ("root", lambda m: actor(m)["securityContext"].update(runAsUser=0), "may run as root"),
     ("no seccomp", lambda m: actor(m)["securityContext"].pop("seccompProfile"), "seccomp"),
     ("token", lambda m: actor(m).update(automountServiceAccountToken=True), "token"),
@@ -169,14 +177,17 @@ def self_test() -> int:
     original = Manifests.rendered("multi-node-gpu")
     if rules.problems(original):
         sys.exit("k8s/check.py: the manifests have problems themselves:\n" + "\n".join(rules.problems(original)))
+    if rules.NO_SCHEMAS:
+        print(rules.NO_SCHEMAS)
+    mutations = ([] if rules.NO_SCHEMAS else OF_SCHEMAS) + MUTATIONS
     missed, reached = [], set()
-    for name, mutate, expected in MUTATIONS:
+    for name, mutate, expected in mutations:
         found = problems_after(original, mutate)
         reached |= {problem.split(": ")[1] for problem in found}
         if not any(expected in problem for problem in found):
             missed.append(f"{name}: expected '{expected}', found {found}")
     missed += [f"rule {c.__name__}: no mutation reaches it" for c in rules.CHECKS if c.__name__ not in reached]
-    print("\n".join(missed) if missed else f"{len(MUTATIONS)} mutations, all noticed")
+    print("\n".join(missed) if missed else f"{len(mutations)} mutations, all noticed")
     return 1 if missed else 0
 
 

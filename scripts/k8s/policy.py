@@ -13,6 +13,11 @@ from collections.abc import Iterator
 from base.local import ROOT
 from k8s.manifests import INDEX, SCHEMAS, VARIABLE, Manifests, Pod, jobs_of
 
+try:
+    import jsonschema
+except ImportError:
+    jsonschema = None
+
 RULES = ROOT / "k8s" / "components" / "prometheus-operator" / "prometheusrule.yaml"
 EXTERNAL_CLAIMS = {"tactus-models"}  # the user's
 DNS_NAMESPACE = {"kubernetes.io/metadata.name": "kube-system"}
@@ -33,53 +38,25 @@ def quantity(text: str) -> float:
 # ---- schemas
 
 
-def schema_problems(value: object, schema: dict, definitions: dict, path: str) -> Iterator[str]:
-    """The part of JSON Schema that scripts/k8s/schemas.py writes."""
-    if "$ref" in schema:
-        schema = definitions[schema["$ref"].rpartition("/")[2]]
-    if "anyOf" in schema:
-        if all(list(schema_problems(value, option, definitions, path)) for option in schema["anyOf"]):
-            yield f"{path} is {value!r}, expected {' or '.join(o['type'] for o in schema['anyOf'])}"
-        return
-    types = {"object": dict, "array": list, "string": str, "boolean": bool, "integer": int, "number": (int, float)}
-    expected = schema.get("type")
-    if expected and (not isinstance(value, types[expected]) or (isinstance(value, bool) and expected != "boolean")):
-        yield f"{path} is {value!r}, expected {expected}"
-        return
-    if "enum" in schema and value not in schema["enum"]:
-        yield f"{path} is {value!r}, expected one of {', '.join(map(str, schema['enum']))}"
-    if "pattern" in schema and not re.search(schema["pattern"], value):
-        yield f"{path} is {value!r}, expected to match {schema['pattern']}"
-    if "minimum" in schema and value < schema["minimum"]:
-        yield f"{path} is {value}, expected at least {schema['minimum']}"
-    if isinstance(value, list) and "items" in schema:
-        for i, item in enumerate(value):
-            yield from schema_problems(item, schema["items"], definitions, f"{path}[{i}]")
-    if isinstance(value, dict):
-        for name in schema.get("required", []):
-            if name not in value:
-                yield f"{path}.{name} is missing"
-        more = schema.get("additionalProperties", True)
-        for name, item in value.items():
-            if name in schema.get("properties", {}):
-                yield from schema_problems(item, schema["properties"][name], definitions, f"{path}.{name}")
-            elif more is False:
-                yield f"{path}.{name} is no field"
-            elif isinstance(more, dict):
-                yield from schema_problems(item, more, definitions, f"{path}.{name}")
+def schema_of(o: dict, definitions: dict) -> dict | None:
+    """None where k8s/schemas has none. References to _definitions.json become references within the schema."""
+    group, _, version = o["apiVersion"].rpartition("/")
+    parts = (o["kind"].lower(), group.split(".")[0], version)
+    file = SCHEMAS / ("-".join(x for x in parts if x) + ".json")
+    if not file.exists():
+        return None
+    return json.loads(file.read_text().replace("_definitions.json#", "#")) | {"definitions": definitions}
 
 
 def fits_schemas(m: Manifests) -> Iterator[str]:
     definitions = json.loads((SCHEMAS / "_definitions.json").read_text())["definitions"]
     for o in m.objects:
-        group, _, version = o["apiVersion"].rpartition("/")
-        parts = (o["kind"].lower(), group.split(".")[0], version)
-        file = SCHEMAS / ("-".join(x for x in parts if x) + ".json")
-        if not file.exists():
+        schema = schema_of(o, definitions)
+        if schema is None:
             yield f"{o['apiVersion']} {o['kind']} has no schema in k8s/schemas"
             continue
-        schema = json.loads(file.read_text())
-        yield from schema_problems(o, schema, definitions, f"{o['kind']} {o['metadata']['name']}")
+        for error in jsonschema.Draft7Validator(schema).iter_errors(o):
+            yield f"{o['kind']} {o['metadata']['name']}{error.json_path[1:]}: {error.message}"
 
 
 # ---- pods
@@ -421,8 +398,9 @@ def reaches_what_it_needs(m: Manifests) -> Iterator[str]:
             yield f"{pod.owner} reaches the internet"
 
 
-CHECKS = [fits_schemas, is_restricted, has_resources, has_probes, gives_time, uses_known_flags, checks_its_config,
-          names_version, refers_to_what_exists, selects_what_it_means, fits_the_job_set, scales_actors_only,
+NO_SCHEMAS = "" if jsonschema else "SKIPPED: k8s/schemas: no jsonschema (scripts/setup.sh --lint installs python3-jsonschema)"
+CHECKS = [*([fits_schemas] if jsonschema else []), is_restricted, has_resources, has_probes, gives_time, uses_known_flags,
+          checks_its_config, names_version, refers_to_what_exists, selects_what_it_means, fits_the_job_set, scales_actors_only,
           certificates_name_the_service, reaches_what_it_needs]  # fmt: skip
 
 
