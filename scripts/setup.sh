@@ -122,7 +122,8 @@ unpack_packages() {
 # shellcheck disable=SC2086
 download_packages() { (cd "$unpacked" && apt-get -qq download $unpacked_packages) 2>/dev/null; }
 
-# What a stamp file says when these wheels are in .venv.
+# What a stamp file says when these wheels are in .venv: their list without its line breaks.
+# shellcheck disable=SC2048,SC2086,SC2116
 stamp_of() { printf '%s python%s\n' "$(echo $*)" "$(python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')"; }
 
 # Prints whether every wheel given has its record in .venv: an environment of an earlier version of this script is right too.

@@ -87,7 +87,7 @@ bounded() {
 }
 
 # The tests that start kernels of ours, small enough for a sanitizer.
-kernel_tests() { ls "$kit"/tests | grep -E 'cuda|gpu|kernel' | grep -vE 'engine|train|e2e|collective'; }
+kernel_tests() { find "$kit/tests" -type f -printf '%f\n' | sort | grep -E 'cuda|gpu|kernel' | grep -vE 'engine|train|e2e|collective'; }
 
 for stage in $stages; do
   case "$stage" in

@@ -66,7 +66,7 @@ measure() {
     folder=build/peers/smollm2-$dtype
     autocast=""
     ggufs="f32 f16"
-    [ $dtype = bfloat16 ] && autocast=--autocast && ggufs=bf16
+    [ "$dtype" = bfloat16 ] && autocast=--autocast && ggufs=bf16
     set -- --side tactus "build/release/bin/peer_worker generate $folder $work --dtype $dtype --threads $threads" \
       --side transformers "python bench/peers/hf_generate.py $folder $work --dtype $dtype --threads $threads"
     for gguf in $ggufs; do

@@ -56,7 +56,7 @@ def table(runs: dict[str, dict[int, dict]]) -> str:
         text += (f"| `{strategy}` | {cell([r['end'] for r in each])} | {cell([r['area'] for r in each])} | "
                  f"{cell([r['after'] for r in each])} | {', '.join(format(r['after'], '.3f') for r in each)} |\n")
     base = next(iter(runs))
-    text += f"\n| difference, paired by seed | reward, last 10 steps | mean reward of the run | held-out pass@1 |\n|---|---|---|---|\n"
+    text += "\n| difference, paired by seed | reward, last 10 steps | mean reward of the run | held-out pass@1 |\n|---|---|---|---|\n"
     for strategy in list(runs)[1:]:
         less = lambda key: [runs[strategy][s][key] - runs[base][s][key] for s in sorted(runs[base])]  # noqa: E731, B023
         signed = lambda values: "{:+.3f} ± {:.3f}".format(*interval(values))  # noqa: E731
