@@ -3,8 +3,8 @@
 #
 #   scripts/test.sh [--preset release|dev|asan|tsan] [PATTERN ...]      PATTERN: test binaries to run, as in 'ledger_*'
 #
-# Besides the GoogleTest binaries it checks the include layers, the formatting of changed files (where clang-format is
-# installed) and, under CI=true, clang-tidy on a few of them; files and functions over the size limits are warned about.
+# Besides the GoogleTest binaries it checks the include layers, the size limits, the formatting of changed files (where
+# clang-format is installed) and, under CI=true, clang-tidy on a few of them.
 set -eu
 cd "$(dirname "$0")/.."
 
