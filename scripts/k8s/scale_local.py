@@ -42,6 +42,7 @@ class RunningPod:
         self.folder = world.folder / name
         self.folder.mkdir(parents=True)
         self.process: subprocess.Popen | None = None
+        self.restarts = 0
         run("ip", "netns", "add", name)
         end = f"v{address.rsplit('.', 1)[1]}"
         run("ip", "link", "add", end, "type", "veth", "peer", "name", "eth0", "netns", name)
@@ -100,6 +101,16 @@ class RunningPod:
         with open(self.folder / "log", "ab") as log:
             self.process = subprocess.Popen(self.command(self.pod.main()), stdout=log, stderr=log, start_new_session=True)
 
+    def keep(self) -> bool:
+        """Whether it runs; under restartPolicy Always what left with 0 is started again, as a kubelet does."""
+        if self.process is None or self.process.poll() is None:
+            return True
+        if self.process.returncode != 0 or self.pod.spec.get("restartPolicy", "Always") != "Always":
+            return False
+        self.start()
+        self.restarts += 1
+        return True
+
     def stop(self) -> int | None:
         """As a kubelet: SIGTERM, the grace period, SIGKILL. The exit code; None = it had to be killed."""
         assert self.process is not None
@@ -150,7 +161,7 @@ class World:
 def wait_for(what: str, condition: Callable[[], bool], *pods: RunningPod) -> None:
     def holds() -> bool:
         for pod in pods:
-            if pod.process and pod.process.poll() is not None:
+            if not pod.keep():
                 sys.exit(f"k8s/scale_local.py: {pod.name} ended with {pod.process.returncode} while waiting for {what}:\n{pod.log()[-2000:]}")
         return condition()
 
@@ -212,6 +223,7 @@ def play(world: World) -> None:
     require(codes == [0, 0, 0], f"three actors drained within their grace period, exit codes {codes}")
     after(6, actors)
     check_books(learner, actors)
+    require(actors[0].restarts == 0, "the actor that stayed ran all the time")
 
     before = step()
     code = learner.stop()
@@ -220,7 +232,8 @@ def play(world: World) -> None:
     require(bool(checkpoints), f"its newest checkpoint is {checkpoints[-1].name if checkpoints else 'missing'}")
     learner.start()
     wait_for("the learner that started anew", lambda: learner.passes("readinessProbe"), learner)
-    wait_for("the actor that found it again, and a step beyond the checkpoint", lambda: step() > before, learner, *actors)
+    # The actor leaves with 0 if it hears that the learner ends; otherwise it waits for it.
+    wait_for("an actor that found it, and a step beyond the checkpoint", lambda: step() > before, learner, *actors)
     codes = [pod.stop() for pod in actors] + [learner.stop()]
     require(codes == [0, STOPPED_EARLY], f"everything stopped on SIGTERM, exit codes {codes}")
     lines = [line for pod in (learner, *actors) for line in pod.log().splitlines() if line.strip()]
