@@ -1,4 +1,4 @@
-// The actor's view of the learner. Two implementations: in-process (unit tests) and gRPC (everything else).
+// The actor's view of the learner: gRPC in every process (grpc_rollout_port.h), fakes in tests of the actor.
 #pragma once
 
 #include <cstdint>

@@ -98,6 +98,27 @@ TEST_F(GrpcRollout, AWaitingRequestForOldWeightsIsToldOfNewOnes) {
   learner.join();
 }
 
+TEST_F(GrpcRollout, WeightsOfAnotherIncarnationGetNoLease) {
+  StartServer(ServerOptions());
+  const auto port = Attach("actor-1");
+  for (const bool prompts_wait : {false, true}) {
+    EXPECT_EQ(port->Lease(1, {3, 0}, kLong).status().code(), absl::StatusCode::kFailedPrecondition) << prompts_wait;
+    AddPrompts();
+  }
+  EXPECT_EQ(Lease(*port, 1, {0, 0}).size(), 1u);
+}
+
+TEST_F(GrpcRollout, ARepeatedSubmissionIsAcknowledgedAndCountsOnce) {
+  StartServer(ServerOptions());
+  const auto port = Attach("actor-1");
+  AddPrompts();
+  const TrajectoryGroup group = MakeGroup(Lease(*port, 1, {0, 0})[0], "actor-1", {0, 0});
+  EXPECT_TRUE(port->Submit(group, kLong).ok());
+  EXPECT_TRUE(port->Submit(group, kLong).ok());
+  EXPECT_EQ(server->Counters().accepted, 1);
+  EXPECT_THAT(Ids(server->TakeGroups(1, kLong)), ElementsAre(0));
+}
+
 TEST_F(GrpcRollout, ALeaseThatComesTooLateForItsCallIsGivenToTheNext) {
   StartServer(ServerOptions());
   const auto port = Attach("actor-1");
