@@ -293,7 +293,7 @@ absl::Status Learner::RootStep(std::vector<TrajectoryGroup> groups, double wait_
   context.counters = server_->Counters();
   context.weight_bytes_sent = weight_bytes_sent_;
   context.parameters = trainer_->policy().layout().total_numel;
-  for (const ConnectedActor& actor : server_->Actors()) context.actors_connected += actor.attached ? 1 : 0;
+  context.actors_connected = server_->AttachedActors();
   return recorder_->Record(context, stats, order.groups);
 }
 

@@ -82,6 +82,7 @@ absl::Status RolloutLedger::Add(Prompt prompt) {
   }
   Entry& entry = entries_[next_prompt_id_++];
   entry.prompt = std::move(prompt);
+  Enter(entry, State::kWaiting);
   if (auto node = not_yet_added_.extract(entry.prompt.id); !node.empty()) {
     --counters_.queued;
     if (node.mapped().prompt_token_ids == entry.prompt.token_ids) {
@@ -108,17 +109,17 @@ absl::StatusOr<std::vector<PromptLease>> RolloutLedger::Lease(const std::string&
                                                       VersionName(OldestLeasable()), " or newer"));
   }
   std::vector<PromptLease> granted;
-  for (auto& [id, entry] : entries_) {
-    if (entry.state != State::kWaiting) continue;
+  while (!waiting_.empty() && granted.size() < static_cast<size_t>(max_leases)) {
+    const uint64_t id = *waiting_.begin();
+    Entry& entry = entries_.at(id);
     const uint64_t lease_id = uint64_t{version_.incarnation} << kLeaseCounterBits | next_lease_++;
-    entry.state = State::kLeased;
+    Enter(entry, State::kLeased);
     entry.lease = {lease_id, id, actor_id, now};
     entry.deadline = now + options_.lease_timeout;
     entry.version = std::min(held, version_);
     leases_[lease_id] = id;
     granted.push_back({lease_id, entry.prompt, options_.completions_per_prompt, options_.seed,
                        absl::ToDoubleSeconds(options_.lease_timeout), version_});
-    if (granted.size() == static_cast<size_t>(max_leases)) break;
   }
   if (granted.empty()) return absl::ResourceExhaustedError("no prompt is waiting");
   counters_.leases_granted += static_cast<int64_t>(granted.size());
@@ -179,7 +180,7 @@ void RolloutLedger::CountMalformed() {
 }
 
 void RolloutLedger::MakeReady(Entry& entry, TrajectoryGroup group, PolicyVersion version) {
-  entry.state = State::kReady;
+  Enter(entry, State::kReady);
   entry.version = version;
   entry.group = std::move(group);
   ++counters_.queued;
@@ -194,9 +195,15 @@ void RolloutLedger::RememberAnswered(uint64_t lease_id) {
   }
 }
 
+void RolloutLedger::Enter(Entry& entry, State state) {
+  if (entry.state == State::kWaiting) waiting_.erase(entry.prompt.id);
+  if (state == State::kWaiting) waiting_.insert(entry.prompt.id);
+  entry.state = state;
+}
+
 void RolloutLedger::Wait(Entry& entry) {
   if (entry.state == State::kLeased) leases_.erase(entry.lease.lease_id);
-  entry.state = State::kWaiting;
+  Enter(entry, State::kWaiting);
   entry.group = {};
 }
 
@@ -251,7 +258,7 @@ std::vector<TrajectoryGroup> RolloutLedger::Take(int count) {
   const auto wanted = static_cast<size_t>(count);
   std::vector<TrajectoryGroup> groups;
   for (Entry* entry : options_.max_staleness_steps == 0 ? ChooseInOrder(wanted) : ChooseOldestVersion(wanted)) {
-    entry->state = State::kTaken;
+    Enter(*entry, State::kTaken);
     taken_.push_back(entry->prompt.id);
     groups.push_back(std::move(entry->group));
   }
@@ -368,6 +375,9 @@ absl::Status RolloutLedger::Restore(const LedgerSnapshot& snapshot, std::vector<
   version_ = {incarnation, snapshot.version.step};
   next_prompt_id_ = snapshot.next_prompt_id;
   entries_ = std::move(entries);
+  for (const auto& [id, entry] : entries_) {
+    if (entry.state == State::kWaiting) waiting_.insert(id);
+  }
   not_yet_added_ = std::move(not_yet_added);
   counters_ = snapshot.counters;
   return absl::OkStatus();

@@ -17,6 +17,7 @@
 #include <deque>
 #include <map>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <unordered_map>
@@ -43,6 +44,9 @@ class RolloutLedger {
   // ResourceExhausted: no prompt is waiting. InvalidArgument: max_leases < 1.
   absl::StatusOr<std::vector<PromptLease>> Lease(const std::string& actor_id, int max_leases, PolicyVersion held,
                                                  absl::Duration now);
+  // What Lease goes by: whether a prompt is waiting, and the oldest weights of the one incarnation that it grants for.
+  bool PromptsWait() const { return !waiting_.empty(); }
+  PolicyVersion OldestLeasable() const;
 
   // What Submit would say, without counting or changing anything: so that a group can be made durable before it counts.
   struct Verdict {
@@ -104,7 +108,7 @@ class RolloutLedger {
     TrajectoryGroup group;    // while ready
   };
 
-  PolicyVersion OldestLeasable() const;
+  void Enter(Entry& entry, State state);  // the one way an entry comes to a state
   void Wait(Entry& entry);
   void MakeReady(Entry& entry, TrajectoryGroup group, PolicyVersion version);
   void RememberAnswered(uint64_t lease_id);
@@ -120,6 +124,7 @@ class RolloutLedger {
   uint64_t next_prompt_id_ = 0;
   uint64_t next_lease_ = 1;                            // low bits of the next lease id
   std::map<uint64_t, Entry> entries_;                  // by prompt id = admission order; at most slots_
+  std::set<uint64_t> waiting_;                         // those of them that are WAITING
   std::unordered_map<uint64_t, uint64_t> leases_;      // lease id -> prompt id
   std::deque<uint64_t> taken_;                         // prompt ids in the order taken
   std::deque<uint64_t> answered_order_;                // the newest accepted lease ids; bounded

@@ -34,28 +34,25 @@ int64_t WholeSeconds(absl::Duration duration) { return absl::ToInt64Seconds(dura
 
 RolloutServer::Impl::Impl(const RolloutServerOptions& options, std::unique_ptr<SubmissionLog> log)
     : options_(options),
-      log_(std::move(log)),
       max_group_bytes_(MaxGroupBytes(options.limits)),
       leases_per_reply_(static_cast<int>(kMaxChunkBytes / MaxLeaseBytes(options.limits))),
       ledger_(options.ledger),
-      ledger_metrics_(options.metrics) {}
+      ledger_metrics_(options.metrics),
+      actors_(options.lost_actor_grace),
+      ingest_({.limits = options.limits,
+               .log = std::move(log),
+               .metrics = options.metrics,
+               .acknowledge = [this](const Submission& s, const absl::Status& status) { Acknowledge(s, status); }},
+              &mu_, &ledger_) {}
 
 RolloutServer::Impl::~Impl() { Stop(/*run_finished=*/false); }
 
 absl::Status RolloutServer::Impl::Restore(RolloutRestore restore) {
-  absl::MutexLock lock(&mu_);
-  RETURN_IF_ERROR(ledger_.Restore(restore.snapshot, std::move(restore.prompts), restore.incarnation));
-  if (log_ == nullptr) return absl::OkStatus();
-  int64_t unreadable = 0;
-  RETURN_IF_ERROR(log_->Replay(restore.snapshot.log_segment, max_group_bytes_, [&](absl::string_view bytes) {
-    mu_.AssertHeld();
-    absl::StatusOr<TrajectoryGroup> group = DecodeGroup(bytes, options_.limits);
-    group.ok() ? ledger_.Replay(*std::move(group)) : void(++unreadable);
-  }));
-  if (unreadable > 0) {
-    TACTUS_LOG(WARNING) << "left out " << unreadable << " logged groups that do not fit this run's limits";
+  {
+    absl::MutexLock lock(&mu_);
+    RETURN_IF_ERROR(ledger_.Restore(restore.snapshot, std::move(restore.prompts), restore.incarnation));
   }
-  return absl::OkStatus();
+  return ingest_.Replay(restore.snapshot.log_segment);
 }
 
 absl::Status RolloutServer::Impl::Serve() {
@@ -99,7 +96,11 @@ void RolloutServer::Impl::Stop(bool run_finished) {
   if (server_ != nullptr) server_->Shutdown(std::chrono::system_clock::now());  // cancels whatever is left
   {
     absl::MutexLock lock(&mu_);
-    while (!streams_.empty()) changed_.Wait(&mu_);  // each one's OnDone; gRPC promises it after Shutdown
+    while (!streams_.empty()) {  // each one's OnDone; gRPC promises it after Shutdown
+      if (changed_.WaitWithTimeout(&mu_, kWaitLogInterval)) {
+        TACTUS_LOG(WARNING) << "still waiting for gRPC to be done with " << streams_.size() << " streams of actors";
+      }
+    }
     stopped_ = true;
     changed_.SignalAll();
   }
@@ -130,9 +131,7 @@ std::string RolloutServer::Impl::WaitSentence(int count, absl::Duration since) c
   } else {
     absl::StrAppend(&text, view.waiting, " prompts are waiting for an actor");
   }
-  const auto attached =
-      std::count_if(actors_.begin(), actors_.end(), [](const auto& item) { return item.second.stream != nullptr; });
-  absl::StrAppend(&text, "; ", attached, " actors attached");
+  absl::StrAppend(&text, "; ", actors_.attached(), " actors attached");
   return text;
 }
 
@@ -166,37 +165,14 @@ absl::Status RolloutServer::Impl::Release(int count) {
 absl::Status RolloutServer::Impl::SetVersion(PolicyVersion version) {
   absl::MutexLock lock(&mu_);
   RETURN_IF_ERROR(ledger_.SetVersion(version));
-  for (const auto& [id, actor] : actors_) {
-    if (actor.stream == nullptr) continue;
+  for (const auto& [id, stream] : streams_) {
+    if (stream->actor_id().empty()) continue;
     wire::LearnerMessage message;
     *message.mutable_new_version()->mutable_version() = ToWire(version);
-    actor.stream->Send(std::move(message));
+    stream->Send(std::move(message));
   }
   PumpLeases(Now());  // requests for older weights are answered with the news
   return absl::OkStatus();
-}
-
-absl::StatusOr<LedgerSnapshot> RolloutServer::Impl::Snapshot() {
-  absl::MutexLock log_lock(&log_mu_);
-  absl::StatusOr<LedgerSnapshot> snapshot = With([](const RolloutLedger& ledger) { return ledger.Snapshot(); });
-  if (snapshot.ok() && log_ != nullptr) {
-    ASSIGN_OR_RETURN(snapshot->log_segment, log_->StartSegment());
-  }
-  return snapshot;
-}
-
-absl::Status RolloutServer::Impl::TruncateLog(uint64_t first_needed_segment) {
-  return log_ == nullptr ? absl::OkStatus() : log_->RemoveBefore(first_needed_segment);
-}
-
-std::vector<ConnectedActor> RolloutServer::Impl::Actors() const {
-  absl::MutexLock lock(&mu_);
-  const absl::Duration now = Now();
-  std::vector<ConnectedActor> actors;
-  for (const auto& [id, actor] : actors_) {
-    actors.push_back({id, actor.stream != nullptr, actor.held, now - actor.heard, ledger_.LeasesOf(id)});
-  }
-  return actors;
 }
 
 RolloutServer::RolloutServer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -240,7 +216,7 @@ LedgerCounters RolloutServer::Counters() const {
 LedgerView RolloutServer::View() const {
   return impl_->With([](const RolloutLedger& ledger) { return ledger.View(); });
 }
-std::vector<ConnectedActor> RolloutServer::Actors() const { return impl_->Actors(); }
+int RolloutServer::AttachedActors() const { return impl_->AttachedActors(); }
 int64_t RolloutServer::ProtocolViolations() const { return impl_->violations(); }
 void RolloutServer::Finish() { impl_->Stop(/*run_finished=*/true); }
 

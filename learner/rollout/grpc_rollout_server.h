@@ -52,14 +52,6 @@ struct RolloutRestore {
   uint32_t incarnation = 0;
 };
 
-struct ConnectedActor {
-  std::string id;
-  bool attached = false;  // false: lost, within its grace
-  PolicyVersion held;
-  absl::Duration since_heard;
-  int leases = 0;
-};
-
 class RolloutServer {
  public:
   // Listens when this returns. With `restore`, groups that the submission log has beyond the snapshot are used again.
@@ -96,7 +88,7 @@ class RolloutServer {
 
   LedgerCounters Counters() const;
   LedgerView View() const;
-  std::vector<ConnectedActor> Actors() const;
+  int AttachedActors() const;
   int64_t ProtocolViolations() const;  // streams that were ended for what they sent
 
   // Tells every actor that the run is over and stops serving, after at most 5 s. Idempotent. Blocks.

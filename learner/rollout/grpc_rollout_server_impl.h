@@ -4,7 +4,6 @@
 #include <grpcpp/grpcpp.h>
 
 #include <chrono>
-#include <list>
 #include <map>
 #include <memory>
 #include <optional>
@@ -16,8 +15,10 @@
 #include "absl/synchronization/mutex.h"
 #include "learner/ledger/rollout_ledger.h"
 #include "learner/ledger/submission_log.h"
+#include "learner/rollout/actor_table.h"
 #include "learner/rollout/grpc_rollout_server.h"
 #include "learner/rollout/grpc_rollout_stream.h"
+#include "learner/rollout/ingest.h"
 #include "learner/rollout/ledger_metrics.h"
 #include "proto/rollout_service.grpc.pb.h"
 
@@ -38,9 +39,12 @@ class RolloutServer::Impl final : public RolloutStreamOwner, public wire::Rollou
   absl::StatusOr<std::vector<TrajectoryGroup>> TakeGroups(int count, absl::Duration timeout);
   absl::Status Release(int count);
   absl::Status SetVersion(PolicyVersion version);
-  absl::StatusOr<LedgerSnapshot> Snapshot();
-  absl::Status TruncateLog(uint64_t first_needed_segment);
-  std::vector<ConnectedActor> Actors() const;
+  absl::StatusOr<LedgerSnapshot> Snapshot() { return ingest_.Snapshot(); }
+  absl::Status TruncateLog(uint64_t first_needed_segment) { return ingest_.Truncate(first_needed_segment); }
+  int AttachedActors() const {
+    absl::MutexLock lock(&mu_);
+    return actors_.attached();
+  }
   int port() const { return port_; }
   int64_t violations() const {
     absl::MutexLock lock(&mu_);
@@ -60,55 +64,25 @@ class RolloutServer::Impl final : public RolloutStreamOwner, public wire::Rollou
   absl::Status OnHello(RolloutStream& stream, const wire::Hello& hello) override;
   absl::Status OnLeaseRequest(RolloutStream& stream, const wire::LeaseRequest& request) override;
   void OnGroup(RolloutStream& stream, uint64_t sequence, std::string bytes) override;
-  void OnHeartbeat(RolloutStream& stream, const wire::Heartbeat& heartbeat) override;
   void OnViolation(RolloutStream& stream, const absl::Status& status) override;
   void OnClosed(RolloutStream& stream) override;
 
  private:
-  struct Actor {
-    RolloutStream* stream = nullptr;  // null while lost
-    PolicyVersion held;
-    absl::Duration heard;  // on the monotonic clock, as all times here
-    absl::Duration lost;   // when the stream ended, while lost
-  };
-  struct PendingLease {
-    uint64_t stream_id = 0;
-    std::string actor_id;
-    uint64_t request_id = 0;
-    int max_leases = 0;
-    PolicyVersion held;
-    absl::Duration deadline;
-  };
-  struct Submission {
-    uint64_t stream_id = 0;
-    std::string actor_id;
-    uint64_t sequence = 0;
-    std::string bytes;
-    absl::Duration arrived;  // its last byte
-  };
-  struct Judged {
-    const Submission* submission = nullptr;
-    absl::StatusOr<TrajectoryGroup> group;
-    bool to_log = false;
-  };
-
+  // On the monotonic clock, as all times here.
   static absl::Duration Now() { return absl::FromChrono(std::chrono::steady_clock::now().time_since_epoch()); }
   void RunIngest();
-  void Ingest(const std::vector<Submission>& batch) ABSL_LOCKS_EXCLUDED(mu_);
-  absl::Status AppendToLog(const std::vector<Judged>& judged);
+  void Acknowledge(const Submission& submission, const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Tick(absl::Duration now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Answers the lease requests that can be answered, oldest first.
   void PumpLeases(absl::Duration now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  void Reply(const PendingLease& pending, const absl::Status& status, const std::vector<PromptLease>& leases)
+  void Reply(const LeaseRequest& request, const absl::StatusOr<std::vector<PromptLease>>& leases)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status CheckHello(const wire::Hello& hello) const;
   void CountRefused(absl::string_view reason) const;
-  void CountNonfinite(const absl::Status& refusal) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   std::string WaitSentence(int count, absl::Duration since) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   RolloutStream* FindStream(uint64_t id) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   const RolloutServerOptions options_;
-  const std::unique_ptr<SubmissionLog> log_;  // null: no log
   const size_t max_group_bytes_;
   const int leases_per_reply_;
   int port_ = 0;
@@ -117,23 +91,19 @@ class RolloutServer::Impl final : public RolloutStreamOwner, public wire::Rollou
 
   absl::Mutex finish_mu_;  // one Stop at a time; taken before all others
 
-  // Held from a group's way into the log until it is in the ledger, and around a snapshot: a snapshot never misses a
-  // group that is in a segment before its own. Taken before mu_.
-  absl::Mutex log_mu_;
-
   mutable absl::Mutex mu_;
-  absl::CondVar changed_;  // ledger, ingest queue, streams or finishing
+  absl::CondVar changed_;  // ledger, submissions, streams or finishing
   RolloutLedger ledger_ ABSL_GUARDED_BY(mu_);
   LedgerMetrics ledger_metrics_ ABSL_GUARDED_BY(mu_);
-  int64_t nonfinite_groups_ ABSL_GUARDED_BY(mu_) = 0;
   std::map<uint64_t, RolloutStream*> streams_ ABSL_GUARDED_BY(mu_);
-  std::map<std::string, Actor> actors_ ABSL_GUARDED_BY(mu_);
-  std::list<PendingLease> pending_ ABSL_GUARDED_BY(mu_);
-  std::vector<Submission> ingest_ ABSL_GUARDED_BY(mu_);  // bounded by the streams' credits
+  ActorTable actors_ ABSL_GUARDED_BY(mu_);
+  std::vector<Submission> submissions_ ABSL_GUARDED_BY(mu_);  // bounded by the streams' credits
   uint64_t next_stream_id_ ABSL_GUARDED_BY(mu_) = 1;
   int64_t violations_ ABSL_GUARDED_BY(mu_) = 0;
   bool finishing_ ABSL_GUARDED_BY(mu_) = false;
   bool stopped_ ABSL_GUARDED_BY(mu_) = false;
+
+  Ingest ingest_;  // takes mu_ by itself
 };
 
 }  // namespace tactus

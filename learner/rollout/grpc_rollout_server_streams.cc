@@ -1,7 +1,5 @@
 // What actors' messages do, and the thread that takes groups in.
 #include <algorithm>
-#include <cmath>
-#include <set>
 #include <utility>
 
 #include "absl/strings/ascii.h"
@@ -17,7 +15,6 @@ namespace {
 
 constexpr size_t kMaxStreams = 4096;
 constexpr size_t kMaxActorIdBytes = 128;
-constexpr int kMaxPendingLeasesPerStream = 16;
 constexpr double kMaxLeaseWaitS = 60;
 constexpr uint32_t kSubmitCredits = 4;
 constexpr absl::Duration kTick = absl::Milliseconds(200);
@@ -83,17 +80,11 @@ absl::Status RolloutServer::Impl::CheckHello(const wire::Hello& hello) const {
 
 absl::Status RolloutServer::Impl::OnHello(RolloutStream& stream, const wire::Hello& hello) {
   RETURN_IF_ERROR(CheckHello(hello));
-  Actor& actor = actors_[hello.actor_id()];
-  if (actor.stream != nullptr) {
+  if (const std::optional<uint64_t> old = actors_.Attach(hello.actor_id(), stream.id()); old.has_value()) {
     TACTUS_LOG(WARNING) << hello.actor_id() << " attached again from " << stream.peer()
                         << ": its older stream is ended; are there two actors of that name?";
-    const uint64_t old = actor.stream->id();
-    pending_.remove_if([old](const PendingLease& lease) { return lease.stream_id == old; });
-    std::exchange(actor.stream, nullptr)->Abort();
+    streams_.at(*old)->Abort();
   }
-  const absl::Duration now = Now();
-  actor.stream = &stream;
-  actor.heard = now;
   const std::vector<uint64_t> held(hello.held_lease_ids().begin(), hello.held_lease_ids().end());
   const size_t returned = ledger_.ReturnLeases(hello.actor_id(), held).size();
   TACTUS_LOG(INFO) << hello.actor_id() << " attached from " << stream.peer() << " with " << held.size()
@@ -104,44 +95,29 @@ absl::Status RolloutServer::Impl::OnHello(RolloutStream& stream, const wire::Hel
   welcome.set_submit_credits(kSubmitCredits);
   welcome.set_max_group_bytes(max_group_bytes_);
   stream.Send(std::move(message));
-  PumpLeases(now);
+  PumpLeases(Now());
   return absl::OkStatus();
 }
 
 absl::Status RolloutServer::Impl::OnLeaseRequest(RolloutStream& stream, const wire::LeaseRequest& request) {
-  const auto pending = std::count_if(pending_.begin(), pending_.end(),
-                                     [&](const PendingLease& lease) { return lease.stream_id == stream.id(); });
-  if (pending >= kMaxPendingLeasesPerStream) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("more than ", kMaxPendingLeasesPerStream, " lease requests at once"));
-  }
   if (request.max_leases() < 1 || !(request.timeout_s() >= 0)) {
     return absl::InvalidArgumentError("lease_request needs max_leases >= 1 and timeout_s >= 0");
   }
   const absl::Duration now = Now();
-  const PolicyVersion held = FromWire(request.held());
-  Actor& actor = actors_[stream.actor_id()];
-  actor.held = held;
-  actor.heard = now;
   const auto most = static_cast<uint32_t>(leases_per_reply_);
-  pending_.push_back({stream.id(), stream.actor_id(), request.request_id(),
-                      static_cast<int>(std::min(request.max_leases(), most)), held,
-                      now + absl::Seconds(std::min(request.timeout_s(), kMaxLeaseWaitS))});
+  RETURN_IF_ERROR(actors_.Add({.actor_id = stream.actor_id(),
+                               .stream_id = stream.id(),
+                               .request_id = request.request_id(),
+                               .max_leases = static_cast<int>(std::min(request.max_leases(), most)),
+                               .held = FromWire(request.held()),
+                               .deadline = now + absl::Seconds(std::min(request.timeout_s(), kMaxLeaseWaitS))}));
   PumpLeases(now);
   return absl::OkStatus();
 }
 
 void RolloutServer::Impl::OnGroup(RolloutStream& stream, uint64_t sequence, std::string bytes) {
-  const absl::Duration now = Now();
-  actors_[stream.actor_id()].heard = now;
-  ingest_.push_back({stream.id(), stream.actor_id(), sequence, std::move(bytes), now});
+  submissions_.push_back({stream.actor_id(), stream.id(), sequence, std::move(bytes), Now()});
   changed_.SignalAll();
-}
-
-void RolloutServer::Impl::OnHeartbeat(RolloutStream& stream, const wire::Heartbeat& heartbeat) {
-  Actor& actor = actors_[stream.actor_id()];
-  actor.held = FromWire(heartbeat.held());
-  actor.heard = Now();
 }
 
 void RolloutServer::Impl::OnViolation(RolloutStream& stream, const absl::Status& status) {
@@ -153,42 +129,29 @@ void RolloutServer::Impl::OnViolation(RolloutStream& stream, const absl::Status&
 
 void RolloutServer::Impl::OnClosed(RolloutStream& stream) {
   streams_.erase(stream.id());
-  pending_.remove_if([&](const PendingLease& lease) { return lease.stream_id == stream.id(); });
-  const auto actor = actors_.find(stream.actor_id());
-  if (actor != actors_.end() && actor->second.stream == &stream) {
-    actor->second.stream = nullptr;
-    actor->second.lost = Now();
-    TACTUS_LOG(INFO) << actor->first << " is gone, with " << ledger_.LeasesOf(actor->first) << " leases under way";
+  if (const std::string& id = stream.actor_id(); actors_.Detach(id, stream.id(), Now())) {
+    TACTUS_LOG(INFO) << id << " is gone, with " << ledger_.LeasesOf(id) << " leases under way";
   }
   changed_.SignalAll();
 }
 
-void RolloutServer::Impl::Reply(const PendingLease& pending, const absl::Status& status,
-                                const std::vector<PromptLease>& leases) {
+void RolloutServer::Impl::Reply(const LeaseRequest& request, const absl::StatusOr<std::vector<PromptLease>>& leases) {
   wire::LearnerMessage message;
   wire::LeaseReply& reply = *message.mutable_lease_reply();
-  reply.set_request_id(pending.request_id);
-  reply.set_code(static_cast<int32_t>(status.code()));
-  reply.set_message(std::string(status.message()));
-  for (const PromptLease& lease : leases) *reply.add_leases() = ToWire(lease);
-  if (RolloutStream* stream = FindStream(pending.stream_id)) stream->Send(std::move(message));
+  reply.set_request_id(request.request_id);
+  if (leases.ok()) {
+    for (const PromptLease& lease : *leases) *reply.add_leases() = ToWire(lease);
+  } else if (!absl::IsResourceExhausted(leases.status())) {  // else its time is over: OK, with no leases
+    reply.set_code(static_cast<int32_t>(leases.status().code()));
+    reply.set_message(std::string(leases.status().message()));
+  }
+  streams_.at(request.stream_id)->Send(std::move(message));
 }
 
 void RolloutServer::Impl::PumpLeases(absl::Duration now) {
-  for (auto pending = pending_.begin(); pending != pending_.end();) {
-    const absl::StatusOr<std::vector<PromptLease>> leases =
-        ledger_.Lease(pending->actor_id, pending->max_leases, pending->held, now);
-    const bool nothing_yet = absl::IsResourceExhausted(leases.status());
-    if (nothing_yet && now < pending->deadline) {
-      ++pending;
-      continue;
-    }
-    if (leases.ok()) {
-      Reply(*pending, absl::OkStatus(), *leases);
-    } else {
-      Reply(*pending, nothing_yet ? absl::OkStatus() : leases.status(), {});
-    }
-    pending = pending_.erase(pending);
+  while (const std::optional<LeaseRequest> due =
+             actors_.TakeDue(ledger_.PromptsWait(), ledger_.OldestLeasable(), now)) {
+    Reply(*due, ledger_.Lease(due->actor_id, due->max_leases, due->held, now));
   }
 }
 
@@ -197,21 +160,14 @@ void RolloutServer::Impl::Tick(absl::Duration now) {
     TACTUS_LOG(WARNING) << "the lease of prompt " << lease.prompt_id << " to " << lease.actor_id << " expired after "
                         << absl::ToInt64Seconds(now - lease.leased_at) << " s";
   }
-  for (auto it = actors_.begin(); it != actors_.end();) {
-    Actor& actor = it->second;
-    if (actor.stream == nullptr && now - actor.lost >= options_.lost_actor_grace) {
-      const size_t returned = ledger_.ReturnLeases(it->first, {}).size();
-      TACTUS_LOG(INFO) << it->first << " did not come back; " << returned << " leases return to the queue";
-      it = actors_.erase(it);
-    } else {
-      ++it;
-    }
+  for (const std::string& id : actors_.TakeForgotten(now)) {
+    const size_t returned = ledger_.ReturnLeases(id, {}).size();
+    TACTUS_LOG(INFO) << id << " did not come back; " << returned << " leases return to the queue";
   }
   for (const auto& [id, stream] : streams_) stream->AbortIfStuck(now);
   PumpLeases(now);
-  IngestView ingest{.nonfinite_groups = nonfinite_groups_};
-  for (const auto& [id, actor] : actors_) ingest.actors += actor.stream != nullptr ? 1 : 0;
-  for (const Submission& submission : ingest_) ingest.waiting_bytes += static_cast<int64_t>(submission.bytes.size());
+  IngestView ingest{.actors = actors_.attached(), .nonfinite_groups = ingest_.nonfinite_groups()};
+  for (const Submission& s : submissions_) ingest.waiting_bytes += static_cast<int64_t>(s.bytes.size());
   ledger_metrics_.Update(ledger_, ingest);
 }
 
@@ -222,78 +178,29 @@ void RolloutServer::Impl::RunIngest() {
     std::vector<Submission> batch;
     {
       absl::MutexLock lock(&mu_);
-      while (ingest_.empty() && !stopped_ && Now() < next_tick) changed_.WaitWithTimeout(&mu_, next_tick - Now());
+      while (submissions_.empty() && !stopped_ && Now() < next_tick) changed_.WaitWithTimeout(&mu_, next_tick - Now());
       if (stopped_) return;  // what is left was not acknowledged
-      batch.swap(ingest_);
+      batch.swap(submissions_);
       if (Now() >= next_tick) {
         Tick(Now());
         next_tick = Now() + kTick;
       }
     }
-    if (!batch.empty()) Ingest(batch);
+    if (!batch.empty()) {
+      ingest_.Process(batch);
+      changed_.SignalAll();
+    }
     if (options_.metrics != nullptr) certificates.Update(*options_.metrics);
   }
 }
 
-void RolloutServer::Impl::CountNonfinite(const absl::Status& refusal) {
-  const absl::string_view kind = NonfiniteValue(refusal);
-  if (kind.empty()) return;
-  ++nonfinite_groups_;
-  if (options_.metrics != nullptr) options_.metrics->Add(Metric::kNonfiniteValues, 1, kind);
-}
-
-absl::Status RolloutServer::Impl::AppendToLog(const std::vector<Judged>& judged) {
-  std::vector<absl::string_view> payloads;
-  for (const Judged& item : judged) {
-    if (item.to_log) payloads.push_back(item.submission->bytes);
+void RolloutServer::Impl::Acknowledge(const Submission& submission, const absl::Status& status) {
+  RolloutStream* stream = FindStream(submission.stream_id);
+  if (stream == nullptr) return;
+  stream->SendSubmitReply(submission.sequence, status);
+  if (options_.metrics != nullptr) {
+    options_.metrics->Observe(Metric::kIngestAckDuration, absl::ToDoubleSeconds(Now() - submission.arrived));
   }
-  if (log_ == nullptr || payloads.empty()) return absl::OkStatus();
-  absl::Status status = log_->Append(payloads);
-  if (!status.ok()) {
-    TACTUS_LOG(ERROR) << "cannot make " << payloads.size() << " groups durable: " << status.message();
-    status = absl::UnavailableError(absl::StrCat("the learner cannot make the group durable: ", status.message()));
-  }
-  return status;
-}
-
-void RolloutServer::Impl::Ingest(const std::vector<Submission>& batch) {
-  std::vector<Judged> judged;
-  for (const Submission& submission : batch) {
-    judged.push_back({&submission, DecodeGroup(submission.bytes, options_.limits), false});
-    Judged& item = judged.back();
-    if (item.group.ok() && item.group->actor_id != submission.actor_id) {
-      item.group = absl::InvalidArgumentError(
-          absl::StrCat("group.actor_id is not ", submission.actor_id, ", whose stream it came on"));
-    }
-  }
-  absl::MutexLock log_lock(&log_mu_);
-  {
-    absl::MutexLock lock(&mu_);
-    for (Judged& item : judged) item.to_log = item.group.ok() && !ledger_.Judge(*item.group).rejected.has_value();
-  }
-  const absl::Status durable = AppendToLog(judged);
-  absl::MutexLock lock(&mu_);
-  for (Judged& item : judged) {
-    absl::Status status;
-    if (!item.group.ok()) {
-      ledger_.CountMalformed();
-      status = item.group.status();
-      CountNonfinite(status);
-    } else {
-      // Between judging and now a lease can only have gone, never come: what is accepted here is in the log.
-      status = item.to_log && !durable.ok() ? durable : ledger_.Submit(*std::move(item.group));
-    }
-    if (absl::IsInvalidArgument(status)) {
-      TACTUS_LOG(WARNING) << "refused a group of " << item.submission->actor_id << ": " << status.message();
-    }
-    RolloutStream* stream = FindStream(item.submission->stream_id);
-    if (stream == nullptr) continue;
-    stream->SendSubmitReply(item.submission->sequence, status);
-    if (options_.metrics != nullptr) {
-      options_.metrics->Observe(Metric::kIngestAckDuration, absl::ToDoubleSeconds(Now() - item.submission->arrived));
-    }
-  }
-  changed_.SignalAll();
 }
 
 }  // namespace tactus

@@ -29,7 +29,6 @@ class RolloutStreamOwner {
   virtual absl::Status OnHello(RolloutStream& stream, const wire::Hello& hello) = 0;
   virtual absl::Status OnLeaseRequest(RolloutStream& stream, const wire::LeaseRequest& request) = 0;
   virtual void OnGroup(RolloutStream& stream, uint64_t sequence, std::string bytes) = 0;
-  virtual void OnHeartbeat(RolloutStream& stream, const wire::Heartbeat& heartbeat) = 0;
   // The stream broke the protocol and is being ended with `status`.
   virtual void OnViolation(RolloutStream& stream, const absl::Status& status) = 0;
   virtual void OnClosed(RolloutStream& stream) = 0;

@@ -177,6 +177,7 @@ class History {
     ASSERT_TRUE(counters.Balanced());
     ASSERT_EQ(counters.queued, view.ready + view.taken);
     ASSERT_EQ(view.leased, static_cast<int>(out_.size()));
+    ASSERT_EQ(ledger_.PromptsWait(), view.waiting > 0);
     const int held = view.waiting + view.leased + view.ready + view.taken;
     ASSERT_EQ(held + view.free_slots, (staleness_ + 1) * kPrompts);
     ASSERT_EQ(static_cast<int64_t>(next_prompt_), held + counters.trained) << "a prompt was lost";

@@ -1,0 +1,85 @@
+// A finished group's way from bytes into the ledger: decoded and every field checked, judged, appended to the log, put
+// into the ledger, and only then acknowledged. So "acknowledged" means "durable", and a group that the ledger would
+// refuse never costs a disk write.
+//
+// Process and Snapshot exclude each other, so that a snapshot never misses a group that is in a segment before its own;
+// each blocks for the disk, without the ledger's mutex. Thread-safe. Starts no thread.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "common/data/codec.h"
+#include "common/metrics/metric_set.h"
+#include "learner/ledger/rollout_ledger.h"
+#include "learner/ledger/submission_log.h"
+
+namespace tactus {
+
+// A group as it came from an actor.
+struct Submission {
+  std::string actor_id;    // whose stream it came on
+  uint64_t stream_id = 0;  // that stream
+  uint64_t sequence = 0;   // the actor's name for it
+  std::string bytes;
+  absl::Duration arrived;  // its last byte
+};
+
+class Ingest {
+ public:
+  // Called once for each submission, in their order, with the ledger's mutex held. OK: durable, also for a repeat.
+  // NotFound: the lease expired. InvalidArgument: the group is malformed or answers no lease of this actor.
+  // Unavailable: the log cannot be written; nothing has changed, and the actor may send it again.
+  using Acknowledge = std::function<void(const Submission& submission, const absl::Status& status)>;
+
+  struct Options {
+    TrajectoryLimits limits;
+    std::unique_ptr<SubmissionLog> log;  // null: none; an acknowledged group may be lost with the process
+    MetricSet* metrics = nullptr;        // null: nobody asks
+    Acknowledge acknowledge;
+  };
+
+  // `mu` guards `ledger`; both, and the metrics, outlive it.
+  Ingest(Options options, absl::Mutex* mu, RolloutLedger* ledger);
+
+  void Process(const std::vector<Submission>& batch) ABSL_LOCKS_EXCLUDED(mu_);
+
+  // The ledger, with the first segment of the log that it does not contain. Errors of both.
+  absl::StatusOr<LedgerSnapshot> Snapshot() ABSL_LOCKS_EXCLUDED(mu_);
+
+  // Puts into a ledger just restored what an earlier process logged from this segment on. What does not fit the limits
+  // is left out with a warning. DataLoss: a file cannot be read.
+  absl::Status Replay(uint64_t first_segment) ABSL_LOCKS_EXCLUDED(mu_);
+
+  // Lets the log forget the segments before this one.
+  absl::Status Truncate(uint64_t first_needed_segment);
+
+  // Of the malformed groups, those with a NaN or an infinity. With the ledger's mutex held.
+  int64_t nonfinite_groups() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return nonfinite_groups_; }
+
+ private:
+  struct Judged {
+    absl::StatusOr<TrajectoryGroup> group;
+    bool to_log = false;
+  };
+
+  absl::StatusOr<TrajectoryGroup> Decode(const Submission& submission) const;
+  absl::Status Append(const std::vector<absl::string_view>& groups);
+  absl::Status Submit(Judged item, const absl::Status& durable) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+
+  const Options options_;
+  absl::Mutex process_mu_;  // taken before mu_
+  absl::Mutex& mu_;
+  RolloutLedger& ledger_ ABSL_GUARDED_BY(mu_);
+  int64_t nonfinite_groups_ ABSL_GUARDED_BY(mu_) = 0;
+};
+
+}  // namespace tactus
