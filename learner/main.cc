@@ -109,8 +109,7 @@ absl::Status RunMain(const std::vector<std::string>& args) {
   action.sa_handler = OnStopSignal;
   sigaction(SIGTERM, &action, nullptr);
   sigaction(SIGINT, &action, nullptr);
-  ASSIGN_OR_RETURN(const std::unique_ptr<Learner> learner, Learner::Create(std::move(options)));
-  return learner->Run(&stop_requested);
+  return RunLearner(std::move(options), &stop_requested);
 }
 
 }  // namespace

@@ -1,0 +1,245 @@
+#include "learner/coordinator.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "common/base/file.h"
+#include "common/base/log.h"
+#include "common/base/monotonic_clock.h"
+#include "common/base/status_macros.h"
+#include "common/config/run_config.h"
+#include "common/metrics/build_info.h"
+#include "common/model/dtype_config.h"
+#include "common/rhythm/rhythm.h"
+#include "common/weights/grpc_weight_service.h"
+
+namespace tactus {
+namespace {
+
+// The other ranks are told at least this often that groups are still awaited; and whether one was asked to stop is
+// heard.
+constexpr absl::Duration kKeepAlive = absl::Seconds(5);
+constexpr absl::Duration kWaitSlice = absl::Seconds(1);
+
+}  // namespace
+
+Coordinator::Coordinator(Rank* rank, HeadCalibration calibration, const std::optional<TrainFacts>& resumed)
+    : rank_(*rank),
+      calibration_(std::move(calibration)),
+      publisher_(config().service().run_id()),
+      share_weights_(rank->room_for_shared_weights()),
+      weight_service_(MakeWeightService(&publisher_, &weight_bytes_sent_)) {
+  if (!resumed.has_value()) return;
+  calibration_.Restore(resumed->head_classes);
+  next_prompt_id_ = resumed->data_cursor;
+  checkpointed_step_ = resumed->learner_step;
+}
+
+Coordinator::~Coordinator() = default;
+
+absl::StatusOr<std::unique_ptr<Coordinator>> Coordinator::Create(Rank* rank, std::optional<TrainFacts> resumed) {
+  const ModelConfig& shape = rank->model().config;
+  ASSIGN_OR_RETURN(HeadCalibration calibration,
+                   HeadCalibration::FromProto(rank->options().config.credit(), shape.num_layers, shape.num_heads));
+  std::unique_ptr<Coordinator> coordinator(new Coordinator(rank, std::move(calibration), resumed));
+  ASSIGN_OR_RETURN(coordinator->prompts_, PromptSource::Create(coordinator->config()));
+  ASSIGN_OR_RETURN(std::optional<RolloutRestore> restore, coordinator->OpenCheckpoints(std::move(resumed)));
+  RETURN_IF_ERROR(coordinator->Serve(std::move(restore)));
+  RETURN_IF_ERROR(coordinator->OpenRecords());
+  RETURN_IF_ERROR(coordinator->WriteReadyFile());
+  return coordinator;
+}
+
+// Where the ledger goes on; nullopt in a folder that no learner has served from, where there is nothing to restore:
+// --resume may stand on a run's first start too.
+absl::StatusOr<std::optional<RolloutRestore>> Coordinator::OpenCheckpoints(std::optional<TrainFacts> resumed) {
+  ASSIGN_OR_RETURN(checkpointer_, Checkpointer::Open({.folder = options().folder.checkpoints(),
+                                                      .keep = config().checkpoint().keep(),
+                                                      .model = rank_.model(),
+                                                      .model_dtype = StorageDTypeOf(config().model().dtype())}));
+  if (!options().resume || (!resumed.has_value() && checkpointer_->incarnation() == 0)) return std::nullopt;
+  RolloutRestore restore;
+  restore.incarnation = checkpointer_->incarnation();
+  if (resumed.has_value()) restore.snapshot = std::move(resumed->ledger);
+  for (const uint64_t id : restore.snapshot.open_prompt_ids) {
+    ASSIGN_OR_RETURN(restore.prompts.emplace_back(), prompts_->At(id));
+  }
+  return restore;
+}
+
+absl::Status Coordinator::Serve(std::optional<RolloutRestore> restore) {
+  RolloutServerOptions server{.listen = config().service().listen(),
+                              .security = ChannelSecurity::FromProto(config().service()),
+                              .run_id = config().service().run_id(),
+                              .config_fingerprint = config::Fingerprint(config()),
+                              .limits = rank_.limits(),
+                              .ledger = {.prompts_per_step = config().rollout().prompts_per_step(),
+                                         .completions_per_prompt = config().rollout().completions_per_prompt(),
+                                         .max_staleness_steps = config().rollout().max_staleness_steps(),
+                                         .lease_timeout = absl::Seconds(config().rollout().lease_timeout_s()),
+                                         .seed = config().seed()},
+                              .metrics = &rank_.metrics(),
+                              .log_folder = absl::StrCat(options().folder.root, "/submissions"),
+                              .more_services = {weight_service_.get()}};
+  ASSIGN_OR_RETURN(server_, RolloutServer::Start(server, std::move(restore)));
+  rank_.SetVersion(server_->version());
+  return PublishWeights();
+}
+
+absl::Status Coordinator::OpenRecords() {
+  ASSIGN_OR_RETURN(RhythmSummaryOptions rhythm, RhythmSummaryOptions::FromProto(config().credit()));
+  const std::vector<int32_t> layers(config().credit().layers().begin(), config().credit().layers().end());
+  ASSIGN_OR_RETURN(rhythm.layers, RhythmLayers(layers, rank_.model().config.num_layers));
+  MetricSet& metrics = rank_.metrics();
+  ASSIGN_OR_RETURN(recorder_,
+                   RunRecorder::Open(options().folder, rank_.step(), rhythm, &prompts_->tokenizer(), &metrics));
+  metrics.Set(Metric::kLearnerStep, static_cast<double>(rank_.step()));
+  metrics.Set(Metric::kLearnerStepsPlanned, config().learner().steps());
+  metrics.Set(Metric::kWeightVersion, static_cast<double>(rank_.version().step));
+  return absl::OkStatus();
+}
+
+absl::Status Coordinator::WriteReadyFile() const {
+  const std::string& listen = config().service().listen();
+  const std::string address = absl::StrCat(listen.substr(0, listen.rfind(':')), ":", server_->port());
+  TACTUS_LOG(INFO) << "serving actors at " << address << ", metrics at " << rank_.metrics_address();
+  if (options().ready_file.empty()) return absl::OkStatus();
+  return WriteFileAtomic(options().ready_file, absl::StrCat("{\"listen\":\"", address, "\",\"metrics\":\"",
+                                                            rank_.metrics_address(), "\"}\n"));
+}
+
+absl::Status Coordinator::Run() {
+  while (rank_.step() < config().learner().steps() && !rank_.StopAsked()) {
+    RETURN_IF_ERROR(FillPrompts());
+    const absl::Time start = MonotonicNow();
+    ASSIGN_OR_RETURN(std::vector<TrajectoryGroup> groups, AwaitGroups());
+    if (groups.empty()) break;
+    RETURN_IF_ERROR(Step(std::move(groups), SecondsSince(start)));
+  }
+  RETURN_IF_ERROR(rank_.Exchange({.kind = StepOrder::Kind::kStop, .version = rank_.version(), .groups = {}}).status());
+  if (checkpointed_step_ != rank_.step()) RETURN_IF_ERROR(Checkpoint());
+  server_->Finish();
+  return rank_.Ending();
+}
+
+// Keeps the ledger's slots full, but never asks for more than the run will train.
+absl::Status Coordinator::FillPrompts() {
+  const uint64_t end =
+      static_cast<uint64_t>(config().learner().steps()) * static_cast<uint64_t>(config().rollout().prompts_per_step());
+  std::vector<Prompt> prompts;
+  for (int free = server_->FreeSlots(); free > 0 && next_prompt_id_ < end; --free) {
+    ASSIGN_OR_RETURN(prompts.emplace_back(), prompts_->At(next_prompt_id_++));
+  }
+  return server_->AddPrompts(std::move(prompts));
+}
+
+// The step's groups, or none when asked to stop.
+absl::StatusOr<std::vector<TrajectoryGroup>> Coordinator::AwaitGroups() {
+  absl::Time told = MonotonicNow();
+  while (!rank_.StopAsked()) {
+    const absl::Time start = MonotonicNow();
+    absl::StatusOr<std::vector<TrajectoryGroup>> groups =
+        server_->TakeGroups(config().rollout().prompts_per_step(), kWaitSlice);
+    rank_.metrics().Add(Metric::kLearnerPhaseSeconds, SecondsSince(start), "wait_trajectories");
+    if (!absl::IsDeadlineExceeded(groups.status())) return groups;
+    if (MonotonicNow() - told < kKeepAlive) continue;
+    TACTUS_LOG(INFO) << groups.status().message();
+    RETURN_IF_ERROR(
+        rank_.Exchange({.kind = StepOrder::Kind::kWait, .version = rank_.version(), .groups = {}}).status());
+    told = MonotonicNow();
+  }
+  return std::vector<TrajectoryGroup>();
+}
+
+absl::Status Coordinator::Step(std::vector<TrajectoryGroup> groups, double wait_s) {
+  const absl::Time start = MonotonicNow();
+  ASSIGN_OR_RETURN(
+      const StepOrder order,
+      rank_.Exchange({.kind = StepOrder::Kind::kTrain, .version = rank_.version(), .groups = std::move(groups)}));
+  ASSIGN_OR_RETURN(const StepStats stats, rank_.Train(order));
+  calibration_.AfterStep(rank_.step(), order.groups);
+  StepContext context;
+  context.step = rank_.step();
+  context.before = order.version;
+  context.version = rank_.version();
+  context.wait_s = wait_s;
+  // New weights first, then their announcement: an actor that hears of a version can fetch it.
+  const absl::Time publish_start = MonotonicNow();
+  RETURN_IF_ERROR(PublishWeights());
+  RETURN_IF_ERROR(server_->SetVersion(rank_.version()));
+  RETURN_IF_ERROR(server_->Release(static_cast<int>(order.groups.size())));
+  context.publish_s = SecondsSince(publish_start);
+  if (CheckpointDue()) {
+    const absl::Time checkpoint_start = MonotonicNow();
+    RETURN_IF_ERROR(Checkpoint());
+    context.checkpoint_s = SecondsSince(checkpoint_start);
+  }
+  context.step_time_s = wait_s + SecondsSince(start);
+  context.skipped_steps = rank_.trainer().counts().skipped;
+  context.counters = server_->Counters();
+  context.weight_bytes_sent = weight_bytes_sent_;
+  context.parameters = rank_.trainer().policy().layout().total_numel;
+  context.actors_connected = server_->AttachedActors();
+  return recorder_->Record(context, stats, order.groups);
+}
+
+absl::Status Coordinator::PublishWeights() {
+  const StorageDType dtype = StorageDTypeOf(config().model().dtype());
+  TrainablePolicy& policy = rank_.trainer().policy();
+  ASSIGN_OR_RETURN(std::vector<char> bytes, policy.state().ReadWeights(dtype));
+  std::optional<SharedWeights> shared;
+  if (share_weights_) {
+    absl::StatusOr<std::optional<SharedWeights>> set = policy.state().Share(rank_.version());
+    share_weights_ = set.ok();
+    if (set.ok()) {
+      shared = *std::move(set);
+    } else {
+      TACTUS_LOG(WARNING) << set.status().message() << "; actors fetch all weights from now on";
+    }
+  }
+  return publisher_.Publish(rank_.version(), policy.layout(), std::move(bytes), dtype, calibration_.classes(),
+                            std::move(shared));
+}
+
+bool Coordinator::CheckpointDue() const {
+  const int every = config().checkpoint().every_steps();
+  return every > 0 && rank_.step() % every == 0;
+}
+
+absl::Status Coordinator::Checkpoint() {
+  const absl::Time start = MonotonicNow();
+  Trainer& trainer = rank_.trainer();
+  MetricSet& metrics = rank_.metrics();
+  const StepCounts& counts = trainer.counts();
+  TrainFacts facts{.version = rank_.version(),
+                   .optimizer_steps = counts.taken,
+                   .skipped_steps = counts.skipped,
+                   .schedule_step = counts.taken + counts.skipped,
+                   .learner_step = rank_.step(),
+                   .data_cursor = next_prompt_id_,
+                   .seed = config().seed(),
+                   .config_fingerprint = config::Fingerprint(config()),
+                   .tactus_version = ThisBuild().version,
+                   .ledger = {},
+                   .head_classes = calibration_.classes()};
+  ASSIGN_OR_RETURN(facts.ledger, server_->Snapshot());
+  const double snapshot_s = SecondsSince(start);
+  ASSIGN_OR_RETURN(const ParameterState state, trainer.policy().state().ReadState());
+  const absl::Status saved = checkpointer_->Save(
+      facts, {.master = state.parameters, .first_moment = state.first_moment, .second_moment = state.second_moment});
+  const double written_s = SecondsSince(start);
+  metrics.Add(Metric::kCheckpoints, 1, saved.ok() ? "written" : "failed");
+  RETURN_IF_ERROR(saved);
+  RETURN_IF_ERROR(server_->TruncateLog(checkpointer_->OldestLogSegment()));
+  checkpointed_step_ = rank_.step();
+  metrics.Observe(Metric::kCheckpointDuration, snapshot_s, "snapshot");
+  metrics.Observe(Metric::kCheckpointDuration, written_s - snapshot_s, "write");
+  metrics.Observe(Metric::kCheckpointDuration, SecondsSince(start) - written_s, "truncate");
+  metrics.Add(Metric::kLearnerPhaseSeconds, SecondsSince(start), "checkpoint");
+  metrics.Set(Metric::kCheckpointLastSuccess, absl::ToDoubleSeconds(absl::Now() - absl::UnixEpoch()));
+  return absl::OkStatus();
+}
+
+}  // namespace tactus

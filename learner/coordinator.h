@@ -1,0 +1,73 @@
+// What learner rank 0 has beside being a rank: the prompts, the ledger behind the rollout server, the weights that are
+// published, the checkpoints and the records. It decides what all ranks do next.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "common/data/types.h"
+#include "common/weights/weight_publisher.h"
+#include "learner/checkpoint/checkpointer.h"
+#include "learner/head_calibration.h"
+#include "learner/prompt_source.h"
+#include "learner/rank.h"
+#include "learner/records/run_recorder.h"
+#include "learner/rollout/grpc_rollout_server.h"
+
+namespace grpc {
+class Service;
+}
+
+namespace tactus {
+
+// Owned by the rank's thread.
+class Coordinator {
+ public:
+  // Serves actors and weights and opens the records. `rank` outlives it; `resumed` is what its checkpoint knew.
+  // InvalidArgument / NotFound: the configuration or a file. FailedPrecondition: the address is taken, or the folder is
+  // another process's or another run's.
+  static absl::StatusOr<std::unique_ptr<Coordinator>> Create(Rank* rank, std::optional<TrainFacts> resumed);
+  ~Coordinator();
+
+  // Trains until learner.steps are done or a stop is asked of any rank, then writes a checkpoint and tells the actors
+  // that the run is over. Blocks. As Rank::Ending. After a stop, what is waited for is the step under way, a checkpoint
+  // and, to hear of another rank's stop, kKeepAlive (coordinator.cc).
+  absl::Status Run();
+
+ private:
+  Coordinator(Rank* rank, HeadCalibration calibration, const std::optional<TrainFacts>& resumed);
+
+  const LearnerOptions& options() const { return rank_.options(); }
+  const config::RunConfig& config() const { return rank_.options().config; }
+  absl::StatusOr<std::optional<RolloutRestore>> OpenCheckpoints(std::optional<TrainFacts> resumed);
+  absl::Status Serve(std::optional<RolloutRestore> restore);
+  absl::Status OpenRecords();
+  absl::Status WriteReadyFile() const;
+  absl::Status FillPrompts();
+  absl::StatusOr<std::vector<TrajectoryGroup>> AwaitGroups();
+  absl::Status Step(std::vector<TrajectoryGroup> groups, double wait_s);
+  absl::Status PublishWeights();
+  bool CheckpointDue() const;
+  absl::Status Checkpoint();
+
+  Rank& rank_;
+  HeadCalibration calibration_;
+  std::unique_ptr<PromptSource> prompts_;
+  uint64_t next_prompt_id_ = 0;
+
+  std::unique_ptr<Checkpointer> checkpointer_;
+  int64_t checkpointed_step_ = -1;
+
+  WeightPublisher publisher_;
+  bool share_weights_;  // in GPU memory, for actors of this machine: where there is room
+  std::atomic<uint64_t> weight_bytes_sent_{0};
+  std::unique_ptr<grpc::Service> weight_service_;
+  std::unique_ptr<RolloutServer> server_;  // after what it serves: destroyed first
+  std::unique_ptr<RunRecorder> recorder_;
+};
+
+}  // namespace tactus
