@@ -22,7 +22,7 @@ absl::StatusOr<TrajectoryGroup> Ingest::Decode(const Submission& submission) con
 
 absl::Status Ingest::Append(const std::vector<absl::string_view>& groups) {
   if (options_.log == nullptr || groups.empty()) return absl::OkStatus();
-  const absl::Status status = options_.log->Append(groups);
+  absl::Status status = options_.log->Append(groups);
   if (status.ok()) return status;
   TACTUS_LOG(ERROR) << "cannot make " << groups.size() << " groups durable: " << status.message();
   return absl::UnavailableError(absl::StrCat("the learner cannot make the group durable: ", status.message()));
@@ -43,6 +43,7 @@ absl::Status Ingest::Submit(Judged item, const absl::Status& durable) {
 
 void Ingest::Process(const std::vector<Submission>& batch) {
   std::vector<Judged> judged;
+  judged.reserve(batch.size());
   for (const Submission& submission : batch) judged.push_back({Decode(submission)});
   absl::MutexLock process_lock(&process_mu_);
   std::vector<absl::string_view> to_log;
