@@ -135,7 +135,6 @@ double PeakFlops() {
 
 ModelConfig ConfigOf(const Flags& flags) {
   ModelConfig config;
-  config.family = ModelFamily::kQwen2;
   config.qkv_bias = true;
   config.tie_word_embeddings = true;
   config.num_layers = flags.Int("layers");

@@ -6,13 +6,13 @@
 
 #include "common/model/trainable_lm.h"
 #include "common/ops/cpu/parallel.h"
+#include "tests/model/golden_models.h"
 
 namespace tactus {
 namespace {
 
-ModelConfig TinyConfig(ModelFamily family) {
-  ModelConfig config;
-  config.family = family;
+ModelConfig TinyConfig(const ModelFamily* family) {
+  ModelConfig config = family->base;
   config.vocab_size = 50;
   config.hidden_size = 32;
   config.intermediate_size = 48;
@@ -21,13 +21,11 @@ ModelConfig TinyConfig(ModelFamily family) {
   config.num_kv_heads = 2;
   config.head_dim = 16;
   config.max_position = 64;
-  config.tie_word_embeddings = family != ModelFamily::kLlama;
-  config.qkv_bias = family == ModelFamily::kQwen2;
-  config.qk_norm = family == ModelFamily::kQwen3;
+  config.tie_word_embeddings = family != &kLlama;
   return config;
 }
 
-std::unique_ptr<DecoderLm> RandomModel(ModelFamily family) {
+std::unique_ptr<DecoderLm> RandomModel(const ModelFamily* family) {
   std::unique_ptr<DecoderLm> model = *DecoderLm::Create(TinyConfig(family), StorageDType::kFloat32);
   std::mt19937_64 generator(3);
   std::normal_distribution<float> normal(0.0f, 1.0f);
@@ -72,9 +70,9 @@ std::vector<float> Gradients(DecoderLm& model, TrainableOptions options, const T
   return {trainable.gradients().begin(), trainable.gradients().end()};
 }
 
-class GradientTest : public testing::TestWithParam<ModelFamily> {};
-INSTANTIATE_TEST_SUITE_P(Families, GradientTest,
-                         testing::Values(ModelFamily::kLlama, ModelFamily::kQwen2, ModelFamily::kQwen3));
+class GradientTest : public testing::TestWithParam<const ModelFamily*> {};
+INSTANTIATE_TEST_SUITE_P(Families, GradientTest, testing::ValuesIn(Families()),
+                         [](const auto& family) { return family.param->model_type; });
 
 // Along random directions of each parameter tensor: float32 forward noise is small against a directional derivative.
 TEST_P(GradientTest, MatchesFiniteDifferencesInEveryTensor) {

@@ -5,8 +5,10 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "common/base/status_macros.h"
 #include "common/base/strict_json.h"
+#include "common/model/folder/families/family.h"
 
 namespace tactus {
 namespace {
@@ -26,110 +28,56 @@ constexpr int64_t kMaxParameters = int64_t{1} << 38;
 constexpr size_t kMaxEosIds = 64;
 constexpr int64_t kOffsetMultiple = 16;  // floats: a cache line
 
-// One level of a JSON object, with errors that name the file and the field.
-class Fields {
- public:
-  Fields(const Json& object, std::string source) : object_(object), source_(std::move(source)) {}
-
-  absl::Status Error(absl::string_view field, absl::string_view what) const {
-    return absl::InvalidArgumentError(absl::StrCat(source_, ": ", field, " ", what));
-  }
-
-  // nullptr when the field is absent or null.
-  const Json* Get(const char* field) const {
-    const auto it = object_.find(field);
-    return it == object_.end() || it->is_null() ? nullptr : &*it;
-  }
-
-  // Required unless a fallback is given; in [low, high].
-  absl::StatusOr<int64_t> Int(const char* field, int64_t low, int64_t high, int64_t fallback = -1) const {
-    const Json* value = Get(field);
-    if (value == nullptr && fallback >= 0) return fallback;
-    if (value == nullptr) return Error(field, "is missing");
-    // An unsigned value above int64 wraps to a negative one, which no range here holds.
-    const int64_t number = value->is_number_integer() ? value->get<int64_t>() : low - 1;
-    if (number < low || number > high) {
-      return Error(field, absl::StrCat("is ", Short(*value), "; expected an integer from ", low, " to ", high));
-    }
-    return number;
-  }
-
-  absl::StatusOr<double> Positive(const char* field, double high, double fallback) const {
-    const Json* value = Get(field);
-    if (value == nullptr) return fallback;
-    const double number = value->is_number() ? value->get<double>() : 0;
-    if (!(number > 0 && number <= high)) {
-      return Error(field, absl::StrCat("is ", Short(*value), "; expected a number above 0 and at most ", high));
-    }
-    return number;
-  }
-
-  absl::StatusOr<bool> Bool(const char* field, bool fallback) const {
-    const Json* value = Get(field);
-    if (value == nullptr) return fallback;
-    if (!value->is_boolean()) return Error(field, absl::StrCat("is ", Short(*value), "; expected true or false"));
-    return value->get<bool>();
-  }
-
-  absl::StatusOr<std::string> String(const char* field, const char* fallback) const {
-    const Json* value = Get(field);
-    if (value == nullptr) return std::string(fallback);
-    if (!value->is_string()) return Error(field, absl::StrCat("is ", Short(*value), "; expected a string"));
-    return value->get<std::string>();
-  }
-
-  // A value as an error message shows it: cut, so that a hostile file cannot fill the log.
-  static std::string Short(const Json& value) {
-    const std::string text = value.dump(-1, ' ', false, Json::error_handler_t::replace);
-    return text.size() <= 40 ? text : absl::StrCat(text.substr(0, 40), "...");
-  }
-
-  const std::string& source() const { return source_; }
-
- private:
-  const Json& object_;
-  std::string source_;
-};
-
-absl::StatusOr<ModelFamily> ParseFamily(const Fields& fields) {
+absl::StatusOr<const ModelFamily*> ParseFamily(const ConfigFields& fields) {
   ASSIGN_OR_RETURN(const std::string type, fields.String("model_type", ""));
-  if (type == "llama") return ModelFamily::kLlama;
-  if (type == "qwen2") return ModelFamily::kQwen2;
-  if (type == "qwen3") return ModelFamily::kQwen3;
-  return fields.Error("model_type", absl::StrCat("is \"", type, "\"; expected llama, qwen2 or qwen3"));
+  std::vector<absl::string_view> known;
+  for (const ModelFamily* family : kModelFamilies) {
+    if (type == family->model_type) return family;
+    known.push_back(family->model_type);
+  }
+  return fields.Error("model_type", absl::StrCat("is \"", type, "\"; expected one of ", absl::StrJoin(known, ", ")));
 }
 
-absl::Status ParseSizes(const Fields& fields, ModelConfig& config) {
-  ASSIGN_OR_RETURN(config.vocab_size, fields.Int("vocab_size", 1, kMaxVocab));
-  ASSIGN_OR_RETURN(config.hidden_size, fields.Int("hidden_size", 1, kMaxHidden));
-  ASSIGN_OR_RETURN(config.intermediate_size, fields.Int("intermediate_size", 1, kMaxIntermediate));
-  ASSIGN_OR_RETURN(config.num_layers, fields.Int("num_hidden_layers", 1, kMaxLayers));
-  ASSIGN_OR_RETURN(config.num_heads, fields.Int("num_attention_heads", 1, kMaxHeads));
-  ASSIGN_OR_RETURN(config.num_kv_heads, fields.Int("num_key_value_heads", 1, kMaxHeads, config.num_heads));
-  if (config.num_heads % config.num_kv_heads != 0) {
-    return fields.Error("num_key_value_heads", absl::StrCat("is ", config.num_kv_heads, "; expected a divisor of the ",
-                                                            config.num_heads, " attention heads"));
-  }
-  if (fields.Get("head_dim") == nullptr && config.family == ModelFamily::kQwen3) {
-    config.head_dim = 128;  // what transformers' Qwen3Config falls back to
-  } else if (fields.Get("head_dim") == nullptr && config.hidden_size % config.num_heads != 0) {
+// The value is the family's, or 0, where config.json gives none.
+absl::Status ParseHeadDim(const ConfigFields& fields, ModelConfig& config) {
+  if (fields.Get("head_dim") != nullptr) {
+    ASSIGN_OR_RETURN(config.head_dim, fields.Int("head_dim", 1, kMaxHeadDim));
+  } else if (config.head_dim == 0 && config.hidden_size % config.num_heads != 0) {
     return fields.Error("hidden_size", absl::StrCat("is ", config.hidden_size, "; expected a multiple of the ",
                                                     config.num_heads, " attention heads, as no head_dim is given"));
-  } else {
-    ASSIGN_OR_RETURN(config.head_dim, fields.Int("head_dim", 1, kMaxHeadDim, config.hidden_size / config.num_heads));
+  } else if (config.head_dim == 0) {
+    config.head_dim = config.hidden_size / config.num_heads;
   }
   if (config.head_dim % 16 != 0 || config.head_dim > kMaxHeadDim) {
     return fields.Error("head_dim", absl::StrCat("is ", config.head_dim, "; expected a multiple of 16 up to ",
                                                  kMaxHeadDim, ", as the attention kernels need"));
   }
-  ASSIGN_OR_RETURN(config.max_position, fields.Int("max_position_embeddings", 1, kMaxPosition, 2048));
-  ASSIGN_OR_RETURN(config.rms_norm_eps, fields.Positive("rms_norm_eps", 1.0, 1e-6));
+  return absl::OkStatus();
+}
+
+// `config` enters as the family's base, and what is in it stays where the file is silent.
+absl::Status ParseSizes(const ConfigFields& fields, ModelConfig& config) {
+  ASSIGN_OR_RETURN(config.vocab_size, fields.Int("vocab_size", 1, kMaxVocab));
+  ASSIGN_OR_RETURN(config.hidden_size, fields.Int("hidden_size", 1, kMaxHidden));
+  ASSIGN_OR_RETURN(config.intermediate_size, fields.Int("intermediate_size", 1, kMaxIntermediate));
+  ASSIGN_OR_RETURN(config.num_layers, fields.Int("num_hidden_layers", 1, kMaxLayers));
+  ASSIGN_OR_RETURN(config.num_heads, fields.Int("num_attention_heads", 1, kMaxHeads));
+  // null is not silence: it means one for each query head.
+  if (fields.Has("num_key_value_heads") || config.num_kv_heads == 0) config.num_kv_heads = config.num_heads;
+  ASSIGN_OR_RETURN(config.num_kv_heads, fields.Int("num_key_value_heads", 1, kMaxHeads, config.num_kv_heads));
+  if (config.num_heads % config.num_kv_heads != 0) {
+    return fields.Error("num_key_value_heads", absl::StrCat("is ", config.num_kv_heads, "; expected a divisor of the ",
+                                                            config.num_heads, " attention heads"));
+  }
+  RETURN_IF_ERROR(ParseHeadDim(fields, config));
+  ASSIGN_OR_RETURN(config.max_position, fields.Int("max_position_embeddings", 1, kMaxPosition, config.max_position));
+  ASSIGN_OR_RETURN(config.rms_norm_eps, fields.Positive("rms_norm_eps", 1.0, config.rms_norm_eps));
   ASSIGN_OR_RETURN(config.tie_word_embeddings, fields.Bool("tie_word_embeddings", false));
   return absl::OkStatus();
 }
 
 // True when some layer looks at a window of the past only. `layer_types` decides where it is given, as in transformers.
-absl::StatusOr<bool> SlidingWindowInUse(const Fields& fields, const ModelConfig& config) {
+absl::StatusOr<bool> SlidingWindowInUse(const ConfigFields& fields, const ModelConfig& config) {
   if (const Json* types = fields.Get("layer_types"); types != nullptr) {
     if (!types->is_array()) return fields.Error("layer_types", "is not a list");
     for (const Json& type : *types) {
@@ -144,7 +92,7 @@ absl::StatusOr<bool> SlidingWindowInUse(const Fields& fields, const ModelConfig&
 }
 
 // Refuses what the decoder does not compute: a model read wrongly would train without any error in sight.
-absl::Status RefuseUnsupported(const Fields& fields, const ModelConfig& config) {
+absl::Status RefuseUnsupported(const ConfigFields& fields, const ModelConfig& config) {
   ASSIGN_OR_RETURN(const bool sliding, SlidingWindowInUse(fields, config));
   if (sliding) return fields.Error("use_sliding_window", "asks for sliding-window attention; expected full attention");
   ASSIGN_OR_RETURN(const std::string activation, fields.String("hidden_act", "silu"));
@@ -154,7 +102,7 @@ absl::Status RefuseUnsupported(const Fields& fields, const ModelConfig& config) 
   ASSIGN_OR_RETURN(const bool mlp_bias, fields.Bool("mlp_bias", false));
   if (mlp_bias) return fields.Error("mlp_bias", "is true; expected no bias in the MLP");
   ASSIGN_OR_RETURN(const bool attention_bias, fields.Bool("attention_bias", false));
-  if (attention_bias && config.family != ModelFamily::kQwen2) {
+  if (attention_bias && !config.qkv_bias) {
     return fields.Error("attention_bias", "is true, which puts a bias on o_proj; expected none");
   }
   for (const char* experts : {"num_experts", "num_local_experts", "n_routed_experts"}) {
@@ -168,7 +116,7 @@ absl::Status RefuseUnsupported(const Fields& fields, const ModelConfig& config) 
 }
 
 // `rope` holds rope_type (older files: "type") and, for llama3, its four numbers.
-absl::Status ParseScaling(const Fields& rope, ModelConfig& config) {
+absl::Status ParseScaling(const ConfigFields& rope, ModelConfig& config) {
   ASSIGN_OR_RETURN(const std::string old_type, rope.String("type", "default"));
   ASSIGN_OR_RETURN(const std::string type, rope.String("rope_type", old_type.c_str()));
   ASSIGN_OR_RETURN(const double partial, rope.Positive("partial_rotary_factor", 1e3, 1.0));
@@ -195,8 +143,8 @@ absl::Status ParseScaling(const Fields& rope, ModelConfig& config) {
 }
 
 // Up to transformers 4: rope_theta and rope_scaling; from 5 on: rope_parameters with both inside.
-absl::Status ParseRope(const Fields& fields, ModelConfig& config) {
-  ASSIGN_OR_RETURN(config.rope_theta, fields.Positive("rope_theta", 1e12, 10000.0));
+absl::Status ParseRope(const ConfigFields& fields, ModelConfig& config) {
+  ASSIGN_OR_RETURN(config.rope_theta, fields.Positive("rope_theta", 1e12, config.rope_theta));
   ASSIGN_OR_RETURN(const double partial, fields.Positive("partial_rotary_factor", 1e3, 1.0));
   if (partial != 1.0) return fields.Error("partial_rotary_factor", "is not 1; expected rotation of whole heads");
   const Json* parameters = fields.Get("rope_parameters");
@@ -211,11 +159,11 @@ absl::Status ParseRope(const Fields& fields, ModelConfig& config) {
   for (const auto& [key, value] : rope->items()) {
     if (value.is_object()) return fields.Error(name, "holds one rotation per layer type; expected a single one");
   }
-  return ParseScaling(Fields(*rope, absl::StrCat(fields.source(), ": ", name)), config);
+  return ParseScaling(ConfigFields(*rope, absl::StrCat(fields.source(), ": ", name)), config);
 }
 
 // An integer or a list of them. Leaves `ids` alone when the field is absent.
-absl::Status ParseEos(const Fields& fields, int64_t vocab_size, std::vector<int32_t>& ids) {
+absl::Status ParseEos(const ConfigFields& fields, int64_t vocab_size, std::vector<int32_t>& ids) {
   const Json* value = fields.Get("eos_token_id");
   if (value == nullptr) return absl::OkStatus();
   const Json list = value->is_array() ? *value : Json::array({*value});
@@ -224,7 +172,7 @@ absl::Status ParseEos(const Fields& fields, int64_t vocab_size, std::vector<int3
   for (const Json& item : list) {
     const int64_t id = item.is_number_integer() ? item.get<int64_t>() : -1;
     if (id < 0 || id >= vocab_size) {
-      return fields.Error("eos_token_id", absl::StrCat("holds ", Fields::Short(item),
+      return fields.Error("eos_token_id", absl::StrCat("holds ", ConfigFields::Short(item),
                                                        "; expected token ids below vocab_size ", vocab_size));
     }
     found.push_back(static_cast<int32_t>(id));
@@ -263,19 +211,18 @@ class LayoutBuilder {
 absl::StatusOr<ModelConfig> ParseModelConfig(const std::string& config_json, const std::string& generation_json,
                                              const std::string& source_name) {
   ASSIGN_OR_RETURN(const Json json, ParseObject(config_json, source_name));
-  const Fields fields(json, source_name);
-  ModelConfig config;
-  ASSIGN_OR_RETURN(config.family, ParseFamily(fields));
-  config.qkv_bias = config.family == ModelFamily::kQwen2;
-  config.qk_norm = config.family == ModelFamily::kQwen3;
+  const ConfigFields fields(json, source_name);
+  ASSIGN_OR_RETURN(const ModelFamily* const family, ParseFamily(fields));
+  ModelConfig config = family->base;
   RETURN_IF_ERROR(ParseSizes(fields, config));
   RETURN_IF_ERROR(RefuseUnsupported(fields, config));
+  if (family->check != nullptr) RETURN_IF_ERROR(family->check(fields, config));
   RETURN_IF_ERROR(ParseRope(fields, config));
   RETURN_IF_ERROR(ParseEos(fields, config.vocab_size, config.eos_token_ids));
   if (!generation_json.empty()) {
     const std::string source = absl::StrCat(source_name, " (generation_config.json)");
     ASSIGN_OR_RETURN(const Json generation, ParseObject(generation_json, source));
-    RETURN_IF_ERROR(ParseEos(Fields(generation, source), config.vocab_size, config.eos_token_ids));
+    RETURN_IF_ERROR(ParseEos(ConfigFields(generation, source), config.vocab_size, config.eos_token_ids));
   }
   if (const int64_t total = MakeParameterLayout(config).total_numel; total > kMaxParameters) {
     return absl::InvalidArgumentError(

@@ -9,8 +9,6 @@
 
 namespace tactus {
 
-enum class ModelFamily { kLlama, kQwen2, kQwen3 };
-
 // Llama-3 frequency scaling ("rope_type": "llama3"); kind kNone leaves rope_theta alone.
 struct RopeScaling {
   enum class Kind { kNone, kLlama3 } kind = Kind::kNone;
@@ -21,7 +19,6 @@ struct RopeScaling {
 };
 
 struct ModelConfig {
-  ModelFamily family = ModelFamily::kLlama;
   int64_t vocab_size = 0;
   int64_t hidden_size = 0;        // H
   int64_t intermediate_size = 0;  // I
@@ -31,14 +28,14 @@ struct ModelConfig {
   int64_t head_dim = 0;  // D, a multiple of 16
   double rms_norm_eps = 1e-6;
   double rope_theta = 10000;
-  RopeScaling rope_scaling;
+  RopeScaling rope_scaling = {};
   int64_t max_position = 0;  // longest sequence the model was made for, tokens
   bool tie_word_embeddings = false;
-  bool qkv_bias = false;       // Qwen2
-  bool qk_norm = false;        // Qwen3: queries and keys are normed
+  bool qkv_bias = false;       // on queries, keys and values
+  bool qk_norm = false;        // queries and keys are normed
   bool qk_norm_whole = false;  // with qk_norm: all of q by one norm, all of k by another, not head by head
   bool norms_after = false;    // what attention and the MLP add to the stream is normed, not what they read
-  std::vector<int32_t> eos_token_ids;
+  std::vector<int32_t> eos_token_ids = {};
 };
 
 // Parses config.json (and generation_config.json's eos ids when given, else ""). Errors: InvalidArgument naming the

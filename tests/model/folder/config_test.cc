@@ -39,7 +39,6 @@ std::string Refusal(const json& changes) {
 TEST(ModelConfigTest, ReadsLlama) {
   const auto config = Parse(Llama());
   ASSERT_TRUE(config.ok()) << config.status();
-  EXPECT_EQ(config->family, ModelFamily::kLlama);
   EXPECT_EQ(config->vocab_size, 100);
   EXPECT_EQ(config->hidden_size, 64);
   EXPECT_EQ(config->intermediate_size, 96);
@@ -54,6 +53,7 @@ TEST(ModelConfigTest, ReadsLlama) {
   EXPECT_TRUE(config->tie_word_embeddings);
   EXPECT_FALSE(config->qkv_bias);
   EXPECT_FALSE(config->qk_norm);
+  EXPECT_FALSE(config->norms_after);
   EXPECT_THAT(config->eos_token_ids, ElementsAre(2));
 }
 
@@ -85,8 +85,46 @@ TEST(ModelConfigTest, QwenFamiliesAddBiasOrNorms) {
   ASSERT_TRUE(qwen3.ok()) << qwen3.status();
   EXPECT_FALSE(qwen3->qkv_bias);
   EXPECT_TRUE(qwen3->qk_norm);
+  EXPECT_FALSE(qwen3->qk_norm_whole);
   EXPECT_EQ(qwen3->head_dim, 32);
   EXPECT_EQ(Parse(With(Llama(), {{"model_type", "qwen3"}}))->head_dim, 128);
+}
+
+// What a field that is left out means is the family's own: the values of transformers 5.17's configuration classes.
+TEST(ModelConfigTest, EachFamilyFallsBackAsTransformersDoes) {
+  const json bare = {{"vocab_size", 100},      {"hidden_size", 4096},       {"intermediate_size", 96},
+                     {"num_hidden_layers", 2}, {"sliding_window", nullptr}, {"num_attention_heads", 64}};
+  struct Expected {
+    const char* model_type;
+    int64_t kv_heads, head_dim, max_position;
+    double rms_norm_eps;
+  };
+  for (const Expected& expected : {Expected{"llama", 64, 64, 2048, 1e-6}, Expected{"qwen2", 32, 64, 32768, 1e-6},
+                                   Expected{"qwen3", 32, 128, 32768, 1e-6}, Expected{"mistral", 8, 64, 131072, 1e-6},
+                                   Expected{"olmo2", 64, 64, 2048, 1e-5}}) {
+    const auto config = Parse(With(bare, {{"model_type", expected.model_type}}));
+    ASSERT_TRUE(config.ok()) << config.status();
+    EXPECT_EQ(config->num_kv_heads, expected.kv_heads) << expected.model_type;
+    EXPECT_EQ(config->head_dim, expected.head_dim) << expected.model_type;
+    EXPECT_EQ(config->max_position, expected.max_position) << expected.model_type;
+    EXPECT_EQ(config->rms_norm_eps, expected.rms_norm_eps) << expected.model_type;
+  }
+  const auto null = Parse(With(bare, {{"model_type", "mistral"}, {"num_key_value_heads", nullptr}}));
+  EXPECT_EQ(null->num_kv_heads, 64);
+}
+
+TEST(ModelConfigTest, MistralRefusesAWindowThatBinds) {
+  const auto refusal = [](const json& changes) {
+    return Refusal(With({{"model_type", "mistral"}, {"max_position_embeddings", 4096}}, changes));
+  };
+  EXPECT_EQ(refusal({{"sliding_window", nullptr}}), "accepted");
+  EXPECT_EQ(refusal({{"sliding_window", 4096}}), "accepted");
+  EXPECT_EQ(refusal(json::object()), "accepted");  // means 4096
+  EXPECT_THAT(refusal({{"sliding_window", 4095}}), HasSubstr("sliding_window is 4095: tokens would not see further"));
+  EXPECT_THAT(refusal({{"max_position_embeddings", 4097}}),
+              HasSubstr("sliding_window is missing, which means 4096: tokens would not see further"));
+  EXPECT_THAT(refusal({{"sliding_window", 0}}), HasSubstr("sliding_window is 0"));
+  EXPECT_THAT(refusal({{"sliding_window", "big"}}), HasSubstr("sliding_window is \"big\""));
 }
 
 TEST(ModelConfigTest, ReadsLlama3ScalingInBothStyles) {
@@ -126,7 +164,8 @@ TEST(ModelConfigTest, GenerationConfigDecidesTheEosIds) {
 }
 
 TEST(ModelConfigTest, RefusesWhatTheDecoderDoesNotCompute) {
-  EXPECT_THAT(Refusal({{"model_type", "mixtral"}}), HasSubstr("model_type is \"mixtral\"; expected llama, qwen2"));
+  EXPECT_THAT(Refusal({{"model_type", "mixtral"}}),
+              HasSubstr("model_type is \"mixtral\"; expected one of llama, qwen2, qwen3"));
   EXPECT_THAT(Refusal({{"hidden_act", "gelu"}}), HasSubstr("hidden_act is \"gelu\"; expected silu"));
   EXPECT_THAT(Refusal({{"mlp_bias", true}}), HasSubstr("mlp_bias"));
   EXPECT_THAT(Refusal({{"attention_bias", true}}), HasSubstr("attention_bias"));
@@ -217,6 +256,12 @@ TEST(ParameterLayoutTest, FamiliesAddTheirTensors) {
   const ParameterLayout qwen3 = MakeParameterLayout(*Parse(With(Llama(), {{"model_type", "qwen3"}})));
   EXPECT_THAT(qwen3.Find("model.layers.0.self_attn.k_norm.weight")->shape, ElementsAre(128));
   EXPECT_EQ(qwen3.Find("model.layers.0.self_attn.q_proj.bias"), nullptr);
+  const ParameterLayout olmo2 = MakeParameterLayout(*Parse(With(Llama(), {{"model_type", "olmo2"}})));
+  EXPECT_THAT(olmo2.Find("model.layers.0.self_attn.q_norm.weight")->shape, ElementsAre(64));
+  EXPECT_THAT(olmo2.Find("model.layers.0.self_attn.k_norm.weight")->shape, ElementsAre(32));
+  EXPECT_THAT(olmo2.Find("model.layers.1.post_feedforward_layernorm.weight")->shape, ElementsAre(64));
+  EXPECT_NE(olmo2.Find("model.layers.1.post_attention_layernorm.weight"), nullptr);
+  EXPECT_EQ(olmo2.Find("model.layers.1.input_layernorm.weight"), nullptr);
 }
 
 }  // namespace
