@@ -31,7 +31,7 @@ import tempfile
 import torch
 import transformers
 from safetensors.torch import load_file
-from transformers import LlamaConfig, Qwen2Config, Qwen3Config
+from transformers import LlamaConfig, MistralConfig, Olmo2Config, Qwen2Config, Qwen3Config
 
 LENGTHS = [1, 7, 40, 130]
 SHAPE = dict(
@@ -57,8 +57,8 @@ LLAMA3_ROPE = {
     "original_max_position_embeddings": 64,
 }
 
-# These two get config.json in the form that transformers 4 wrote and most published folders have.
-OLD_STYLE = {"llama3rope", "qwen2"}
+# These get config.json in the form that transformers 4 wrote and most published folders have.
+OLD_STYLE = {"llama3rope", "qwen2", "olmo2"}
 
 # name: (config, dtype stored, largest shard or None)
 MODELS = {
@@ -88,6 +88,18 @@ MODELS = {
     ),
     "qwen3_bf16": (
         Qwen3Config(**SHAPE, vocab_size=128, head_dim=16, rope_parameters=PLAIN_ROPE), torch.bfloat16, None),
+    # Mistral-Nemo's shape: heads that are wider than hidden_size / heads, and no window.
+    "mistral": (
+        MistralConfig(**SHAPE, vocab_size=168, head_dim=48, sliding_window=None,
+                      rope_parameters={"rope_type": "default", "rope_theta": 1000000.0}),
+        torch.float32,
+        None,
+    ),
+    "olmo2": (
+        Olmo2Config(**SHAPE, vocab_size=152, rope_parameters={"rope_type": "default", "rope_theta": 500000.0}),
+        torch.float32,
+        None,
+    ),
 }
 
 
@@ -136,9 +148,11 @@ def forward_float64(config, weights: dict[str, torch.Tensor], ids: list[int], ma
         return y + w[name + ".bias"] if name + ".bias" in w else y
 
     def attention(x, at):
-        q, k, v = (linear(x, f"{at}.{n}_proj").view(tokens, h, -1).transpose(0, 1)
-                   for n, h in (("q", heads), ("k", kv_heads), ("v", kv_heads)))
-        if f"{at}.q_norm.weight" in w:
+        q, k, v = (linear(x, f"{at}.{n}_proj") for n in "qkv")
+        if config.model_type == "olmo2":  # over the whole width, before it is cut into heads
+            q, k = rms_norm(q, w[f"{at}.q_norm.weight"], eps), rms_norm(k, w[f"{at}.k_norm.weight"], eps)
+        q, k, v = (t.view(tokens, h, -1).transpose(0, 1) for t, h in ((q, heads), (k, kv_heads), (v, kv_heads)))
+        if config.model_type == "qwen3":
             q, k = rms_norm(q, w[f"{at}.q_norm.weight"], eps), rms_norm(k, w[f"{at}.k_norm.weight"], eps)
         q, k = rotate(q, cos, sin), rotate(k, cos, sin)
         k, v = (t.repeat_interleave(heads // kv_heads, 0) for t in (k, v))
@@ -149,13 +163,20 @@ def forward_float64(config, weights: dict[str, torch.Tensor], ids: list[int], ma
         mixed = probs @ v
         return linear(mixed.transpose(0, 1).reshape(tokens, -1), f"{at}.o_proj")
 
+    def mlp(x, at):
+        gate = linear(x, f"{at}.gate_proj")
+        return linear(gate * torch.sigmoid(gate) * linear(x, f"{at}.up_proj"), f"{at}.down_proj")
+
     x = w["model.embed_tokens.weight"][torch.tensor(ids)]
     for i in range(config.num_hidden_layers):
         at = f"model.layers.{i}"
-        x = x + attention(rms_norm(x, w[f"{at}.input_layernorm.weight"], eps), f"{at}.self_attn")
-        y = rms_norm(x, w[f"{at}.post_attention_layernorm.weight"], eps)
-        gate = linear(y, f"{at}.mlp.gate_proj")
-        x = x + linear(gate * torch.sigmoid(gate) * linear(y, f"{at}.mlp.up_proj"), f"{at}.mlp.down_proj")
+        norm = lambda x, name: rms_norm(x, w[f"{at}.{name}_layernorm.weight"], eps)  # noqa: E731, B023
+        if config.model_type == "olmo2":
+            x = x + norm(attention(x, f"{at}.self_attn"), "post_attention")
+            x = x + norm(mlp(x, f"{at}.mlp"), "post_feedforward")
+        else:
+            x = x + attention(norm(x, "input"), f"{at}.self_attn")
+            x = x + mlp(norm(x, "post_attention"), f"{at}.mlp")
     output = "model.embed_tokens.weight" if config.tie_word_embeddings else "lm_head.weight"
     return rms_norm(x, w["model.norm.weight"], eps) @ w[output].T
 

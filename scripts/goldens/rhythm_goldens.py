@@ -23,7 +23,7 @@ from base.local import ROOT  # noqa: E402
 from goldens.make_tiny_models import forward_float64  # noqa: E402
 from goldens.rhythm_reference import credit, measure, sampled_layers  # noqa: E402
 
-MODELS = ["llama", "qwen2", "qwen3"]
+MODELS = ["llama", "qwen2", "qwen3", "mistral", "olmo2"]
 LENGTHS = [(1, 5), (2, 16), (10, 3), (11, 17), (12, 40), (57, 1), (300, 33), (1000, 30)]  # response, prompt
 
 

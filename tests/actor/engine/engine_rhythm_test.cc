@@ -18,6 +18,7 @@
 #include "common/rhythm/credit.h"
 #include "common/rhythm/rhythm.h"
 #include "tests/actor/engine/run_all.h"
+#include "tests/model/golden_models.h"
 
 namespace tactus {
 namespace {
@@ -27,7 +28,7 @@ using Json = nlohmann::json;
 constexpr int64_t kMaxPosition = 2048;  // the tiny models' own limit is 512; rotary positions have none
 
 ModelFolder Folder(const std::string& name) {
-  ModelFolder folder = *OpenModelFolder(TACTUS_SOURCE_DIR "/tests/goldens/models/" + name);
+  ModelFolder folder = *OpenModelFolder(GoldenModelPath(name));
   folder.config.max_position = kMaxPosition;
   return folder;
 }
@@ -162,7 +163,7 @@ void CheckRhythm(const Json& golden, const Rhythm& rhythm, int64_t heads_per_lay
 }
 
 class RhythmGoldenTest : public ::testing::TestWithParam<std::string> {};
-INSTANTIATE_TEST_SUITE_P(Families, RhythmGoldenTest, ::testing::Values("llama", "qwen2", "qwen3"),
+INSTANTIATE_TEST_SUITE_P(Families, RhythmGoldenTest, ::testing::ValuesIn(FamilyModels()),
                          [](const auto& one) { return one.param; });
 
 // 1 to 1,000 tokens, all in one ragged batch, every one twice: two of the longest do not fit in the cache at once, so

@@ -15,14 +15,13 @@
 
 #include "common/ops/cpu/parallel.h"
 #include "tests/actor/engine/run_all.h"
+#include "tests/model/golden_models.h"
 #include "tools/batch/score.h"
 
 namespace tactus {
 namespace {
 
-ModelFolder Folder(const std::string& name) {
-  return *OpenModelFolder(TACTUS_SOURCE_DIR "/tests/goldens/models/" + name);
-}
+ModelFolder Folder(const std::string& name) { return *OpenModelFolder(GoldenModelPath(name)); }
 
 std::unique_ptr<ModelRunner> Runner(const ModelFolder& folder, int64_t pages,
                                     StorageDType dtype = StorageDType::kFloat32) {
@@ -54,19 +53,12 @@ std::vector<EngineRequest> Requests(const ModelConfig& config) {
   return requests;
 }
 
-struct Case {
-  std::string model;
-  StorageDType dtype;
-};
-class EngineModelTest : public ::testing::TestWithParam<Case> {};
-INSTANTIATE_TEST_SUITE_P(Models, EngineModelTest,
-                         ::testing::Values(Case{"llama", StorageDType::kFloat32}, Case{"qwen2", StorageDType::kFloat32},
-                                           Case{"qwen3", StorageDType::kFloat32},
-                                           Case{"qwen3_bf16", StorageDType::kBFloat16}),
-                         [](const auto& one) { return one.param.model; });
+class EngineModelTest : public ::testing::TestWithParam<GoldenModel> {};
+INSTANTIATE_TEST_SUITE_P(Models, EngineModelTest, ::testing::ValuesIn(GoldenModels()),
+                         [](const auto& one) { return one.param.name; });
 
 TEST_P(EngineModelTest, CompletionsDoNotDependOnBatchChunksOrPreemption) {
-  const ModelFolder folder = Folder(GetParam().model);
+  const ModelFolder folder = Folder(GetParam().name);
   const std::vector<EngineRequest> requests = Requests(folder.config);
   const auto run = [&](const EngineOptions& options, int64_t pages) {
     return RunAll(folder, options, pages, GetParam().dtype, requests);
@@ -84,7 +76,7 @@ TEST_P(EngineModelTest, CompletionsDoNotDependOnBatchChunksOrPreemption) {
 }
 
 TEST_P(EngineModelTest, DecodePrefillAndLearnerScoreWithTheSameBitsAsSampling) {
-  const ModelFolder folder = Folder(GetParam().model);
+  const ModelFolder folder = Folder(GetParam().name);
   const StorageDType dtype = GetParam().dtype;
   std::vector<EngineRequest> requests = Requests(folder.config);
   for (EngineRequest& request : requests) request.sampling = {};

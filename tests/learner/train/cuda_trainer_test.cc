@@ -15,6 +15,7 @@
 #include "learner/train/trainer.h"
 #include "tests/device/need_gpu.h"
 #include "tests/learner/train/trainer_fixtures.h"
+#include "tests/model/golden_models.h"
 #include "tests/ops/cuda/device_array.h"
 
 namespace tactus {
@@ -92,7 +93,7 @@ class CudaTrainerTest : public testing::Test {
 
 TEST_F(CudaTrainerTest, StepsFollowTheCpus) {
   const auto collective = Alone();
-  for (const std::string name : {"llama", "qwen2", "qwen3"}) {
+  for (const std::string& name : FamilyModels()) {
     const ModelFolder folder = Folder(name);
     TrainerOptions options = Options();
     options.updates_per_batch = 2;

@@ -20,6 +20,7 @@
 #include "common/weights/shared_weights_cuda.h"
 #include "tests/actor/engine/run_all.h"
 #include "tests/device/need_gpu.h"
+#include "tests/model/golden_models.h"
 #include "tools/batch/score.h"
 #ifdef TACTUS_CUDA_EMULATED
 #include "common/device/emulator_cuda.h"
@@ -28,9 +29,7 @@
 namespace tactus {
 namespace {
 
-ModelFolder Folder(const std::string& name) {
-  return *OpenModelFolder(TACTUS_SOURCE_DIR "/tests/goldens/models/" + name);
-}
+ModelFolder Folder(const std::string& name) { return *OpenModelFolder(GoldenModelPath(name)); }
 
 constexpr StorageDType kFloat32 = StorageDType::kFloat32, kBFloat16 = StorageDType::kBFloat16;
 
@@ -87,25 +86,17 @@ class CudaEngineTest : public ::testing::Test {
 
 // ---- against the CPU ------------------------------------------------------------------------------------------------
 
-// How far a log-prob may be from the CPU's, nats. bfloat16: the GPU rounds every activation to it, the CPU few.
-struct Case {
-  std::string model;
-  StorageDType dtype;
-  float tolerance;
-};
-class CudaModelTest : public ::testing::TestWithParam<Case> {
+class CudaModelTest : public ::testing::TestWithParam<GoldenModel> {
  protected:
   void SetUp() override { NEED_GPU(); }
+  // How far a log-prob may be from the CPU's, nats. bfloat16: the GPU rounds every activation to it, the CPU few.
+  static float Tolerance() { return GetParam().dtype == kFloat32 ? 2e-5f : 0.05f; }
 };
-INSTANTIATE_TEST_SUITE_P(Models, CudaModelTest,
-                         ::testing::Values(Case{"llama", kFloat32, 2e-5f}, Case{"llama3rope", kFloat32, 2e-5f},
-                                           Case{"llama_tied_sharded", kFloat32, 2e-5f}, Case{"qwen2", kFloat32, 2e-5f},
-                                           Case{"qwen3", kFloat32, 2e-5f}, Case{"llama_bf16", kBFloat16, 0.05f},
-                                           Case{"qwen3_bf16", kBFloat16, 0.05f}),
-                         [](const auto& one) { return one.param.model; });
+INSTANTIATE_TEST_SUITE_P(Models, CudaModelTest, ::testing::ValuesIn(GoldenModels()),
+                         [](const auto& one) { return one.param.name; });
 
 TEST_P(CudaModelTest, ScoresAsTheCpu) {
-  const ModelFolder folder = Folder(GetParam().model);
+  const ModelFolder folder = Folder(GetParam().name);
   std::mt19937 random(3);
   std::vector<ScoreItem> items;
   for (const size_t length : {1, 17, 40}) {
@@ -125,11 +116,11 @@ TEST_P(CudaModelTest, ScoresAsTheCpu) {
     }
   }
   RecordProperty("largest_difference_nats", std::to_string(worst));
-  EXPECT_LE(worst, GetParam().tolerance);
+  EXPECT_LE(worst, Tolerance());
 }
 
 TEST_P(CudaModelTest, Samples64GreedyTokensAsTheCpu) {
-  const ModelFolder folder = Folder(GetParam().model);
+  const ModelFolder folder = Folder(GetParam().name);
   EngineRequest request;
   std::mt19937 random(5);
   request.prompt_ids = RandomIds(random, 19, folder.config.vocab_size);
@@ -152,7 +143,7 @@ TEST_P(CudaModelTest, Samples64GreedyTokensAsTheCpu) {
     return (*PrefillScorer(std::move(runner), 64)->Score(item))[0].back();
   };
   EXPECT_NEAR(logprob_of({got.begin(), parting.first + 1}), logprob_of({expected.begin(), parting.second + 1}),
-              GetParam().tolerance);
+              Tolerance());
 }
 
 TEST_F(CudaEngineTest, DrawsTheCpusTokensInEveryWayOfSampling) {
@@ -212,7 +203,7 @@ void ExpectSumsNear(const Outcome& got, const Outcome& want, double tolerance) {
 
 // Few pages: members are preempted, and rows measured at the end of what is computed again.
 TEST_F(CudaEngineTest, MeasuresTheCpusRhythmUnderPreemption) {
-  for (const std::string model : {"llama", "qwen2", "qwen3"}) {
+  for (const std::string& model : FamilyModels()) {
     SCOPED_TRACE(model);
     const ModelFolder folder = Folder(model);
     const std::vector<EngineRequest> requests = ForcedRequests(folder.config, false);
