@@ -148,6 +148,55 @@ class Llama3Template : public ChatTemplate {
   const std::string bos_;
 };
 
+class MistralNemoTemplate : public ChatTemplate {
+ public:
+  MistralNemoTemplate(std::string bos, std::string eos) : bos_(std::move(bos)), eos_(std::move(eos)) {}
+
+  absl::StatusOr<std::string> Render(const std::vector<ChatMessage>& messages) const override {
+    RETURN_IF_ERROR(CheckChatMessages(messages));
+    const size_t first = messages[0].role == "system" ? 1 : 0;
+    std::string out = bos_;
+    for (size_t i = first; i < messages.size(); ++i) {
+      const absl::string_view expected = (i - first) % 2 == 0 ? "user" : "assistant";
+      if (messages[i].role != expected) {
+        return absl::InvalidArgumentError(
+            absl::StrFormat("messages[%d].role: expected %s, as users and assistants take turns after an optional "
+                            "system message, got \"%s\"",
+                            i, expected, messages[i].role));
+      }
+      if (messages[i].role == "assistant") {
+        absl::StrAppend(&out, messages[i].content, eos_);
+        continue;
+      }
+      const bool with_system = first == 1 && i + 1 == messages.size();
+      absl::StrAppend(&out, "[INST]", with_system ? messages[0].content + "\n\n" : "", messages[i].content, "[/INST]");
+    }
+    return out;
+  }
+
+ private:
+  const std::string bos_, eos_;
+};
+
+class Olmo2Template : public ChatTemplate {
+ public:
+  Olmo2Template(std::string bos, std::string eos) : bos_(std::move(bos)), eos_(std::move(eos)) {}
+
+  absl::StatusOr<std::string> Render(const std::vector<ChatMessage>& messages) const override {
+    RETURN_IF_ERROR(CheckChatMessages(messages));
+    std::string out = bos_;
+    for (size_t i = 0; i < messages.size(); ++i) {
+      const bool assistant = messages[i].role == "assistant";
+      absl::StrAppend(&out, "<|", messages[i].role, "|>\n", messages[i].content, assistant ? eos_ : "");
+      if (!assistant || i + 1 < messages.size()) out += "\n";
+    }
+    return out + "<|assistant|>\n";
+  }
+
+ private:
+  const std::string bos_, eos_;
+};
+
 }  // namespace
 
 std::unique_ptr<ChatTemplate> MakeChatMlTemplate(std::optional<std::string> default_system) {
@@ -160,6 +209,14 @@ std::unique_ptr<ChatTemplate> MakeQwen3Template() { return std::make_unique<Qwen
 
 std::unique_ptr<ChatTemplate> MakeLlama3Template(std::string bos) {
   return std::make_unique<Llama3Template>(std::move(bos));
+}
+
+std::unique_ptr<ChatTemplate> MakeMistralNemoTemplate(std::string bos, std::string eos) {
+  return std::make_unique<MistralNemoTemplate>(std::move(bos), std::move(eos));
+}
+
+std::unique_ptr<ChatTemplate> MakeOlmo2Template(std::string bos, std::string eos) {
+  return std::make_unique<Olmo2Template>(std::move(bos), std::move(eos));
 }
 
 }  // namespace tactus

@@ -28,4 +28,11 @@ std::unique_ptr<ChatTemplate> MakeQwen3Template();
 // Llama-3 (not 3.1 and later, which tell the date). `bos` is the text of the bos token.
 std::unique_ptr<ChatTemplate> MakeLlama3Template(std::string bos);
 
+// Mistral-Nemo: users and assistants take turns, and a system message stands in the last question. It has no generation
+// prompt: an answer follows [/INST]. InvalidArgument: roles that do not alternate.
+std::unique_ptr<ChatTemplate> MakeMistralNemoTemplate(std::string bos, std::string eos);
+
+// OLMo 2.
+std::unique_ptr<ChatTemplate> MakeOlmo2Template(std::string bos, std::string eos);
+
 }  // namespace tactus

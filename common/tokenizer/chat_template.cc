@@ -29,6 +29,9 @@ constexpr char kQwen3FirstSha[] = "2df317a15cbc983d9602cc391d33be17237d47ec7eb11
 constexpr char kQwen3Instruct2507Sha[] = "aa39eed4cbfdd57aeaab518e83d06945f00df6afefba6eb985b6b85060cade95";
 constexpr char kLlama3Sha[] = "ba03a121d097859c7b5b9cd03af99aafe95275210d2876f642ad9929a150f122";
 
+constexpr char kMistralNemoSha[] = "1127255163dd25a2fd472f9901035aa9e78dc77ca33efdd010f5c8ea87e5d436";
+constexpr char kOlmo2Sha[] = "fe689ffbd6a4e2d0532d7480696b065b10e0e1eff3f9b9fc4bea415761e4bf4a";
+
 constexpr char kPlain[] = "{% for message in messages %}{{ message['content'] }}{% endfor %}";
 
 // SmolLM2 and Qwen2: the messages in ChatML, with a default system message before a first message that is none. Plain
@@ -115,24 +118,26 @@ std::optional<std::string> MatchQwen25(const std::string& text) {
   return std::nullopt;
 }
 
-std::unique_ptr<ChatTemplate> Recognise(absl::string_view source, const std::string& bos) {
-  const std::string text = Canonical(source);
+// What a model folder says; texts are empty where it says nothing.
+struct TemplateSource {
+  std::string path;  // of the file that the source stands in
+  std::string source;
+  std::string bos, eos;
+};
+
+std::unique_ptr<ChatTemplate> Recognise(const TemplateSource& from) {
+  const std::string text = Canonical(from.source);
   if (text == kPlain) return MakePlainTemplate();
   if (auto default_system = MatchChatMl(text)) return MakeChatMlTemplate(*std::move(default_system));
   if (auto default_system = MatchQwen25(text)) return MakeChatMlTemplate(*std::move(default_system));
   const std::string sha = Sha256Hex(text);
   if (sha == kQwen3Sha || sha == kQwen3FirstSha) return MakeQwen3Template();
   if (sha == kQwen3Instruct2507Sha) return MakeChatMlTemplate(std::nullopt);
-  if (sha == kLlama3Sha) return MakeLlama3Template(bos);
+  if (sha == kLlama3Sha) return MakeLlama3Template(from.bos);
+  if (sha == kMistralNemoSha) return MakeMistralNemoTemplate(from.bos, from.eos);
+  if (sha == kOlmo2Sha) return MakeOlmo2Template(from.bos, from.eos);
   return nullptr;
 }
-
-// What a model folder says: the template's source and the bos token's text, both empty when not given.
-struct TemplateSource {
-  std::string path;  // of the file that the source stands in
-  std::string source;
-  std::string bos;
-};
 
 absl::StatusOr<std::string> ReadTemplateField(const JsonField& field) {
   if (field.is_null() || field.value().is_string()) return field.is_null() ? "" : field.String();
@@ -146,6 +151,15 @@ absl::StatusOr<std::string> ReadTemplateField(const JsonField& field) {
   return field.Expected("a template named \"default\"");
 }
 
+// A special token's text, which may stand in an object of its own.
+absl::StatusOr<std::string> ReadTokenField(const JsonField& root, const char* name) {
+  ASSIGN_OR_RETURN(const JsonField token, root.Member(name));
+  if (token.is_null()) return std::string();
+  if (!token.value().is_object()) return token.String();
+  JSON_MEMBER(std::string content, token, "content", String());
+  return content;
+}
+
 absl::StatusOr<TemplateSource> ReadTemplateSource(const std::string& folder) {
   TemplateSource out;
   out.path = folder + "/tokenizer_config.json";
@@ -155,12 +169,8 @@ absl::StatusOr<TemplateSource> ReadTemplateSource(const std::string& folder) {
     const JsonField root(json, out.path);
     ASSIGN_OR_RETURN(const JsonField source, root.Member("chat_template"));
     ASSIGN_OR_RETURN(out.source, ReadTemplateField(source));
-    ASSIGN_OR_RETURN(const JsonField bos, root.Member("bos_token"));
-    if (bos.value().is_object()) {
-      JSON_MEMBER(out.bos, bos, "content", String());
-    } else if (!bos.is_null()) {
-      ASSIGN_OR_RETURN(out.bos, bos.String());
-    }
+    ASSIGN_OR_RETURN(out.bos, ReadTokenField(root, "bos_token"));
+    ASSIGN_OR_RETURN(out.eos, ReadTokenField(root, "eos_token"));
   } else if (!absl::IsNotFound(config.status())) {
     return config.status();
   }
@@ -186,11 +196,12 @@ absl::StatusOr<std::unique_ptr<ChatTemplate>> ChatTemplate::FromModelFolder(cons
     return std::make_unique<LiteralTemplate>(literal);
   }
   ASSIGN_OR_RETURN(const TemplateSource source, ReadTemplateSource(folder));
-  std::unique_ptr<ChatTemplate> recognised = Recognise(source.source, source.bos);
+  std::unique_ptr<ChatTemplate> recognised = Recognise(source);
   if (recognised != nullptr) return recognised;
   return absl::UnimplementedError(absl::StrCat(
       source.path, ": ", source.source.empty() ? "there is no chat template" : "this chat template is not a known one",
-      " (known are those of SmolLM2, Qwen2, Qwen2.5, Qwen3 and Llama-3); set model.prompt_template to the literal "
+      " (known are those of SmolLM2, Qwen2, Qwen2.5, Qwen3, Llama-3, Mistral-Nemo and OLMo 2); set "
+      "model.prompt_template to the literal "
       "prompt, with {system} and {user} in it"));
 }
 

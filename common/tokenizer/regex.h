@@ -3,9 +3,10 @@
 //
 // The two engines differ in their Unicode versions, in what \s is and in case folding, so a pattern is not handed over
 // as it is: it is parsed, refused unless it stays within what means the same in both, and written anew with its classes
-// spelled out as code points. Accepted: literals, \p{L} \p{N} \s and their negations, \r \n \t, classes of these, |,
-// (?:…), (?i:…) of ASCII, (?=…), (?!…), and ? * + {m,n} with lazy ? and possessive + on single characters (a group may
-// only carry ?). That covers GPT-2, cl100k, Llama-3, Qwen2, Qwen3.
+// spelled out as code points. Accepted: literals, \p{L} \p{N} \p{M} \p{Lu} \p{Ll} \p{Lt} \p{Lm} \p{Lo} \s and their
+// negations, \r \n \t, classes of these, |, (?:…), (?i:…) of ASCII, (?=…), (?!…), and ? * + {m,n} with lazy ? and
+// possessive + on single characters (a group may only carry ?). That covers GPT-2, cl100k, Llama-3, Qwen2, Qwen3,
+// Tekken (Mistral-Nemo).
 #pragma once
 
 #include <memory>

@@ -169,19 +169,13 @@ class Translator {
 
   // \n and its like give a literal, \p{L} and its like ranges.
   absl::Status Escape(std::optional<uint32_t>& literal, Ranges& ranges) {
-    const struct {
-      absl::string_view name;
-      std::span<const CodePointRange> ranges;
-      bool negated;
-    } classes[] = {{"\\p{L}", LetterRanges(), false}, {"\\P{L}", LetterRanges(), true},
-                   {"\\p{N}", NumberRanges(), false}, {"\\P{N}", NumberRanges(), true},
-                   {"\\s", SpaceRanges(), false},     {"\\S", SpaceRanges(), true}};
-    for (const auto& known : classes) {
-      if (!StartsWith(known.name)) continue;
+    for (const RegexClass& known : RegexClasses()) {
+      const bool negated = StartsWith(known.negation);
+      if (!negated && !StartsWith(known.name)) continue;
       if (ignore_case_) return Refuse("a Unicode class inside (?i:");
       at_ += known.name.size();
       Ranges found(known.ranges.begin(), known.ranges.end());
-      if (known.negated) found = Complement(found);
+      if (negated) found = Complement(found);
       ranges.insert(ranges.end(), found.begin(), found.end());
       return absl::OkStatus();
     }

@@ -16,9 +16,12 @@ struct CodePointRange {
   uint32_t first, last;  // both inside
 };
 
-std::span<const CodePointRange> LetterRanges();  // \p{L} in a splitting regex
-std::span<const CodePointRange> NumberRanges();  // \p{N} in a splitting regex
-std::span<const CodePointRange> SpaceRanges();   // \s
+// A class of a splitting regex.
+struct RegexClass {
+  absl::string_view name, negation;  // as they are written: \p{L}, \P{L}
+  std::span<const CodePointRange> ranges;
+};
+std::span<const RegexClass> RegexClasses();
 
 bool IsSpace(uint32_t code_point);
 bool IsNumeric(uint32_t code_point);        // what the Digits pre-tokenizer takes for a digit

@@ -1,4 +1,4 @@
-"""Writes common/tokenizer/unicode_classes.inc and unicode_nfc.inc by asking Hugging Face `tokenizers`.
+"""Writes common/tokenizer/unicode_classes.inc, unicode_categories.inc and unicode_nfc.inc by asking Hugging Face `tokenizers`.
 
 Its regex engine, its normalizer and the Rust library behind it each follow another version of Unicode, and none of them
 the version of PCRE2, of Python or of a system library. Equal ids need equal tables, so the tables are read off the
@@ -110,6 +110,9 @@ def main():
         table("CodePointRange", "kNumeric", ranges(numeric_class()), "what the Digits pre-tokenizer splits"),
         table("CodePointRange", "kWordCharacters", ranges(word_class()), "\\w beside a single_word added token"),
     ])
+    write(folder / "unicode_categories.inc", "Categories of the splitting regexes, as closed ranges in order.", [
+        table("CodePointRange", f"k{name}", ranges(regex_class(rf"\p{{{name}}}")), f"\\p{{{name}}}")
+        for name in ("Lu", "Ll", "Lt", "Lm", "Lo", "M")])
     two_way, one_way = decompositions()
     marks = []
     for c, combining in combining_classes():

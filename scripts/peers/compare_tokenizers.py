@@ -60,13 +60,13 @@ def compare_strings(tactus, name, folder, count, seed):
     return report(name, "strings", differing, count, first)
 
 
-def compare_conversations(tactus, name, folder, template, bos, count, seed):
+def compare_conversations(tactus, name, folder, template, special, count, seed):
     reference = Tokenizer.from_file(str(folder / "tokenizer.json"))
     strings = tokenizer_chat.strings_for_chat(seed)
     lines = [{"id": i, "messages": tokenizer_chat.conversation(strings)} for i in range(count)]
     differing, first = 0, None
     for line, reply in zip(lines, ours(tactus, folder, lines)):
-        prompt = tokenizer_chat.render(template, bos, line["messages"])
+        prompt = tokenizer_chat.render(template, special, line["messages"])
         if reference.encode(prompt, add_special_tokens=False).ids != reply["ids"]:
             differing += 1
             first = first or (line, prompt, reply)
@@ -83,7 +83,7 @@ def main():
     args = parser.parse_args()
     differing = 0
     with tempfile.TemporaryDirectory() as temporary:
-        folders = {name: pathlib.Path(temporary) / name for name in ("qwen", "llama3", "smol", "odd")}
+        folders = {name: pathlib.Path(temporary) / name for name in ("qwen", "llama3", "smol", "odd", "tekken")}
         for name, folder in folders.items():
             folder.mkdir()
             shutil.copy(SMALL / f"{name}.json", folder / "tokenizer.json")
@@ -92,14 +92,15 @@ def main():
         for name, folder in folders.items():
             differing += compare_strings(args.tactus, name, folder, args.strings, args.seed)
         if args.conversations:
-            for name, template, tokenizer, bos in tokenizer_chat.templates():
+            for name, template, tokenizer, special in tokenizer_chat.templates():
                 folder = folders[tokenizer]
                 (folder / "chat_template.jinja").write_text(template)
-                (folder / "tokenizer_config.json").write_text(json.dumps({"bos_token": bos}))
-                differing += compare_conversations(args.tactus, f"{name} template", folder, template, bos, args.conversations, args.seed)
+                (folder / "tokenizer_config.json").write_text(json.dumps(special))
+                differing += compare_conversations(args.tactus, f"{name} template", folder, template, special,
+                                                   args.conversations, args.seed)
             if args.smollm2:
                 template = (args.smollm2 / "chat_template.jinja").read_text()
-                differing += compare_conversations(args.tactus, "SmolLM2 template", args.smollm2, template, None,
+                differing += compare_conversations(args.tactus, "SmolLM2 template", args.smollm2, template, {},
                                                    args.conversations, args.seed)
     sys.exit(1 if differing else 0)
 

@@ -28,6 +28,12 @@ const char kSmolJinja[] =
     "You are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n' }}{% endif %}"
     "{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}\n";
+const char kOlmo2Jinja[] =
+    "{{ bos_token }}{% for message in messages %}{% if message['role'] == 'system' %}{{ '<|system|>\n' + "
+    "message['content'] + '\n' }}{% elif message['role'] == 'user' %}{{ '<|user|>\n' + message['content'] + '\n' }}"
+    "{% elif message['role'] == 'assistant' %}{% if not loop.last %}{{ '<|assistant|>\n'  + message['content'] + "
+    "eos_token + '\n' }}{% else %}{{ '<|assistant|>\n'  + message['content'] + eos_token }}{% endif %}{% endif %}"
+    "{% if loop.last and add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}{% endfor %}";
 
 // A folder of its own for each test.
 class ChatTemplateTest : public testing::Test {
@@ -56,6 +62,8 @@ TEST_F(ChatTemplateTest, FamiliesRenderLikeTheirJinja) {
   families["qwen3"] = MakeQwen3Template();
   families["qwen3_instruct_2507"] = MakeChatMlTemplate(std::nullopt);
   families["llama3"] = MakeLlama3Template("<|begin_of_text|>");
+  families["mistral_nemo"] = MakeMistralNemoTemplate("<s>", "</s>");
+  families["olmo2"] = MakeOlmo2Template("<|endoftext|>", "<|endoftext|>");
   std::ifstream file(kGoldens);
   int cases = 0;
   for (std::string line; std::getline(file, line); ++cases) {
@@ -90,6 +98,25 @@ TEST_F(ChatTemplateTest, RecognisesLlama3InTokenizerConfig) {
                         {{{"name", "tool"}, {"template", "x"}}, {{"name", "default"}, {"template", kLlama3Jinja}}}}}
             .dump());
   EXPECT_THAT(*Render("", {{"user", "Hi"}}), testing::StartsWith("<b><|start_header_id|>user"));
+}
+
+TEST_F(ChatTemplateTest, RecognisesOlmo2) {
+  Write("tokenizer_config.json", nlohmann::json{{"bos_token", "<|endoftext|>"},
+                                                {"eos_token", {{"content", "<|endoftext|>"}}},
+                                                {"chat_template", kOlmo2Jinja}}
+                                     .dump());
+  EXPECT_EQ(*Render("", {{"system", "S"}, {"user", "1"}, {"assistant", "2"}, {"user", "3"}}),
+            "<|endoftext|><|system|>\nS\n<|user|>\n1\n<|assistant|>\n2<|endoftext|>\n<|user|>\n3\n<|assistant|>\n");
+}
+
+TEST_F(ChatTemplateTest, MistralNemoTakesTurns) {
+  const auto nemo = MakeMistralNemoTemplate("<s>", "</s>");
+  EXPECT_EQ(*nemo->Render({{"system", "S"}, {"user", "1"}, {"assistant", "2"}, {"user", "3"}}),
+            "<s>[INST]1[/INST]2</s>[INST]S\n\n3[/INST]");
+  EXPECT_THAT(nemo->Render({{"user", "1"}, {"user", "2"}}).status().message(),
+              HasSubstr("messages[1].role: expected assistant, as users and assistants take turns"));
+  EXPECT_THAT(nemo->Render({{"assistant", "1"}}).status().message(), HasSubstr("messages[0].role: expected user"));
+  EXPECT_THAT(nemo->Render({{"user", "1"}, {"system", "2"}}).status().message(), HasSubstr("got \"system\""));
 }
 
 TEST_F(ChatTemplateTest, RecognisesTheQuickStartModel) {

@@ -12,7 +12,7 @@ namespace tactus {
 namespace {
 
 const std::string kFolder = TACTUS_SOURCE_DIR "/tests/goldens/tokenizer/";
-constexpr const char* kNames[] = {"qwen", "llama3", "smol", "odd"};
+constexpr const char* kNames[] = {"qwen", "llama3", "smol", "odd", "tekken"};
 
 class TokenizerGoldenTest : public testing::Test {
  protected:
