@@ -3,13 +3,12 @@
 import bisect
 import json
 import re
-import shutil
 
+from base import npm
 from monitoring import tools
 
 PACKAGES = ["@grafana/schema@13.2.3", "typescript@5.9.3"]
 CACHE = tools.ROOT / ".cache" / "grafana-types"
-INSTALL_S = 120
 KINDS = {"timeseries": "Timeseries", "stat": "Stat", "heatmap": "Heatmap", "table": "Table"}
 
 # An enum of strings stands in JSON as its text. Options are complete only inside Grafana, which fills in defaults.
@@ -24,22 +23,7 @@ SCHEMA = "./node_modules/@grafana/schema/dist/types/raw"
 
 def install() -> None:
     """Puts the packages into the cache; leaves the process as skipped where there is no npm or no network."""
-    if not shutil.which("npm") or not shutil.which("node"):
-        tools.skip("npm and node are not installed, so the dashboards' types are unchecked")
-    wanted = "\n".join(PACKAGES)
-    stamp = CACHE / "packages"
-    if stamp.exists() and stamp.read_text() == wanted:
-        return
-    CACHE.mkdir(parents=True, exist_ok=True)
-    (CACHE / "package.json").write_text('{"private": true}\n')
-    code, output = tools.call(
-        ["npm", "install", "--no-audit", "--no-fund", "--no-package-lock", "--ignore-scripts", *PACKAGES],
-        INSTALL_S,
-        cwd=CACHE,
-    )
-    if code:
-        tools.skip(f"npm could not install {' and '.join(PACKAGES)}: types unchecked: {output.strip()[-200:]}")
-    stamp.write_text(wanted)
+    npm.install(PACKAGES, CACHE, "the dashboards' types are")
 
 
 def _imports() -> str:
