@@ -8,7 +8,7 @@
 #include "learner/sft/sft.h"
 #include "tools/command.h"
 #include "tools/job/stop_signals.h"
-#include "tools/job/train_display.h"
+#include "tools/report/html_page.h"
 
 namespace tactus {
 namespace {

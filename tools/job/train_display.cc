@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "tools/report/html_page.h"
 
 namespace tactus {
 namespace {
@@ -60,13 +61,6 @@ std::string Sparkline(const std::vector<double>& values, size_t width) {
     }
   }
   return out;
-}
-
-std::string DurationText(double seconds) {
-  const int64_t whole = std::llround(std::max(0.0, seconds));
-  if (whole < 60) return absl::StrFormat("%d s", whole);
-  if (whole < 3600) return absl::StrFormat("%d min %02d s", whole / 60, whole % 60);
-  return absl::StrFormat("%d h %02d min", whole / 3600, whole / 60 % 60);
 }
 
 void TrainDisplay::AddStep(const StepRecord& record) {

@@ -13,9 +13,6 @@ namespace tactus {
 // Bars of eight heights; the values are averaged into `width` columns. Not-finite values show as a gap.
 std::string Sparkline(const std::vector<double>& values, size_t width);
 
-// "3 min 10 s", "2 h 05 min", "41 s".
-std::string DurationText(double seconds);
-
 class TrainDisplay {
  public:
   struct Options {

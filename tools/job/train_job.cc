@@ -18,6 +18,7 @@
 #include "common/base/strict_json.h"
 #include "tools/job/stop_signals.h"
 #include "tools/job/train_eval.h"
+#include "tools/report/html_page.h"
 #include "tools/report/report.h"
 
 namespace tactus {

@@ -1,8 +1,16 @@
 #include "tools/report/html_page.h"
 
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "tools/report/report_assets.h"
+#include "absl/strings/str_join.h"
+#include "common/base/sha256.h"
+#include "tools/report/web/chart.js.h"
+#include "tools/report/web/page.css.h"
 
 namespace tactus {
 namespace {
@@ -67,14 +75,37 @@ std::string VisibleText(absl::string_view text) {
 
 std::string NumberText(double value, int digits) { return absl::StrFormat("%.*g", digits, value); }
 
+std::string DurationText(double seconds) {
+  const int64_t whole = std::llround(std::max(0.0, seconds));
+  if (whole < 60) return absl::StrFormat("%d s", whole);
+  if (whole < 3600) return absl::StrFormat("%d min %02d s", whole / 60, whole % 60);
+  return absl::StrFormat("%d h %02d min", whole / 3600, whole / 60 % 60);
+}
+
+std::string JsonText(absl::string_view text) {
+  std::string out = nlohmann::json(std::string(text)).dump(-1, ' ', true, nlohmann::json::error_handler_t::replace);
+  for (size_t at = 0; (at = out.find('<', at)) != std::string::npos; at += 6) out.replace(at, 1, "\\u003c");
+  return out;
+}
+
+std::string JsonNumber(double value, int digits) { return std::isfinite(value) ? NumberText(value, digits) : "null"; }
+
+std::string JsonNumbers(const std::vector<double>& values, int digits) {
+  const auto append = [digits](std::string* out, double value) { *out += JsonNumber(value, digits); };
+  return absl::StrCat("[", absl::StrJoin(values, ",", append), "]");
+}
+
 std::string HtmlPage(absl::string_view title, absl::string_view subtitle, absl::string_view style,
                      absl::string_view body, absl::string_view script) {
-  const std::string shown = EscapeHtml(VisibleText(title));
+  const std::string shown = EscapeHtml(VisibleText(title)), code = absl::StrCat(kChartJs, script);
+  const std::string hash = absl::Base64Escape(absl::HexStringToBytes(Sha256Hex(code)));
   return absl::StrCat(
-      "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" "
-      "content=\"width=device-width,initial-scale=1\"><title>",
-      shown, " · Tactus</title><style>", kReportStyle, style, "</style></head><body><main>\n<h1>", shown,
-      "</h1>\n<p class=\"sub\">", subtitle, "</p>\n", body, "</main><script>", script, "</script></body></html>\n");
+      "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta http-equiv=\"Content-Security-Policy\" "
+      "content=\"default-src 'none'; base-uri 'none'; form-action 'none'; connect-src 'self'; style-src "
+      "'unsafe-inline'; script-src 'sha256-",
+      hash, "'\"><meta name=\"viewport\" content=\"width=device-width,initial-scale=1\"><title>", shown,
+      " · Tactus</title><style>", kPageCss, style, "</style></head><body><main>\n<h1>", shown,
+      "</h1>\n<p class=\"sub\">", subtitle, "</p>\n", body, "</main><script>", code, "</script></body></html>\n");
 }
 
 }  // namespace tactus

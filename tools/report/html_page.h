@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "absl/strings/string_view.h"
 
@@ -17,7 +18,18 @@ std::string VisibleText(absl::string_view text);
 // At most `digits` significant digits, without needless zeros: "0.125", "1.2e-07".
 std::string NumberText(double value, int digits);
 
-// A whole document in the style of kReportStyle plus `style`. `title` is text; `subtitle` and `body` are markup.
+// "41 s", "3 min 10 s", "2 h 05 min"; "0 s" for what is negative.
+std::string DurationText(double seconds);
+
+// For a <script type="application/json">. A string is pure ASCII, and nothing in it could end the element; a number
+// that is not finite is null.
+std::string JsonText(absl::string_view text);
+std::string JsonNumber(double value, int digits);
+std::string JsonNumbers(const std::vector<double>& values, int digits);
+
+// A whole document in the style of web/page.css plus `style`; web/chart.js runs before `script`. `title` is text;
+// `subtitle` and `body` are markup. The document runs no other script, should `body` hold one, and loads nothing but
+// what its script fetches from where it came from.
 std::string HtmlPage(absl::string_view title, absl::string_view subtitle, absl::string_view style,
                      absl::string_view body, absl::string_view script);
 

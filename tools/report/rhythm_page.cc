@@ -2,33 +2,19 @@
 
 #include <algorithm>
 #include <cmath>
-#include <nlohmann/json.hpp>
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "tools/report/html_page.h"
-#include "tools/report/rhythm_assets.h"
+#include "tools/report/web/rhythm.css.h"
+#include "tools/report/web/rhythm.js.h"
 
 namespace tactus {
 namespace {
 
 std::string Shown(absl::string_view text) { return EscapeHtml(VisibleText(text)); }
-
-// A string for a <script type="application/json">: pure ASCII, and nothing that could end the element.
-std::string JsonText(absl::string_view text) {
-  std::string out = nlohmann::json(std::string(text)).dump(-1, ' ', true, nlohmann::json::error_handler_t::replace);
-  for (size_t at = 0; (at = out.find('<', at)) != std::string::npos; at += 6) out.replace(at, 1, "\\u003c");
-  return out;
-}
-
-std::string JsonNumber(double value, int digits) { return std::isfinite(value) ? NumberText(value, digits) : "null"; }
-
-std::string JsonNumbers(const std::vector<double>& values) {
-  return absl::StrCat(
-      "[", absl::StrJoin(values, ",", [](std::string* out, double value) { *out += JsonNumber(value, 4); }), "]");
-}
 
 std::string JsonIndices(const std::vector<int32_t>& values) {
   return absl::StrCat("[", absl::StrJoin(values, ","), "]");
@@ -101,12 +87,12 @@ std::string DataJson(const RhythmAnswer& answer) {
                                                                       {"entropy", &answer.entropy},
                                                                       {"logprob", &answer.logprobs}};
   for (const auto& [key, values] : lists) {
-    if (n > 0 && values->size() == n) fields.push_back(absl::StrCat("\"", key, "\":", JsonNumbers(*values)));
+    if (n > 0 && values->size() == n) fields.push_back(absl::StrCat("\"", key, "\":", JsonNumbers(*values, 4)));
   }
   std::vector<std::string> credits, images;
   for (const TokenCredit& credit : answer.credits) {
     if (credit.gamma.size() != n) continue;
-    credits.push_back(absl::StrCat("[", JsonText(credit.strategy), ",", JsonNumbers(credit.gamma), "]"));
+    credits.push_back(absl::StrCat("[", JsonText(credit.strategy), ",", JsonNumbers(credit.gamma, 4), "]"));
   }
   for (const AttentionImage& image : answer.images) {
     if (IsWhole(image)) images.push_back(ImageJson(image));
@@ -116,7 +102,7 @@ std::string DataJson(const RhythmAnswer& answer) {
   if (n > 0 && answer.lookers.size() == n) fields.push_back(absl::StrCat("\"lookers\":", LookersJson(answer)));
   if (HasHeads(answer.heads)) {
     fields.push_back(
-        absl::StrCat("\"layers\":", JsonIndices(answer.heads.layers), ",\"span\":", JsonNumbers(answer.heads.span),
+        absl::StrCat("\"layers\":", JsonIndices(answer.heads.layers), ",\"span\":", JsonNumbers(answer.heads.span, 4),
                      ",\"local\":", JsonIndices(answer.heads.local), ",\"global\":", JsonIndices(answer.heads.global)));
   }
   fields.push_back(absl::StrCat("\"images\":[", absl::StrJoin(images, ","), "]"));
@@ -192,7 +178,7 @@ std::string RhythmSection(const std::vector<RhythmAnswer>& answers) {
 std::string RhythmPageHtml(absl::string_view title, const std::vector<RhythmAnswer>& answers) {
   return HtmlPage(
       title, absl::StrCat("The attention rhythm of ", answers.size(), answers.size() == 1 ? " answer" : " answers"),
-      kRhythmStyle, RhythmSection(answers), kRhythmScript);
+      kRhythmCss, RhythmSection(answers), kRhythmJs);
 }
 
 }  // namespace tactus

@@ -41,7 +41,7 @@ struct RhythmAnswer {
   std::vector<AttentionImage> images = {};
 };
 
-// The answers as markup, for a page that has kRhythmStyle and ends with kRhythmScript. Once per page.
+// The answers as markup, for a page that has web/rhythm.css and ends with web/rhythm.js. Once per page.
 std::string RhythmSection(const std::vector<RhythmAnswer>& answers);
 
 // A whole page. A link to it may end in "#a2t34": token 34 of the second answer is then shown.

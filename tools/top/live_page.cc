@@ -2,6 +2,7 @@
 
 #include <httplib.h>
 
+#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <thread>
@@ -10,8 +11,9 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "tools/report/html_page.h"
-#include "tools/top/live_page_assets.h"
 #include "tools/top/verdict.h"
+#include "tools/top/web/live.css.h"
+#include "tools/top/web/live.js.h"
 
 namespace tactus::top {
 namespace {
@@ -19,33 +21,71 @@ namespace {
 constexpr size_t kMaxRequestBytes = 8 << 10, kThreads = 8;
 constexpr int kRequestTimeout_s = 5;
 
+constexpr char kBody[] =
+    "<p id=\"verdict\" role=\"status\">Waiting for the first answer.</p><div id=\"panels\"></div>\n<noscript>This page "
+    "needs JavaScript; <code>tactus top</code> shows the same in a terminal.</noscript>";
+
+// What the page writes after a number.
+const char* UnitSuffix(Unit unit) {
+  switch (unit) {
+    case Unit::kNumber:
+      return "";
+    case Unit::kRatio:
+      return "ratio";
+    case Unit::kPerSecond:
+      return "/s";
+    case Unit::kPerHour:
+      return "/h";
+    case Unit::kSeconds:
+      return "s";
+    case Unit::kTokens:
+      return "tokens";
+    case Unit::kVersions:
+      return "versions";
+    case Unit::kNats:
+      return "nats";
+  }
+  return "";
+}
+
+// Why a panel has no number now, or "".
+const char* Absent(const PanelValues& values) {
+  if (values.empty()) return "not reported so far";
+  const bool any = std::any_of(values.begin(), values.end(), [](const auto& one) { return std::isfinite(one.second); });
+  return any ? "" : "not measured in this window";
+}
+
 nlohmann::json NumberOrNull(double value) { return std::isfinite(value) ? nlohmann::json(value) : nlohmann::json(); }
 
 }  // namespace
 
 std::string FramesJson(const FrameLog& log, const std::string& title) {
-  nlohmann::json panels = nlohmann::json::array();
-  const Frame* newest = log.frames().empty() ? nullptr : &log.newest();
+  nlohmann::json panels = nlohmann::json::array(), times = nlohmann::json::array();
+  const Frame newest = log.frames().empty() ? Frame() : log.newest();
+  for (const Frame& frame : log.frames()) times.push_back(frame.time_s);
   for (const Panel& panel : Panels()) {
-    nlohmann::json values = nlohmann::json::object(), trend = nlohmann::json::array();
-    if (newest != nullptr) {
-      for (const auto& [label, value] : newest->panels.at(std::string(panel.id)))
-        values[label] = {{"text", ValueText(panel.unit, value)}, {"value", NumberOrNull(value)}};
-      if (panel.by.empty()) {
-        for (const double value : log.Trend(panel.id)) trend.push_back(NumberOrNull(value));
-      }
+    nlohmann::json shown = nlohmann::json::object(), trend = nlohmann::json::array();
+    const auto found = newest.panels.find(std::string(panel.id));
+    const PanelValues values = found == newest.panels.end() ? PanelValues() : found->second;
+    for (const auto& [label, value] : values)
+      shown[label] = {{"text", ValueText(panel.unit, value)}, {"value", NumberOrNull(value)}};
+    if (panel.by.empty()) {
+      for (const double value : log.Trend(panel.id)) trend.push_back(NumberOrNull(value));
     }
     panels.push_back({{"id", panel.id},
                       {"group", panel.group},
                       {"title", panel.title},
                       {"by", panel.by},
                       {"query", PromQl(panel, "", 60)},
-                      {"values", values},
+                      {"unit", UnitSuffix(panel.unit)},
+                      {"values", shown},
+                      {"absent", Absent(values)},
                       {"trend", trend}});
   }
   return nlohmann::json{{"title", title},
-                        {"verdict", newest == nullptr ? "Waiting for the first answer." : Verdict(*newest)},
-                        {"time_s", newest == nullptr ? 0 : newest->time_s},
+                        {"verdict", log.frames().empty() ? "Waiting for the first answer." : Verdict(newest)},
+                        {"time_s", newest.time_s},
+                        {"times", times},
                         {"panels", panels}}
       .dump(-1, ' ', /*ensure_ascii=*/false, nlohmann::json::error_handler_t::replace);
 }
@@ -87,7 +127,7 @@ absl::StatusOr<std::unique_ptr<LivePage>> LivePage::Start(const std::string& lis
                               {"X-Content-Type-Options", "nosniff"},
                               {"Cache-Control", "no-store"}});
   server.Get("/", [](const httplib::Request&, httplib::Response& response) {
-    response.set_content(HtmlPage("Tactus, live", "<span id=\"when\"></span>", kLiveStyle, kLiveBody, kLiveScript),
+    response.set_content(HtmlPage("Tactus, live", "<span id=\"when\"></span>", kLiveCss, kBody, kLiveJs),
                          "text/html; charset=utf-8");
   });
   server.Get("/frames.json", [frames = std::move(frames)](const httplib::Request&, httplib::Response& response) {

@@ -11,8 +11,10 @@
 
 namespace tactus::top {
 
-// The log as the page reads it: {"title","verdict","panels":[{"id","group","title","unit","by","values":{label:text},
-// "trend":[number|null]}],"time_s"}.
+// The log as the page reads it: {"title","verdict","time_s": the newest frame's,"times":[Unix seconds of each frame],
+// "panels":[{"id","group","title","by","query": as PromQL,"unit": "ratio" or what follows a number,
+// "values":{label:{"text","value":number|null}},"absent": why there is none, or "",
+// "trend":[number|null], a place for each of the times, empty where the panel has labels}]}.
 std::string FramesJson(const FrameLog& log, const std::string& title);
 
 // Serves / and /frames.json on threads of its own until destroyed. At most 8 connections at once are answered; requests

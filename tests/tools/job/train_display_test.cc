@@ -19,13 +19,6 @@ TEST(SparklineTest, ScalesAveragesAndSkipsGaps) {
   EXPECT_EQ(Sparkline({1}, 0), "");
 }
 
-TEST(DurationTextTest, UsesTwoUnitsAtMost) {
-  EXPECT_EQ(DurationText(-3), "0 s");
-  EXPECT_EQ(DurationText(41.4), "41 s");
-  EXPECT_EQ(DurationText(190), "3 min 10 s");
-  EXPECT_EQ(DurationText(7500), "2 h 05 min");
-}
-
 StepRecord Step(int64_t step, double reward) {
   StepRecord record;
   record.step = step;

@@ -1,13 +1,9 @@
 // Opens pages in headless Chromium and asks them what was drawn. Skipped where there is no Chromium.
 #include <algorithm>
 #include <cstdio>
-#include <filesystem>
-#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_replace.h"
-#include "common/base/file.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/tools/report/browser.h"
@@ -23,14 +19,11 @@ using Json = nlohmann::json;
 
 constexpr int kTokens = 150;
 
-// Runs after the page's own script; what it finds becomes the text of #probe.
+// What it finds becomes the test's.
 constexpr char kProbe[] = R"js(
-const all = (selector, root = document) => [...root.querySelectorAll(selector)];
-const points = path => path ? (path.getAttribute('d').match(/[ML]/g) || []).length : 0;
-const key = name => document.activeElement.dispatchEvent(new KeyboardEvent('keydown', {key: name, bubbles: true, cancelable: true}));
 const where = () => ({answer: document.activeElement.closest('.answer')?.id, token: document.activeElement.index, label: document.activeElement.getAttribute('aria-label')});
 const tip = () => { const t = document.querySelector('.tip'); return t.hidden ? null : all('dt,dd', t).map(e => e.textContent).join(' '); };
-const found = {keys: {}};
+found.keys = {};
 
 found.answers = all('.answer').map(a => ({
   tokens: all('.tokens span[role=option]', a).length, texts: all('.tokens span', a).map(s => s.textContent),
@@ -45,7 +38,7 @@ found.answers = all('.answer').map(a => ({
 // The score runs above its words: each point over the middle of its token.
 const first = document.querySelector('.answer'), tokens = first.querySelector('.tokens');
 if (first.querySelector('.score path.waad')) {
-  const xy = first.querySelector('.score path.waad').getAttribute('d').match(/[ML][-\d.]+ [-\d.]+/g).map(p => p.slice(1).split(' ').map(Number));
+  const xy = places(first.querySelector('.score path.waad'));
   const box = tokens.getBoundingClientRect();
   found.offset = Math.max(...all('span', tokens).map((s, i) => { const r = s.getClientRects()[0]; return Math.abs(r.left + r.width / 2 - box.left - xy[i][0]); }));
   found.above = all('span', tokens).every((s, i) => { const up = s.getClientRects()[0].top - box.top - xy[i][1]; return up > 0 && up < 40; });
@@ -78,26 +71,7 @@ if (found.answers[0].tokens > 5) {
   }
 }
 
-// WCAG contrast of every text with what lies under it, alpha composited.
-const rgba = text => { const v = (text.match(/[\d.]+/g) || []).map(Number); return v.length < 4 ? [...v, 1] : v; };
-const over = (top, under) => [0, 1, 2].map(i => top[i] * top[3] + under[i] * (1 - top[3])).concat(1);
-const under = e => e ? over(rgba(getComputedStyle(e).backgroundColor), under(e.parentElement)) : [255, 255, 255, 1];
-const light = c => c.slice(0, 3).map(v => (v /= 255) <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4).reduce((s, v, i) => s + v * [.2126, .7152, .0722][i], 0);
-const contrast = (a, b) => { const [x, y] = [light(a), light(b)].sort((p, q) => q - p); return (x + .05) / (y + .05); };
-found.contrast = {least: 99, texts: 0};
-for (const e of all('.rhythm *, h1, .sub')) {
-  if (![...e.childNodes].some(n => n.nodeType === 3 && n.data.trim()) || e.closest('script')) continue;
-  const style = getComputedStyle(e), svg = e.namespaceURI.endsWith('svg'), cell = e.matches('.mark') && document.elementsFromPoint && e.previousElementSibling;
-  const ratio = contrast(rgba(svg ? style.fill : style.color), cell ? rgba(getComputedStyle(cell).fill) : under(e));
-  ++found.contrast.texts;
-  if (ratio < found.contrast.least) found.contrast = {...found.contrast, least: ratio, where: e.outerHTML.slice(0, 120)};
-}
-found.dark = matchMedia('(prefers-color-scheme: dark)').matches;
-found.overflow = document.documentElement.scrollWidth - document.documentElement.clientWidth;
-found.errors = errors;
-const pre = document.body.appendChild(document.createElement('pre'));
-pre.id = 'probe';
-pre.textContent = JSON.stringify(found);
+found.contrast = leastContrast('.rhythm *, h1, .sub');
 )js";
 
 class RhythmPageBrowserTest : public ::testing::Test {
@@ -107,25 +81,9 @@ class RhythmPageBrowserTest : public ::testing::Test {
   }
 
   // What the probe found on the page.
-  static Json Open(const std::string& page, const std::string& flags = "", const std::string& fragment = "") {
-    const std::string folder =
-        ::testing::TempDir() + "/browser-" + ::testing::UnitTest::GetInstance()->current_test_info()->name() + flags;
-    std::filesystem::create_directories(folder);
-    // The probe comes last, and what goes wrong before it is kept.
-    const std::string probed = absl::StrReplaceAll(
-        page, {{"<head>", "<head><script>const errors=[];addEventListener('error',e=>errors.push(e.message))</script>"},
-               {"</body>", absl::StrCat("<script>", kProbe, "</script></body>")}});
-    EXPECT_TRUE(WriteFileAtomic(folder + "/page.html", probed).ok());
-    const std::string dom = DumpDom(absl::StrCat("file://", folder, "/page.html", fragment), folder, flags);
-    const std::string open = "<pre id=\"probe\">";
-    const size_t at = dom.find(open);
-    if (at == std::string::npos) {
-      ADD_FAILURE() << "the probe did not run to its end: " << dom.substr(0, 2000);
-      return Json::object();
-    }
-    const size_t begin = at + open.size();
-    return Json::parse(absl::StrReplaceAll(dom.substr(begin, dom.find("</pre>", begin) - begin),
-                                           {{"&lt;", "<"}, {"&gt;", ">"}, {"&nbsp;", "\u00A0"}, {"&amp;", "&"}}));
+  static Json Open(const std::string& page, const std::string& flags = "") {
+    const std::string test = ::testing::UnitTest::GetInstance()->current_test_info()->name();
+    return ProbePage(page, kProbe, absl::StrCat(::testing::TempDir(), "/browser-", test, flags), flags);
   }
 };
 

@@ -109,6 +109,13 @@ TEST(RhythmPageTest, NoTextIsMarkup) {
   EXPECT_EQ(DataOf(html)["images"][0]["name"], evil);
 }
 
+TEST(HtmlPageTest, ADurationUsesTwoUnitsAtMost) {
+  EXPECT_EQ(DurationText(-3), "0 s");
+  EXPECT_EQ(DurationText(41.4), "41 s");
+  EXPECT_EQ(DurationText(190), "3 min 10 s");
+  EXPECT_EQ(DurationText(7500), "2 h 05 min");
+}
+
 TEST(HtmlPageTest, HiddenCharactersAreShown) {
   EXPECT_EQ(VisibleText(std::string("a\0b\x1B\x7F\r\n\t", 8)), "a␀b␛␡␍\n\t");
   EXPECT_EQ(VisibleText("\u202Eabc\u2066x\u200F\u0085"), "\uFFFDabc\uFFFDx\uFFFD\uFFFD");

@@ -4,9 +4,12 @@
 #include <gtest/gtest.h>
 #include <httplib.h>
 
+#include <cmath>
 #include <nlohmann/json.hpp>
+#include <regex>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/file.h"
 #include "tests/tools/report/browser.h"
 
 namespace tactus::top {
@@ -17,14 +20,16 @@ using ::testing::Not;
 
 FrameLog Log() {
   FrameLog log;
-  for (const double reward : {0.25, 0.5}) {
-    Frame frame{.time_s = 1'700'000'000,
+  double time_s = 1'700'000'000;
+  for (const double reward : {0.25, std::nan(""), 0.375, 0.5}) {
+    Frame frame{.time_s = time_s,
                 .panels = {{"reward", {{"", reward}}},
                            {"actors", {{"", 2}}},
                            {"learner_phases", {{"wait_trajectories", 0.75}, {"forward", 0.25}}},
                            {"actor_tokens", {{"actor-<b>0", 1500}}}}};
     for (const Panel& panel : Panels()) frame.panels.try_emplace(std::string(panel.id));
     log.Add(std::move(frame));
+    time_s += 2;
   }
   return log;
 }
@@ -36,7 +41,21 @@ TEST(FramesJsonTest, HoldsTextsTrendsAndTheVerdict) {
   ASSERT_EQ(json["panels"].size(), Panels().size());
   EXPECT_EQ(json["panels"][0]["id"], "reward");
   EXPECT_EQ(json["panels"][0]["values"][""]["text"], "0.5000");
-  EXPECT_EQ(json["panels"][0]["trend"].dump(), "[0.25,0.5]");
+  EXPECT_EQ(json["panels"][0]["absent"], "");
+  EXPECT_EQ(json["panels"][0]["trend"].dump(), "[0.25,null,0.375,0.5]");
+  EXPECT_EQ(json["times"].dump(), "[1700000000.0,1700000002.0,1700000004.0,1700000006.0]");
+  for (const auto& panel : json["panels"]) {
+    EXPECT_EQ(panel["trend"].size(), panel["by"] == "" ? 4U : 0U) << panel["id"];
+    EXPECT_EQ(panel["absent"] == "", !panel["values"].empty()) << panel["id"];
+  }
+  FrameLog divided;
+  Frame frame = Log().newest();
+  frame.panels["correct"] = {{"", std::nan("")}};
+  divided.Add(std::move(frame));
+  const auto nothing = nlohmann::json::parse(FramesJson(divided, "t"))["panels"][1];
+  EXPECT_EQ(nothing["unit"], "ratio");
+  EXPECT_TRUE(nothing["values"][""]["value"].is_null());
+  EXPECT_EQ(nothing["absent"], "not measured in this window");
   const auto empty = nlohmann::json::parse(FramesJson(FrameLog(), "t"));
   EXPECT_EQ(empty["panels"][0]["values"].dump(), "{}");
 }
@@ -63,14 +82,30 @@ TEST(LivePageTest, ABrowserShowsTheNumbersAsText) {
   if (Chromium().empty()) GTEST_SKIP() << "Chromium is not installed (scripts/setup.sh --lint, on Debian)";
   const auto page = LivePage::Start("127.0.0.1:0", [] { return FramesJson(Log(), "runs/<i>a</i>"); });
   ASSERT_TRUE(page.ok());
-  const std::string dom = DumpDom(absl::StrCat("http://", (*page)->address(), "/"),
-                                  absl::StrCat(testing::TempDir(), "/live-page"), "--virtual-time-budget=3000");
+  const std::string folder = absl::StrCat(testing::TempDir(), "/live-page");
+  const std::string dom =
+      DumpDom(absl::StrCat("http://", (*page)->address(), "/"), folder, "--virtual-time-budget=5000");
   EXPECT_THAT(dom, HasSubstr("The learner waits for answers 75 %"));
-  EXPECT_THAT(dom, HasSubstr("data-panel=\"reward\""));
   EXPECT_THAT(dom, HasSubstr("0.5000"));
-  EXPECT_THAT(dom, HasSubstr("<path d=\"M0.00"));
   EXPECT_THAT(dom, HasSubstr("actor-&lt;b&gt;0"));  // names are text, never markup
   EXPECT_THAT(dom, HasSubstr("runs/&lt;i&gt;a"));
+  EXPECT_THAT(dom, HasSubstr("<span>wait_trajectories</span><i><u style=\"width: 75%;\"></u></i><span>75.0 %</span>"));
+  EXPECT_THAT(ReadFile(folder + "/log").value(), Not(HasSubstr("CONSOLE"))) << "nothing went wrong in the page";
+  // One tile for the reward, however often it was filled: a gap where there was no number, and the bounds as text.
+  const size_t begin = dom.find("data-panel=\"reward\""), end = dom.find("data-panel=", begin + 1);
+  ASSERT_NE(begin, std::string::npos);
+  EXPECT_EQ(dom.find("data-panel=\"reward\"", begin + 1), std::string::npos);
+  const std::string tile = dom.substr(begin, end - begin);
+  std::smatch line;
+  ASSERT_TRUE(std::regex_search(tile, line, std::regex("<path class=\"s0\" d=\"(M[0-9. ]+h0)(M[0-9. ]+)(L[0-9. ]+)\"")))
+      << tile;
+  EXPECT_THAT(tile, HasSubstr("<circle class=\"s0\"")) << "the lone number";
+  EXPECT_THAT(tile, HasSubstr("class=\"gap\""));
+  EXPECT_THAT(tile, HasSubstr(">0.25</text>"));
+  EXPECT_THAT(tile, HasSubstr(">0.5</text>"));
+  // What no process reports is not 0.
+  const size_t absent = dom.find("data-panel=\"held_out\"");
+  EXPECT_THAT(dom.substr(absent, 300), HasSubstr("<b>–</b><small class=\"absent\">not reported so far</small>"));
 }
 
 }  // namespace

@@ -1,61 +1,7 @@
-#include "tools/report/rhythm_assets.h"
-
-namespace tactus {
-
-const char kRhythmStyle[] = R"css(
-.rhythm{--waad:#0b62c4;--fai:#9c1c82;--look:#0b7a43;position:relative}
-@media(prefers-color-scheme:dark){.rhythm{--waad:#6cb2ff;--fai:#f58ad9;--look:#4fd18b}}
-.rhythm svg{width:auto;height:auto;border-radius:0}.rhythm text{fill:var(--dim);font-size:11px;font-variant-numeric:tabular-nums}
-.tokens,.prompt{white-space:pre-wrap;overflow-wrap:anywhere;font:13px/1.75 ui-monospace,"SF Mono",Menlo,Consolas,monospace}
-.prompt{color:var(--dim);margin-top:4px}.ok{color:var(--good);font-weight:600}
-.tokens span{border-radius:3px;padding:1px 0}
-.h1{background:rgba(var(--hot),0.1)}.h2{background:rgba(var(--hot),0.19)}.h3{background:rgba(var(--hot),0.28)}.h4{background:rgba(var(--hot),0.37)}.h5{background:rgba(var(--hot),0.45)}
-.c1{background:rgba(var(--cold),0.1)}.c2{background:rgba(var(--cold),0.19)}.c3{background:rgba(var(--cold),0.28)}.c4{background:rgba(var(--cold),0.37)}.c5{background:rgba(var(--cold),0.45)}
-.h3,.h4,.h5{text-decoration:underline dotted 1px;text-underline-offset:3px}
-.key{position:sticky;top:0;z-index:2;display:flex;flex-wrap:wrap;gap:2px 18px;align-items:center;padding:8px 0;background:var(--bg);border-bottom:1px solid var(--line);margin-bottom:14px;font-size:.83rem;color:var(--dim)}
-.key .scale{margin:0}.key i{font-style:normal;color:var(--ink);padding:1px 7px;border-radius:3px;margin:0 1px}
-.waad-key::before,.fai-key::before,.look-key::before{content:"";display:inline-block;width:16px;height:3px;margin-right:6px;vertical-align:middle;background:var(--waad);border-radius:2px}
-.fai-key::before{height:10px;background:linear-gradient(var(--fai) 2px,color-mix(in srgb,var(--fai) 22%,transparent) 2px)}
-.look-key::before{height:12px;width:12px;background:none;border:2px solid var(--look)}
-.keys{margin-left:auto}kbd{font:11px/1 system-ui,sans-serif;border:1px solid var(--line);border-bottom-width:2px;border-radius:4px;padding:1px 4px;margin:0 1px;background:var(--card)}
-.choice select{font:inherit;color:var(--ink);background:var(--card);border:1px solid var(--dim);border-radius:5px;padding:1px 4px}
-.answer{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:14px 18px 16px;margin-bottom:18px;scroll-margin-top:60px}
-.answer header{display:flex;gap:12px;align-items:baseline;flex-wrap:wrap;margin-bottom:4px}.answer h3{font-size:1rem;margin:0}
-.answer header span{font-size:.85rem;padding:0 8px;border-radius:9px;border:1px solid currentColor}.no{color:var(--dim)}
-.answer details{font-size:.88rem;color:var(--dim);margin-bottom:6px}
-.strip{position:relative;touch-action:pan-y}.strip svg,.maps svg{display:block;overflow:visible}
-.tokens{position:relative}.tokens.scored{line-height:20px;margin-top:16px}.scored span{line-height:62px}.scored span.nl{line-height:20px}
-.tokens span{unicode-bidi:isolate;scroll-margin:140px 0 160px;cursor:default;-webkit-box-decoration-break:clone;box-decoration-break:clone}
-.tokens span.nl::before{content:"↵"}.tokens span.none::before{content:"∅"}.tokens span.nl::before,.tokens span.none::before{color:var(--dim);font-size:11px}
-.tokens span.on{outline:2px solid var(--ink);outline-offset:1px}.tokens span:focus-visible{outline:3px solid var(--a);outline-offset:1px}
-.tokens span.look{box-shadow:0 0 0 2px var(--look)}
-.rhythm svg.score{position:absolute;left:0;top:0;pointer-events:none;overflow:visible}
-.rhythm path{stroke-linecap:round}path.waad{stroke:var(--waad);stroke-width:1.6}path.fai{stroke:var(--fai);stroke-width:1.3}path.area{stroke:none;fill:var(--fai);opacity:.2}
-path.base{stroke:var(--line);stroke-width:1}path.link{stroke:var(--look);opacity:.65}
-.strip .now{stroke:var(--ink);stroke-width:1}.strip .seen{stroke:var(--look);stroke-width:1.5}
-.strip rect.hot{fill:rgb(var(--hot))}.strip rect.cold{fill:rgb(var(--cold))}
-.maps{display:flex;flex-wrap:wrap;gap:18px 34px;margin-top:14px}.maps:empty{display:none}
-.maps h4{font-size:.86rem;margin:0 0 2px}.maps small{display:block;color:var(--dim);font-size:.78rem;line-height:1.35;margin-bottom:8px}
-.maps output{display:block;min-height:1.5em;margin-top:6px;font-size:.8rem;color:var(--ink);font-variant-numeric:tabular-nums}
-.heads{width:336px;max-width:100%}.picture{width:290px;max-width:100%}.heads .scroller{overflow-x:auto;padding:2px}.heads .pick{fill:none;stroke:var(--ink);stroke-width:2.5}.heads rect.cell{stroke:var(--card);stroke-width:1}
-.rhythm .heads text.mark{font-weight:700}
-.ramp{display:flex;gap:8px;align-items:center;font-size:.78rem;color:var(--dim);margin-top:6px}.ramp b{width:110px;height:9px;border-radius:3px}
-.picture .frame{position:relative;width:max-content;max-width:100%;border-radius:4px;overflow:hidden}
-canvas{display:block;image-rendering:pixelated;max-width:100%}
-.frame i{position:absolute;background:#4fd18b;pointer-events:none;opacity:.8}.frame .row{left:0;right:0;height:1px}.frame .col{top:0;bottom:0;width:1px}.frame .prompt-end{top:0;bottom:0;width:0;background:none;border-left:1px dashed #9aa5b1}
-.tip{position:absolute;z-index:3;width:300px;max-width:100%;padding:10px 12px;border-radius:8px;background:var(--card);border:1px solid var(--dim);box-shadow:0 6px 24px rgba(0,0,0,.22);font-size:.82rem;pointer-events:none}
-.tip[hidden]{display:none}
-.tip .text{font:600 13px/1.4 ui-monospace,"SF Mono",Menlo,Consolas,monospace;overflow-wrap:anywhere;white-space:pre-wrap}.tip .place{float:right;color:var(--dim);margin-left:8px}
-.tip dl{display:grid;grid-template-columns:repeat(3,1fr);gap:5px 10px;margin:8px 0 0}.tip dt{color:var(--dim);font-size:.74rem;line-height:1.2}.tip dd{margin:0;font-weight:600;font-variant-numeric:tabular-nums}
-.tip ol{list-style:none;margin:8px 0 0;padding:7px 0 0;border-top:1px solid var(--line)}.tip li{display:flex;gap:8px;align-items:baseline}.tip li:first-child{color:var(--dim);font-size:.74rem}
-.tip li code{font:12px/1.5 ui-monospace,Menlo,Consolas,monospace;overflow:hidden;text-overflow:ellipsis;white-space:pre;flex:1}.tip li b{color:var(--look);font-variant-numeric:tabular-nums}.tip li span{color:var(--dim)}
-@media(max-width:760px),(max-height:560px){.key{position:static}}@media(hover:none) and (pointer:coarse){.keys{display:none}}
-@media print{.key{position:static}.tokens span,.key i{print-color-adjust:exact;-webkit-print-color-adjust:exact}.answer{break-inside:avoid-page}}
-)css";
-
-const char kRhythmScript[] = R"js(
-// A block, so that its names stay its own.
+// The answers of a page about the rhythm: lines over their words, the head map and the images, and a token's numbers by
+// pointer and by keys. Without it the page still has the tokens and their colours.
 {
+const {add, number, nice, trace, area, pickable} = Chart;
 const root = document.querySelector('.rhythm');
 const tip = root?.querySelector('.tip');
 const MAGMA = ['000004', '3b0f70', '8c2981', 'de4968', 'fe9f6d', 'fcfdbf'];
@@ -69,39 +15,10 @@ const mix = (ramp, x) => {
   return [0, 1, 2].map(c => Math.round(part(i, c) + (part(i + 1, c) - part(i, c)) * (at - i)));
 };
 const MAGMA_256 = Array.from({length: 256}, (_, v) => mix(MAGMA, v / 255));
-const number = (v, digits) => v === null || v === undefined ? '–' : String(Number(v.toPrecision(digits)));
 const visible = text => {
   const marked = text.replace(/\n/g, '↵').replace(/\t/g, '⇥');
   return marked.replace(/^ +| +$/g, spaces => '␣'.repeat(spaces.length)) || '∅';
 };
-const add = (parent, name, attributes = {}, text) => {
-  const drawing = name === 'svg' || parent.namespaceURI === svgSpace;
-  const e = drawing ? document.createElementNS(svgSpace, name) : document.createElement(name);
-  for (const key in attributes) e.setAttribute(key, attributes[key]);
-  if (text !== undefined) e.textContent = text;
-  return parent.appendChild(e);
-};
-const svgSpace = root?.querySelector('svg')?.namespaceURI;
-
-const pair = ([x, y]) => x.toFixed(1) + ' ' + y.toFixed(1);
-// Path data through [x, y] points; null ends a run. A lone point becomes a dot under round caps.
-const trace = points => points.map((p, i) => {
-  if (!p) return '';
-  const starts = i === 0 || !points[i - 1];
-  return (starts ? 'M' : 'L') + pair(p) + (starts && !points[i + 1] ? 'h0' : '');
-}).join('');
-// The same runs closed down to `base(i)`.
-const fill = (points, base) => {
-  let d = '', run = [];
-  points.concat([null]).forEach((p, i) => {
-    if (p) { run.push(i); return; }
-    const there = run.map(j => pair(points[j])), back = run.map(j => pair([points[j][0], base(j)])).reverse();
-    if (run.length > 1) d += 'M' + there.concat(back).join('L') + 'Z';
-    run = [];
-  });
-  return d;
-};
-
 const answers = [...document.querySelectorAll('.rhythm .answer')].map((element, index) => {
   const data = JSON.parse(element.querySelector('script').textContent);
   const tokens = element.querySelector('.tokens'), spans = [...tokens.querySelectorAll('span')];
@@ -109,11 +26,13 @@ const answers = [...document.querySelectorAll('.rhythm .answer')].map((element, 
   if (spans.length) spans[0].tabIndex = 0;
   const top = list => Math.max(1e-12, ...list.filter(v => v !== null));
   // Heights in 0 .. 1, or null for a gap; and what 1 stands for.
-  const curve = (list, max, bend) => list && {max, share: i => list[i] === null ? null : bend(Math.max(0, list[i]) / max)};
+  const curve = (list, max, bend) =>
+    list && {max, share: i => list[i] === null ? null : bend(Math.max(0, list[i]) / max)};
   const curves = {waad: data.waad && curve(data.waad, Math.max(data.window, top(data.waad)), x => x),
                   fai: data.fai && curve(data.fai, top(data.fai), Math.sqrt)};
-  return {index, element, data, tokens, spans, n: spans.length, at: 0, width: 0, credit: data.credits[0]?.[1], pictures: [],
-          ...curves, lined: spans.length > 0 && !!(curves.waad || curves.fai), text: i => visible(spans[i].textContent)};
+  return {index, element, data, tokens, spans, n: spans.length, at: 0, width: 0, credit: data.credits[0]?.[1],
+          pictures: [], ...curves, lined: spans.length > 0 && !!(curves.waad || curves.fai),
+          text: i => visible(spans[i].textContent)};
 });
 
 // ---- The strip: the whole answer on one axis.
@@ -134,7 +53,7 @@ const drawStrip = a => {
     note(SIDE - 6, base - 16, name.toUpperCase(), {style: `fill:var(--${name});font-weight:600`});
     note(SIDE - 6, base - 35, number(max, 2));
     note(SIDE - 6, base + 3, 0);
-    if (name === 'fai') add(svg, 'path', {class: 'area', d: fill(points, () => base)});
+    if (name === 'fai') add(svg, 'path', {class: 'area', d: area(points, () => base)});
     add(svg, 'path', {class: name, d: trace(points)});
   });
   const foot = rows.length * 52 + 6, step = (width - SIDE - 4) / a.n;
@@ -144,7 +63,7 @@ const drawStrip = a => {
                       height: 6, opacity: Math.min(1, .35 + Math.abs(g - 1))});
   });
   note(SIDE - 6, foot + 7, 'γ');
-  const tick = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000].find(t => a.n / t * 56 <= width) || 5000;
+  const tick = Math.max(1, nice(0, a.n, Math.floor(width / 56)).step);
   for (let i = 0; i < a.n; i += tick) note(a.stripX(i), foot + 19, i, {'text-anchor': 'middle'});
   a.marks = add(svg, 'g');
   a.stripBase = rows.length * 52;
@@ -172,11 +91,11 @@ const drawScore = a => {
   if (a.lined) {
     // Points of every line of text, a gap after each line.
     const floor = i => a.spots[i].y - 5, line = [...a.lines.keys()].flatMap(k => [...a.lines[k], null]);
-    const point = (i, y) => y === null ? null : [a.spots[i].x, floor(i) - 27 * y];
+    const point = (i, share) => share === null ? null : [a.spots[i].x, floor(i) - 27 * share];
     const through = share => line.map(i => i === null ? null : point(i, share(i)));
     const bases = a.lines.map(([i]) => `M0 ${floor(i).toFixed(1)}H${box.width.toFixed(0)}`);
     add(svg, 'path', {class: 'base', d: bases.join('')});
-    if (a.fai) add(svg, 'path', {class: 'area', d: fill(through(a.fai.share), k => floor(line[k]))});
+    if (a.fai) add(svg, 'path', {class: 'area', d: area(through(a.fai.share), k => floor(line[k]))});
     if (a.fai) add(svg, 'path', {class: 'fai', d: trace(through(a.fai.share))});
     if (a.waad) add(svg, 'path', {class: 'waad', d: trace(through(a.waad.share))});
   }
@@ -185,31 +104,23 @@ const drawScore = a => {
 
 // ---- Heads and images.
 // A grid whose cells the pointer or the arrow keys pick; `tell(i)` says what a cell is.
-const pickable = (svg, out, columns, count, left, cell, tell) => {
+const pickableGrid = (svg, out, columns, count, left, cell, tell) => {
   const pick = add(svg, 'rect', {class: 'pick', width: cell, height: cell, rx: 3, visibility: 'hidden'});
-  let at = 0;
-  const show = i => {
-    at = i;
-    pick.setAttribute('x', left + at % columns * cell);
-    pick.setAttribute('y', Math.floor(at / columns) * cell);
-    pick.setAttribute('visibility', 'visible');
-    out.textContent = tell(at);
-  };
-  const hide = () => { pick.setAttribute('visibility', 'hidden'); out.textContent = ''; };
-  svg.addEventListener('pointermove', e => {
-    const r = svg.getBoundingClientRect(), x = Math.floor((e.clientX - r.left - left) / cell);
-    const i = Math.floor((e.clientY - r.top) / cell) * columns + x;
-    if (x >= 0 && x < columns && i >= 0 && i < count) show(i); else hide();
-  });
-  svg.addEventListener('pointerleave', hide);
-  svg.addEventListener('focus', () => show(at));
-  svg.addEventListener('blur', hide);
-  svg.addEventListener('keydown', e => {
-    const moves = {ArrowLeft: at - 1, ArrowRight: at + 1, Home: 0, End: count - 1,
-                   ArrowUp: at - columns, ArrowDown: at + columns}, to = moves[e.key];
-    if (to === undefined) return;
-    if (to >= 0 && to < count) show(to);
-    e.preventDefault();
+  pickable(svg, {
+    count: () => count, start: () => 0,
+    find: e => {
+      const r = svg.getBoundingClientRect(), x = Math.floor((e.clientX - r.left - left) / cell);
+      return x < 0 || x >= columns ? -1 : Math.floor((e.clientY - r.top) / cell) * columns + x;
+    },
+    moves: at => ({ArrowLeft: at - 1, ArrowRight: at + 1, Home: 0, End: count - 1,
+                   ArrowUp: at - columns, ArrowDown: at + columns}),
+    show: i => {
+      pick.setAttribute('x', left + i % columns * cell);
+      pick.setAttribute('y', Math.floor(i / columns) * cell);
+      pick.setAttribute('visibility', 'visible');
+      out.textContent = tell(i);
+    },
+    hide: () => { pick.setAttribute('visibility', 'hidden'); out.textContent = ''; },
   });
 };
 
@@ -234,7 +145,8 @@ const drawHeads = a => {
     const kind = (local.includes(i) ? 'L' : '') + (global.includes(i) ? 'G' : '');
     const size = cell * (kind.length > 1 ? .42 : .5);
     const style = `fill:${light > .18 ? '#000' : '#fff'};font-size:${size.toFixed(1)}px`;
-    if (kind) add(svg, 'text', {class: 'mark', x: x + cell / 2, y: y + cell * .66, 'text-anchor': 'middle', style}, kind);
+    if (!kind) return;
+    add(svg, 'text', {class: 'mark', x: x + cell / 2, y: y + cell * .66, 'text-anchor': 'middle', style}, kind);
   });
   const note = (x, y, anchor, text) => add(svg, 'text', {x, y, 'text-anchor': anchor}, text);
   layers.forEach((layer, row) => note(left - 6, row * cell + cell / 2 + 4, 'end', `layer ${layer}`));
@@ -243,7 +155,7 @@ const drawHeads = a => {
   add(ramp, 'span', {}, number(Math.min(...known), 3));
   add(ramp, 'b', {style: `background:linear-gradient(90deg,${VIRIDIS.map(c => '#' + c)})`});
   add(ramp, 'span', {}, `${number(Math.max(...known), 3)} tokens (log scale)`);
-  pickable(svg, add(box, 'output', {'aria-live': 'polite'}), columns, span.length, left, cell, i =>
+  pickableGrid(svg, add(box, 'output', {'aria-live': 'polite'}), columns, span.length, left, cell, i =>
     `layer ${layers[Math.floor(i / columns)]}, head ${i % columns}: ${number(span[i], 4)} tokens back` +
     (local.includes(i) ? ', local' : '') + (global.includes(i) ? ', global' : ''));
 };
@@ -447,6 +359,3 @@ for (const a of answers) watch.observe(a.tokens);
 const linked = /^#a(\d+)t(\d+)$/.exec(location.hash), a = linked && answers[linked[1] - 1];
 if (a && a.spans[linked[2]]) go(a, Number(linked[2]));
 }
-)js";
-
-}  // namespace tactus
