@@ -150,6 +150,7 @@ def script_checks(build: pathlib.Path) -> list[Outcome]:
         check("layers.tree", [python, "scripts/check/layers.py"]),
         check("sizes.self_test", [python, "scripts/check/sizes.py", "--self-test"]),
         check("sizes.tree", [python, "scripts/check/sizes.py"]),
+        check("web", [python, "scripts/check/web.py"], 300),
         *kubernetes_checks(build),
     ]
     for name in MONITORING:
