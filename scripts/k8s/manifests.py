@@ -9,7 +9,7 @@ import pathlib
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from base.local import ROOT, yaml_module
 
@@ -138,7 +138,7 @@ def jobs_of(owner: dict) -> list[tuple[str, dict]]:
     return []
 
 
-def command(container: dict, env: dict[str, str | None]) -> list[str]:
+def command(container: dict, env: Mapping[str, str | None]) -> list[str]:
     """The words that a container starts with; what $(NAME) stands for is in them where it is known."""
     words = container["command"] + container.get("args", [])
     return [VARIABLE.sub(lambda m: env.get(m[1]) or m[0], word) for word in words]
