@@ -1,0 +1,102 @@
+// Every message that the last minor release wrote to a socket, a checkpoint or a configuration must still be read:
+// tests/goldens/compat/schema-0.1.binpb is `protoc -I. --descriptor_set_out=F proto/*.proto` of its tree.
+#include <fstream>
+#include <string>
+
+#include "common/config/run_config.h"
+#include "google/protobuf/descriptor.h"
+#include "google/protobuf/descriptor.pb.h"
+#include "gtest/gtest.h"
+#include "proto/checkpoint.pb.h"
+#include "proto/config.pb.h"
+#include "proto/rollout_service.pb.h"
+#include "proto/trajectory.pb.h"
+#include "proto/weight_service.pb.h"
+
+namespace tactus {
+namespace {
+
+using google::protobuf::Descriptor;
+using google::protobuf::DescriptorPool;
+using google::protobuf::EnumDescriptor;
+using google::protobuf::FieldDescriptor;
+using google::protobuf::FileDescriptor;
+
+std::string GoldenPath(const std::string& name) { return TACTUS_SOURCE_DIR "/tests/goldens/compat/" + name; }
+
+// The files of the last release, in a pool of their own.
+class Compat : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    std::ifstream file(GoldenPath("schema-0.1.binpb"), std::ios::binary);
+    google::protobuf::FileDescriptorSet set;
+    ASSERT_TRUE(set.ParseFromIstream(&file));
+    // Imported files first: they stand in the order that protoc was given, which is the alphabet's.
+    for (int round = 0; round < set.file_size(); ++round) {
+      for (const auto& proto : set.file()) {
+        if (released_.FindFileByName(proto.name()) != nullptr) continue;
+        bool ready = true;
+        for (const auto& needed : proto.dependency()) ready &= released_.FindFileByName(needed) != nullptr;
+        if (ready) files_.push_back(released_.BuildFile(proto));
+      }
+    }
+    ASSERT_EQ(files_.size(), static_cast<size_t>(set.file_size()));
+    // The generated pool holds what some code of this program refers to.
+    for (const Descriptor* d :
+         {wire::CheckpointState::descriptor(), config::RunConfig::descriptor(), wire::ActorMessage::descriptor(),
+          wire::TrajectoryGroup::descriptor(), wire::WeightManifest::descriptor()}) {
+      ASSERT_NE(d, nullptr);
+    }
+  }
+
+  static void ExpectSame(const FieldDescriptor& was) {
+    const Descriptor* message =
+        DescriptorPool::generated_pool()->FindMessageTypeByName(was.containing_type()->full_name());
+    ASSERT_NE(message, nullptr) << was.containing_type()->full_name() << " is gone";
+    const FieldDescriptor* is = message->FindFieldByNumber(was.number());
+    ASSERT_NE(is, nullptr) << was.full_name() << " is gone";
+    EXPECT_EQ(is->name(), was.name()) << was.full_name() << ": text files name fields";
+    EXPECT_EQ(is->type(), was.type()) << was.full_name();
+    EXPECT_EQ(is->label(), was.label()) << was.full_name();
+    if (was.message_type() != nullptr) {
+      EXPECT_EQ(is->message_type()->full_name(), was.message_type()->full_name()) << was.full_name();
+    }
+    if (was.real_containing_oneof() != nullptr) {
+      ASSERT_NE(is->real_containing_oneof(), nullptr) << was.full_name();
+      EXPECT_EQ(is->real_containing_oneof()->name(), was.real_containing_oneof()->name()) << was.full_name();
+    }
+  }
+
+  static void ExpectSame(const EnumDescriptor& was) {
+    const EnumDescriptor* is = DescriptorPool::generated_pool()->FindEnumTypeByName(was.full_name());
+    ASSERT_NE(is, nullptr) << was.full_name() << " is gone";
+    for (int i = 0; i < was.value_count(); ++i) {
+      const auto* value = is->FindValueByNumber(was.value(i)->number());
+      ASSERT_NE(value, nullptr) << was.value(i)->full_name() << " is gone";
+      EXPECT_EQ(value->name(), was.value(i)->name());
+    }
+  }
+
+  static int ExpectSame(const Descriptor& was) {
+    int fields = was.field_count();
+    for (int i = 0; i < was.field_count(); ++i) ExpectSame(*was.field(i));
+    for (int i = 0; i < was.enum_type_count(); ++i) ExpectSame(*was.enum_type(i));
+    for (int i = 0; i < was.nested_type_count(); ++i) fields += ExpectSame(*was.nested_type(i));
+    return fields;
+  }
+
+  DescriptorPool released_;
+  std::vector<const FileDescriptor*> files_;
+};
+
+TEST_F(Compat, EveryFieldOfTheLastReleaseIsThereWithItsNumberAndType) {
+  int fields = 0;
+  for (const FileDescriptor* file : files_) {
+    for (int i = 0; i < file->message_type_count(); ++i) fields += ExpectSame(*file->message_type(i));
+    for (int i = 0; i < file->enum_type_count(); ++i) ExpectSame(*file->enum_type(i));
+  }
+  EXPECT_GT(fields, 150) << "the golden is not what it should be";
+}
+
+}  // namespace
+}  // namespace tactus
