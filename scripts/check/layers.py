@@ -124,7 +124,7 @@ SEEDED = [  # file, include, whether it breaks a rule
     ("common/ops/linear.cc", "torch/torch.h", True),
     ("learner/ledger/ledger.cc", "proto/trajectory.pb.h", True),
     ("common/tokenizer/tokenizer.h", "common/data/types.h", False),
-    ("common/model/decoder_lm.h", "ATen/core/Tensor.h", False),
+    ("common/model/cuda/decoder_weights_cuda.h", "ATen/core/Tensor.h", False),
     ("common/rollout/grpc_port.cc", "grpcpp/grpcpp.h", False),
     ("common/data/codec.cc", "proto/trajectory.pb.h", False),
     ("common/tasks/task.cc", "proto/config.pb.h", False),

@@ -9,8 +9,8 @@
 #include "common/model/folder/hf_folder.h"
 #include "common/ops/cuda/adamw_cuda.h"
 #include "common/weights/weight_publisher.h"
-#include "learner/train/device_parameters_cuda.h"
-#include "learner/train/lm_policy.h"
+#include "learner/train/parameters_cuda.h"
+#include "learner/train/lm_policy_cpu.h"
 #include "learner/train/lm_policy_cuda.h"
 #include "learner/train/trainer.h"
 #include "tests/device/need_gpu.h"
@@ -36,12 +36,12 @@ std::vector<float> Parameters(const ModelFolder& folder) {
 }
 
 std::unique_ptr<TrainablePolicy> HostPolicy(const ModelFolder& folder, StorageDType dtype) {
-  return MakeLmPolicy(*DecoderLm::FromFolder(folder, dtype), {});
+  return MakeLmPolicyCpu(*DecoderWeightsCpu::FromFolder(folder, dtype), {});
 }
 
 std::unique_ptr<TrainablePolicy> CudaPolicy(const ModelFolder& folder, StorageDType dtype,
                                             const TrainableOptions& options = {}) {
-  auto policy = MakeCudaLmPolicy(folder.config, dtype, Parameters(folder), options, 0);
+  auto policy = MakeLmPolicyCuda(folder.config, dtype, Parameters(folder), options, 0);
   EXPECT_TRUE(policy.ok()) << policy.status();
   return *std::move(policy);
 }
@@ -235,7 +235,7 @@ TEST_F(CudaTrainerTest, WeightsAreSharedForTheMachine) {
 TEST_F(CudaTrainerTest, ShapesTheKernelsDoNotComputeAreRefused) {
   ModelFolder folder = Folder("qwen3");
   folder.config.intermediate_size = 97;
-  EXPECT_EQ(MakeCudaLmPolicy(folder.config, StorageDType::kFloat32, {}, {}, 0).status().code(),
+  EXPECT_EQ(MakeLmPolicyCuda(folder.config, StorageDType::kFloat32, {}, {}, 0).status().code(),
             absl::StatusCode::kUnimplemented);
 }
 
