@@ -210,7 +210,7 @@ void ExpectSumsNear(const Outcome& got, const Outcome& want, double tolerance) {
   }
 }
 
-// Few pages: members are preempted, and rows measured at the end of what is computed again.
+// Few pages: sequences are preempted, and rows measured at the end of what is computed again.
 TEST_F(CudaEngineTest, MeasuresTheCpusRhythmUnderPreemption) {
   for (const std::string model : {"llama", "qwen2", "qwen3"}) {
     SCOPED_TRACE(model);

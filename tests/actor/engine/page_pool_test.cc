@@ -1,4 +1,4 @@
-#include "actor/engine/kv_block_pool.h"
+#include "actor/engine/page_pool.h"
 
 #include <gtest/gtest.h>
 
@@ -10,31 +10,31 @@
 namespace tactus {
 namespace {
 
-TEST(KvBlockPoolTest, HandsOutEveryPageOnceThenNone) {
-  KvBlockPool pool(5);
+TEST(PagePoolTest, HandsOutEveryPageOnceThenNone) {
+  PagePool pool(5);
   std::set<int32_t> pages;
   for (int i = 0; i < 5; ++i) pages.insert(pool.Allocate());
   EXPECT_EQ(pages, (std::set<int32_t>{0, 1, 2, 3, 4}));
-  EXPECT_EQ(pool.Allocate(), KvBlockPool::kNoPage);
+  EXPECT_EQ(pool.Allocate(), PagePool::kNoPage);
   EXPECT_EQ(pool.free_pages(), 0);
 }
 
-TEST(KvBlockPoolTest, ASharedPageReturnsWithItsLastReference) {
-  KvBlockPool pool(1);
+TEST(PagePoolTest, ASharedPageReturnsWithItsLastReference) {
+  PagePool pool(1);
   const int32_t page = pool.Allocate();
   pool.Share(page);
   pool.Release(page);
-  EXPECT_EQ(pool.Allocate(), KvBlockPool::kNoPage);
+  EXPECT_EQ(pool.Allocate(), PagePool::kNoPage);
   pool.Release(page);
   EXPECT_EQ(pool.Allocate(), page);
 }
 
 // Random holders allocate, share and release; the pool must agree with a plain count of who holds what.
-TEST(KvBlockPoolTest, NeverLeaksOrGivesAPageTwice) {
+TEST(PagePoolTest, NeverLeaksOrGivesAPageTwice) {
   std::mt19937 random(7);
   for (int round = 0; round < 50; ++round) {
     const int num_pages = 1 + static_cast<int>(random() % 20);
-    KvBlockPool pool(num_pages);
+    PagePool pool(num_pages);
     std::vector<std::vector<int32_t>> holders(4);
     for (int step = 0; step < 400; ++step) {
       auto& holder = holders[random() % holders.size()];
@@ -43,7 +43,7 @@ TEST(KvBlockPoolTest, NeverLeaksOrGivesAPageTwice) {
         case 0:
         case 1: {
           const int32_t page = pool.Allocate();
-          if (page == KvBlockPool::kNoPage) break;
+          if (page == PagePool::kNoPage) break;
           for (const auto& any : holders) ASSERT_EQ(std::count(any.begin(), any.end(), page), 0);
           holder.push_back(page);
           break;

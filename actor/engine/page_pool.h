@@ -9,11 +9,11 @@
 
 namespace tactus {
 
-class KvBlockPool {
+class PagePool {
  public:
   static constexpr int32_t kNoPage = -1;
 
-  explicit KvBlockPool(int32_t num_pages);
+  explicit PagePool(int32_t num_pages);
 
   int32_t num_pages() const { return static_cast<int32_t>(references_.size()); }
   int32_t free_pages() const { return static_cast<int32_t>(free_.size()); }
