@@ -25,7 +25,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "actor/engine/model_runner.h"
+#include "actor/engine/load_engine.h"
 #include "bench/step_case.h"
 #include "common/base/status_macros.h"
 #include "common/config/flags.h"

@@ -193,7 +193,7 @@ absl::Status Run(const Flags& flags, const GpuInfo& gpu) {
                                  .logprob_chunk_tokens = static_cast<int>(flags.Int("chunk"))};
   const double peak = PeakFlops();
   ASSIGN_OR_RETURN(const std::unique_ptr<TrainablePolicy> policy,
-                   MakeCudaLmPolicy(config, StorageDType::kBFloat16, parameters, options, 0));
+                   MakeLmPolicyCuda(config, StorageDType::kBFloat16, parameters, options, 0));
   std::mt19937 random(1);
   std::vector<TrainSequences> batches;
   for (int64_t b = 0; b < flags.Int("micro-batches"); ++b) {

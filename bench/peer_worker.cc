@@ -21,7 +21,7 @@
 #include "common/config/flags.h"
 #include "common/ops/cpu/kernels.h"
 #include "common/ops/cpu/parallel.h"
-#include "learner/train/lm_policy.h"
+#include "learner/train/lm_policy_cpu.h"
 #include "learner/train/trainer.h"
 #include "tools/batch/run_requests.h"
 
@@ -131,13 +131,13 @@ std::vector<TrajectoryGroup> Groups(const Workload& work) {
 
 absl::Status Update(const ModelFolder& folder, const Workload& work, StorageDType dtype, int logprob_chunk,
                     const nlohmann::json& about) {
-  ASSIGN_OR_RETURN(std::unique_ptr<DecoderLm> model, DecoderLm::FromFolder(folder, dtype));
+  ASSIGN_OR_RETURN(std::unique_ptr<DecoderWeightsCpu> model, DecoderWeightsCpu::FromFolder(folder, dtype));
   ASSIGN_OR_RETURN(const std::unique_ptr<Collective> alone, CreateCollective({}));
   TrainerOptions options;
   options.micro_batch_tokens = 2048;
   options.schedule.lr = 1e-6;
   ASSIGN_OR_RETURN(const std::unique_ptr<Trainer> trainer,
-                   Trainer::Create(options, MakeLmPolicy(std::move(model), {.logprob_chunk_tokens = logprob_chunk}),
+                   Trainer::Create(options, MakeLmPolicyCpu(std::move(model), {.logprob_chunk_tokens = logprob_chunk}),
                                    nullptr, *alone));
   const std::vector<TrajectoryGroup> groups = Groups(work);
   return Serve(about, [&]() -> absl::StatusOr<int64_t> {

@@ -3,9 +3,25 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
+#include "actor/engine/cpu/model_runner_cpu.h"
 #include "common/base/status_macros.h"
+#ifdef TACTUS_CUDA
+#include "actor/engine/cuda/model_runner_cuda.h"
+#endif
 
 namespace tactus {
+
+absl::StatusOr<std::unique_ptr<ModelRunner>> CreateModelRunner(const ModelFolder& folder,
+                                                               const ModelRunnerOptions& options) {
+  if (!options.device.is_gpu()) return CreateModelRunnerCpu(folder, options);
+#ifdef TACTUS_CUDA
+  return CreateModelRunnerCuda(folder, options);
+#else
+  return absl::UnimplementedError(
+      absl::StrCat("the model was to run on ", options.device.Text(), ", and this build is for CPUs only."));
+#endif
+}
 
 absl::StatusOr<std::unique_ptr<ModelRunner>> LoadRunner(const ModelFolder& folder, const EngineSetup& setup) {
   const int64_t longest = setup.max_sequence_tokens > 0

@@ -21,6 +21,12 @@ struct EngineSetup {
   int64_t max_sequence_tokens = 0;  // longest prompt + completion; 0 = the model's longest
 };
 
+// Makes a decoder of the folder's configuration and weights on the device and allocates its cache: the only place that
+// knows which devices this build has. InvalidArgument: the cache is too small for two pages; names the option.
+// Unimplemented: a GPU, and this build has none; sizes that the kernels do not compute. ResourceExhausted: no memory.
+absl::StatusOr<std::unique_ptr<ModelRunner>> CreateModelRunner(const ModelFolder& folder,
+                                                               const ModelRunnerOptions& options);
+
 // Blocks while the weights are read. Errors of OpenModelFolder, LoadParameters, CreateModelRunner and Engine::Create.
 absl::StatusOr<std::unique_ptr<ModelRunner>> LoadRunner(const ModelFolder& folder, const EngineSetup& setup);
 absl::StatusOr<std::unique_ptr<Engine>> LoadEngine(const ModelFolder& folder, const EngineSetup& setup);

@@ -1,152 +1,40 @@
 #include "actor/engine/model_runner.h"
 
 #include <algorithm>
-#include <exception>
-#include <string>
 #include <utility>
-#include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "common/base/status_macros.h"
-#include "common/model/decoder_lm.h"
-#include "common/model/kv_cache.h"
-#ifdef TACTUS_CUDA
-#include "actor/engine/cuda/model_runner_cuda.h"
-#endif
 
 namespace tactus {
-namespace {
 
-// Rows of logits that exist at once: at a vocabulary of 150,000 they take 75 MiB.
-constexpr size_t kLogitRows = 128;
+absl::Status ModelRunner::StageWeights(std::vector<float> parameters) {
+  staged_ = std::move(parameters);
+  return absl::OkStatus();
+}
 
-class DecoderRunner : public ModelRunner {
- public:
-  DecoderRunner(std::unique_ptr<DecoderLm> model, StorageDType dtype, int64_t num_pages)
-      : model_(std::move(model)), cache_(model_->config(), dtype, model_->config().num_layers, num_pages) {}
+absl::Status ModelRunner::StageSharedWeights(const SharedWeights&) {
+  return absl::UnimplementedError("this model runs on the CPU, which reads no GPU's memory");
+}
 
-  const ModelConfig& config() const override { return model_->config(); }
-  int32_t num_pages() const override { return static_cast<int32_t>(cache_.num_pages()); }
+absl::Status ModelRunner::UseStagedWeights() {
+  if (staged_.empty()) return absl::FailedPreconditionError("no weights are staged");
+  return SetWeights(std::exchange(staged_, {}));
+}
 
-  absl::Status Execute(const StepPlan& plan, std::span<ops::SampledToken> out) override {
-    try {
-      for (const PageCopy& copy : plan.copies) cache_.CopyPage(copy.from, copy.to);
-      model_->Forward(plan.batch, cache_, hidden_);
-      for (size_t first = 0; first < plan.draws.size();) first = DrawRows(plan.draws, first, out);
-    } catch (const std::exception& e) {
-      return absl::InternalError(
-          absl::StrCat("the model failed on a step of ", plan.batch.token_ids.size(), " rows: ", e.what()));
-    }
-    return absl::OkStatus();
-  }
+absl::Status CheckWeightsSize(size_t size, int64_t own) {
+  if (static_cast<int64_t>(size) == own) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("new weights hold ", size, " parameters, and the model has ", own,
+                                                 ": is it the same model folder?"));
+}
 
-  absl::Status SetWeights(std::span<const float> parameters) override {
-    const std::span<float> own = model_->parameters();
-    if (parameters.size() != own.size()) {
-      return absl::InvalidArgumentError(absl::StrCat("new weights hold ", parameters.size(), " parameters, and the ",
-                                                     "model has ", own.size(), ": is it the same model folder?"));
-    }
-    std::copy(parameters.begin(), parameters.end(), own.begin());
-    model_->PackWeights();
-    return absl::OkStatus();
-  }
-
- private:
-  // Logits and draws of up to kLogitRows distinct rows from draw `first` on. Returns the first draw not done.
-  size_t DrawRows(const std::vector<RowDraw>& draws, size_t first, std::span<ops::SampledToken> out) {
-    rows_.clear();
-    size_t end = first;
-    for (; end < draws.size(); ++end) {
-      if (!rows_.empty() && rows_.back() == draws[end].row) continue;
-      if (rows_.size() == kLogitRows) break;
-      rows_.push_back(draws[end].row);
-    }
-    model_->Logits(hidden_, rows_, logits_);
-    const float* logits = logits_.data_ptr<float>();
-    const int64_t vocab = config().vocab_size;
-    size_t row = 0;
-    for (size_t i = first; i < end;) {
-      const float* from = logits + static_cast<int64_t>(row) * vocab;
-      size_t next = i + 1;
-      if (next < end && draws[next].row == draws[i].row) {
-        // The first tokens of a group: its draws read copies of one row.
-        while (next < end && draws[next].row == draws[i].row && next - i < kLogitRows) ++next;
-        repeated_.resize((next - i) * vocab);
-        for (size_t k = 0; k < next - i; ++k) std::copy_n(from, vocab, repeated_.data() + k * vocab);
-        from = repeated_.data();
-        row += next == end || draws[next].row != draws[i].row ? 1 : 0;
-      } else {
-        while (next < end && Alike(draws, next, i)) ++next;
-        row += next - i;
-      }
-      Sample(from, std::span(draws).subspan(i, next - i), out.subspan(i, next - i));
-      i = next;
-    }
-    return end;
-  }
-
-  // Whether draw `next` can join the stretch that starts at `start`: its row is its own, and its kind is the same.
-  static bool Alike(const std::vector<RowDraw>& draws, size_t next, size_t start) {
-    if (next + 1 < draws.size() && draws[next + 1].row == draws[next].row) return false;
-    const bool forced = draws[start].target >= 0;
-    return (draws[next].target >= 0) == forced &&
-           (!forced || draws[next].params.temperature == draws[start].params.temperature);
-  }
-
-  // Draws of one kind (all sampled, or all forced at one temperature) from consecutive rows.
-  void Sample(const float* logits, std::span<const RowDraw> draws, std::span<ops::SampledToken> out) {
-    if (draws.front().target < 0) {
-      params_.clear();
-      for (const RowDraw& draw : draws) params_.push_back(draw.params);
-      ops::SampleRows(logits, config().vocab_size, params_, out);
-      return;
-    }
-    targets_.clear();
-    for (const RowDraw& draw : draws) targets_.push_back(draw.target);
-    scores_.resize(draws.size());
-    const float temperature = draws.front().params.temperature;
-    ops::LogProbRows(logits, config().vocab_size, targets_, temperature > 0 ? temperature : 1.0f, scores_);
-    for (size_t i = 0; i < draws.size(); ++i) out[i] = {targets_[i], scores_[i].logprob, scores_[i].entropy};
-  }
-
-  std::unique_ptr<DecoderLm> model_;
-  KvCache cache_;
-  // Reused from step to step.
-  at::Tensor hidden_, logits_;
-  std::vector<float> repeated_;
-  std::vector<int32_t> rows_, targets_;
-  std::vector<ops::SamplingParams> params_;
-  std::vector<ops::TokenLogProb> scores_;
-};
-
-}  // namespace
-
-absl::StatusOr<std::unique_ptr<ModelRunner>> CreateModelRunner(const ModelFolder& folder,
-                                                               const ModelRunnerOptions& options) {
-  if (options.device.is_gpu()) {
-#ifdef TACTUS_CUDA
-    return CreateCudaModelRunner(folder, options);
-#else
-    return absl::UnimplementedError(
-        absl::StrCat("the model was to run on ", options.device.Text(), ", and this build is for CPUs only."));
-#endif
-  }
-  const int64_t page_bytes = KvCache::BytesPerPage(folder.config, options.weights_dtype, folder.config.num_layers);
+absl::StatusOr<int64_t> PagesOf(const ModelConfig& config, const ModelRunnerOptions& options) {
+  const ops::AttentionShape shape{config.num_heads, config.num_kv_heads, config.head_dim};
+  const int64_t page_bytes = ops::KvPageBytes(shape, options.weights_dtype, config.num_layers);
   const int64_t pages = std::min((options.kv_cache_mib << 20) / page_bytes, options.max_pages);
-  if (pages < 2) {
-    return absl::InvalidArgumentError(absl::StrCat("actor.kv_cache_mib is ", options.kv_cache_mib,
-                                                   ", and two pages of this model's cache take ", 2 * page_bytes,
-                                                   " bytes."));
-  }
-  try {
-    ASSIGN_OR_RETURN(std::unique_ptr<DecoderLm> model, options.load_weights
-                                                           ? DecoderLm::FromFolder(folder, options.weights_dtype)
-                                                           : DecoderLm::Create(folder.config, options.weights_dtype));
-    return std::make_unique<DecoderRunner>(std::move(model), options.weights_dtype, pages);
-  } catch (const std::exception& e) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat("loading ", folder.path, " with a cache of ", options.kv_cache_mib, " MiB failed: ", e.what()));
-  }
+  if (pages >= 2) return pages;
+  return absl::InvalidArgumentError(absl::StrCat("actor.kv_cache_mib is ", options.kv_cache_mib,
+                                                 ", and two pages of this model's cache take ", 2 * page_bytes,
+                                                 " bytes."));
 }
 
 }  // namespace tactus

@@ -57,10 +57,9 @@ struct ModelRunnerOptions {
   int64_t max_sequences = 32, max_step_tokens = 2048, max_sequence_tokens = 0;
 };
 
-// Makes a decoder of the folder's configuration and weights on the device and allocates its cache.
-// InvalidArgument: the cache is too small for two pages; names the option. Unimplemented: a GPU, and this build has
-// none. ResourceExhausted: no memory.
-absl::StatusOr<std::unique_ptr<ModelRunner>> CreateModelRunner(const ModelFolder& folder,
-                                                               const ModelRunnerOptions& options);
+// For implementations. InvalidArgument: `size` parameters are not the `own` of the model.
+absl::Status CheckWeightsSize(size_t size, int64_t own);
+// How many pages the cache has. InvalidArgument: it is too small for two; names the option.
+absl::StatusOr<int64_t> PagesOf(const ModelConfig& config, const ModelRunnerOptions& options);
 
 }  // namespace tactus

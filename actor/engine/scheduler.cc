@@ -44,7 +44,7 @@ absl::Status CheckRequest(const EngineRequest& request, const SchedulerOptions& 
   if (request.measure_rhythm && options.probe.layers.empty()) {
     return invalid("the rhythm is wanted, and the engine has no layers to measure it in.");
   }
-  // The newest token is fed back for its attention only, and a prefix keeps its own partial page while members run.
+  // The newest token is fed back for its attention only, and a prefix keeps its own partial page while sequences run.
   const int64_t pages = PagesFor(prompt + new_tokens - (request.measure_rhythm ? 0 : 1)) + 1;
   if (pages > options.num_pages) {
     return invalid("a prompt of ", prompt, " tokens and up to ", new_tokens, " new ones need ", pages,
@@ -60,17 +60,17 @@ absl::Status CheckRequest(const EngineRequest& request, const SchedulerOptions& 
 
 }  // namespace
 
-// Where a unit stands in the order of service; a group's prefix stands before its members.
+// Where a unit stands in the order of service; a group's prefix stands before its sequences.
 struct Scheduler::Key {
   uint64_t group_order = 0;
-  int member = -1;
+  int sequence = -1;
   friend auto operator<=>(const Key&, const Key&) = default;
 };
 
-struct Scheduler::Member {
+struct Scheduler::Sequence {
   Group* group = nullptr;
   int index = 0;
-  MemberState state = MemberState::kReady;
+  SequenceState state = SequenceState::kReady;
   std::vector<int32_t> pages;  // empty unless running
   int64_t computed = 0;        // tokens of prompt + completion whose keys and values are in the cache
   int64_t planned_rows = 0;
@@ -89,7 +89,7 @@ struct Scheduler::Group {
   std::vector<int32_t> pages;  // the prompt's, held by the group itself
   int64_t computed = 0;        // prompt tokens in the cache
   int64_t planned_rows = 0;
-  std::vector<Member> members;  // [G]
+  std::vector<Sequence> sequences;  // [G]
   int running = 0;
   int unfinished = 0;
 
@@ -122,7 +122,7 @@ Scheduler::Scheduler(const SchedulerOptions& options) : options_(options), pool_
 Scheduler::~Scheduler() = default;
 
 Scheduler::Key Scheduler::KeyOf(const Group& group) const { return {group.order, -1}; }
-Scheduler::Key Scheduler::KeyOf(const Member& member) const { return {member.group->order, member.index}; }
+Scheduler::Key Scheduler::KeyOf(const Sequence& sequence) const { return {sequence.group->order, sequence.index}; }
 
 absl::Status Scheduler::Add(EngineRequest request) {
   if (absl::Status status = CheckRequest(request, options_); !status.ok()) return status;
@@ -146,7 +146,7 @@ absl::Status Scheduler::Add(EngineRequest request) {
 bool Scheduler::Reserve(const Key& key, int64_t tokens, std::vector<int32_t>& pages) {
   while (static_cast<int64_t>(pages.size()) < PagesFor(tokens)) {
     const int32_t page = pool_.Allocate();
-    if (page != KvBlockPool::kNoPage) {
+    if (page != PagePool::kNoPage) {
       pages.push_back(page);
     } else if (!ReclaimFromNewest(key)) {
       return false;
@@ -155,13 +155,14 @@ bool Scheduler::Reserve(const Key& key, int64_t tokens, std::vector<int32_t>& pa
   return true;
 }
 
-// Preempts the newest running member, or drops the newest prefix that no member is running from, if newer than `key`.
+// Preempts the newest running sequence, or drops the newest prefix that no sequence is running from, if newer than
+// `key`.
 bool Scheduler::ReclaimFromNewest(const Key& key) {
   const auto droppable = std::find_if(active_.rbegin(), active_.rend(), [](const auto& group) {
     return group->prefix != Group::Prefix::kNone && group->running == 0;
   });
   const bool has_prefix = droppable != active_.rend();
-  Member* newest = running_.empty() ? nullptr : running_.back();
+  Sequence* newest = running_.empty() ? nullptr : running_.back();
   if (newest != nullptr && (!has_prefix || KeyOf(*newest) > KeyOf(**droppable))) {
     if (KeyOf(*newest) <= key) return false;
     Preempt(*newest);
@@ -172,12 +173,12 @@ bool Scheduler::ReclaimFromNewest(const Key& key) {
   return true;
 }
 
-void Scheduler::Preempt(Member& member) {
-  pool_.ReleaseAll(member.pages);
-  member.computed = 0;
-  member.state = MemberState::kReady;
-  --member.group->running;
-  running_.erase(std::find(running_.begin(), running_.end(), &member));
+void Scheduler::Preempt(Sequence& sequence) {
+  pool_.ReleaseAll(sequence.pages);
+  sequence.computed = 0;
+  sequence.state = SequenceState::kReady;
+  --sequence.group->running;
+  running_.erase(std::find(running_.begin(), running_.end(), &sequence));
   ++stats_.preemptions;
 }
 
@@ -196,9 +197,9 @@ bool Scheduler::HasRoom(int64_t pages) const {
 
 const StepPlan& Scheduler::Plan() {
   plan_.Clear();
-  draw_members_.clear();
+  draw_sequences_.clear();
   ReservePagesOfRunning();
-  StartReadyMembers();
+  StartReadySequences();
   bool prefixes_wait = false;
   for (const auto& group : active_) {
     if (group->prefix != Group::Prefix::kNone || AdmitPrefix(*group)) continue;
@@ -211,53 +212,54 @@ const StepPlan& Scheduler::Plan() {
   return plan_;
 }
 
-// Oldest first, so that what a member takes from newer ones is settled before their own turn.
+// Oldest first, so that what a sequence takes from newer ones is settled before their own turn.
 void Scheduler::ReservePagesOfRunning() {
   for (size_t i = 0; i < running_.size(); ++i) {
-    Member& member = *running_[i];
-    if (!Reserve(KeyOf(member), member.computed + 1, member.pages)) Preempt(member);  // the newest: the loop ends here
+    Sequence& sequence = *running_[i];
+    if (!Reserve(KeyOf(sequence), sequence.computed + 1, sequence.pages))
+      Preempt(sequence);  // the newest: the loop ends here
   }
 }
 
-void Scheduler::StartReadyMembers() {
+void Scheduler::StartReadySequences() {
   for (const auto& group : active_) {
     if (group->prefix != Group::Prefix::kReady || group->running == group->unfinished) continue;
-    for (Member& member : group->members) {
-      if (member.state != MemberState::kReady) continue;
+    for (Sequence& sequence : group->sequences) {
+      if (sequence.state != SequenceState::kReady) continue;
       if (static_cast<int>(running_.size()) >= options_.max_sequences) return;
-      const int64_t tokens = group->prompt_tokens() + static_cast<int64_t>(member.completion.token_ids.size());
+      const int64_t tokens = group->prompt_tokens() + static_cast<int64_t>(sequence.completion.token_ids.size());
       const int64_t own_pages = PagesFor(tokens) - group->prompt_tokens() / kPageTokens;
       // With nothing running there is nobody to wait for: start by taking pages from newer prefixes.
       if (!running_.empty() && !HasRoom(own_pages)) return;
-      Fork(member);
+      Fork(sequence);
     }
   }
 }
 
-void Scheduler::Fork(Member& member) {
-  Group& group = *member.group;
+void Scheduler::Fork(Sequence& sequence) {
+  Group& group = *sequence.group;
   const int64_t prompt = group.prompt_tokens();
   const int64_t full_pages = prompt / kPageTokens;
   ++group.running;  // from here on the prefix cannot be dropped
   for (int64_t i = 0; i < full_pages; ++i) {
     pool_.Share(group.pages[i]);
-    member.pages.push_back(group.pages[i]);
+    sequence.pages.push_back(group.pages[i]);
   }
-  if (!Reserve(KeyOf(member), prompt + 1, member.pages)) {
-    pool_.ReleaseAll(member.pages);
+  if (!Reserve(KeyOf(sequence), prompt + 1, sequence.pages)) {
+    pool_.ReleaseAll(sequence.pages);
     --group.running;
     return;
   }
-  if (prompt % kPageTokens != 0) plan_.copies.push_back({group.pages[full_pages], member.pages[full_pages]});
-  member.computed = prompt;
-  member.state = MemberState::kRunning;
-  const auto newer = [&](const Member* other) { return KeyOf(*other) > KeyOf(member); };
-  running_.insert(std::find_if(running_.begin(), running_.end(), newer), &member);
+  if (prompt % kPageTokens != 0) plan_.copies.push_back({group.pages[full_pages], sequence.pages[full_pages]});
+  sequence.computed = prompt;
+  sequence.state = SequenceState::kRunning;
+  const auto newer = [&](const Sequence* other) { return KeyOf(*other) > KeyOf(sequence); };
+  running_.insert(std::find_if(running_.begin(), running_.end(), newer), &sequence);
 }
 
 bool Scheduler::AdmitPrefix(Group& group) {
   const bool must_advance = running_.empty() && &group == active_.front().get();
-  const int64_t headroom = std::min(unfinished_members_, options_.max_sequences);
+  const int64_t headroom = std::min(unfinished_sequences_, options_.max_sequences);
   if (!must_advance && pool_.free_pages() < PagesFor(group.prompt_tokens()) + headroom) return false;
   if (!Reserve(KeyOf(group), group.prompt_tokens(), group.pages)) {
     pool_.ReleaseAll(group.pages);
@@ -269,7 +271,7 @@ bool Scheduler::AdmitPrefix(Group& group) {
 
 // A new prompt is prefilled once the active groups cannot fill every slot.
 void Scheduler::AdmitGroups() {
-  while (!waiting_.empty() && unfinished_members_ < options_.max_sequences) {
+  while (!waiting_.empty() && unfinished_sequences_ < options_.max_sequences) {
     active_.push_back(std::move(waiting_.front()));
     waiting_.pop_front();
     Group& group = *active_.back();
@@ -279,38 +281,39 @@ void Scheduler::AdmitGroups() {
       return;
     }
     const int count = group.request.num_completions;
-    group.members.resize(count);
+    group.sequences.resize(count);
     for (int i = 0; i < count; ++i) {
-      group.members[i].group = &group;
-      group.members[i].index = i;
+      group.sequences[i].group = &group;
+      group.sequences[i].index = i;
       if (!group.request.measure_rhythm) continue;
-      group.members[i].meter =
+      group.sequences[i].meter =
           std::make_unique<RhythmMeter>(group.prompt_tokens(), sampled_heads(), group.request.keep_attention);
     }
     group.unfinished = count;
-    unfinished_members_ += count;
+    unfinished_sequences_ += count;
   }
 }
 
 void Scheduler::AssignRows() {
   int64_t budget = options_.max_step_tokens;
-  const auto remaining = [](const Member& member) {
-    return member.group->prompt_tokens() + static_cast<int64_t>(member.completion.token_ids.size()) - member.computed;
+  const auto remaining = [](const Sequence& sequence) {
+    return sequence.group->prompt_tokens() + static_cast<int64_t>(sequence.completion.token_ids.size()) -
+           sequence.computed;
   };
-  for (Member* member : running_) {
-    member->planned_rows = remaining(*member) == 1 ? 1 : 0;
-    budget -= member->planned_rows;
+  for (Sequence* sequence : running_) {
+    sequence->planned_rows = remaining(*sequence) == 1 ? 1 : 0;
+    budget -= sequence->planned_rows;
   }
-  for (Member* member : running_) {
-    if (member->planned_rows > 0) continue;
-    int64_t rows = std::min(remaining(*member), budget);
-    while (static_cast<int64_t>(member->pages.size()) < PagesFor(member->computed + rows)) {
-      const int32_t page = pool_.Allocate();  // only what is free: this step's other members keep theirs
-      if (page == KvBlockPool::kNoPage) break;
-      member->pages.push_back(page);
+  for (Sequence* sequence : running_) {
+    if (sequence->planned_rows > 0) continue;
+    int64_t rows = std::min(remaining(*sequence), budget);
+    while (static_cast<int64_t>(sequence->pages.size()) < PagesFor(sequence->computed + rows)) {
+      const int32_t page = pool_.Allocate();  // only what is free: this step's other sequences keep theirs
+      if (page == PagePool::kNoPage) break;
+      sequence->pages.push_back(page);
     }
-    rows = std::min(rows, static_cast<int64_t>(member->pages.size()) * kPageTokens - member->computed);
-    member->planned_rows = rows;
+    rows = std::min(rows, static_cast<int64_t>(sequence->pages.size()) * kPageTokens - sequence->computed);
+    sequence->planned_rows = rows;
     budget -= rows;
   }
   for (const auto& group : active_) {
@@ -322,8 +325,8 @@ void Scheduler::AssignRows() {
 }
 
 void Scheduler::EmitRuns() {
-  for (Member* member : running_) {
-    if (member->planned_rows > 0) EmitMember(*member);
+  for (Sequence* sequence : running_) {
+    if (sequence->planned_rows > 0) EmitSequence(*sequence);
   }
   for (const auto& group : active_) {
     if (group->planned_rows > 0) EmitPrefix(*group);
@@ -331,21 +334,21 @@ void Scheduler::EmitRuns() {
   if (!plan_.empty()) ++stats_.steps;
 }
 
-void Scheduler::EmitMember(Member& member) {
-  const auto& tokens = member.completion.token_ids;
+void Scheduler::EmitSequence(Sequence& sequence) {
+  const auto& tokens = sequence.completion.token_ids;
   std::vector<TokenId>& rows = plan_.batch.token_ids;
   const int64_t first_row = rows.size();
-  const int64_t from = member.computed - member.group->prompt_tokens(), to = from + member.planned_rows;
+  const int64_t from = sequence.computed - sequence.group->prompt_tokens(), to = from + sequence.planned_rows;
   rows.insert(rows.end(), tokens.begin() + from, tokens.begin() + to);
-  plan_.batch.runs.push_back({first_row, member.planned_rows, member.computed, member.pages});
+  plan_.batch.runs.push_back({first_row, sequence.planned_rows, sequence.computed, sequence.pages});
   const bool newest = to == static_cast<int64_t>(tokens.size());
   if (plan_.batch.probe != nullptr) {
-    const bool measure = newest && member.meter != nullptr && member.meter->rows() == to - 1;
-    plan_.batch.taps.push_back(measure ? member.meter->Tap() : ops::AttentionTap{});
+    const bool measure = newest && sequence.meter != nullptr && sequence.meter->rows() == to - 1;
+    plan_.batch.taps.push_back(measure ? sequence.meter->Tap() : ops::AttentionTap{});
   }
-  if (newest && !member.complete) EmitDraw(first_row + member.planned_rows - 1, member);
-  if (newest) ++(member.complete ? stats_.final_rows : stats_.decode_rows);
-  stats_.recomputed_rows += member.planned_rows - (newest ? 1 : 0);
+  if (newest && !sequence.complete) EmitDraw(first_row + sequence.planned_rows - 1, sequence);
+  if (newest) ++(sequence.complete ? stats_.final_rows : stats_.decode_rows);
+  stats_.recomputed_rows += sequence.planned_rows - (newest ? 1 : 0);
 }
 
 void Scheduler::EmitPrefix(Group& group) {
@@ -357,12 +360,12 @@ void Scheduler::EmitPrefix(Group& group) {
   if (plan_.batch.probe != nullptr) plan_.batch.taps.emplace_back();
   (group.first_tokens_drawn ? stats_.recomputed_rows : stats_.prefill_rows) += group.planned_rows;
   if (group.first_tokens_drawn || group.computed + group.planned_rows < group.prompt_tokens()) return;
-  for (Member& member : group.members) EmitDraw(first_row + group.planned_rows - 1, member);
+  for (Sequence& sequence : group.sequences) EmitDraw(first_row + group.planned_rows - 1, sequence);
 }
 
-void Scheduler::EmitDraw(int64_t row, Member& member) {
-  const EngineRequest& request = member.group->request;
-  const uint32_t token_index = static_cast<uint32_t>(member.completion.token_ids.size());
+void Scheduler::EmitDraw(int64_t row, Sequence& sequence) {
+  const EngineRequest& request = sequence.group->request;
+  const uint32_t token_index = static_cast<uint32_t>(sequence.completion.token_ids.size());
   RowDraw draw;
   draw.row = static_cast<int32_t>(row);
   draw.params.temperature = request.sampling.temperature;
@@ -370,19 +373,19 @@ void Scheduler::EmitDraw(int64_t row, Member& member) {
   draw.params.top_k = request.sampling.top_k;
   if (request.forced_ids.empty()) {
     draw.params.uniform =
-        UniformDouble(TokenDraw(request.seed, request.prompt_id, member.index, token_index, DrawPurpose::kSampling));
+        UniformDouble(TokenDraw(request.seed, request.prompt_id, sequence.index, token_index, DrawPurpose::kSampling));
   } else {
     draw.target = request.forced_ids[token_index];
   }
   plan_.draws.push_back(draw);
-  draw_members_.push_back(&member);
+  draw_sequences_.push_back(&sequence);
 }
 
 // ---- results --------------------------------------------------------------------------------------------------------
 
 void Scheduler::Commit(std::span<const ops::SampledToken> sampled, PolicyVersion version,
                        std::vector<FinishedCompletion>& finished) {
-  assert(sampled.size() == draw_members_.size());
+  assert(sampled.size() == draw_sequences_.size());
   CommitRunning(finished);
   for (const auto& group : active_) {
     if (group->prefix != Group::Prefix::kPrefilling) continue;
@@ -391,28 +394,28 @@ void Scheduler::Commit(std::span<const ops::SampledToken> sampled, PolicyVersion
     group->prefix = Group::Prefix::kReady;
     group->first_tokens_drawn = true;
   }
-  for (size_t i = 0; i < sampled.size(); ++i) Append(*draw_members_[i], sampled[i], version, finished);
+  for (size_t i = 0; i < sampled.size(); ++i) Append(*draw_sequences_[i], sampled[i], version, finished);
   RemoveFinishedGroups();
 }
 
 void Scheduler::CommitRunning(std::vector<FinishedCompletion>& finished) {
-  std::vector<Member*> done;
-  for (Member* member : running_) {
-    member->computed += member->planned_rows;
-    const int64_t tokens = static_cast<int64_t>(member->completion.token_ids.size());
-    if (member->meter == nullptr || member->computed < member->group->prompt_tokens() + tokens) continue;
-    if (member->meter->rows() < tokens) member->meter->Advance();
-    if (member->complete) done.push_back(member);
+  std::vector<Sequence*> done;
+  for (Sequence* sequence : running_) {
+    sequence->computed += sequence->planned_rows;
+    const int64_t tokens = static_cast<int64_t>(sequence->completion.token_ids.size());
+    if (sequence->meter == nullptr || sequence->computed < sequence->group->prompt_tokens() + tokens) continue;
+    if (sequence->meter->rows() < tokens) sequence->meter->Advance();
+    if (sequence->complete) done.push_back(sequence);
   }
-  for (Member* member : done) Finish(*member, finished);
+  for (Sequence* sequence : done) Finish(*sequence, finished);
 }
 
-void Scheduler::Append(Member& member, const ops::SampledToken& sampled, PolicyVersion version,
+void Scheduler::Append(Sequence& sequence, const ops::SampledToken& sampled, PolicyVersion version,
                        std::vector<FinishedCompletion>& finished) {
-  const EngineRequest& request = member.group->request;
+  const EngineRequest& request = sequence.group->request;
   const bool forced = !request.forced_ids.empty();
   const size_t max_tokens = forced ? request.forced_ids.size() : request.max_tokens;
-  Completion& completion = member.completion;
+  Completion& completion = sequence.completion;
   if (completion.token_ids.empty()) {
     completion.token_ids.reserve(max_tokens);
     completion.logprobs.reserve(max_tokens);
@@ -427,29 +430,30 @@ void Scheduler::Append(Member& member, const ops::SampledToken& sampled, PolicyV
   completion.entropy.push_back(sampled.entropy);
   const auto& stops = request.stop_ids;
   if (!forced && std::find(stops.begin(), stops.end(), token) != stops.end()) {
-    Complete(member, FinishReason::kStop, finished);
+    Complete(sequence, FinishReason::kStop, finished);
   } else if (completion.token_ids.size() >= max_tokens) {
-    Complete(member, FinishReason::kLength, finished);
+    Complete(sequence, FinishReason::kLength, finished);
   }
 }
 
-void Scheduler::Complete(Member& member, FinishReason reason, std::vector<FinishedCompletion>& finished) {
-  member.complete = true;
-  member.completion.finish_reason = reason;
-  if (member.meter == nullptr) Finish(member, finished);  // otherwise its last token's row comes first
+void Scheduler::Complete(Sequence& sequence, FinishReason reason, std::vector<FinishedCompletion>& finished) {
+  sequence.complete = true;
+  sequence.completion.finish_reason = reason;
+  if (sequence.meter == nullptr) Finish(sequence, finished);  // otherwise its last token's row comes first
 }
 
-void Scheduler::Finish(Member& member, std::vector<FinishedCompletion>& finished) {
-  Group& group = *member.group;
-  if (member.state == MemberState::kRunning) {
-    pool_.ReleaseAll(member.pages);
-    running_.erase(std::find(running_.begin(), running_.end(), &member));
+void Scheduler::Finish(Sequence& sequence, std::vector<FinishedCompletion>& finished) {
+  Group& group = *sequence.group;
+  if (sequence.state == SequenceState::kRunning) {
+    pool_.ReleaseAll(sequence.pages);
+    running_.erase(std::find(running_.begin(), running_.end(), &sequence));
     --group.running;
   }
-  member.state = MemberState::kFinished;
+  sequence.state = SequenceState::kFinished;
   --group.unfinished;
-  --unfinished_members_;
-  finished.push_back({group.request.request_id, member.index, std::move(member.completion), std::move(member.meter)});
+  --unfinished_sequences_;
+  finished.push_back(
+      {group.request.request_id, sequence.index, std::move(sequence.completion), std::move(sequence.meter)});
 }
 
 void Scheduler::RemoveFinishedGroups() {
@@ -468,9 +472,9 @@ absl::Status Scheduler::Cancel(uint64_t request_id) {
     return absl::NotFoundError(absl::StrCat("request ", request_id, " is not in the engine."));
   }
   Group& group = **found;
-  std::erase_if(running_, [&](const Member* member) { return member->group == &group; });
-  for (Member& member : group.members) pool_.ReleaseAll(member.pages);
-  unfinished_members_ -= group.unfinished;
+  std::erase_if(running_, [&](const Sequence* sequence) { return sequence->group == &group; });
+  for (Sequence& sequence : group.sequences) pool_.ReleaseAll(sequence.pages);
+  unfinished_sequences_ -= group.unfinished;
   group.unfinished = 0;
   RemoveFinishedGroups();
   return absl::OkStatus();

@@ -2,19 +2,19 @@
 //
 // A group is one prompt with G completions. Its life:
 //   waiting ──admit──► prefix prefilling ──last prompt row: G first tokens──► prefix ready
-//   member: ready ──start (fork: shares the prompt's full pages, copies the partial one)──► running ──► finished
+//   sequence: ready ──start (fork: shares the prompt's full pages, copies the partial one)──► running ──► finished
 //                     ▲────────────── preempted: pages freed, tokens kept ──────────┘
-// A preempted member forks again and recomputes its own tokens as one prefill piece: nothing is drawn a second time,
-// and no row's attention is measured a second time. A measured member runs one row past its last token before it
-// finishes. A prefix is held until the group is finished; under pressure one with no running member is dropped and
+// A preempted sequence forks again and recomputes its own tokens as one prefill piece: nothing is drawn a second time,
+// and no row's attention is measured a second time. A measured sequence runs one row past its last token before it
+// finishes. A prefix is held until the group is finished; under pressure one with no running sequence is dropped and
 // prefilled again.
 //
-// Order: groups are served as they came, members by index. A unit (a prefix or a running member) that needs a page may
-// take those of newer units, newest first, never of older ones: so the oldest always advances and nothing starves.
-// Each step computes one row for every running member, then, up to max_step_tokens rows in all, recomputation and
+// Order: groups are served as they came, sequences by index. A unit (a prefix or a running sequence) that needs a page
+// may take those of newer units, newest first, never of older ones: so the oldest always advances and nothing starves.
+// Each step computes one row for every running sequence, then, up to max_step_tokens rows in all, recomputation and
 // prompts.
 //
-// Pure host code: no clock, no I/O, no model. Not thread-safe. Never blocks. Results of members do not depend on
+// Pure host code: no clock, no I/O, no model. Not thread-safe. Never blocks. Results of sequences do not depend on
 // anything decided here, as long as the model's rows do not depend on their batch neighbours.
 #pragma once
 
@@ -26,14 +26,14 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "actor/engine/kv_block_pool.h"
+#include "actor/engine/page_pool.h"
 #include "actor/engine/request.h"
 #include "actor/engine/step_plan.h"
 
 namespace tactus {
 
 struct SchedulerOptions {
-  int max_sequences = 32;        // members running at once
+  int max_sequences = 32;        // sequences running at once
   int max_step_tokens = 2048;    // rows of one step; at least max_sequences
   int max_waiting_groups = 64;   // in the queue, not yet admitted
   int64_t max_position = 32768;  // longest prompt + completion, tokens
@@ -49,7 +49,7 @@ struct SchedulerStats {
   int64_t decode_rows = 0;
   int64_t prefill_rows = 0;
   int64_t final_rows = 0;       // read a last token for its attention alone
-  int64_t recomputed_rows = 0;  // of preempted members and dropped prefixes
+  int64_t recomputed_rows = 0;  // of preempted sequences and dropped prefixes
   int64_t preemptions = 0;
   int64_t prefix_drops = 0;
   int running = 0;
@@ -87,50 +87,50 @@ class Scheduler {
   SchedulerStats stats() const;
 
  private:
-  enum class MemberState : uint8_t { kReady, kRunning, kFinished };
+  enum class SequenceState : uint8_t { kReady, kRunning, kFinished };
   struct Group;
-  struct Member;
+  struct Sequence;
   struct Key;
 
   explicit Scheduler(const SchedulerOptions& options);
 
   Key KeyOf(const Group& group) const;
-  Key KeyOf(const Member& member) const;
+  Key KeyOf(const Sequence& sequence) const;
   // Grows a page table to cover `tokens`; takes pages of newer units when none are free. False: not enough.
   bool Reserve(const Key& key, int64_t tokens, std::vector<int32_t>& pages);
   bool ReclaimFromNewest(const Key& key);
-  void Preempt(Member& member);
+  void Preempt(Sequence& sequence);
   void DropPrefix(Group& group);
-  // True when `pages` are free with one more for every running member, so that the start is not undone at once.
+  // True when `pages` are free with one more for every running sequence, so that the start is not undone at once.
   bool HasRoom(int64_t pages) const;
 
   void ReservePagesOfRunning();
-  void StartReadyMembers();
-  void Fork(Member& member);
+  void StartReadySequences();
+  void Fork(Sequence& sequence);
   bool AdmitPrefix(Group& group);
   void AdmitGroups();
   void AssignRows();
   void EmitRuns();
-  void EmitMember(Member& member);
+  void EmitSequence(Sequence& sequence);
   void EmitPrefix(Group& group);
-  void EmitDraw(int64_t row, Member& member);
+  void EmitDraw(int64_t row, Sequence& sequence);
 
   void CommitRunning(std::vector<FinishedCompletion>& finished);
-  void Append(Member& member, const ops::SampledToken& sampled, PolicyVersion version,
+  void Append(Sequence& sequence, const ops::SampledToken& sampled, PolicyVersion version,
               std::vector<FinishedCompletion>& finished);
-  void Complete(Member& member, FinishReason reason, std::vector<FinishedCompletion>& finished);
-  void Finish(Member& member, std::vector<FinishedCompletion>& finished);
+  void Complete(Sequence& sequence, FinishReason reason, std::vector<FinishedCompletion>& finished);
+  void Finish(Sequence& sequence, std::vector<FinishedCompletion>& finished);
   void RemoveFinishedGroups();
 
   const SchedulerOptions options_;
-  KvBlockPool pool_;
+  PagePool pool_;
   uint64_t next_order_ = 0;
   std::deque<std::unique_ptr<Group>> waiting_;
   std::deque<std::unique_ptr<Group>> active_;  // in order of arrival
-  std::vector<Member*> running_;               // sorted by key
-  int unfinished_members_ = 0;                 // of active groups
+  std::vector<Sequence*> running_;             // sorted by key
+  int unfinished_sequences_ = 0;               // of active groups
   StepPlan plan_;
-  std::vector<Member*> draw_members_;  // whose each draw is
+  std::vector<Sequence*> draw_sequences_;  // whose each draw is
   SchedulerStats stats_;
 };
 

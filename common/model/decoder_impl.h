@@ -1,56 +1,75 @@
-// What a DecoderLm owns. Internal to common/model: TrainableLm works on the same weights.
+// The members of Decoder, for the one file per backend that instantiates it.
 #pragma once
 
-#include <cstdint>
-#include <span>
-#include <vector>
+#include <algorithm>
+#include <utility>
 
-#include "common/model/decoder_lm.h"
-#include "common/model/decoder_weights.h"
-#include "common/model/layer_forward.h"
+#include "common/model/decoder.h"
+#include "common/model/decoder_pass.h"
 
 namespace tactus {
 
-// Scratch memory that grows to its largest use and stays.
-class Scratch {
- public:
-  float* Get(int64_t count) {
-    buffer_.Reserve(count);
-    return buffer_.data();
+template <ops::Backend B>
+struct Decoder<B>::Impl {
+  Impl(const ModelConfig& config, B backend, typename B::KvCache pages)
+      : pass(config, std::move(backend)), cache(std::move(pages)) {}
+
+  // Where the heads of `layer` begin among those that are measured; -1: it is none of them.
+  int64_t FirstHead(const ops::AttentionProbe* probe, int64_t layer) const {
+    if (probe == nullptr) return -1;
+    const auto found = std::ranges::lower_bound(probe->layers, layer);
+    if (found == probe->layers.end() || *found != layer) return -1;
+    return (found - probe->layers.begin()) * pass.config().num_heads;
   }
 
- private:
-  ops::Buffer<float> buffer_;
+  DecoderPass<B> pass;
+  typename B::KvCache cache;
+  LayerBuffers<B> buffers;  // of every layer, one after the other
 };
 
-struct DecoderLm::Impl {
-  Impl(const ModelConfig& config, StorageDType dtype) : weights(config, dtype) {}
+template <ops::Backend B>
+Decoder<B>::Decoder(const ModelConfig& config, B backend, typename B::KvCache cache)
+    : impl_(std::make_unique<Impl>(config, std::move(backend), std::move(cache))) {}
+template <ops::Backend B>
+Decoder<B>::~Decoder() = default;
 
-  // Positions of all rows, and rotary tables that reach them.
-  void FillPositions(std::span<const SequenceRun> runs, int64_t rows) {
-    positions.resize(static_cast<size_t>(rows));
-    int64_t longest = 0;
-    for (const SequenceRun& run : runs) {
-      for (int64_t r = 0; r < run.num_rows; ++r) {
-        positions[static_cast<size_t>(run.first_row + r)] = static_cast<int32_t>(run.start_position + r);
-      }
-      longest = std::max(longest, run.start_position + run.num_rows);
-    }
-    weights.EnsureRope(longest);
-  }
+template <ops::Backend B>
+bool Decoder<B>::Reserve(const DecoderRoom& room) {
+  B& backend = impl_->pass.backend();
+  const int64_t moves = backend.memory_moves();
+  impl_->pass.Reserve(room.rows, room.logit_rows);
+  impl_->pass.ReachPositions(room.positions);
+  impl_->pass.layer().Reserve(room.rows, impl_->buffers);
+  backend.ReservePaged(AttentionShapeOf(config()), room.rows, room.decode_rows, room.table_pages,
+                       impl_->buffers.attention);
+  return backend.memory_moves() != moves;
+}
 
-  LayerBuffers InferenceBuffers(int64_t rows) {
-    const ModelConfig& config = weights.config;
-    return {.normed = normed.Get(rows * config.hidden_size),
-            .qkv = qkv.Get(rows * weights.qkv_columns()),
-            .attention = attention.Get(rows * config.num_heads * config.head_dim),
-            .gate_up = gate_up.Get(rows * 2 * config.intermediate_size),
-            .activated = activated.Get(rows * config.intermediate_size)};
-  }
+template <ops::Backend B>
+void Decoder<B>::Forward(const DecoderParameters<B>& parameters, typename B::PagedBatch batch, int64_t positions) {
+  impl_->pass.ReachPositions(positions);
+  impl_->pass.Run(parameters, batch, [&](int64_t layer, typename B::PagedBatch& step) {
+    step.AtLayer(impl_->cache.layer(layer), impl_->FirstHead(step.probe, layer));
+    return std::pair(&impl_->buffers, typename DecoderLayer<B>::Keep());
+  });
+}
 
-  DecoderWeights weights;
-  std::vector<int32_t> positions;  // [T] of the running step
-  Scratch stream, normed, qkv, attention, gate_up, activated, chosen;
-};
+template <ops::Backend B>
+const float* Decoder<B>::Logits(const DecoderParameters<B>& parameters, const int32_t* rows, int64_t count) {
+  return impl_->pass.Logits(parameters, impl_->pass.FinalNorm(parameters, rows, count).normed, count);
+}
+
+template <ops::Backend B>
+typename B::KvCache& Decoder<B>::cache() {
+  return impl_->cache;
+}
+template <ops::Backend B>
+const typename B::KvCache& Decoder<B>::cache() const {
+  return impl_->cache;
+}
+template <ops::Backend B>
+const ModelConfig& Decoder<B>::config() const {
+  return impl_->pass.config();
+}
 
 }  // namespace tactus

@@ -49,20 +49,24 @@ DecoderOffsets OffsetsOf(const ModelConfig& config, const ParameterLayout& layou
   for (int64_t i = 0; i < config.num_layers; ++i) {
     const std::string base = absl::StrCat("model.layers.", i, ".");
     const std::string attention = base + "self_attn.", mlp = base + "mlp.";
-    at.layers.push_back({.input_norm = offset(base + "input_layernorm.weight"),
-                         .q = offset(attention + "q_proj.weight"),
-                         .k = offset(attention + "k_proj.weight"),
-                         .v = offset(attention + "v_proj.weight"),
-                         .q_bias = offset(attention + "q_proj.bias"),
-                         .k_bias = offset(attention + "k_proj.bias"),
-                         .v_bias = offset(attention + "v_proj.bias"),
-                         .q_norm = offset(attention + "q_norm.weight"),
-                         .k_norm = offset(attention + "k_norm.weight"),
-                         .o = offset(attention + "o_proj.weight"),
-                         .post_norm = offset(base + "post_attention_layernorm.weight"),
-                         .gate = offset(mlp + "gate_proj.weight"),
-                         .up = offset(mlp + "up_proj.weight"),
-                         .down = offset(mlp + "down_proj.weight")});
+    LayerOffsets layer = {.q = offset(attention + "q_proj.weight"),
+                          .k = offset(attention + "k_proj.weight"),
+                          .v = offset(attention + "v_proj.weight"),
+                          .q_bias = offset(attention + "q_proj.bias"),
+                          .q_norm = offset(attention + "q_norm.weight"),
+                          .k_norm = offset(attention + "k_norm.weight"),
+                          .o = offset(attention + "o_proj.weight"),
+                          .gate = offset(mlp + "gate_proj.weight"),
+                          .up = offset(mlp + "up_proj.weight"),
+                          .down = offset(mlp + "down_proj.weight")};
+    if (config.norms_after) {
+      layer.attention_out_norm = offset(base + "post_attention_layernorm.weight");
+      layer.mlp_out_norm = offset(base + "post_feedforward_layernorm.weight");
+    } else {
+      layer.attention_in_norm = offset(base + "input_layernorm.weight");
+      layer.mlp_in_norm = offset(base + "post_attention_layernorm.weight");
+    }
+    at.layers.push_back(layer);
   }
   return at;
 }

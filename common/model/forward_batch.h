@@ -1,4 +1,4 @@
-// One step's work for DecoderLm: which tokens, of which sequences, at which positions. No torch here: schedulers and
+// One step's work for a Decoder: which tokens, of which sequences, at which positions. No torch here: schedulers and
 // their tests use it too.
 #pragma once
 

@@ -16,7 +16,7 @@ namespace {
 
 constexpr int64_t kFloat = sizeof(float), kMiB = int64_t{1} << 20;
 
-constexpr int64_t kLogitRows = 128;  // model_runner.cc
+constexpr int64_t kLogitRows = 128;  // model_runner_cpu.cc
 constexpr size_t kNamedParts = 4;    // in a refusal
 
 // The model's shape in the letters of the headers.
@@ -33,9 +33,17 @@ struct Shape {
         parameters(MakeParameterLayout(m).total_numel),
         // Laid out for the products: every matrix, the head once more even where it is the embedding.
         matrices(L * (H * qkv + q * H + 3 * H * I) + H * V),
-        normed_heads(m.qk_norm ? m.num_heads + m.num_kv_heads : 0),
+        raw(m.qk_norm ? qkv : 0),
+        qk_norms(!m.qk_norm        ? 0
+                 : m.qk_norm_whole ? 2
+                                   : m.num_heads + m.num_kv_heads),
+        out(m.norms_after ? H : 0),
         head_dim(m.head_dim) {}
-  int64_t H, I, L, V, heads, q, kv, qkv, parameters, matrices, normed_heads, head_dim;
+  int64_t H, I, L, V, heads, q, kv, qkv, parameters, matrices;
+  int64_t raw;       // the qkv product, kept apart where queries and keys are normed
+  int64_t qk_norms;  // of a row
+  int64_t out;       // a branch's output under a norm
+  int64_t head_dim;
 };
 
 struct Weights {
@@ -71,19 +79,26 @@ int64_t ProductWeights(const Weights& w) {
   return w.element == kFloat ? 0 : w.shape.parameters * w.element;
 }
 
-// Floats a row takes in one layer on the CPU while it is computed, beside what training keeps.
-int64_t HostLayerRow(const Shape& s) { return s.H + s.qkv + s.q + 2 * s.I + s.I; }
+// The names below are those of LayerBuffers, DecoderLayer, DecoderPass and TrainableDecoder::Impl.
+
+// Floats a row takes in a step on the CPU that keeps nothing.
+int64_t HostStepRow(const Shape& s) {
+  const int64_t buffers = s.qkv + s.qk_norms + s.q + 2 * s.I;
+  const int64_t layer = s.H + s.I + 2 * s.out;  // normed, activated; product, delta
+  return s.H + buffers + layer;                 // the stream
+}
 
 // Bytes a row takes in training on the CPU, where every activation is float32.
 int64_t HostTrainingRow(const Weights& w, int64_t kept_layers) {
   const Shape& s = w.shape;
-  // TrainableLm::Impl::Kept: qkv, attention, gate_up, log_sum_exp, mid, qk_raw, qk_inverse_rms.
-  const int64_t kept = s.qkv + s.q + 2 * s.I + s.heads + s.H + s.normed_heads * (s.head_dim + 1);
+  // qkv, raw, qk_inverse_rms, attention and its log_sum_exp, mid, gate_up.
+  const int64_t kept = s.qkv + s.raw + s.qk_norms + s.q + s.heads + s.H + 2 * s.I;
   const int64_t inputs = s.L * s.H, stream = s.H;
-  // BackwardScratch: normed, inverse_rms, activated, dactivated, dgate_up, dnormed, dattention, dqkv.
-  const int64_t backward = s.H + 1 + s.I + s.I + 2 * s.I + s.H + s.q + s.qkv;
-  const int64_t head = 5 * s.H;  // final_x, final_normed, chunk_normed, dnormed, dfinal
-  const int64_t floats = inputs + kept_layers * kept + stream + HostLayerRow(s) + backward + head;
+  const int64_t forward = s.H + s.I + 2 * s.out;  // normed, activated; product, delta
+  // din, inverse_rms, dnarrow, dgate_up, dqkv, dproduct.
+  const int64_t backward = s.H + 1 + std::max(s.I, s.q) + 2 * s.I + s.qkv + s.out;
+  const int64_t head = 4 * s.H + 1;  // chosen, normed, dnormed, dfinal; inverse
+  const int64_t floats = inputs + kept_layers * kept + stream + forward + backward + head;
   const int64_t right = std::max({s.I, s.q, s.H}) * w.element;  // a layer's inputs for its weight's gradient
   const int64_t pages = 2 * s.kv * w.element;                   // one layer's keys and values
   return floats * kFloat + right + pages;
@@ -92,17 +107,16 @@ int64_t HostTrainingRow(const Weights& w, int64_t kept_layers) {
 // The same on a GPU: the residual stream is float32, activations and their gradients are of the weights' type.
 int64_t GpuTrainingRow(const Weights& w, int64_t kept_layers) {
   const Shape& s = w.shape;
-  // TrainLayersCuda::Kept: qkv, raw (where heads are normed), gate_up, attention; its statistics; mid.
-  const int64_t passing = s.qkv + (s.normed_heads > 0 ? s.qkv : 0) + 2 * s.I + s.q;
-  const int64_t statistics = s.heads + s.normed_heads;
-  // normed, activated, delta, rounded, dwide, dnarrow, dattention, dqkv.
-  const int64_t scratch = s.H + s.I + s.H + s.H + 2 * s.I + s.H + std::max(s.I, s.q) + s.qkv;
+  const int64_t kept = s.qkv + s.raw + 2 * s.I + s.q;
+  const int64_t statistics = s.heads + s.qk_norms;
+  // normed, activated, delta, product, rounded, din, dnarrow, dgate_up, dqkv.
+  const int64_t scratch = s.H + s.I + s.H + s.out + s.H + s.H + std::max(s.I, s.q) + 2 * s.I + s.qkv;
   // The attention's own backward pass: dq in float32, dk and dv for each query head.
   const int64_t attention = 2 * s.q;
   const int64_t head = 2 * s.H;  // normed, dnormed
-  // Layer inputs, the mid of kept layers, stream, again, final, dfinal; inverse norms; dq.
-  const int64_t floats = s.L * s.H + kept_layers * (s.H + statistics) + statistics + 4 * s.H + 2 + s.q;
-  const int64_t elements = (kept_layers + 1) * passing + scratch + attention + head;  // + 1: where nothing is kept
+  // Layer inputs, mid, stream, chosen, dfinal; inverse norms; dq; wide, dproduct.
+  const int64_t floats = s.L * s.H + kept_layers * (s.H + statistics) + 3 * s.H + 2 + s.q + 2 * s.out;
+  const int64_t elements = kept_layers * kept + scratch + attention + head;
   return floats * kFloat + elements * w.element;
 }
 
@@ -110,26 +124,28 @@ int64_t ActivationBytes(const Weights& w, const config::RunConfig& run) {
   const int64_t layers = run.learner().activation_checkpointing() ? 1 : w.shape.L, rows = MicroBatchRows(run);
   if (!w.gpu) return rows * HostTrainingRow(w, layers);
   const int64_t bytes = rows * GpuTrainingRow(w, layers);
-  return bytes + bytes / 4;  // DeviceScratch grows by a quarter at least
+  return bytes + bytes / 4;  // a Buffer grows by a quarter at least
 }
 
 // What a reference policy takes: a model of its own, and the buffers of a forward pass that keeps nothing.
 int64_t ReferenceBytes(const Weights& w, const config::RunConfig& run) {
   const Shape& s = w.shape;
   const int64_t weights = s.parameters * kFloat + ProductWeights(w);
-  const int64_t host_row = (s.H + HostLayerRow(s) + 2 * s.H) * kFloat + 2 * s.kv * w.element;
-  // Stream and final states; what a layer passes on and computes with, the normed states.
-  const int64_t gpu_row = (2 * s.H + s.heads + s.normed_heads) * kFloat +
-                          (s.qkv + (s.normed_heads > 0 ? s.qkv : 0) + 2 * s.I + s.q + s.I + 3 * s.H) * w.element;
+  // Beside a step's, chosen and normed states, and attention's log_sum_exp.
+  const int64_t host_row = (HostStepRow(s) + 2 * s.H + s.heads) * kFloat + 2 * s.kv * w.element;
+  // Stream and chosen states; what a layer passes on and computes with, the normed states.
+  const int64_t gpu_row =
+      (2 * s.H + s.heads + s.qk_norms + s.out) * kFloat + (s.qkv + 2 * s.I + s.q + s.I + 3 * s.H + s.out) * w.element;
   return weights + MicroBatchRows(run) * (w.gpu ? gpu_row + gpu_row / 4 : host_row);
 }
 
 // Bytes a row of an engine step takes.
 int64_t StepRow(const Weights& w) {
   const Shape& s = w.shape;
-  if (!w.gpu) return (s.H + HostLayerRow(s) + s.H) * kFloat;  // stream, a layer's buffers, normed hidden states
+  if (!w.gpu) return HostStepRow(s) * kFloat;
   // x; normed, delta, qkv, attention, gate_up, activated; and for prompts keys and values side by side, and the output.
-  return s.H * kFloat + (s.H + s.H + s.qkv + s.q + 2 * s.I + s.I + 2 * s.kv + s.q) * w.element;
+  return (s.H + s.qk_norms + s.out) * kFloat +
+         (s.H + s.H + s.qkv + s.q + 2 * s.I + s.I + 2 * s.kv + s.q + s.out) * w.element;
 }
 
 int64_t KvCacheBytes(const Weights& w, const config::RunConfig& run) {

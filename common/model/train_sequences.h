@@ -1,4 +1,4 @@
-// Packed sequences for TrainableLm. No torch here: the packer and its tests use it too.
+// Packed sequences for a TrainableDecoder. No torch here: the packer and its tests use it too.
 #pragma once
 
 #include <cstdint>

@@ -2,7 +2,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
-#include "learner/train/lm_policy.h"
+#include "learner/train/lm_policy_cpu.h"
 #ifdef TACTUS_CUDA
 #include "learner/train/lm_policy_cuda.h"
 #endif
@@ -23,16 +23,16 @@ absl::StatusOr<std::unique_ptr<TrainablePolicy>> CreatePolicy(const ModelFolder&
 #ifdef TACTUS_CUDA
     std::vector<float> parameters(static_cast<size_t>(folder.layout.total_numel));
     RETURN_IF_ERROR(FillParameters(folder, options.seed, parameters));
-    return MakeCudaLmPolicy(folder.config, options.dtype, parameters, options.trainable, *options.device.gpu);
+    return MakeLmPolicyCuda(folder.config, options.dtype, parameters, options.trainable, *options.device.gpu);
 #else
     return absl::FailedPreconditionError(absl::StrCat("learner.device is \"", options.device.Text(),
                                                       "\", and this build is for CPUs only: expected \"cpu\""));
 #endif
   }
-  ASSIGN_OR_RETURN(std::unique_ptr<DecoderLm> model, DecoderLm::Create(folder.config, options.dtype));
-  RETURN_IF_ERROR(FillParameters(folder, options.seed, model->parameters()));
-  model->PackWeights();
-  return MakeLmPolicy(std::move(model), options.trainable);
+  ASSIGN_OR_RETURN(std::unique_ptr<DecoderWeightsCpu> weights, DecoderWeightsCpu::Create(folder.config, options.dtype));
+  RETURN_IF_ERROR(FillParameters(folder, options.seed, weights->flat()));
+  weights->Pack();
+  return MakeLmPolicyCpu(std::move(weights), options.trainable);
 }
 
 }  // namespace tactus

@@ -7,7 +7,7 @@
 #include "common/base/dtype.h"
 #include "common/device/device_spec.h"
 #include "common/model/folder/hf_folder.h"
-#include "common/model/trainable_lm.h"
+#include "common/model/trainable_options.h"
 #include "learner/train/trainable_policy.h"
 
 namespace tactus {
@@ -20,7 +20,7 @@ struct PolicyOptions {
 };
 
 // Loads the folder's weights, or makes fresh ones where it has none. Blocks. The errors of LoadParameters and
-// FailedPrecondition: a GPU in a build without CUDA; Unimplemented: shapes that the GPU's kernels do not compute;
+// FailedPrecondition: a GPU in a build without CUDA; Unimplemented: sizes that the kernels do not compute;
 // ResourceExhausted: no memory there.
 absl::StatusOr<std::unique_ptr<TrainablePolicy>> CreatePolicy(const ModelFolder& folder, const PolicyOptions& options);
 

@@ -3,16 +3,16 @@
 #include <utility>
 
 #include "common/base/status_macros.h"
-#include "common/model/trainable_cuda.h"
-#include "learner/train/device_parameters_cuda.h"
+#include "common/model/cuda/decoder_cuda.h"
+#include "learner/train/parameters_cuda.h"
 
 namespace tactus {
 namespace {
 
-class CudaLmPolicy : public TrainablePolicy {
+class LmPolicyCuda : public TrainablePolicy {
  public:
-  CudaLmPolicy(const ModelConfig& config, StorageDType dtype, const TrainableOptions& options, int gpu)
-      : vocab_(config.vocab_size), state_(config, dtype, gpu), trainable_(config, state_.weights(), options, gpu) {}
+  LmPolicyCuda(const ModelConfig& config, StorageDType dtype, const TrainableOptions& options, int gpu)
+      : vocab_(config.vocab_size), state_(config, dtype, gpu), trainable_(state_.weights(), options) {}
 
   const ParameterLayout& layout() const override { return state_.layout(); }
   int64_t vocab_size() const override { return vocab_; }
@@ -41,19 +41,19 @@ class CudaLmPolicy : public TrainablePolicy {
 
  private:
   const int64_t vocab_;
-  DeviceTrainableParameters state_;
-  TrainableCuda trainable_;
+  ParametersCuda state_;
+  TrainableDecoderCuda trainable_;
 };
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<TrainablePolicy>> MakeCudaLmPolicy(const ModelConfig& config, StorageDType dtype,
+absl::StatusOr<std::unique_ptr<TrainablePolicy>> MakeLmPolicyCuda(const ModelConfig& config, StorageDType dtype,
                                                                   std::span<const float> parameters,
                                                                   const TrainableOptions& options, int gpu) {
-  RETURN_IF_ERROR(DeviceParameterSet::Check(config));
-  std::unique_ptr<CudaLmPolicy> policy;
-  RETURN_IF_ERROR(DeviceTrainableParameters::Guarded([&] {
-    policy = std::make_unique<CudaLmPolicy>(config, dtype, options, gpu);
+  RETURN_IF_ERROR(CheckDecoderShape(config));
+  std::unique_ptr<LmPolicyCuda> policy;
+  RETURN_IF_ERROR(ParametersCuda::Guarded([&] {
+    policy = std::make_unique<LmPolicyCuda>(config, dtype, options, gpu);
     return absl::OkStatus();
   }));
   RETURN_IF_ERROR(policy->state().WriteState({.parameters = parameters, .first_moment = {}, .second_moment = {}}));

@@ -127,7 +127,7 @@ TEST(CudaActorTest, FollowsALearnersWeightsAndHandsInMeasuredGroups) {
   const CreditAssigner credit = *CreditAssigner::FromProto(config->credit());
   EngineOptions options{.max_sequences = 3, .max_step_tokens = 32, .max_waiting_groups = 2};
   options.probe = *credit.Probe(folder.config.num_layers, folder.config.num_heads);
-  auto runner = *CreateCudaModelRunner(
+  auto runner = *CreateModelRunnerCuda(
       folder,
       {.load_weights = false, .max_pages = 40, .device = {.gpu = 0}, .max_sequences = 3, .max_step_tokens = 32});
   const NumberTokenizer tokenizer;

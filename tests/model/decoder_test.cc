@@ -1,102 +1,72 @@
-// The decoder against transformers (float64 goldens), and its promise: the same bits however rows are cut and batched.
-#include <gtest/gtest.h>
-
+// Every family on every backend against transformers (float64 goldens), and the CPU's promise: the same bits however
+// rows are cut and batched.
+#include <cmath>
 #include <cstring>
-#include <filesystem>
-#include <fstream>
-#include <numeric>
 
-#include "common/model/decoder_lm.h"
-#include "common/model/trainable_lm.h"
 #include "common/ops/cpu/parallel.h"
 #include "common/ops/cpu/sampling.h"
-#include "nlohmann/json.hpp"
+#include "tests/model/rig.h"
 
 namespace tactus {
 namespace {
 
-const std::filesystem::path kModels = std::filesystem::path(TACTUS_SOURCE_DIR) / "tests/goldens/models";
+TYPED_TEST_SUITE(BackendTest, Backends);
 
-nlohmann::json Golden(const std::string& name) {
-  std::ifstream file(kModels / name / "golden.json");
-  return nlohmann::json::parse(file);
-}
-
-std::unique_ptr<DecoderLm> Load(const std::string& name) {
-  const absl::StatusOr<ModelFolder> folder = OpenModelFolder((kModels / name).string());
-  EXPECT_TRUE(folder.ok()) << folder.status();
-  // The goldens are computed from the weights as stored, so float32 holds bf16 folders exactly.
-  absl::StatusOr<std::unique_ptr<DecoderLm>> model = DecoderLm::FromFolder(*folder, StorageDType::kFloat32);
-  EXPECT_TRUE(model.ok()) << model.status();
-  return *std::move(model);
-}
-
-// One sequence's pages, in no natural order.
-std::vector<int32_t> Pages(int64_t tokens, int32_t first) {
-  std::vector<int32_t> pages(static_cast<size_t>((tokens + kPageTokens - 1) / kPageTokens));
-  std::iota(pages.rbegin(), pages.rend(), first);
-  return pages;
-}
-
-class DecoderGoldenTest : public testing::TestWithParam<std::string> {};
-
-INSTANTIATE_TEST_SUITE_P(Families, DecoderGoldenTest,
-                         testing::Values("llama", "llama3rope", "llama_bf16", "llama_tied_sharded", "qwen2", "qwen3",
-                                         "qwen3_bf16"),
-                         [](const auto& family) { return family.param; });
-
-TEST_P(DecoderGoldenTest, PrefillLogitsAgreeWithTransformers) {
-  const std::unique_ptr<DecoderLm> model = Load(GetParam());
-  const int64_t vocab = model->config().vocab_size;
-  for (const nlohmann::json& sequence : Golden(GetParam())["sequences"]) {
-    const auto ids = sequence["ids"].get<std::vector<TokenId>>();
-    const int64_t tokens = static_cast<int64_t>(ids.size());
-    const std::vector<int32_t> pages = Pages(tokens, 0);
-    KvCache cache(model->config(), StorageDType::kFloat32, model->config().num_layers,
-                  static_cast<int64_t>(pages.size()));
-    at::Tensor hidden, logits;
-    model->Forward({.token_ids = ids, .runs = {{0, tokens, 0, pages}}}, cache, hidden);
-    const auto positions = sequence["logit_positions"].get<std::vector<int32_t>>();
-    model->Logits(hidden, positions, logits);
-    for (size_t i = 0; i < positions.size(); ++i) {
-      const auto expected = sequence["logits"][i].get<std::vector<double>>();
-      ASSERT_EQ(static_cast<int64_t>(expected.size()), vocab);
-      double largest = 0;
-      for (const double value : expected) largest = std::max(largest, std::abs(value));
-      for (int64_t v = 0; v < vocab; ++v) {
-        ASSERT_NEAR(logits.data_ptr<float>()[static_cast<int64_t>(i) * vocab + v], expected[static_cast<size_t>(v)],
-                    1e-5 * largest)
-            << "sequence of " << tokens << ", position " << positions[i];
+TYPED_TEST(BackendTest, PrefillLogitsAgreeWithTransformers) {
+  for (const std::string& name : kGoldenModels) {
+    SCOPED_TRACE(name);
+    // The goldens are computed from the weights as stored, so float32 holds bf16 folders exactly.
+    Rig<TypeParam> rig(LoadGolden(name), StorageDType::kFloat32);
+    const size_t vocab = static_cast<size_t>(rig.config().vocab_size);
+    for (const nlohmann::json& sequence : Golden(name)["sequences"]) {
+      const auto ids = sequence["ids"].get<std::vector<TokenId>>();
+      const int64_t tokens = static_cast<int64_t>(ids.size());
+      const std::vector<int32_t> pages = Pages(tokens, 0);
+      rig.StartCache(static_cast<int64_t>(pages.size()));
+      rig.Forward({.token_ids = ids, .runs = {{0, tokens, 0, pages}}});
+      const auto positions = sequence["logit_positions"].get<std::vector<int32_t>>();
+      const std::vector<float> logits = rig.Logits(positions);
+      for (size_t i = 0; i < positions.size(); ++i) {
+        const auto expected = sequence["logits"][i].get<std::vector<double>>();
+        ASSERT_EQ(expected.size(), vocab);
+        double largest = 0;
+        for (const double value : expected) largest = std::max(largest, std::abs(value));
+        for (size_t v = 0; v < vocab; ++v) {
+          ASSERT_NEAR(logits[i * vocab + v], expected[v], 1e-5 * largest)
+              << "sequence of " << tokens << ", position " << positions[i];
+        }
       }
     }
   }
 }
 
-// All sequences at once, cut into steps of different sizes; then decode rows mixed with prefill rows.
-TEST_P(DecoderGoldenTest, LogProbsAgreeThroughDecodeAndPacked) {
-  const std::unique_ptr<DecoderLm> model = Load(GetParam());
-  const nlohmann::json golden = Golden(GetParam());
-  TrainSequences packed;
-  packed.sequence_starts.push_back(0);
+// A golden's sequences end to end, every token but the first of each a target, and the log-probs wanted.
+struct Packed {
+  TrainSequences sequences;
   std::vector<double> expected;
+};
+Packed PackGolden(const std::string& name) {
+  Packed packed;
+  TrainSequences& all = packed.sequences;
+  all.sequence_starts.push_back(0);
+  const nlohmann::json golden = Golden(name);
   for (const nlohmann::json& sequence : golden["sequences"]) {
     const auto ids = sequence["ids"].get<std::vector<TokenId>>();
     for (size_t t = 0; t + 1 < ids.size(); ++t) {
-      packed.target_rows.push_back(static_cast<int32_t>(packed.token_ids.size() + t));
-      packed.targets.push_back(ids[t + 1]);
-      expected.push_back(sequence["logprobs"][t].get<double>());
+      all.target_rows.push_back(static_cast<int32_t>(all.token_ids.size() + t));
+      all.targets.push_back(ids[t + 1]);
+      packed.expected.push_back(sequence["logprobs"][t].get<double>());
     }
-    packed.token_ids.insert(packed.token_ids.end(), ids.begin(), ids.end());
-    packed.sequence_starts.push_back(static_cast<int64_t>(packed.token_ids.size()));
+    all.token_ids.insert(all.token_ids.end(), ids.begin(), ids.end());
+    all.sequence_starts.push_back(static_cast<int64_t>(all.token_ids.size()));
   }
-  TrainableLm trainable(*model, {.logprob_chunk_tokens = 50});
-  std::vector<float> logprobs(expected.size()), entropy(expected.size());
-  trainable.Forward(packed, logprobs, entropy);
-  for (size_t i = 0; i < expected.size(); ++i) {
-    ASSERT_NEAR(logprobs[i], expected[i], 1e-5 * std::max(1.0, std::abs(expected[i])));
-  }
+  return packed;
+}
 
-  // The actor's way: every sequence advances by its own stride each step, all in one batch.
+// The actor's way: every sequence advances by its own stride each step, all in one batch.
+template <typename B>
+void ExpectDecodeAgrees(Rig<B>& rig, const TrainSequences& packed, const std::vector<float>& logprobs,
+                        const std::vector<float>& entropy) {
   const size_t count = packed.sequence_starts.size() - 1;
   std::vector<std::vector<int32_t>> pages;
   int32_t next_page = 0;
@@ -104,10 +74,10 @@ TEST_P(DecoderGoldenTest, LogProbsAgreeThroughDecodeAndPacked) {
     pages.push_back(Pages(packed.sequence_starts[s + 1] - packed.sequence_starts[s], next_page));
     next_page += static_cast<int32_t>(pages.back().size());
   }
-  KvCache cache(model->config(), StorageDType::kFloat32, model->config().num_layers, next_page);
+  rig.StartCache(next_page);
   std::vector<int64_t> done(count, 0);
   size_t checked = 0;
-  for (int step = 0; checked < expected.size(); ++step) {
+  for (int step = 0; checked < logprobs.size(); ++step) {
     ForwardBatch batch;
     std::vector<int32_t> rows, targets, index;
     for (size_t s = 0; s < count; ++s) {
@@ -127,28 +97,46 @@ TEST_P(DecoderGoldenTest, LogProbsAgreeThroughDecodeAndPacked) {
       }
       done[s] += take;
     }
-    at::Tensor hidden, logits;
-    model->Forward(batch, cache, hidden);
+    rig.Forward(batch);
     if (rows.empty()) continue;
-    model->Logits(hidden, rows, logits);
+    const std::vector<float> logits = rig.Logits(rows);
     std::vector<ops::TokenLogProb> out(rows.size());
-    ops::LogProbRows(logits.data_ptr<float>(), model->config().vocab_size, targets, 1.0f, out);
+    ops::LogProbRows(logits.data(), rig.config().vocab_size, targets, 1.0f, out);
     for (size_t i = 0; i < rows.size(); ++i, ++checked) {
       const size_t at = static_cast<size_t>(index[i]);
-      ASSERT_EQ(std::memcmp(&out[i].logprob, &logprobs[at], sizeof(float)), 0) << "target " << at;
-      ASSERT_EQ(std::memcmp(&out[i].entropy, &entropy[at], sizeof(float)), 0) << "target " << at;
+      if constexpr (Rig<B>::kSameBits) {
+        ASSERT_EQ(std::memcmp(&out[i].logprob, &logprobs[at], sizeof(float)), 0) << "target " << at;
+        ASSERT_EQ(std::memcmp(&out[i].entropy, &entropy[at], sizeof(float)), 0) << "target " << at;
+      } else {
+        ASSERT_NEAR(out[i].logprob, logprobs[at], 2e-5 * std::max(1.0f, std::abs(logprobs[at]))) << "target " << at;
+        ASSERT_NEAR(out[i].entropy, entropy[at], 2e-5) << "target " << at;
+      }
     }
   }
 }
 
-TEST(DecoderLmTest, Bf16WeightsKeepTheBitsAcrossPathsAndThreads) {
-  const absl::StatusOr<ModelFolder> folder = OpenModelFolder((kModels / "qwen3").string());
-  ASSERT_TRUE(folder.ok());
-  const std::unique_ptr<DecoderLm> model = *DecoderLm::FromFolder(*folder, StorageDType::kBFloat16);
+// All sequences at once; then cut into steps of different sizes, decode rows mixed with prefill rows.
+TYPED_TEST(BackendTest, LogProbsAgreeThroughDecodeAndPacked) {
+  for (const std::string& name : kGoldenModels) {
+    SCOPED_TRACE(name);
+    Rig<TypeParam> rig(LoadGolden(name), StorageDType::kFloat32);
+    const Packed packed = PackGolden(name);
+    TrainableDecoder<TypeParam> trainable(rig.weights(), {.logprob_chunk_tokens = 50});
+    std::vector<float> logprobs(packed.expected.size()), entropy(packed.expected.size());
+    trainable.Forward(packed.sequences, logprobs, entropy);
+    for (size_t i = 0; i < packed.expected.size(); ++i) {
+      ASSERT_NEAR(logprobs[i], packed.expected[i], 1e-5 * std::max(1.0, std::abs(packed.expected[i])));
+    }
+    ExpectDecodeAgrees(rig, packed.sequences, logprobs, entropy);
+  }
+}
+
+TEST(DecoderCpuTest, Bf16WeightsKeepTheBitsAcrossPathsAndThreads) {
+  Rig<ops::CpuBackend> rig(LoadGolden("qwen3"), StorageDType::kBFloat16);
   std::vector<TokenId> ids(70);
   for (size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<TokenId>(i * 37 % 100);
   TrainSequences one{.token_ids = ids, .sequence_starts = {0, 70}, .target_rows = {0, 33, 68}, .targets = {5, 6, 7}};
-  TrainableLm trainable(*model, {});
+  TrainableDecoderCpu trainable(rig.weights(), {});
   std::vector<float> first(3), second(3), none;
   trainable.ForwardOnly(one, first, none);
   ops::SetThreads(2);
@@ -157,18 +145,23 @@ TEST(DecoderLmTest, Bf16WeightsKeepTheBitsAcrossPathsAndThreads) {
   EXPECT_EQ(first, second);
 
   const std::vector<int32_t> pages = Pages(70, 0);
-  KvCache cache(model->config(), StorageDType::kBFloat16, model->config().num_layers,
-                static_cast<int64_t>(pages.size()));
+  rig.StartCache(static_cast<int64_t>(pages.size()));
   for (int64_t t = 0; t < 34; ++t) {
-    at::Tensor hidden, logits;
-    model->Forward({.token_ids = {ids[static_cast<size_t>(t)]}, .runs = {{0, 1, t, pages}}}, cache, hidden);
+    rig.Forward({.token_ids = {ids[static_cast<size_t>(t)]}, .runs = {{0, 1, t, pages}}});
     if (t != 33) continue;
-    const std::vector<int32_t> row = {0}, target = {6};
-    model->Logits(hidden, row, logits);
+    const std::vector<int32_t> target = {6};
+    const std::vector<float> logits = rig.Logits({0});
     std::vector<ops::TokenLogProb> out(1);
-    ops::LogProbRows(logits.data_ptr<float>(), model->config().vocab_size, target, 1.0f, out);
+    ops::LogProbRows(logits.data(), rig.config().vocab_size, target, 1.0f, out);
     EXPECT_EQ(out[0].logprob, first[1]);
   }
+}
+
+TEST(DecoderWeightsTest, RefusesSizesThatTheKernelsDoNotCompute) {
+  ModelConfig config = LoadGolden("llama").config;
+  config.intermediate_size = 97;
+  EXPECT_EQ(DecoderWeightsCpu::Create(config, StorageDType::kFloat32).status().code(),
+            absl::StatusCode::kUnimplemented);
 }
 
 }  // namespace

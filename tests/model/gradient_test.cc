@@ -1,50 +1,64 @@
-// TrainableLm's hand-written gradients against finite differences of its own forward, and against themselves under
-// activation checkpointing, chunking, packing and threads.
-#include <gtest/gtest.h>
-
+// The hand-written gradients of every family on every backend against finite differences of the same forward pass, and
+// against themselves under activation checkpointing, chunking, packing and threads.
+#include <map>
 #include <random>
 
-#include "common/model/trainable_lm.h"
 #include "common/ops/cpu/parallel.h"
-#include "tests/model/golden_models.h"
+#include "tests/model/rig.h"
 
 namespace tactus {
 namespace {
 
-ModelConfig TinyConfig(const ModelFamily* family) {
-  ModelConfig config = family->base;
-  config.vocab_size = 50;
-  config.hidden_size = 32;
-  config.intermediate_size = 48;
-  config.num_layers = 2;
-  config.num_heads = 4;
-  config.num_kv_heads = 2;
-  config.head_dim = 16;
-  config.max_position = 64;
-  config.tie_word_embeddings = family != &kLlama;
-  return config;
-}
-
-std::unique_ptr<DecoderLm> RandomModel(const ModelFamily* family) {
-  std::unique_ptr<DecoderLm> model = *DecoderLm::Create(TinyConfig(family), StorageDType::kFloat32);
+// Small enough for finite differences, with every tensor away from 0.
+Model RandomModel(ModelConfig config) {
+  Model model{config, MakeParameterLayout(config), {}};
+  model.parameters.resize(static_cast<size_t>(model.layout.total_numel));
   std::mt19937_64 generator(3);
   std::normal_distribution<float> normal(0.0f, 1.0f);
-  for (const ParameterSpec& spec : model->layout().specs) {
+  for (const ParameterSpec& spec : model.layout.specs) {
     const bool norm = spec.name.find("norm") != std::string::npos;
     for (int64_t i = 0; i < spec.numel; ++i) {
-      model->parameters()[static_cast<size_t>(spec.offset + i)] =
+      model.parameters[static_cast<size_t>(spec.offset + i)] =
           norm ? 1 + 0.2f * normal(generator) : 0.2f * normal(generator);
     }
   }
-  model->PackWeights();
   return model;
 }
 
+// What a layer may be made of, all ways a family does it.
+std::map<std::string, ModelConfig> TinyConfigs() {
+  ModelConfig llama;
+  llama.vocab_size = 50;
+  llama.hidden_size = 32;
+  llama.intermediate_size = 48;
+  llama.num_layers = 2;
+  llama.num_heads = 4;
+  llama.num_kv_heads = 2;
+  llama.head_dim = 16;
+  llama.max_position = 64;
+  ModelConfig qwen2 = llama, qwen3 = llama, norms_after = llama, wide_heads = llama;
+  qwen2.tie_word_embeddings = qwen3.tie_word_embeddings = true;
+  qwen2.qkv_bias = true;
+  qwen3.qk_norm = true;
+  norms_after.norms_after = norms_after.qk_norm = norms_after.qk_norm_whole = true;
+  wide_heads.num_heads = 3;  // the head size is not hidden / heads
+  wide_heads.num_kv_heads = 1;
+  return {{"llama", llama},
+          {"qwen2", qwen2},
+          {"qwen3", qwen3},
+          {"norms after, q/k norm over the whole width", norms_after},
+          {"wide heads", wide_heads}};
+}
+
+// Of several pages on the CPU; shorter in the emulation, which is slow.
+template <typename B>
 TrainSequences Batch() {
+  constexpr bool kLong = Rig<B>::kSameBits;
   TrainSequences batch;
-  batch.sequence_starts = {0, 19, 24, 60};
-  for (int i = 0; i < 60; ++i) batch.token_ids.push_back(i * i % 50);
-  for (const int32_t row : {5, 6, 17, 20, 22, 30, 31, 58}) {
+  batch.sequence_starts = kLong ? std::vector<int64_t>{0, 19, 24, 60} : std::vector<int64_t>{0, 4, 6, 25};
+  for (int i = 0; i < batch.sequence_starts.back(); ++i) batch.token_ids.push_back(i * i % 50);
+  for (const int32_t row :
+       kLong ? std::vector<int32_t>{5, 6, 17, 20, 22, 30, 31, 58} : std::vector<int32_t>{0, 1, 2, 4, 9, 12, 13, 23}) {
     batch.target_rows.push_back(row);
     batch.targets.push_back(batch.token_ids[static_cast<size_t>(row + 1)]);
   }
@@ -53,7 +67,8 @@ TrainSequences Batch() {
 
 const std::vector<float> kWeights = {1.0f, -2.0f, 0.5f, 0.0f, 1.5f, -1.0f, 0.7f, 2.0f};
 
-double Loss(TrainableLm& trainable, const TrainSequences& batch) {
+template <typename B>
+double Loss(TrainableDecoder<B>& trainable, const TrainSequences& batch) {
   std::vector<float> logprobs(kWeights.size()), none;
   trainable.ForwardOnly(batch, logprobs, none);
   double loss = 0;
@@ -61,93 +76,109 @@ double Loss(TrainableLm& trainable, const TrainSequences& batch) {
   return loss;
 }
 
-std::vector<float> Gradients(DecoderLm& model, TrainableOptions options, const TrainSequences& batch) {
-  TrainableLm trainable(model, options);
-  std::vector<float> logprobs(kWeights.size()), none;
+template <typename B>
+std::vector<float> Gradients(Rig<B>& rig, size_t size, TrainableOptions options, const TrainSequences& batch) {
+  TrainableDecoder<B> trainable(rig.weights(), options);
+  std::vector<float> logprobs(kWeights.size()), none, gradients(size);
   trainable.Forward(batch, logprobs, none);
-  trainable.ZeroGradients();
-  trainable.Backward(kWeights);
-  return {trainable.gradients().begin(), trainable.gradients().end()};
+  rig.Backward(trainable, kWeights, gradients);
+  return gradients;
 }
 
-class GradientTest : public testing::TestWithParam<const ModelFamily*> {};
-INSTANTIATE_TEST_SUITE_P(Families, GradientTest, testing::ValuesIn(Families()),
-                         [](const auto& family) { return family.param->model_type; });
+template <typename B>
+using GradientTest = BackendTest<B>;
+TYPED_TEST_SUITE(GradientTest, Backends);
 
 // Along random directions of each parameter tensor: float32 forward noise is small against a directional derivative.
-TEST_P(GradientTest, MatchesFiniteDifferencesInEveryTensor) {
-  const std::unique_ptr<DecoderLm> model = RandomModel(GetParam());
-  const TrainSequences batch = Batch();
-  const TrainableOptions options{.temperature = 0.8f};
-  const std::vector<float> gradients = Gradients(*model, options, batch);
-  TrainableLm trainable(*model, options);
-  std::mt19937_64 generator(11);
-  std::normal_distribution<double> normal;
-  for (const ParameterSpec& spec : model->layout().specs) {
-    std::vector<double> direction(static_cast<size_t>(spec.numel));
-    double expected = 0, norm = 0;
-    for (size_t i = 0; i < direction.size(); ++i) {
-      // Half random, half along the gradient: the derivative is then well away from zero.
-      const double g = gradients[static_cast<size_t>(spec.offset) + i];
-      direction[i] = 0.1 * normal(generator) + g;
-      norm += direction[i] * direction[i];
-    }
-    norm = std::sqrt(norm);
-    for (size_t i = 0; i < direction.size(); ++i) {
-      direction[i] /= norm;
-      expected += direction[i] * gradients[static_cast<size_t>(spec.offset) + i];
-    }
-    const double step = 4e-3;
-    const std::vector<float> keep(model->parameters().begin(), model->parameters().end());
-    const auto loss_at = [&](double scale) {
+TYPED_TEST(GradientTest, MatchesFiniteDifferencesInEveryTensor) {
+  for (const auto& [name, config] : TinyConfigs()) {
+    Model model = RandomModel(config);
+    Rig<TypeParam> rig(model, StorageDType::kFloat32);
+    const TrainSequences batch = Batch<TypeParam>();
+    const TrainableOptions options{.temperature = 0.8f};
+    const std::vector<float> gradients = Gradients(rig, model.parameters.size(), options, batch);
+    TrainableDecoder<TypeParam> trainable(rig.weights(), options);
+    std::mt19937_64 generator(11);
+    std::normal_distribution<double> normal;
+    for (const ParameterSpec& spec : model.layout.specs) {
+      std::vector<double> direction(static_cast<size_t>(spec.numel));
+      double expected = 0, norm = 0;
       for (size_t i = 0; i < direction.size(); ++i) {
-        const size_t at = static_cast<size_t>(spec.offset) + i;
-        model->parameters()[at] = static_cast<float>(keep[at] + scale * direction[i]);
+        // Half random, half along the gradient: the derivative is then well away from zero.
+        const double g = gradients[static_cast<size_t>(spec.offset) + i];
+        direction[i] = 0.1 * normal(generator) + g;
+        norm += direction[i] * direction[i];
       }
-      model->PackWeights();
-      const double loss = Loss(trainable, batch);
-      std::copy(keep.begin(), keep.end(), model->parameters().begin());
-      return loss;
-    };
-    // Fourth-order central difference: the truncation error is below the float32 noise.
-    const double measured =
-        (8 * (loss_at(step) - loss_at(-step)) - (loss_at(2 * step) - loss_at(-2 * step))) / (12 * step);
-    EXPECT_NEAR(measured, expected, 2e-3 * std::abs(expected) + 2e-3) << spec.name;
+      norm = std::sqrt(norm);
+      for (size_t i = 0; i < direction.size(); ++i) {
+        direction[i] /= norm;
+        expected += direction[i] * gradients[static_cast<size_t>(spec.offset) + i];
+      }
+      const double step = 4e-3;
+      const auto loss_at = [&](double scale) {
+        std::vector<float> moved = model.parameters;
+        for (size_t i = 0; i < direction.size(); ++i) {
+          const size_t at = static_cast<size_t>(spec.offset) + i;
+          moved[at] = static_cast<float>(moved[at] + scale * direction[i]);
+        }
+        rig.SetParameters(moved);
+        return Loss(trainable, batch);
+      };
+      // Fourth-order central difference: the truncation error is below the float32 noise.
+      const double measured =
+          (8 * (loss_at(step) - loss_at(-step)) - (loss_at(2 * step) - loss_at(-2 * step))) / (12 * step);
+      EXPECT_NEAR(measured, expected, 2e-3 * std::abs(expected) + 2e-3) << name << ": " << spec.name;
+    }
   }
 }
 
-TEST_P(GradientTest, ChecksumsOfTheSameMathAgree) {
-  const std::unique_ptr<DecoderLm> model = RandomModel(GetParam());
-  const TrainSequences batch = Batch();
-  const std::vector<float> plain = Gradients(*model, {}, batch);
-  EXPECT_EQ(plain, Gradients(*model, {.activation_checkpointing = true}, batch)) << "recomputed activations differ";
-  ops::SetThreads(2);
-  EXPECT_EQ(plain, Gradients(*model, {}, batch)) << "depends on the number of threads";
-  ops::SetThreads(1);
-  const std::vector<float> chunked = Gradients(*model, {.logprob_chunk_tokens = 3}, batch);
-  double difference = 0, size = 0;
-  for (size_t i = 0; i < plain.size(); ++i) {
-    difference += (plain[i] - chunked[i]) * static_cast<double>(plain[i] - chunked[i]);
-    size += static_cast<double>(plain[i]) * plain[i];
+TYPED_TEST(GradientTest, ChecksumsOfTheSameMathAgree) {
+  for (const auto& [name, config] : TinyConfigs()) {
+    SCOPED_TRACE(name);
+    const Model model = RandomModel(config);
+    const size_t size = model.parameters.size();
+    for (const StorageDType dtype : {StorageDType::kFloat32, StorageDType::kBFloat16}) {
+      Rig<TypeParam> rig(model, dtype);
+      const TrainSequences batch = Batch<TypeParam>();
+      const std::vector<float> plain = Gradients(rig, size, {}, batch);
+      EXPECT_EQ(plain, Gradients(rig, size, {.activation_checkpointing = true}, batch))
+          << "recomputed activations differ";
+      ops::SetThreads(2);
+      EXPECT_EQ(plain, Gradients(rig, size, {}, batch)) << "depends on the number of threads";
+      ops::SetThreads(1);
+      if (dtype != StorageDType::kFloat32) continue;
+      const std::vector<float> chunked = Gradients(rig, size, {.logprob_chunk_tokens = 3}, batch);
+      double difference = 0, square = 0;
+      for (size_t i = 0; i < plain.size(); ++i) {
+        difference += (plain[i] - chunked[i]) * static_cast<double>(plain[i] - chunked[i]);
+        square += static_cast<double>(plain[i]) * plain[i];
+      }
+      EXPECT_LT(std::sqrt(difference / square), 1e-6);
+    }
   }
-  EXPECT_LT(std::sqrt(difference / size), 1e-6);
 }
 
-TEST_P(GradientTest, AddsUpOverCallsAndIgnoresZeroWeights) {
-  const std::unique_ptr<DecoderLm> model = RandomModel(GetParam());
-  const TrainSequences batch = Batch();
-  const std::vector<float> once = Gradients(*model, {}, batch);
-  TrainableLm trainable(*model, {});
-  std::vector<float> logprobs(kWeights.size()), none;
-  for (int i = 0; i < 2; ++i) {
-    trainable.Forward(batch, logprobs, none);
-    trainable.Backward(kWeights);
+TYPED_TEST(GradientTest, AddsUpOverCallsAndIgnoresZeroWeights) {
+  for (const auto& [name, config] : TinyConfigs()) {
+    SCOPED_TRACE(name);
+    const Model model = RandomModel(config);
+    Rig<TypeParam> rig(model, StorageDType::kFloat32);
+    const TrainSequences batch = Batch<TypeParam>();
+    const std::vector<float> once = Gradients(rig, model.parameters.size(), {}, batch);
+    TrainableDecoder<TypeParam> trainable(rig.weights(), {});
+    std::vector<float> logprobs(kWeights.size()), none, gradients(model.parameters.size());
+    std::vector<int64_t> finished;
+    for (int i = 0; i < 2; ++i) {
+      trainable.Forward(batch, logprobs, none);
+      finished = rig.Backward(trainable, kWeights, gradients);
+    }
+    for (size_t i = 0; i < once.size(); ++i) ASSERT_NEAR(gradients[i], 2 * once[i], 1e-4f + 1e-4f * std::abs(once[i]));
+    EXPECT_TRUE(std::ranges::is_sorted(finished, std::greater<>())) << "places are named from the end on";
+    EXPECT_EQ(finished.back(), 0);
+    const std::vector<float> before = gradients;
+    EXPECT_EQ(rig.Backward(trainable, std::vector<float>(kWeights.size(), 0.0f), gradients), std::vector<int64_t>{0});
+    EXPECT_EQ(before, gradients);
   }
-  for (size_t i = 0; i < once.size(); ++i)
-    ASSERT_NEAR(trainable.gradients()[i], 2 * once[i], 1e-4f + 1e-4f * std::abs(once[i]));
-  const std::vector<float> before(trainable.gradients().begin(), trainable.gradients().end());
-  trainable.Backward(std::vector<float>(kWeights.size(), 0.0f));
-  EXPECT_TRUE(std::equal(before.begin(), before.end(), trainable.gradients().begin()));
 }
 
 }  // namespace

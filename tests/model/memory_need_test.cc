@@ -47,21 +47,21 @@ TEST(MemoryNeedTest, LearnerOfQwen06OnAGpu) {
   EXPECT_EQ(BytesOf(need, "moments"), 4'768'399'360);
   EXPECT_EQ(BytesOf(need, "reference policy"), 0);
   EXPECT_EQ(BytesOf(need, "logits"), 256 * 151936 * (4 + 2)) << "with their gradients";
-  // A row. Floats: layer inputs 28 x 1024 = 28672; mid and statistics of the kept layer 1024 + 16 + 24; statistics
-  // where nothing is kept 40; stream, again, final and dfinal 4 x 1024; inverse norms 2; dq 2048. Together 35922. In
-  // bf16: qkv, raw, gate_up and attention 4096 + 4096 + 6144 + 2048 = 16384, kept and not; scratch 1024 + 3072 + 1024
-  // + 1024 + 6144 + 1024 + 3072 + 4096 = 20480; dk and dv 4096; normed and dnormed of the head 2048. Together 59392.
-  constexpr int64_t kRow = 35922 * 4 + 59392 * 2;
+  // A row. Floats: layer inputs 28 x 1024 = 28672; mid and statistics of the kept layer 1024 + 16 + 24; stream, chosen
+  // and dfinal 3 x 1024; inverse norms 2; dq 2048. Together 34858. In bf16: qkv, raw, gate_up and attention 4096 + 4096
+  // + 6144 + 2048 = 16384; scratch 1024 + 3072 + 1024 + 1024 + 1024 + 3072 + 6144 + 4096 = 20480; dk and dv 4096;
+  // normed and dnormed of the head 2048. Together 43008.
+  constexpr int64_t kRow = 34858 * 4 + 43008 * 2;
   EXPECT_EQ(BytesOf(need, "activations"), 4096 * kRow * 5 / 4) << "buffers grow by a quarter";
   EXPECT_EQ(BytesOf(need, "context"), kGpuContextBytes);
-  EXPECT_EQ(need.total(), 18 * int64_t{596'049'920} + 1'343'856'640 + 256 * int64_t{151'936} * 6 + kGiB);
+  EXPECT_EQ(need.total(), 18 * int64_t{596'049'920} + 1'154'293'760 + 256 * int64_t{151'936} * 6 + kGiB);
 }
 
 TEST(MemoryNeedTest, WithoutCheckpointingEveryLayerKeepsItsActivations) {
   const config::RunConfig run = Configured({"learner.micro_batch_tokens=4096"});
   const MemoryNeed need = LearnerMemory("learner-0", Model("qwen3-0.6b"), run, Device{0});
   // 27 layers more keep 1064 floats and 16384 elements a row.
-  constexpr int64_t kRow = (35922 + 27 * 1064) * 4 + (59392 + 27 * 16384) * 2;
+  constexpr int64_t kRow = (34858 + 27 * 1064) * 4 + (43008 + 27 * 16384) * 2;
   EXPECT_EQ(BytesOf(need, "activations"), 4096 * kRow * 5 / 4);
 }
 
@@ -77,10 +77,10 @@ TEST(MemoryNeedTest, AMicroBatchIsNoLargerThanTheStep) {
 
 TEST(MemoryNeedTest, AReferencePolicyIsAModelOfItsOwn) {
   const config::RunConfig run = Configured({"algorithm.kl_beta=0.1", "learner.micro_batch_tokens=4096"});
-  // Master weights, weights; a row: stream and final 2048 floats and statistics 40; in bf16 16384 passed on, activated
+  // Master weights, weights; a row: stream and chosen 2048 floats and statistics 40; in bf16 12288 passed on, activated
   // 3072, three of 1024.
   EXPECT_EQ(BytesOf(LearnerMemory("learner-0", Model("qwen3-0.6b"), run, Device{0}), "reference policy"),
-            6 * int64_t{596'049'920} + 4096 * int64_t{2088 * 4 + (16384 + 3072 + 3072) * 2} * 5 / 4);
+            6 * int64_t{596'049'920} + 4096 * int64_t{2088 * 4 + (12288 + 3072 + 3072) * 2} * 5 / 4);
 }
 
 TEST(MemoryNeedTest, SharingWeightsTakesTwoSetsMore) {
@@ -102,9 +102,9 @@ TEST(MemoryNeedTest, ActorOfQwen06OnAGpu) {
   EXPECT_EQ(BytesOf(need, "weights, next version"), 1'192'099'840) << "made ready beside those in use";
   // A page: keys and values of 16 tokens in 28 layers of 1024 columns, bf16: 1,835,008 bytes; 2340 of them fit.
   EXPECT_EQ(BytesOf(need, "key/value cache"), int64_t{2340} * 1'835'008);
-  // A row: the stream 1024 floats; in bf16 normed and delta 2048, qkv 4096, attention 2048, gate_up 6144, activated
-  // 3072, keys and values 2048, output 2048. Rotary tables for 40960 positions of 128.
-  EXPECT_EQ(BytesOf(need, "activations"), int64_t{2048} * (1024 * 4 + 21504 * 2) + 40960 * 128 * 4);
+  // A row: the stream 1024 floats and 24 of the norms of heads; in bf16 normed and delta 2048, qkv 4096, attention
+  // 2048, gate_up 6144, activated 3072, keys and values 2048, output 2048. Rotary tables for 40960 positions of 128.
+  EXPECT_EQ(BytesOf(need, "activations"), int64_t{2048} * (1048 * 4 + 21504 * 2) + 40960 * 128 * 4);
   EXPECT_EQ(BytesOf(need, "logits"), 128 * 151936 * 4) << "128 rows at least";
   // No more than 64 running and 64 waiting sequences of 1024 tokens with 2 pages to spare can use.
   const config::RunConfig large = Configured({"actor.kv_cache_mib=40960", "actor.max_sequences=64"});
@@ -123,11 +123,11 @@ TEST(MemoryNeedTest, SmolLm2OnTheCpu) {
   EXPECT_EQ(BytesOf(learner, "weights, backward"), int64_t{4} * 134'479'872);
   EXPECT_EQ(BytesOf(learner, "moments"), int64_t{8} * 134'515'008);
   EXPECT_EQ(BytesOf(learner, "published copies"), int64_t{2} * 4 * 134'515'008);
-  // A row: 30 x 576 = 17280; kept 30 x (960 + 576 + 3072 + 9 + 576 = 5193) = 155790; 576; scratch 576 + 960 + 576 +
-  // 3072
-  // + 1536 = 6720; backward 576 + 1 + 1536 + 1536 + 3072 + 576 + 576 + 960 = 8833; head 2880; right 1536; pages 384.
+  // A row: 30 x 576 = 17280; kept 30 x (960 + 576 + 3072 + 9 + 576 = 5193) = 155790; stream 576; normed and activated
+  // 576
+  // + 1536 = 2112; backward 576 + 1 + 1536 + 3072 + 960 = 6145; head 2305; right 1536; pages 384.
   EXPECT_EQ(BytesOf(learner, "activations"),
-            int64_t{2048} * 4 * (17280 + 155790 + 576 + 6720 + 8833 + 2880 + 1536 + 384));
+            int64_t{2048} * 4 * (17280 + 155790 + 576 + 2112 + 6145 + 2305 + 1536 + 384));
   const MemoryNeed actor = ActorMemory("actor-0", model, run, Device{});
   EXPECT_EQ(BytesOf(actor, "master weights"), int64_t{4} * 134'515'008);
   EXPECT_EQ(BytesOf(actor, "weights, next version"), int64_t{2} * 4 * 134'515'008);

@@ -4,7 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
-#include "common/model/trainable_lm.h"
+#include "common/model/cpu/decoder_cpu.h"
 #include "tools/batch/score.h"
 
 namespace tactus {
@@ -12,8 +12,8 @@ namespace {
 
 class LearnerScorerImpl : public ResponseScorer {
  public:
-  LearnerScorerImpl(std::unique_ptr<DecoderLm> model, int batch)
-      : model_(std::move(model)), trainable_(*model_, TrainableOptions()), batch_(std::max(1, batch)) {}
+  LearnerScorerImpl(std::unique_ptr<DecoderWeightsCpu> weights, int batch)
+      : weights_(std::move(weights)), trainable_(*weights_, TrainableOptions()), batch_(std::max(1, batch)) {}
 
   absl::StatusOr<std::vector<std::vector<float>>> Score(std::span<const ScoreItem> items) override {
     std::vector<std::vector<float>> logprobs(items.size());
@@ -26,7 +26,7 @@ class LearnerScorerImpl : public ResponseScorer {
 
  private:
   absl::Status Check(const ScoreItem& item, size_t index) const {
-    const ModelConfig& config = model_->config();
+    const ModelConfig& config = weights_->config();
     const auto known = [&](TokenId id) { return id >= 0 && id < config.vocab_size; };
     const int64_t tokens = static_cast<int64_t>(item.prompt_ids.size() + item.response_ids.size());
     if (item.prompt_ids.empty() || tokens > config.max_position ||
@@ -70,8 +70,8 @@ class LearnerScorerImpl : public ResponseScorer {
     return absl::OkStatus();
   }
 
-  std::unique_ptr<DecoderLm> model_;
-  TrainableLm trainable_;
+  const std::unique_ptr<DecoderWeightsCpu> weights_;
+  TrainableDecoderCpu trainable_;
   const int batch_;
 };
 
@@ -79,8 +79,8 @@ class LearnerScorerImpl : public ResponseScorer {
 
 absl::StatusOr<std::unique_ptr<ResponseScorer>> LearnerScorer(const ModelFolder& folder, StorageDType weights_dtype,
                                                               int batch) {
-  ASSIGN_OR_RETURN(std::unique_ptr<DecoderLm> model, DecoderLm::FromFolder(folder, weights_dtype));
-  return std::make_unique<LearnerScorerImpl>(std::move(model), batch);
+  ASSIGN_OR_RETURN(std::unique_ptr<DecoderWeightsCpu> weights, DecoderWeightsCpu::FromFolder(folder, weights_dtype));
+  return std::make_unique<LearnerScorerImpl>(std::move(weights), batch);
 }
 
 }  // namespace tactus

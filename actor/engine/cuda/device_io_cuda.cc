@@ -149,39 +149,38 @@ void StepIo::Fill(const DeviceStep& step, const StepPlan& plan) {
 void StepIo::Upload() const { device::CopyAsync(in_.device(), in_.host(), in_bytes_); }
 void StepIo::Download() const { device::CopyAsync(out_.host(), out_.device(), out_bytes_); }
 
-DeviceRows StepIo::Rows(const DeviceStep& step, const StepPlan& plan) {
+ops::CudaBackend::PagedBatch StepIo::Batch(const DeviceStep& step, const StepPlan& plan) {
   const auto ints = [&](size_t offset) { return At<const int32_t>(in_.device(), offset); };
-  run_shapes_.clear();
-  for (const DeviceRun& run : step.runs) run_shapes_.push_back({run.num_rows, run.start_position});
-  DeviceRows rows{.rows = shape_.rows,
-                  .decode_rows = shape_.decode_rows,
-                  .tokens = ints(tokens_),
-                  .positions = ints(positions_),
-                  .slots = ints(slots_),
-                  .contexts = ints(contexts_),
-                  .table_index = ints(table_index_),
-                  .page_tables = ints(page_tables_),
-                  .table_pages = shape_.table_pages,
-                  .runs = run_shapes_,
-                  .starts_q = ints(starts_q_),
-                  .starts_k = ints(starts_k_)};
-  if (shape_.heads == 0) return rows;
+  runs_.clear();
+  for (const DeviceRun& run : step.runs) runs_.push_back({run.num_rows, run.start_position});
+  ops::CudaBackend::PagedBatch batch{.num_rows = shape_.rows,
+                                     .decode_rows = shape_.decode_rows,
+                                     .token_ids = ints(tokens_),
+                                     .rotary = {.positions = ints(positions_)},
+                                     .slots = ints(slots_),
+                                     .contexts = ints(contexts_),
+                                     .table_index = ints(table_index_),
+                                     .page_tables = ints(page_tables_),
+                                     .table_pages = shape_.table_pages,
+                                     .runs = runs_,
+                                     .starts_q = ints(starts_q_),
+                                     .starts_k = ints(starts_k_)};
+  if (shape_.heads == 0) return batch;
   const auto floats = [&](size_t offset) { return At<float>(out_.device(), offset); };
   const ops::AttentionProbe& probe = *plan.batch.probe;
-  tap_ = {.window_tokens = probe.window_tokens,
-          .horizon_min_tokens = probe.horizon_min_tokens,
-          .horizon_max_tokens = probe.horizon_max_tokens,
-          .num_heads = shape_.heads,
-          .prompt_tokens = ints(tap_starts_),
-          .span = floats(span_),
-          .waad = floats(waad_),
-          .fai = floats(fai_),
-          .fai_tokens = shape_.fai_tokens,
-          .probs = shape_.probs_tokens > 0 ? floats(probs_) : nullptr,
-          .probs_tokens = shape_.probs_tokens};
-  rows.probe = &probe;
-  rows.tap = &tap_;
-  return rows;
+  batch.probe = &probe;
+  batch.tap = {.window_tokens = probe.window_tokens,
+               .horizon_min_tokens = probe.horizon_min_tokens,
+               .horizon_max_tokens = probe.horizon_max_tokens,
+               .num_heads = shape_.heads,
+               .prompt_tokens = ints(tap_starts_),
+               .span = floats(span_),
+               .waad = floats(waad_),
+               .fai = floats(fai_),
+               .fai_tokens = shape_.fai_tokens,
+               .probs = shape_.probs_tokens > 0 ? floats(probs_) : nullptr,
+               .probs_tokens = shape_.probs_tokens};
+  return batch;
 }
 
 void StepIo::Read(const DeviceStep& step, const StepPlan& plan, std::span<ops::SampledToken> out) const {

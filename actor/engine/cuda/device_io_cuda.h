@@ -11,9 +11,8 @@
 #include <vector>
 
 #include "actor/engine/cuda/device_step.h"
-#include "common/model/decoder_cuda.h"
 #include "common/ops/cpu/sampling.h"
-#include "common/ops/cuda/attention_cuda.h"
+#include "common/ops/cuda/backend_cuda.h"
 
 namespace tactus {
 
@@ -63,7 +62,7 @@ class StepIo {
   void Download() const;
 
   // On the device:
-  DeviceRows Rows(const DeviceStep& step, const StepPlan& plan);
+  ops::CudaBackend::PagedBatch Batch(const DeviceStep& step, const StepPlan& plan);
   const int32_t* draw_rows() const { return At<const int32_t>(in_.device(), draw_rows_); }
   const ops::SamplingParams* params() const { return At<const ops::SamplingParams>(in_.device(), params_); }
   const int32_t* targets() const { return At<const int32_t>(in_.device(), targets_); }
@@ -86,8 +85,7 @@ class StepIo {
   size_t tokens_ = 0, positions_ = 0, slots_ = 0, contexts_ = 0, table_index_ = 0, tap_starts_ = 0, page_tables_ = 0;
   size_t starts_q_ = 0, starts_k_ = 0, draw_rows_ = 0, params_ = 0, targets_ = 0, in_bytes_ = 0;
   size_t sampled_ = 0, scores_ = 0, span_ = 0, waad_ = 0, fai_ = 0, probs_ = 0, out_bytes_ = 0;
-  std::vector<DeviceRunShape> run_shapes_;
-  ops::cuda::DecodeTap tap_;
+  std::vector<ops::CudaBackend::Run> runs_;
 };
 
 }  // namespace tactus

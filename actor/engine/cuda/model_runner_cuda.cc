@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <exception>
 #include <map>
+#include <stdexcept>
 #include <utility>
 #include <vector>
 
@@ -11,7 +12,8 @@
 #include "actor/engine/cuda/device_step.h"
 #include "common/base/status_macros.h"
 #include "common/device/runtime_cuda.h"
-#include "common/model/decoder_cuda.h"
+#include "common/model/cuda/decoder_cuda.h"
+#include "common/model/cuda/staged_weights_cuda.h"
 #include "common/ops/cuda/sampling_cuda.h"
 #include "common/weights/shared_weights_cuda.h"
 
@@ -21,23 +23,25 @@ namespace {
 // Shapes of steps that are remembered; beyond them all are forgotten and recorded again.
 constexpr size_t kMostShapes = 256;
 
-class CudaRunnerImpl : public CudaModelRunner {
+class ModelRunnerCudaImpl : public ModelRunnerCuda {
  public:
-  CudaRunnerImpl(const ModelConfig& config, const ModelRunnerOptions& options, const CudaRunnerOptions& cuda, int gpu,
-                 int64_t pages)
+  ModelRunnerCudaImpl(const ModelConfig& config, const ModelRunnerOptions& options, const ModelRunnerCudaOptions& cuda,
+                      int gpu, int64_t pages)
       : options_(options),
         logit_rows_(std::max<int64_t>(1, options.max_sequences)),
         cuda_(cuda),
         queue_(gpu),
         weights_(config, options.weights_dtype, gpu),
         import_(gpu),
-        decoder_(config, &weights_, pages, gpu),
+        decoder_(config, ops::CudaBackend(options.weights_dtype, gpu),
+                 ops::KvCacheCuda(AttentionShapeOf(config), options.weights_dtype, config.num_layers, pages, gpu)),
         io_(gpu) {
     const int64_t table_pages = PageBucket(options.max_sequence_tokens / kPageTokens + 1);
     decoder_.Reserve({.rows = options.max_step_tokens,
                       .decode_rows = options.max_sequences,
                       .table_pages = table_pages,
-                      .logit_rows = logit_rows_});
+                      .logit_rows = logit_rows_,
+                      .positions = config.max_position});
     io_.Prepare({.rows = options.max_step_tokens,
                  .decode_rows = options.max_sequences,
                  .runs = options.max_sequences,
@@ -47,7 +51,7 @@ class CudaRunnerImpl : public CudaModelRunner {
 
   const ModelConfig& config() const override { return decoder_.config(); }
   int32_t num_pages() const override { return static_cast<int32_t>(decoder_.cache().num_pages()); }
-  CudaRunnerStats stats() const override { return stats_; }
+  ModelRunnerCudaStats stats() const override { return stats_; }
 
   absl::Status Execute(const StepPlan& plan, std::span<ops::SampledToken> out) override {
     try {
@@ -83,11 +87,7 @@ class CudaRunnerImpl : public CudaModelRunner {
 
  private:
   absl::Status Stage(std::span<const float> parameters) {
-    if (static_cast<int64_t>(parameters.size()) != weights_.layout().total_numel) {
-      return absl::InvalidArgumentError(absl::StrCat("new weights hold ", parameters.size(), " parameters, and the ",
-                                                     "model has ", weights_.layout().total_numel,
-                                                     ": is it the same model folder?"));
-    }
+    RETURN_IF_ERROR(CheckWeightsSize(parameters.size(), weights_.layout().total_numel));
     return Staged([&] {
       weights_.Stage(parameters);
       return absl::OkStatus();
@@ -107,7 +107,7 @@ class CudaRunnerImpl : public CudaModelRunner {
     for (const size_t end : IndependentCopies(copies)) {
       while (begin < end) {
         pairs_.clear();
-        for (; begin < end && static_cast<int64_t>(pairs_.size()) < DeviceCache::kMostPairs; ++begin) {
+        for (; begin < end && static_cast<int64_t>(pairs_.size()) < ops::KvCacheCuda::kMostPairs; ++begin) {
           pairs_.push_back({copies[begin].from, copies[begin].to});
         }
         decoder_.cache().CopyPages(pairs_);
@@ -140,21 +140,21 @@ class CudaRunnerImpl : public CudaModelRunner {
   }
 
   void Enqueue(const StepPlan& plan, const StepShape& shape) {
+    const DecoderParameters<ops::CudaBackend>* const parameters = weights_.current();
+    if (parameters == nullptr) throw std::logic_error("a decoder runs before it has weights");
     io_.Upload();
-    decoder_.Forward(io_.Rows(step_, plan));
+    decoder_.Forward(*parameters, io_.Batch(step_, plan), config().max_position);
     if (!step_.recurring) {
-      DrawChosen(plan.draws);
+      DrawChosen(*parameters, plan.draws);
     } else if (shape.kind != DrawKind::kNone) {
-      decoder_.Logits(nullptr, shape.rows);
-      Draw(shape.kind, shape.forced_temperature, 0, shape.rows, 0);
+      Draw(shape.kind, shape.forced_temperature, 0, shape.rows, decoder_.Logits(*parameters, nullptr, shape.rows));
     }
     io_.Download();
   }
 
   // Draws [first, first + count) of one kind, from consecutive rows of logits.
-  void Draw(DrawKind kind, float temperature, int64_t first, int64_t count, int64_t logit_row) {
+  void Draw(DrawKind kind, float temperature, int64_t first, int64_t count, const float* logits) {
     const int64_t vocab = config().vocab_size;
-    const float* const logits = decoder_.logits() + logit_row * vocab;
     if (kind == DrawKind::kSample) {
       ops::cuda::SampleRows(logits, count, vocab, io_.params() + first, io_.sampled() + first);
     } else {
@@ -163,57 +163,48 @@ class CudaRunnerImpl : public CudaModelRunner {
   }
 
   // A row of logits for each draw, as many at a time as a step of decode rows has, cut where the kind of draw changes.
-  void DrawChosen(const std::vector<RowDraw>& draws) {
+  void DrawChosen(const DecoderParameters<ops::CudaBackend>& parameters, const std::vector<RowDraw>& draws) {
     for (size_t chunk = 0, end = 0; chunk < draws.size(); chunk = end) {
       end = std::min(draws.size(), chunk + static_cast<size_t>(logit_rows_));
-      decoder_.Logits(io_.draw_rows() + chunk, static_cast<int64_t>(end - chunk));
+      const float* const logits =
+          decoder_.Logits(parameters, io_.draw_rows() + chunk, static_cast<int64_t>(end - chunk));
       for (size_t first = chunk, next = chunk; first < end; first = next) {
         while (next < end && DrawnAlike(draws[next], draws[first])) ++next;
         Draw(draws[first].target < 0 ? DrawKind::kSample : DrawKind::kForce, ForcedTemperature(draws[first]),
-             static_cast<int64_t>(first), static_cast<int64_t>(next - first), static_cast<int64_t>(first - chunk));
+             static_cast<int64_t>(first), static_cast<int64_t>(next - first),
+             logits + static_cast<int64_t>(first - chunk) * config().vocab_size);
       }
     }
   }
 
   const ModelRunnerOptions options_;
   const int64_t logit_rows_;
-  const CudaRunnerOptions cuda_;
+  const ModelRunnerCudaOptions cuda_;
   device::Queue queue_;
-  DeviceWeights weights_;
+  StagedWeightsCuda weights_;
   SharedWeightImport import_;  // the staging thread's
   DecoderCuda decoder_;
   StepIo io_;
   DeviceStep step_;
-  std::vector<PagePair> pairs_;
+  std::vector<ops::PagePair> pairs_;
   // Recorded the second time a shape comes; a graph has the addresses of one set of weights in it.
   std::map<std::pair<int, StepShape>, device::Graph> graphs_;
-  CudaRunnerStats stats_;
+  ModelRunnerCudaStats stats_;
 };
-
-// InvalidArgument where it is too small for two pages.
-absl::StatusOr<int64_t> PagesOf(const ModelConfig& config, const ModelRunnerOptions& options) {
-  const int64_t page_bytes = 2 * config.num_layers * config.num_kv_heads * kPageTokens * config.head_dim *
-                             BytesPerElement(options.weights_dtype);
-  const int64_t pages = std::min((options.kv_cache_mib << 20) / page_bytes, options.max_pages);
-  if (pages >= 2) return pages;
-  return absl::InvalidArgumentError(absl::StrCat("actor.kv_cache_mib is ", options.kv_cache_mib,
-                                                 ", and two pages of this model's cache take ", 2 * page_bytes,
-                                                 " bytes."));
-}
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<CudaModelRunner>> CreateCudaModelRunner(const ModelFolder& folder,
+absl::StatusOr<std::unique_ptr<ModelRunnerCuda>> CreateModelRunnerCuda(const ModelFolder& folder,
                                                                        const ModelRunnerOptions& options,
-                                                                       const CudaRunnerOptions& cuda) {
-  RETURN_IF_ERROR(DeviceParameterSet::Check(folder.config));
+                                                                       const ModelRunnerCudaOptions& cuda) {
+  RETURN_IF_ERROR(CheckDecoderShape(folder.config));
   ASSIGN_OR_RETURN(const int64_t pages, PagesOf(folder.config, options));
   try {
     const int gpu = options.device.gpu.value_or(0);
-    std::unique_ptr<CudaModelRunner> runner;
+    std::unique_ptr<ModelRunnerCuda> runner;
     {
       const device::QueueGuard guard(gpu);
-      runner = std::make_unique<CudaRunnerImpl>(folder.config, options, cuda, gpu, pages);
+      runner = std::make_unique<ModelRunnerCudaImpl>(folder.config, options, cuda, gpu, pages);
       device::Synchronize();
     }
     if (!options.load_weights) return runner;

@@ -18,18 +18,18 @@
 namespace tactus {
 
 // Counts since creation, for tests and benchmarks.
-struct CudaRunnerStats {
+struct ModelRunnerCudaStats {
   int64_t steps = 0;
   int64_t replayed_steps = 0;
   int64_t recorded_graphs = 0;
 };
 
-class CudaModelRunner : public ModelRunner {
+class ModelRunnerCuda : public ModelRunner {
  public:
-  virtual CudaRunnerStats stats() const = 0;
+  virtual ModelRunnerCudaStats stats() const = 0;
 };
 
-struct CudaRunnerOptions {
+struct ModelRunnerCudaOptions {
   bool use_graphs = true;
   int64_t fewest_rows = 1;  // of a step that only decodes: smaller ones are padded to it
 };
@@ -37,8 +37,8 @@ struct CudaRunnerOptions {
 // options.device must be a GPU; its index is ignored in the emulation. Blocks while the weights are read. Besides
 // CreateModelRunner's errors: Unimplemented, a model whose sizes the kernels do not support. Without load_weights,
 // Execute is an Internal error until a set is in use.
-absl::StatusOr<std::unique_ptr<CudaModelRunner>> CreateCudaModelRunner(const ModelFolder& folder,
+absl::StatusOr<std::unique_ptr<ModelRunnerCuda>> CreateModelRunnerCuda(const ModelFolder& folder,
                                                                        const ModelRunnerOptions& options,
-                                                                       const CudaRunnerOptions& cuda = {});
+                                                                       const ModelRunnerCudaOptions& cuda = {});
 
 }  // namespace tactus

@@ -33,6 +33,11 @@ struct AttentionShape {
   int64_t head_dim = 0;      // D
 };
 
+// Bytes of one page, keys and values, in `layers` layers: on every backend.
+constexpr int64_t KvPageBytes(const AttentionShape& shape, StorageDType dtype, int64_t layers) {
+  return 2 * layers * shape.num_kv_heads * shape.head_dim * kPageTokens * BytesPerElement(dtype);
+}
+
 // One layer's pages of `dtype`: K [pages, Hk, D, 16], V [pages, Hk, 16, D].
 struct PagedKeysValues {
   void* keys = nullptr;

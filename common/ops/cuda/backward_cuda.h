@@ -52,11 +52,12 @@ struct FinishQkvBackwardArgs {
   // With a q/k norm, else null:
   const void* raw = nullptr;           // T [R, (Hq + 2 Hk) D] what FinishQkv read
   const void* bias = nullptr;          // T [(Hq + 2 Hk) D] or null, as FinishQkv's
-  const float* q_norm = nullptr;       // [D]
-  const float* k_norm = nullptr;       // [D]
-  const float* inverse_rms = nullptr;  // [R, Hq + Hk]
-  float* dq_norm = nullptr;            // [D] +=
-  float* dk_norm = nullptr;            // [D] +=
+  const float* q_norm = nullptr;       // [D], or with whole_width [Hq D]
+  const float* k_norm = nullptr;       // [D], or with whole_width [Hk D]
+  bool whole_width = false;            // as FinishQkv's
+  const float* inverse_rms = nullptr;  // [R, Hq + Hk], or with whole_width [R, 2]
+  float* dq_norm = nullptr;            // as q_norm, +=
+  float* dk_norm = nullptr;            // as k_norm, +=
   float* dbias = nullptr;              // [(Hq + 2 Hk) D] +=, or null: there is no bias
   float* workspace = nullptr;          // FinishQkvBackwardWorkspaceFloats(…)
 };
@@ -93,6 +94,9 @@ void LogProbBackward(const LogProbBackwardArgs& args);
 
 // to T [count] = from float32 [count].
 void Round(const float* from, int64_t count, at::ScalarType type, void* to);
+
+// Row i of `to` [count, H] = row index[i] of `from` float32 [·, H].
+void GatherRows(const float* from, const int32_t* index, int64_t count, int64_t hidden, float* to);
 
 // Rows index[i] of `to` float32 [·, H] = row i of `from` [count, H]. Each index occurs once.
 void ScatterRows(const float* from, const int32_t* index, int64_t count, int64_t hidden, float* to);

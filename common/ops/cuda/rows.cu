@@ -84,6 +84,7 @@ struct QkvParams {
   const T* bias;
   const float* q_norm;
   const float* k_norm;
+  bool whole_width;
   float eps;
   const float* cosines;
   const float* sines;
@@ -102,6 +103,23 @@ __device__ T* PageRow(const QkvParams<T>& p, int64_t row, int kv_head, T* pages)
   if (slot < 0) return nullptr;
   const int64_t page = slot / kPageSlots;
   return pages + ((page * p.num_kv_heads + kv_head) * kPageSlots + slot % kPageSlots) * p.head_dim;
+}
+
+// Grid: (rows, 2). 1 / rms of all the row's queries, or of all its keys.
+template <typename T>
+__global__ void __launch_bounds__(kThreads) WholeWidthKernel(QkvParams<T> p) {
+  __shared__ float partial[kWarps];
+  const int part = static_cast<int>(blockIdx.y), heads = p.num_heads + 2 * p.num_kv_heads;
+  const int first = part == 0 ? 0 : p.num_heads * p.head_dim;
+  const int width = (part == 0 ? p.num_heads : p.num_kv_heads) * p.head_dim;
+  const T* raw = p.raw + static_cast<int64_t>(blockIdx.x) * heads * p.head_dim + first;
+  float squares = 0;
+  for (int i = static_cast<int>(threadIdx.x); i < width; i += kThreads) {
+    const float x = static_cast<float>(raw[i]) + (p.bias == nullptr ? 0.0f : static_cast<float>(p.bias[first + i]));
+    squares = fmaf(x, x, squares);
+  }
+  const float mean = BlockSum(squares, partial) / static_cast<float>(width);
+  if (threadIdx.x == 0) p.inverse_rms[static_cast<int64_t>(blockIdx.x) * 2 + part] = 1.0f / sqrtf(mean + p.eps);
 }
 
 // Grid: (rows, heads of all three kinds / 4). A lane has elements (lane + 32 k, lane + 32 k + D/2) of its warp's head,
@@ -130,8 +148,14 @@ __global__ void __launch_bounds__(kHeadsPerBlock* device::kWarpThreads) FinishQk
   }
   const float* weight = head < p.num_heads ? p.q_norm : p.k_norm;
   const bool normed = head < rotated && weight != nullptr;  // the whole warp's answer
-  const float inverse = normed ? 1.0f / sqrtf(WarpSum(squares) / static_cast<float>(p.head_dim) + p.eps) : 1.0f;
-  if (normed && lane == 0 && p.inverse_rms != nullptr) p.inverse_rms[row * rotated + head] = inverse;
+  float inverse = 1.0f;
+  if (normed && p.whole_width) {
+    inverse = p.inverse_rms[row * 2 + (head < p.num_heads ? 0 : 1)];
+    weight += (head < p.num_heads ? head : head - p.num_heads) * p.head_dim;
+  } else if (normed) {
+    inverse = 1.0f / sqrtf(WarpSum(squares) / static_cast<float>(p.head_dim) + p.eps);
+    if (lane == 0 && p.inverse_rms != nullptr) p.inverse_rms[row * rotated + head] = inverse;
+  }
   T* const page = head < p.num_heads ? nullptr
                   : head < rotated   ? PageRow(p, row, head - p.num_heads, p.keys)
                                      : PageRow(p, row, head - rotated, p.values);
@@ -216,6 +240,7 @@ void FinishQkv(const FinishQkvArgs& args) {
                                  .bias = static_cast<const T*>(args.bias),
                                  .q_norm = args.q_norm,
                                  .k_norm = args.k_norm,
+                                 .whole_width = args.whole_width,
                                  .eps = args.eps,
                                  .cosines = args.cosines,
                                  .sines = args.sines,
@@ -225,6 +250,9 @@ void FinishQkv(const FinishQkvArgs& args) {
                                  .keys = static_cast<T*>(args.keys),
                                  .values = static_cast<T*>(args.values),
                                  .inverse_rms = args.inverse_rms};
+    if (args.whole_width && args.q_norm != nullptr) {
+      device::Launch(WholeWidthKernel<T>, dim3(static_cast<unsigned>(args.rows), 2), dim3(kThreads), 0, params);
+    }
     const dim3 grid(static_cast<unsigned>(args.rows), Blocks(args.num_heads + 2 * args.num_kv_heads, kHeadsPerBlock));
     device::Launch(FinishQkvKernel<T>, grid, dim3(kHeadsPerBlock * device::kWarpThreads), 0, params);
   });

@@ -57,6 +57,12 @@ __global__ void ScatterKernel(const float* from, const int32_t* index, int64_t h
   to[index[blockIdx.x] * hidden + column] = from[static_cast<int64_t>(blockIdx.x) * hidden + column];
 }
 
+__global__ void GatherKernel(const float* from, const int32_t* index, int64_t hidden, float* to) {
+  const int64_t column = static_cast<int64_t>(blockIdx.y) * blockDim.x + threadIdx.x;
+  if (column >= hidden) return;
+  to[static_cast<int64_t>(blockIdx.x) * hidden + column] = from[index[blockIdx.x] * hidden + column];
+}
+
 // A row in x, its columns in y.
 dim3 RowGrid(int64_t rows, int64_t columns) { return {static_cast<unsigned>(rows), BlocksFor(columns, kThreads)}; }
 
@@ -94,6 +100,10 @@ void Round(const float* from, int64_t count, at::ScalarType type, void* to) {
 
 void ScatterRows(const float* from, const int32_t* index, int64_t count, int64_t hidden, float* to) {
   device::Launch(ScatterKernel, RowGrid(count, hidden), dim3(kThreads), 0, from, index, hidden, to);
+}
+
+void GatherRows(const float* from, const int32_t* index, int64_t count, int64_t hidden, float* to) {
+  device::Launch(GatherKernel, RowGrid(count, hidden), dim3(kThreads), 0, from, index, hidden, to);
 }
 
 }  // namespace tactus::ops::cuda

@@ -42,6 +42,7 @@ struct FinishQkvArgs {
   const void* bias = nullptr;                             // T [(Hq + 2 Hk) D] or null
   const float* q_norm = nullptr;                          // [D] or null, as k_norm
   const float* k_norm = nullptr;
+  bool whole_width = false;  // q_norm is [Hq D], k_norm [Hk D]: one norm over all queries, one over all keys
   float eps = 0;
   const float* cosines = nullptr;      // [positions, D / 2]
   const float* sines = nullptr;        // [positions, D / 2]
@@ -50,7 +51,7 @@ struct FinishQkvArgs {
   const int32_t* slots = nullptr;      // [R] page * 16 + offset in it, -1: the row is not stored; null: none is
   void* keys = nullptr;                // T [pages, Hk, 16, D], one layer's
   void* values = nullptr;              // T [pages, Hk, 16, D]
-  float* inverse_rms = nullptr;        // [R, Hq + Hk] of the q/k norm, or null
+  float* inverse_rms = nullptr;        // [R, Hq + Hk] of the q/k norm, or null; with whole_width [R, 2], never null
 };
 void FinishQkv(const FinishQkvArgs& args);
 

@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "actor/engine/load_engine.h"
 #include "tools/batch/run_requests.h"
 
 namespace tactus {

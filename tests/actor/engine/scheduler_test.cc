@@ -139,7 +139,7 @@ TEST(SchedulerTest, RefillsAFinishedSlotInTheNextStep) {
     rig.Step();
     full_steps += rig.engine->stats().decode_rows - before == 2 ? 1 : 0;
   }
-  EXPECT_EQ(full_steps, 9);  // 6 members x 3 decode rows over 2 slots, never an idle one
+  EXPECT_EQ(full_steps, 9);  // 6 sequences x 3 decode rows over 2 slots, never an idle one
   ExpectAllAsReference(rig, {request});
 }
 
@@ -160,7 +160,7 @@ TEST(SchedulerTest, StopsAtAStopTokenAndKeepsIt) {
 }
 
 TEST(SchedulerTest, PreemptsTheNewestFirstAndResamplesNothing) {
-  // 4 members x (2 shared + up to 7 own pages) do not fit in 14 pages.
+  // 4 sequences x (2 shared + up to 7 own pages) do not fit in 14 pages.
   Rig rig({.max_sequences = 4}, 14);
   const EngineRequest request = Request(1, 32, 4, 100);
   ASSERT_TRUE(rig.engine->Add(request).ok());
@@ -207,7 +207,7 @@ TEST(SchedulerTest, ForcedTokensAreFedNotDrawn) {
 TEST(SchedulerTest, SwappedWeightsOpenAVersionSpan) {
   Rig rig({.max_sequences = 2}, 64);
   ASSERT_TRUE(rig.engine->Add(Request(1, 10, 3, 12)).ok());
-  for (int i = 0; i < 4; ++i) rig.Step();  // first token and three more for two members
+  for (int i = 0; i < 4; ++i) rig.Step();  // first token and three more for two sequences
   const float weights = 9;
   const PolicyVersion next{3, 8};
   ASSERT_TRUE(rig.engine->SwapWeights(next, {&weights, 1}).ok());

@@ -5,7 +5,7 @@
 #include <cmath>
 #include <vector>
 
-#include "learner/train/host_parameters.h"
+#include "learner/train/parameters_cpu.h"
 #include "learner/train/trainable_policy.h"
 
 namespace tactus {
@@ -16,8 +16,7 @@ class BigramPolicy : public TrainablePolicy {
       : vocab_(vocab),
         layout_({.specs = {{"table", {vocab, vocab}, 0, vocab * vocab}}, .total_numel = vocab * vocab}),
         table_(static_cast<size_t>(vocab * vocab)),
-        gradients_(table_.size()),
-        state_(layout_, table_, gradients_, [this] { ++changes; }) {
+        state_(layout_, table_, [this] { ++changes; }) {
     for (size_t i = 0; i < table_.size(); ++i) table_[i] = static_cast<float>(std::sin(1.0 + 3.0 * double(i)));
   }
 
@@ -40,14 +39,14 @@ class BigramPolicy : public TrainablePolicy {
       for (size_t j = 0; j < size(); ++j) {
         const double one = static_cast<TokenId>(j) == kept_.targets[i] ? 1 : 0;
         const double p = std::exp(LogProb(table_, from, static_cast<TokenId>(j)));
-        gradients_[from * size() + j] += static_cast<float>(dlogprobs[i] * (one - p));
+        gradients()[from * size() + j] += static_cast<float>(dlogprobs[i] * (one - p));
       }
     }
     return absl::OkStatus();
   }
   TrainableParameters& state() override { return state_; }
   std::span<float> parameters() { return table_; }
-  std::span<float> gradients() { return gradients_; }
+  std::span<float> gradients() { return state_.gradients(); }
 
   // log p(token | from) under any table of these shapes, in double.
   template <typename T>
@@ -72,8 +71,8 @@ class BigramPolicy : public TrainablePolicy {
 
   const int64_t vocab_;
   const ParameterLayout layout_;
-  std::vector<float> table_, gradients_;
-  HostParameters state_;
+  std::vector<float> table_;
+  ParametersCpu state_;
   TrainSequences kept_;
 };
 

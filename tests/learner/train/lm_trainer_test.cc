@@ -5,7 +5,7 @@
 #include <cmath>
 
 #include "common/model/folder/hf_folder.h"
-#include "learner/train/lm_policy.h"
+#include "learner/train/lm_policy_cpu.h"
 #include "learner/train/trainer.h"
 #include "tests/learner/train/trainer_fixtures.h"
 
@@ -17,11 +17,11 @@ constexpr PolicyVersion kNow{0, 0};
 std::unique_ptr<TrainablePolicy> TinyPolicy(const std::string& name = "qwen3") {
   const auto folder = OpenModelFolder(std::string(TACTUS_SOURCE_DIR) + "/tests/goldens/models/" + name);
   EXPECT_TRUE(folder.ok()) << folder.status();
-  auto model = DecoderLm::Create(folder->config, StorageDType::kFloat32);
+  auto model = DecoderWeightsCpu::Create(folder->config, StorageDType::kFloat32);
   EXPECT_TRUE(model.ok()) << model.status();
-  EXPECT_TRUE(LoadParameters(*folder, (*model)->parameters()).ok());
-  (*model)->PackWeights();
-  return MakeLmPolicy(*std::move(model), {});
+  EXPECT_TRUE(LoadParameters(*folder, (*model)->flat()).ok());
+  (*model)->Pack();
+  return MakeLmPolicyCpu(*std::move(model), {});
 }
 
 TrainerOptions Options() {

@@ -12,7 +12,7 @@ using ::testing::ElementsAre;
 
 const std::vector<int32_t> kFirstPages = {7}, kSecondPages = {3, 9}, kThirdPages = {1, 2, 4};
 
-// A decode row at position 4, a recomputed member of 5 rows whose last one (position 17) is measured, and a prompt's
+// A decode row at position 4, a recomputed sequence of 5 rows whose last one (position 17) is measured, and a prompt's
 // piece of 3 rows from position 32 on with two first tokens.
 StepPlan MixedPlan(double* span_sum) {
   StepPlan plan;

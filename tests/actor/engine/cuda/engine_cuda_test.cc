@@ -33,9 +33,9 @@ ModelFolder Folder(const std::string& name) { return *OpenModelFolder(GoldenMode
 
 constexpr StorageDType kFloat32 = StorageDType::kFloat32, kBFloat16 = StorageDType::kBFloat16;
 
-std::unique_ptr<CudaModelRunner> Runner(const ModelFolder& folder, int64_t pages, StorageDType dtype = kFloat32,
-                                        const CudaRunnerOptions& cuda = {}, int64_t sequences = 8) {
-  auto runner = CreateCudaModelRunner(folder,
+std::unique_ptr<ModelRunnerCuda> Runner(const ModelFolder& folder, int64_t pages, StorageDType dtype = kFloat32,
+                                        const ModelRunnerCudaOptions& cuda = {}, int64_t sequences = 8) {
+  auto runner = CreateModelRunnerCuda(folder,
                                       {.weights_dtype = dtype,
                                        .max_pages = pages,
                                        .device = {.gpu = 0},
@@ -48,7 +48,7 @@ std::unique_ptr<CudaModelRunner> Runner(const ModelFolder& folder, int64_t pages
 }
 
 Outcome RunCuda(const ModelFolder& folder, const EngineOptions& options, int64_t pages, StorageDType dtype,
-                const std::vector<EngineRequest>& requests, const CudaRunnerOptions& cuda = {}) {
+                const std::vector<EngineRequest>& requests, const ModelRunnerCudaOptions& cuda = {}) {
   auto engine = *Engine::Create(options, Runner(folder, pages, dtype, cuda, options.max_sequences));
   return RunAll(*engine, requests);
 }
@@ -201,7 +201,7 @@ void ExpectSumsNear(const Outcome& got, const Outcome& want, double tolerance) {
   }
 }
 
-// Few pages: members are preempted, and rows measured at the end of what is computed again.
+// Few pages: sequences are preempted, and rows measured at the end of what is computed again.
 TEST_F(CudaEngineTest, MeasuresTheCpusRhythmUnderPreemption) {
   for (const std::string& model : FamilyModels()) {
     SCOPED_TRACE(model);
@@ -246,7 +246,7 @@ TEST_F(CudaEngineTest, MeasuresBFloat16WithinItsRounding) {
 TEST_F(CudaEngineTest, ARowDoesNotDependOnItsNeighboursInABucket) {
   const ModelFolder folder = Folder("qwen3");
   std::vector<EngineRequest> requests = Requests(folder.config);
-  const CudaRunnerOptions bucket{.fewest_rows = 8};
+  const ModelRunnerCudaOptions bucket{.fewest_rows = 8};
   std::optional<Outcome> alone;
   for (const int sequences : {1, 3, 7}) {
     SCOPED_TRACE(sequences);
@@ -265,7 +265,7 @@ TEST_F(CudaEngineTest, ReplayedStepsHaveTheBitsOfEagerOnes) {
   const EngineOptions options = WithProbe({.max_sequences = 8});
   const Outcome eager = RunCuda(folder, options, 60, kFloat32, requests, {.use_graphs = false});
   auto runner = Runner(folder, 60, kFloat32);
-  CudaModelRunner* const cuda = runner.get();
+  ModelRunnerCuda* const cuda = runner.get();
   auto engine = *Engine::Create(options, std::move(runner));
   ExpectSameBits(RunAll(*engine, requests), eager);
   EXPECT_GT(cuda->stats().recorded_graphs, 0);
@@ -364,7 +364,7 @@ TEST_F(CudaEngineTest, SwapsStagedWeightsInMidSequence) {
   request.max_tokens = 24;
   const Outcome plain = RunCuda(folder, {.max_sequences = 2}, 40, kFloat32, {request});
   auto runner = Runner(folder, 40);
-  const CudaModelRunner& cuda = *runner;
+  const ModelRunnerCuda& cuda = *runner;
   auto engine = *Engine::Create({.max_sequences = 2}, std::move(runner));
   EXPECT_EQ(engine->UseStagedWeights({2, 1}).code(), absl::StatusCode::kFailedPrecondition);
   ASSERT_TRUE(engine->Add(request).ok());
@@ -402,7 +402,7 @@ TEST_F(CudaEngineTest, CopiesALearnersWeightsFromItsMemory) {
     SharedWeightExport learner(0, folder.layout.total_numel, dtype);
     const SharedWeights shared =
         *learner.Publish({1, 1}, at::from_blob(parameters.data(), {folder.layout.total_numel}, at::kFloat));
-    auto runner = *CreateCudaModelRunner(
+    auto runner = *CreateModelRunnerCuda(
         folder, {.weights_dtype = dtype, .load_weights = false, .max_pages = 20, .device = {.gpu = 0}});
     ASSERT_TRUE(runner->StageSharedWeights(shared).ok());
     ASSERT_TRUE(runner->UseStagedWeights().ok());
@@ -423,15 +423,15 @@ TEST_F(CudaEngineTest, RefusesWhatCannotWork) {
   const ModelRunnerOptions gpu{.load_weights = false, .max_pages = 4, .device = {.gpu = 0}};
   ModelRunnerOptions no_cache = gpu;
   no_cache.kv_cache_mib = 0;
-  EXPECT_THAT(CreateCudaModelRunner(folder, no_cache).status().message(), ::testing::HasSubstr("actor.kv_cache_mib"));
+  EXPECT_THAT(CreateModelRunnerCuda(folder, no_cache).status().message(), ::testing::HasSubstr("actor.kv_cache_mib"));
   ModelFolder odd = folder;
   odd.config.hidden_size = 60;
-  EXPECT_EQ(CreateCudaModelRunner(odd, gpu).status().code(), absl::StatusCode::kUnimplemented);
+  EXPECT_EQ(CreateModelRunnerCuda(odd, gpu).status().code(), absl::StatusCode::kUnimplemented);
   const std::vector<int32_t> pages = {0};
   StepPlan plan;
   plan.batch.token_ids = {5};
   plan.batch.runs = {{0, 1, 0, pages}};
-  EXPECT_EQ((*CreateCudaModelRunner(folder, gpu))->Execute(plan, {}).code(), absl::StatusCode::kInternal);
+  EXPECT_EQ((*CreateModelRunnerCuda(folder, gpu))->Execute(plan, {}).code(), absl::StatusCode::kInternal);
 }
 
 }  // namespace

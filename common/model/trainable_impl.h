@@ -1,0 +1,200 @@
+// The members of TrainableDecoder, for the one file per backend that instantiates it.
+#pragma once
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "common/model/decoder_layer_backward.h"
+#include "common/model/decoder_pass.h"
+#include "common/model/trainable.h"
+
+namespace tactus {
+
+template <ops::Backend B>
+struct TrainableDecoder<B>::Impl {
+  Impl(DecoderWeights<B>& from, TrainableOptions opts)
+      : weights(from),
+        options(opts),
+        pass(from.config(), from.backend()),
+        b(pass.backend()),
+        h(from.config().hidden_size),
+        vocab(from.config().vocab_size),
+        offsets(OffsetsOf(from.config(), MakeParameterLayout(from.config()))),
+        x_in(offsets.layers.size()),
+        kept(opts.activation_checkpointing ? 1 : offsets.layers.size()) {}
+
+  void Load(const TrainSequences& sequences);
+  void Run(const TrainSequences& sequences, bool keep, std::span<float> logprobs, std::span<float> entropy);
+  void Head(std::span<float> logprobs, std::span<float> entropy);
+  void HeadBackward(std::span<const float> dlogprobs, float* gradients);
+  void LayerBackward(size_t layer, float* dx, float* gradients);
+
+  LayerBuffers<B>& KeptOf(size_t layer) { return kept[options.activation_checkpointing ? 0 : layer]; }
+  int64_t Chunk(int64_t rows_left) const { return std::min<int64_t>(options.logprob_chunk_tokens, rows_left); }
+
+  DecoderWeights<B>& weights;
+  const TrainableOptions options;
+  DecoderPass<B> pass;
+  B& b;
+  const int64_t h, vocab;
+  const DecoderOffsets offsets;
+
+  // The running batch.
+  typename B::SequenceBatch batch;
+  typename B::Upload upload;
+  std::vector<int32_t> target_rows, targets;  // [N]
+  int64_t target_rows_at = 0, targets_at = 0;
+  std::vector<ops::TokenLogProb> stats;  // [N]
+
+  std::vector<typename B::Buffer> x_in;  // per layer [T, H]
+  std::vector<LayerBuffers<B>> kept;     // with checkpointing one set, made again for each layer in turn
+
+  typename B::Upload chosen;  // the targets that carry a gradient
+  typename B::Buffer stats_buffer, dlogits, dnormed, dfinal;
+};
+
+template <ops::Backend B>
+void TrainableDecoder<B>::Impl::Load(const TrainSequences& sequences) {
+  target_rows = sequences.target_rows;
+  targets = sequences.targets;
+  upload.Clear();
+  batch.Add(sequences.token_ids, sequences.sequence_starts, upload);
+  target_rows_at = upload.Add(target_rows);
+  targets_at = upload.Add(targets);
+  b.Send(upload);
+  batch.Bind(upload);
+  int64_t longest = 0;
+  for (size_t s = 0; s + 1 < sequences.sequence_starts.size(); ++s) {
+    longest = std::max(longest, sequences.sequence_starts[s + 1] - sequences.sequence_starts[s]);
+  }
+  pass.ReachPositions(longest);
+}
+
+template <ops::Backend B>
+void TrainableDecoder<B>::Impl::Run(const TrainSequences& sequences, bool keep, std::span<float> logprobs,
+                                    std::span<float> entropy) {
+  Load(sequences);
+  const int64_t floats = batch.rows() * h;
+  const bool keep_mid = keep && !options.activation_checkpointing;
+  pass.Run(weights.parameters(), batch, [&](int64_t layer, typename B::SequenceBatch&) {
+    const size_t i = static_cast<size_t>(layer);
+    LayerBuffers<B>& buffers = keep ? KeptOf(i) : kept[0];
+    return std::pair(&buffers,
+                     typename DecoderLayer<B>::Keep{.backward = keep,
+                                                    .x_in = keep ? b.FloatsIn(x_in[i], floats) : nullptr,
+                                                    .mid = keep_mid ? b.FloatsIn(buffers.mid, floats) : nullptr});
+  });
+  Head(logprobs, entropy);
+}
+
+template <ops::Backend B>
+void TrainableDecoder<B>::Impl::Head(std::span<float> logprobs, std::span<float> entropy) {
+  const int64_t count = static_cast<int64_t>(targets.size());
+  const auto final_rows = pass.FinalNorm(weights.parameters(), upload.template At<int32_t>(target_rows_at), count);
+  const int32_t* const wanted = upload.template At<int32_t>(targets_at);
+  ops::TokenLogProb* const out = b.StatsIn(stats_buffer, count);
+  for (int64_t first = 0; first < count; first += options.logprob_chunk_tokens) {
+    const int64_t rows = Chunk(count - first);
+    const float* logits = pass.Logits(weights.parameters(), b.At(final_rows.normed, first * h), rows);
+    b.LogProbRows(logits, rows, vocab, wanted + first, options.temperature, out + first);
+  }
+  const std::span<const ops::TokenLogProb> on_host = b.ToHost(out, count);
+  stats.assign(on_host.begin(), on_host.end());
+  for (size_t i = 0; i < stats.size(); ++i) {
+    logprobs[i] = stats[i].logprob;
+    if (!entropy.empty()) entropy[i] = stats[i].entropy;
+  }
+}
+
+template <ops::Backend B>
+void TrainableDecoder<B>::Impl::HeadBackward(std::span<const float> dlogprobs, float* gradients) {
+  std::vector<int32_t> rows, wanted;  // those that carry a gradient: groups of equal rewards carry none
+  std::vector<float> weighted;
+  std::vector<ops::TokenLogProb> forward;
+  for (size_t i = 0; i < dlogprobs.size(); ++i) {
+    if (dlogprobs[i] == 0) continue;
+    rows.push_back(target_rows[i]);
+    wanted.push_back(targets[i]);
+    weighted.push_back(dlogprobs[i]);
+    forward.push_back(stats[i]);
+  }
+  const int64_t count = static_cast<int64_t>(rows.size());
+  chosen.Clear();
+  const int64_t rows_at = chosen.Add(rows), wanted_at = chosen.Add(wanted), weighted_at = chosen.Add(weighted);
+  const int64_t forward_at = chosen.Add(forward);
+  b.Send(chosen);
+
+  const DecoderParameters<B>& parameters = weights.parameters();
+  const int32_t* const stream_rows = chosen.template At<int32_t>(rows_at);
+  const auto final_rows = pass.FinalNorm(parameters, stream_rows, count);
+  const typename B::Rows dnormed_rows = b.RowsIn(dnormed, count * h);
+  for (int64_t first = 0; first < count; first += options.logprob_chunk_tokens) {
+    const int64_t n = Chunk(count - first);
+    const typename B::ConstRows normed = b.At(final_rows.normed, first * h);
+    const typename B::ConstRows d =
+        b.LogProbBackward(pass.Logits(parameters, normed, n), n, vocab, chosen.template At<int32_t>(wanted_at) + first,
+                          chosen.template At<ops::TokenLogProb>(forward_at) + first,
+                          chosen.template At<float>(weighted_at) + first, options.temperature, dlogits);
+    b.LinearBackwardInput(d, n, parameters.head, b.At(dnormed_rows, first * h));
+    b.LinearBackwardWeight(d, n, vocab, normed, h, gradients + offsets.head);
+  }
+  float* const dfinal_rows = b.FloatsIn(dfinal, count * h);
+  b.NormBackward(final_rows.x, final_rows.norm, final_rows.inverse_rms, dnormed_rows, dfinal_rows,
+                 /*accumulate=*/false, gradients + offsets.final_norm);
+  float* const dx = pass.stream().x;
+  b.Zero(dx, batch.rows() * h);
+  b.ScatterRows(dfinal_rows, stream_rows, count, h, dx);
+}
+
+template <ops::Backend B>
+void TrainableDecoder<B>::Impl::LayerBackward(size_t layer, float* dx, float* gradients) {
+  const LayerWeights<B>& w = weights.parameters().layers[layer];
+  LayerBuffers<B>& buffers = KeptOf(layer);
+  const int64_t floats = batch.rows() * h;
+  const float* const x = b.FloatsIn(x_in[layer], floats);
+  float* const mid = b.FloatsIn(buffers.mid, floats);
+  if (options.activation_checkpointing) {
+    // The stream that runs through the first half ends it as what the MLP read.
+    b.Copy(x, floats, mid);
+    ops::Stream<B> again{.x = mid};
+    pass.layer().ForwardToGateUp(w, batch, {.backward = true}, again, buffers);
+  }
+  pass.layer().Backward(w, offsets.layers[layer], batch, x, mid, buffers, dx, gradients);
+}
+
+template <ops::Backend B>
+TrainableDecoder<B>::TrainableDecoder(DecoderWeights<B>& weights, TrainableOptions options)
+    : impl_(std::make_unique<Impl>(weights, options)) {}
+template <ops::Backend B>
+TrainableDecoder<B>::~TrainableDecoder() = default;
+
+template <ops::Backend B>
+void TrainableDecoder<B>::Forward(const TrainSequences& sequences, std::span<float> logprobs,
+                                  std::span<float> entropy) {
+  impl_->Run(sequences, /*keep=*/true, logprobs, entropy);
+}
+
+template <ops::Backend B>
+void TrainableDecoder<B>::ForwardOnly(const TrainSequences& sequences, std::span<float> logprobs,
+                                      std::span<float> entropy) {
+  impl_->Run(sequences, /*keep=*/false, logprobs, entropy);
+}
+
+template <ops::Backend B>
+void TrainableDecoder<B>::Backward(std::span<const float> dlogprobs, float* gradients,
+                                   absl::FunctionRef<void(int64_t begin)> finished) {
+  if (std::ranges::all_of(dlogprobs, [](float d) { return d == 0.0f; })) return finished(0);
+  impl_->weights.PrepareBackward();
+  impl_->HeadBackward(dlogprobs, gradients);
+  finished(impl_->offsets.final_norm);
+  float* const dx = impl_->pass.stream().x;
+  for (size_t layer = impl_->offsets.layers.size(); layer-- > 0;) {
+    impl_->LayerBackward(layer, dx, gradients);
+    finished(impl_->offsets.layers[layer].q);
+  }
+  impl_->b.EmbedBackward(impl_->batch, dx, impl_->h, gradients + impl_->offsets.embed);
+  finished(0);
+}
+
+}  // namespace tactus

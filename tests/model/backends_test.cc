@@ -1,0 +1,227 @@
+// Training on a GPU against the CPU, whose gradients are held against finite differences: log-probs and gradients of
+// every family, packed, cut and checkpointed in every way. On a GPU in the preset `cuda`, emulated elsewhere.
+#include <ATen/ops/empty.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <map>
+#include <random>
+
+#include "common/model/cpu/decoder_cpu.h"
+#include "common/model/cuda/decoder_cuda.h"
+#include "tests/ops/cuda/device_array.h"
+
+namespace tactus {
+namespace {
+
+using ops::cuda::DeviceArray;
+
+struct Case {
+  std::string folder;
+  StorageDType dtype = StorageDType::kFloat32;
+};
+
+// A golden model on the CPU and, with the same parameters, on the device.
+struct Pair {
+  explicit Pair(const Case& of) {
+    const auto opened = OpenModelFolder(std::string(TACTUS_SOURCE_DIR) + "/tests/goldens/models/" + of.folder);
+    EXPECT_TRUE(opened.ok()) << opened.status();
+    host = *DecoderWeightsCpu::FromFolder(*opened, of.dtype);
+    const std::span<const float> values = host->flat();
+    const at::Tensor flat = device::DeviceEmpty(0, {static_cast<int64_t>(values.size())}, ops::TorchTypeOf(of.dtype));
+    const at::Tensor from = at::empty({static_cast<int64_t>(values.size())}, at::kFloat);
+    std::copy(values.begin(), values.end(), from.data_ptr<float>());
+    flat.copy_(from);
+    weights.emplace(host->config(), flat, 0);
+    weights->NormsChanged();
+  }
+  int64_t vocab() const { return host->config().vocab_size; }
+  size_t size() const { return static_cast<size_t>(host->layout().total_numel); }
+
+  std::unique_ptr<DecoderWeightsCpu> host;
+  mutable std::optional<DecoderWeightsCuda> weights;  // a trainable may prepare them
+};
+
+// Sequences of ragged lengths, with targets that leave gaps and a token that occurs often.
+TrainSequences Batch(int64_t vocab, const std::vector<int64_t>& lengths, int seed) {
+  std::mt19937 random(static_cast<uint32_t>(seed));
+  TrainSequences batch;
+  batch.sequence_starts = {0};
+  for (const int64_t length : lengths) {
+    const int64_t start = batch.sequence_starts.back();
+    for (int64_t i = 0; i < length; ++i) {
+      batch.token_ids.push_back(random() % 4 == 0 ? 7 : static_cast<TokenId>(random() % static_cast<uint64_t>(vocab)));
+      if (random() % 3 == 0) continue;
+      batch.target_rows.push_back(static_cast<int32_t>(start + i));
+      batch.targets.push_back(static_cast<TokenId>(random() % static_cast<uint64_t>(vocab)));
+    }
+    batch.sequence_starts.push_back(start + length);
+  }
+  return batch;
+}
+
+// d loss / d log-prob, some of them 0.
+std::vector<float> Weights(size_t count) {
+  std::vector<float> weights;
+  for (size_t i = 0; i < count; ++i) weights.push_back(i % 5 == 3 ? 0.0f : std::sin(1.0f + static_cast<float>(i)));
+  return weights;
+}
+
+struct Result {
+  std::vector<float> logprobs, entropy, gradients;
+};
+
+Result OnDevice(const Pair& pair, const TrainableOptions& options, const std::vector<TrainSequences>& batches) {
+  TrainableDecoderCuda trainable(*pair.weights, options);
+  DeviceArray<float> gradients(std::vector<float>(pair.size(), 0.0f));
+  Result result;
+  for (const TrainSequences& batch : batches) {
+    std::vector<float> logprobs(batch.targets.size()), entropy(batch.targets.size());
+    trainable.Forward(batch, logprobs, entropy);
+    std::vector<int64_t> finished;
+    trainable.Backward(Weights(logprobs.size()), gradients.get(), [&](int64_t begin) { finished.push_back(begin); });
+    EXPECT_TRUE(std::ranges::is_sorted(finished, std::greater<>()));
+    EXPECT_EQ(finished.back(), 0);
+    EXPECT_EQ(finished.size(), static_cast<size_t>(pair.host->config().num_layers) + 2);
+    result.logprobs.insert(result.logprobs.end(), logprobs.begin(), logprobs.end());
+    result.entropy.insert(result.entropy.end(), entropy.begin(), entropy.end());
+  }
+  result.gradients = gradients.Read();
+  return result;
+}
+
+Result OnHost(DecoderWeightsCpu& model, const TrainableOptions& options, const std::vector<TrainSequences>& batches) {
+  TrainableDecoderCpu trainable(model, options);
+  Result result;
+  result.gradients.resize(static_cast<size_t>(model.layout().total_numel));
+  for (const TrainSequences& batch : batches) {
+    std::vector<float> logprobs(batch.targets.size()), entropy(batch.targets.size());
+    trainable.Forward(batch, logprobs, entropy);
+    trainable.Backward(Weights(logprobs.size()), result.gradients.data(), [](int64_t) {});
+    result.logprobs.insert(result.logprobs.end(), logprobs.begin(), logprobs.end());
+    result.entropy.insert(result.entropy.end(), entropy.begin(), entropy.end());
+  }
+  return result;
+}
+
+// Of each parameter: |a - b| / |b|.
+std::map<std::string, double> RelativeErrors(const ParameterLayout& layout, const Result& a, const Result& b) {
+  std::map<std::string, double> errors;
+  for (const ParameterSpec& spec : layout.specs) {
+    double difference = 0, size = 0;
+    for (int64_t i = spec.offset; i < spec.offset + spec.numel; ++i) {
+      const double left = a.gradients[static_cast<size_t>(i)], right = b.gradients[static_cast<size_t>(i)];
+      difference += (left - right) * (left - right);
+      size += right * right;
+    }
+    EXPECT_GT(size, 0) << spec.name;
+    errors[spec.name] = std::sqrt(difference / size);
+  }
+  return errors;
+}
+
+class TrainableBackendsTest : public testing::TestWithParam<Case> {
+ protected:
+  void SetUp() override { NEED_GPU(); }
+};
+INSTANTIATE_TEST_SUITE_P(Goldens, TrainableBackendsTest,
+                         testing::Values(Case{"llama"}, Case{"llama3rope"}, Case{"llama_tied_sharded"}, Case{"qwen2"},
+                                         Case{"qwen3"}, Case{"llama_bf16", StorageDType::kBFloat16},
+                                         Case{"qwen2", StorageDType::kBFloat16},
+                                         Case{"qwen3_bf16", StorageDType::kBFloat16}),
+                         [](const auto& tested) {
+                           return tested.param.folder +
+                                  (tested.param.dtype == StorageDType::kFloat32 ? "_float32" : "_bfloat16");
+                         });
+
+double RootMeanSquare(const std::vector<float>& a, const std::vector<float>& b) {
+  double sum = 0;
+  for (size_t i = 0; i < a.size(); ++i) sum += std::pow(double{a[i]} - b[i], 2);
+  return std::sqrt(sum / static_cast<double>(a.size()));
+}
+
+TEST_P(TrainableBackendsTest, LogProbsAndGradientsAreTheCpus) {
+  const Pair pair(GetParam());
+  const TrainableOptions options{.logprob_chunk_tokens = 7, .temperature = 0.8f};
+  const std::vector<TrainSequences> batches = {Batch(pair.vocab(), {19, 1, 37}, 1), Batch(pair.vocab(), {3, 30}, 2)};
+  const Result actual = OnDevice(pair, options, batches), host = OnHost(*pair.host, options, batches);
+  if (GetParam().dtype == StorageDType::kFloat32) {
+    for (size_t i = 0; i < host.logprobs.size(); ++i) {
+      ASSERT_NEAR(actual.logprobs[i], host.logprobs[i], 2e-5) << i;
+      ASSERT_NEAR(actual.entropy[i], host.entropy[i], 2e-5) << i;
+    }
+    for (const auto& [name, error] : RelativeErrors(pair.host->layout(), actual, host)) EXPECT_LT(error, 1e-5) << name;
+  } else {
+    // Both round activations, the device in about twice as many places. Its distance from the same weights' numbers
+    // without that rounding is held against the CPU's.
+    const auto exact_model = *DecoderWeightsCpu::Create(pair.host->config(), StorageDType::kFloat32);
+    std::ranges::transform(pair.host->flat(), exact_model->flat().begin(),
+                           [](float value) { return BFloat16ToFloat(FloatToBFloat16(value)); });
+    exact_model->Pack();
+    const Result exact = OnHost(*exact_model, options, batches);
+    EXPECT_LT(RootMeanSquare(actual.logprobs, exact.logprobs), 3 * RootMeanSquare(host.logprobs, exact.logprobs));
+    EXPECT_LT(RootMeanSquare(actual.entropy, exact.entropy), 3 * RootMeanSquare(host.entropy, exact.entropy));
+    const auto host_errors = RelativeErrors(pair.host->layout(), host, exact);
+    for (const auto& [name, error] : RelativeErrors(pair.host->layout(), actual, exact)) {
+      EXPECT_LT(error, 3 * host_errors.at(name)) << name;
+    }
+  }
+  // The padding between parameters has no gradient.
+  double padding = 0;
+  size_t at = 0;
+  for (const ParameterSpec& spec : pair.host->layout().specs) {
+    for (; at < static_cast<size_t>(spec.offset); ++at) padding += std::abs(actual.gradients[at]);
+    at += static_cast<size_t>(spec.numel);
+  }
+  EXPECT_EQ(padding, 0);
+}
+
+TEST_P(TrainableBackendsTest, CheckpointingAndThreadOrdersChangeNoBit) {
+  const Pair pair(GetParam());
+  const std::vector<TrainSequences> batches = {Batch(pair.vocab(), {18, 2}, 3)};
+  const Result plain = OnDevice(pair, {}, batches);
+  const Result again = OnDevice(pair, {.activation_checkpointing = true}, batches);
+  EXPECT_EQ(plain.logprobs, again.logprobs);
+  EXPECT_EQ(plain.gradients, again.gradients);
+  const auto gradients = ops::cuda::InEveryOrder([&] { return OnDevice(pair, {}, batches).gradients; });
+  EXPECT_EQ(gradients, plain.gradients);
+}
+
+TEST_P(TrainableBackendsTest, ForwardOnlyGivesTheSameNumbersAndPackingHardlyChangesThem) {
+  const Pair pair(GetParam());
+  const TrainSequences whole = Batch(pair.vocab(), {9, 23}, 4);
+  TrainableDecoderCuda trainable(*pair.weights, {.logprob_chunk_tokens = 5});
+  std::vector<float> kept(whole.targets.size()), only(kept.size());
+  trainable.Forward(whole, kept, {});
+  trainable.ForwardOnly(whole, only, {});
+  EXPECT_EQ(kept, only);
+  // The second sequence alone.
+  TrainSequences alone;
+  alone.token_ids.assign(whole.token_ids.begin() + 9, whole.token_ids.end());
+  alone.sequence_starts = {0, 23};
+  for (size_t i = 0; i < whole.target_rows.size(); ++i) {
+    if (whole.target_rows[i] < 9) continue;
+    alone.target_rows.push_back(whole.target_rows[i] - 9);
+    alone.targets.push_back(whole.targets[i]);
+  }
+  std::vector<float> part(alone.targets.size());
+  trainable.ForwardOnly(alone, part, {});
+  const size_t first = kept.size() - part.size();
+  for (size_t i = 0; i < part.size(); ++i) EXPECT_NEAR(part[i], kept[first + i], 1e-5);
+}
+
+TEST_P(TrainableBackendsTest, NoGradientIsNoWork) {
+  const Pair pair(GetParam());
+  const TrainSequences batch = Batch(pair.vocab(), {9, 23}, 5);
+  TrainableDecoderCuda trainable(*pair.weights, {});
+  std::vector<float> logprobs(batch.targets.size());
+  trainable.Forward(batch, logprobs, {});
+  DeviceArray<float> gradients(std::vector<float>(pair.size(), 0.5f));
+  int64_t finished = -1;
+  trainable.Backward(std::vector<float>(logprobs.size(), 0.0f), gradients.get(), [&](int64_t at) { finished = at; });
+  EXPECT_EQ(finished, 0);
+  EXPECT_EQ(gradients.Read(), std::vector<float>(pair.size(), 0.5f));
+}
+
+}  // namespace
+}  // namespace tactus
