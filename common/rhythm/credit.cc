@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cassert>
+#include <cstdlib>
 #include <numeric>
 
 #include "common/base/philox.h"
@@ -72,7 +73,7 @@ std::vector<int32_t> Chosen(CreditKind kind, Decimal q, const CreditSignals& sig
       if (rhythm->receiver_heads.empty()) return {};
       return Largest(eligible(rhythm->receiver), count);
   }
-  return {};
+  std::abort();
 }
 
 // The token before s with the largest Delta, the latest on ties: of the k positions before s, or as many as there are.
@@ -104,7 +105,20 @@ void AddCoupled(const CreditParams& params, const Rhythm& rhythm, std::span<cons
 }  // namespace
 
 bool ReadsAttention(CreditKind kind) {
-  return kind != CreditKind::kUniform && kind != CreditKind::kRandom && kind != CreditKind::kEntropy;
+  switch (kind) {
+    case CreditKind::kUniform:
+    case CreditKind::kRandom:
+    case CreditKind::kEntropy:
+      return false;
+    case CreditKind::kLocalChunk:
+    case CreditKind::kGlobalAnchor:
+    case CreditKind::kCoupled:
+    case CreditKind::kBottomDelta:
+    case CreditKind::kBottomFai:
+    case CreditKind::kReceiver:
+      return true;
+  }
+  std::abort();
 }
 
 std::vector<float> CreditWeights(CreditKind kind, const CreditParams& params, const CreditSignals& signals) {

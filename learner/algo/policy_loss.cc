@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 
 namespace tactus {
 namespace {
@@ -25,6 +26,29 @@ Term CispoTerm(const PolicyLossOptions& options, double ratio, double advantage,
   return {-weight * advantage * logp_new, -weight * advantage, weight > ratio, weight < ratio};
 }
 
+// Whether a token's ratio is that of its whole completion.
+bool SequenceRatio(PolicyLossKind loss) {
+  switch (loss) {
+    case PolicyLossKind::kGspo:
+      return true;
+    case PolicyLossKind::kClip:
+    case PolicyLossKind::kCispo:
+      return false;
+  }
+  std::abort();
+}
+
+Term TermOf(const PolicyLossOptions& options, double ratio, double advantage, double logp_new) {
+  switch (options.loss) {
+    case PolicyLossKind::kClip:
+    case PolicyLossKind::kGspo:  // the ratio is the completion's
+      return ClipTerm(options, ratio, advantage);
+    case PolicyLossKind::kCispo:
+      return CispoTerm(options, ratio, advantage, logp_new);
+  }
+  std::abort();
+}
+
 double TokenAdvantage(CreditSignRule rule, double advantage, double credit) {
   switch (rule) {
     case CreditSignRule::kNone:
@@ -34,7 +58,7 @@ double TokenAdvantage(CreditSignRule rule, double advantage, double credit) {
     case CreditSignRule::kV2:
       return advantage * credit;
   }
-  return advantage;
+  std::abort();
 }
 
 // The weight of one token of a completion with `own_tokens` trained tokens.
@@ -47,7 +71,7 @@ double AggregationWeight(const PolicyLossOptions& options, const GlobalCounts& c
     case LossAggregation::kFixedLength:
       return 1.0 / (static_cast<double>(counts.completions) * static_cast<double>(options.fixed_length_tokens));
   }
-  return 0;
+  std::abort();
 }
 
 // exp(x) - x - 1 >= 0; expm1 keeps the digits where x is small.
@@ -94,7 +118,7 @@ void AddPolicyLoss(const PolicyLossOptions& options, const GlobalCounts& counts,
   for (size_t t = 0; t < length; ++t) own_tokens += Trained(completion, t) ? 1 : 0;
   if (own_tokens == 0) return;
   const double weight = AggregationWeight(options, counts, own_tokens);
-  const bool sequence_ratio = options.loss == PolicyLossKind::kGspo;
+  const bool sequence_ratio = SequenceRatio(options.loss);
   const double mean_log_ratio = sequence_ratio ? MeanLogRatio(completion, own_tokens) : 0;
 
   LossTotals sum;
@@ -112,10 +136,7 @@ void AddPolicyLoss(const PolicyLossOptions& options, const GlobalCounts& counts,
       tis = std::min(uncapped, *options.tis_cap);
     }
     Term term;  // stays exactly 0 without an advantage, also where the ratio overflows
-    if (advantage != 0) {
-      term = options.loss == PolicyLossKind::kCispo ? CispoTerm(options, ratio, advantage, logp_new)
-                                                    : ClipTerm(options, ratio, advantage);
-    }
+    if (advantage != 0) term = TermOf(options, ratio, advantage, logp_new);
     double value = tis * term.value, slope = tis * term.slope;
     if (options.kl_beta != 0) {
       const double log_ratio = double{completion.logp_reference[t]} - logp_new;

@@ -127,9 +127,11 @@ absl::Status RolloutStream::Handle() {
       return HandleChunk(*in_.mutable_submit_chunk());
     case wire::ActorMessage::kHeartbeat:
       return absl::OkStatus();  // that it came is all: a peer that does not answer is gRPC's keepalive's business
-    default:
-      return absl::InvalidArgumentError("a message of unknown kind");
+    case wire::ActorMessage::kHello:  // handled above
+    case wire::ActorMessage::KIND_NOT_SET:
+      break;
   }
+  return absl::InvalidArgumentError("a message of unknown kind");
 }
 
 absl::Status RolloutStream::HandleChunk(wire::SubmitChunk& chunk) {
