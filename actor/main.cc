@@ -24,14 +24,15 @@
 #include "common/config/flags.h"
 #include "common/config/log_flags.h"
 #include "common/config/run_config.h"
+#include "common/config/storage_dtype.h"
 #include "common/device/devices.h"
 #include "common/metrics/build_info.h"
 #include "common/metrics/metrics_server.h"
-#include "common/model/dtype_config.h"
 #include "common/model/memory_need.h"
 #include "common/ops/cpu/parallel.h"
 #include "common/rollout/grpc_log.h"
 #include "common/rollout/grpc_rollout_port.h"
+#include "proto/config.pb.h"
 
 namespace tactus {
 namespace {

@@ -10,10 +10,11 @@
 #include "common/base/monotonic_clock.h"
 #include "common/base/status_macros.h"
 #include "common/config/run_config.h"
+#include "common/config/storage_dtype.h"
 #include "common/metrics/build_info.h"
-#include "common/model/dtype_config.h"
 #include "common/rhythm/rhythm.h"
 #include "common/weights/grpc_weight_service.h"
+#include "proto/config.pb.h"
 
 namespace tactus {
 namespace {
@@ -42,7 +43,7 @@ Coordinator::~Coordinator() = default;
 absl::StatusOr<std::unique_ptr<Coordinator>> Coordinator::Create(Rank* rank, std::optional<TrainFacts> resumed) {
   const ModelConfig& shape = rank->model().config;
   ASSIGN_OR_RETURN(HeadCalibration calibration,
-                   HeadCalibration::FromProto(rank->options().config.credit(), shape.num_layers, shape.num_heads));
+                   HeadCalibration::FromProto(rank->options().config->credit(), shape.num_layers, shape.num_heads));
   std::unique_ptr<Coordinator> coordinator(new Coordinator(rank, std::move(calibration), resumed));
   ASSIGN_OR_RETURN(coordinator->prompts_, PromptSource::Create(coordinator->config()));
   ASSIGN_OR_RETURN(std::optional<RolloutRestore> restore, coordinator->OpenCheckpoints(std::move(resumed)));

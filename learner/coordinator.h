@@ -42,7 +42,7 @@ class Coordinator {
   Coordinator(Rank* rank, HeadCalibration calibration, const std::optional<TrainFacts>& resumed);
 
   const LearnerOptions& options() const { return rank_.options(); }
-  const config::RunConfig& config() const { return rank_.options().config; }
+  const config::RunConfig& config() const { return *rank_.options().config; }
   absl::StatusOr<std::optional<RolloutRestore>> OpenCheckpoints(std::optional<TrainFacts> resumed);
   absl::Status Serve(std::optional<RolloutRestore> restore);
   absl::Status OpenRecords();

@@ -40,7 +40,7 @@ absl::StatusOr<HeadCalibration> HeadCalibration::FromProto(const config::CreditO
   ASSIGN_OR_RETURN(const CreditAssigner credit, CreditAssigner::FromProto(options));
   HeadCalibration calibration;
   ASSIGN_OR_RETURN(calibration.heads_, credit.CalibratedHeads(num_layers, heads_per_layer));
-  calibration.every_ = options.calibrate_every_versions();
+  calibration.every_ = credit.calibrate_every_versions();
   calibration.share_ = credit.rhythm_options().head_share;
   return calibration;
 }

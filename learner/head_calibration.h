@@ -9,8 +9,8 @@
 
 #include "absl/status/statusor.h"
 #include "common/base/decimal.h"
+#include "common/config/config_fwd.h"
 #include "common/data/types.h"
-#include "proto/config.pb.h"
 
 namespace tactus {
 

@@ -13,6 +13,7 @@
 #include "common/metrics/build_info.h"
 #include "common/rollout/grpc_log.h"
 #include "learner/learner.h"
+#include "proto/config.pb.h"
 
 namespace tactus {
 namespace {
@@ -57,7 +58,8 @@ absl::StatusOr<LearnerOptions> OptionsOf(const Flags& flags) {
   LearnerOptions options;
   std::vector<std::string> overrides = flags.All("set");
   if (flags.Has("device")) overrides.push_back(absl::StrCat("learner.device=", flags.Text("device")));
-  ASSIGN_OR_RETURN(options.config, config::LoadRunConfig(flags.Text("config"), overrides));
+  ASSIGN_OR_RETURN(config::RunConfig run, config::LoadRunConfig(flags.Text("config"), overrides));
+  options.config = std::make_shared<const config::RunConfig>(std::move(run));
   options.folder = {flags.Text("out")};
   options.rank = static_cast<int>(flags.Int("rank"));
   options.world = static_cast<int>(flags.Int("world"));
@@ -99,12 +101,12 @@ absl::Status RunMain(const std::vector<std::string>& args) {
   ASSIGN_OR_RETURN(const bool json_log, WantsJsonLog(flags));
   ConfigureLog({.json = json_log,
                 .role = "learner",
-                .run_id = options.config.service().run_id(),
+                .run_id = options.config->service().run_id(),
                 .instance_kind = "rank",
                 .instance = absl::StrCat(options.rank)});
   RouteGrpcLog();
   ASSIGN_OR_RETURN(options.device,
-                   OwnDevice(options.config.learner().device(), flags.Has("device") ? "--device" : "learner.device"));
+                   OwnDevice(options.config->learner().device(), flags.Has("device") ? "--device" : "learner.device"));
   struct sigaction action {};
   action.sa_handler = OnStopSignal;
   sigaction(SIGTERM, &action, nullptr);

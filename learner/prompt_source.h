@@ -4,11 +4,11 @@
 #include <memory>
 
 #include "absl/status/statusor.h"
+#include "common/config/config_fwd.h"
 #include "common/data/shuffled_order.h"
 #include "common/data/types.h"
 #include "common/tasks/prompt_encoder.h"
 #include "common/tasks/task.h"
-#include "proto/config.pb.h"
 
 namespace tactus {
 

@@ -9,8 +9,8 @@
 #include "common/base/monotonic_clock.h"
 #include "common/base/status_macros.h"
 #include "common/config/run_config.h"
+#include "common/config/storage_dtype.h"
 #include "common/device/devices.h"
-#include "common/model/dtype_config.h"
 #include "common/model/memory_need.h"
 #include "common/ops/cpu/parallel.h"
 #include "learner/checkpoint/checkpointer.h"
@@ -18,6 +18,7 @@
 #include "learner/head_calibration.h"
 #include "learner/records/run_recorder.h"
 #include "learner/train/create_policy.h"
+#include "proto/config.pb.h"
 
 namespace tactus {
 namespace {
@@ -31,7 +32,7 @@ int ThreadsOf(const config::RunConfig& config, int world) {
 
 absl::StatusOr<std::unique_ptr<Rank>> Rank::Create(LearnerOptions options, const std::atomic<bool>* stop) {
   std::unique_ptr<Rank> rank(new Rank(std::move(options), stop));
-  ops::SetThreads(ThreadsOf(rank->options_.config, rank->options_.world));
+  ops::SetThreads(ThreadsOf(*rank->options_.config, rank->options_.world));
   RETURN_IF_ERROR(rank->ServeMetrics());
   RETURN_IF_ERROR(rank->Join());
   RETURN_IF_ERROR(rank->LoadModel());
@@ -39,7 +40,7 @@ absl::StatusOr<std::unique_ptr<Rank>> Rank::Create(LearnerOptions options, const
 }
 
 absl::Status Rank::ServeMetrics() {
-  const config::RunConfig& config = options_.config;
+  const config::RunConfig& config = *options_.config;
   metrics_ = std::make_unique<MetricSet>(
       MetricSet::Options{.role = options_.rank == 0 ? ProcessRole::kLearner : ProcessRole::kFollower,
                          .rank = options_.rank,
@@ -59,7 +60,7 @@ absl::Status Rank::Join() {
                                      .world = options_.world,
                                      .store_host = options_.store_host,
                                      .store_port = options_.store_port,
-                                     .timeout = absl::Seconds(options_.config.learner().collective_timeout_s()),
+                                     .timeout = absl::Seconds(options_.config->learner().collective_timeout_s()),
                                      .device = options_.device.Text()}));
   collective_ = std::make_unique<CountedCollective>(std::move(collective), metrics_.get());
   return absl::OkStatus();
@@ -67,7 +68,7 @@ absl::Status Rank::Join() {
 
 absl::Status Rank::LoadModel() {
   readiness_.Watch([] { return std::string("loading the model"); });
-  const config::RunConfig& config = options_.config;
+  const config::RunConfig& config = *options_.config;
   ASSIGN_OR_RETURN(model_, OpenModelFolder(config.model().path()));
   const ModelConfig& shape = model_.config;
   const GpuList gpus = ListGpus();
@@ -107,7 +108,7 @@ absl::StatusOr<std::optional<TrainFacts>> Rank::Restore() {
     return std::nullopt;
   }
   RETURN_IF_ERROR(loaded.status());
-  const std::string fingerprint = config::Fingerprint(options_.config);
+  const std::string fingerprint = config::Fingerprint(*options_.config);
   if (loaded->facts.config_fingerprint != fingerprint) {
     return absl::InvalidArgumentError(absl::StrCat(loaded->path, " belongs to another configuration (fingerprint ",
                                                    loaded->facts.config_fingerprint, ", this one has ", fingerprint,
@@ -158,7 +159,7 @@ absl::Status Rank::Follow() {
 }
 
 absl::Status Rank::Ending() const {
-  const int64_t last = options_.config.learner().steps();
+  const int64_t last = options_.config->learner().steps();
   if (step_ >= last) return absl::OkStatus();
   return absl::CancelledError(
       absl::StrCat("stopped when asked to, after step ", step_, " of ", last, "; the checkpoint is complete"));

@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "common/collective/collective.h"
+#include "common/config/config_fwd.h"
 #include "common/data/codec.h"
 #include "common/device/device_spec.h"
 #include "common/metrics/metrics_server.h"
@@ -20,12 +21,11 @@
 #include "learner/checkpoint/state_codec.h"
 #include "learner/step_exchange.h"
 #include "learner/train/trainer.h"
-#include "proto/config.pb.h"
 
 namespace tactus {
 
 struct LearnerOptions {
-  config::RunConfig config;
+  std::shared_ptr<const config::RunConfig> config;  // resolved and checked
   RunFolder folder;
   int rank = 0;
   int world = 1;

@@ -13,6 +13,7 @@
 #include "common/config/run_config.h"
 #include "common/tasks/prompt_encoder.h"
 #include "common/tasks/task.h"
+#include "proto/config.pb.h"
 #include "tools/batch/eval_stats.h"
 #include "tools/batch/local_model.h"
 #include "tools/batch/run_requests.h"

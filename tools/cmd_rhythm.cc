@@ -8,6 +8,7 @@
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
 #include "common/config/run_config.h"
+#include "proto/config.pb.h"
 #include "tools/batch/jsonl_io.h"
 #include "tools/batch/local_model.h"
 #include "tools/batch/rhythm_jsonl.h"

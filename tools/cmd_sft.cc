@@ -6,6 +6,7 @@
 #include "common/config/run_config.h"
 #include "common/device/devices.h"
 #include "learner/sft/sft.h"
+#include "proto/config.pb.h"
 #include "tools/command.h"
 #include "tools/job/stop_signals.h"
 #include "tools/report/html_page.h"

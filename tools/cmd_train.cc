@@ -11,6 +11,7 @@
 #include "common/base/status_macros.h"
 #include "common/config/run_config.h"
 #include "common/device/devices.h"
+#include "proto/config.pb.h"
 #include "tools/command.h"
 #include "tools/job/child_process.h"
 #include "tools/job/memory_report.h"
@@ -67,12 +68,12 @@ absl::StatusOr<RunFolder> NewFolder(const Flags& flags) {
 absl::StatusOr<DevicePlan> PlanOf(const TrainJobOptions& options) {
   DevicePlanInput input{
       .learners = options.learners, .actors = options.actors, .learner = {}, .actor = {}, .gpus = ListGpus()};
-  ASSIGN_OR_RETURN(input.learner, ParseDeviceSpec(options.config.learner().device()));
-  ASSIGN_OR_RETURN(input.actor, ParseDeviceSpec(options.config.actor().device()));
+  ASSIGN_OR_RETURN(input.learner, ParseDeviceSpec(options.config->learner().device()));
+  ASSIGN_OR_RETURN(input.actor, ParseDeviceSpec(options.config->actor().device()));
   ASSIGN_OR_RETURN(DevicePlan plan, PlanDevices(input));
   if (!input.gpus.gpus.empty()) {  // as the processes will, but before any of them starts
-    const std::string model = absl::StrCat(options.config.model().path(), "/config.json");
-    ASSIGN_OR_RETURN(MemoryReport report, PredictMemory(options.config, model, plan, input.gpus));
+    const std::string model = absl::StrCat(options.config->model().path(), "/config.json");
+    ASSIGN_OR_RETURN(MemoryReport report, PredictMemory(*options.config, model, plan, input.gpus));
     std::erase_if(report.devices, [](const DeviceMemory& memory) { return !memory.device.is_gpu(); });
     RETURN_IF_ERROR(report.Check());
   }
@@ -95,18 +96,19 @@ absl::StatusOr<TrainJobOptions> Prepare(const Flags& flags) {
   options.enrich_report = AddAttention;
   options.folder.root = flags.Text("resume");
   const std::string config_path = resume ? options.folder.config() : flags.Text("config");
-  ASSIGN_OR_RETURN(options.config, config::LoadRunConfig(config_path, flags.All("set")));
+  ASSIGN_OR_RETURN(config::RunConfig run, config::LoadRunConfig(config_path, flags.All("set")));
+  options.config = std::make_shared<const config::RunConfig>(std::move(run));
   if (resume) {
     ASSIGN_OR_RETURN(const config::RunConfig started_with, config::LoadRunConfig(config_path, {}));
-    if (config::Fingerprint(started_with) != config::Fingerprint(options.config)) {
+    if (config::Fingerprint(started_with) != config::Fingerprint(*options.config)) {
       return absl::InvalidArgumentError(
           "--set changes what the checkpoint was trained with: with --resume expected only learner.steps, "
           "learner.threads, learner.device, learner.gpu_memory_mib "
           "or fields of service, actor, checkpoint and eval.");
     }
   }
-  if (!std::filesystem::is_directory(options.config.model().path())) {
-    return absl::NotFoundError(absl::StrCat(config_path, ": model.path is \"", options.config.model().path(),
+  if (!std::filesystem::is_directory(options.config->model().path())) {
+    return absl::NotFoundError(absl::StrCat(config_path, ": model.path is \"", options.config->model().path(),
                                             "\": expected a model folder, seen from the working directory."));
   }
   ASSIGN_OR_RETURN(options.devices, PlanOf(options));
@@ -117,13 +119,13 @@ absl::StatusOr<TrainJobOptions> Prepare(const Flags& flags) {
   if (!resume) {
     ASSIGN_OR_RETURN(options.folder, NewFolder(flags));
   }
-  RETURN_IF_ERROR(WriteFileAtomic(options.folder.config(), config::ResolvedText(options.config)));
+  RETURN_IF_ERROR(WriteFileAtomic(options.folder.config(), config::ResolvedText(*options.config)));
   return options;
 }
 
 absl::Status Run(const Flags& flags) {
   ASSIGN_OR_RETURN(TrainJobOptions options, Prepare(flags));
-  for (const std::string& warning : config::Warnings(options.config)) {
+  for (const std::string& warning : config::Warnings(*options.config)) {
     std::fprintf(stderr, "warning: %s\n", warning.c_str());
   }
   return TrainJob(std::move(options)).Run();

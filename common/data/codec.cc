@@ -12,6 +12,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
+#include "proto/trajectory.pb.h"
 
 namespace tactus {
 namespace {

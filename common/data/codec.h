@@ -12,9 +12,14 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "common/data/types.h"
-#include "proto/trajectory.pb.h"
 
 namespace tactus {
+
+namespace wire {  // proto/trajectory.proto
+class HeadClasses;
+class PolicyVersion;
+class PromptLease;
+}  // namespace wire
 
 // What a run allows. All but the last are > 0.
 struct TrajectoryLimits {

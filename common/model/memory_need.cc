@@ -8,8 +8,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "common/base/dtype.h"
-#include "common/model/dtype_config.h"
+#include "common/config/storage_dtype.h"
 #include "common/ops/cpu/attention.h"
+#include "proto/config.pb.h"
 
 namespace tactus {
 namespace {

@@ -12,9 +12,9 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "common/config/config_fwd.h"
 #include "common/device/device_spec.h"
 #include "common/model/folder/model_config.h"
-#include "proto/config.pb.h"
 
 namespace tactus {
 

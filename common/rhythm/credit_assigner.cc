@@ -1,18 +1,20 @@
 #include "common/rhythm/credit_assigner.h"
 
+#include <cstdlib>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
 #include "common/data/types.h"
 #include "common/rhythm/rhythm_meter.h"
+#include "proto/config.pb.h"
 
 namespace tactus {
 namespace {
 
 using config::CreditOptions;
 
-absl::StatusOr<CreditKind> KindOf(CreditOptions::Strategy strategy) {
+CreditKind KindOf(CreditOptions::Strategy strategy) {
   switch (strategy) {
     case CreditOptions::UNIFORM:
       return CreditKind::kUniform;
@@ -32,10 +34,18 @@ absl::StatusOr<CreditKind> KindOf(CreditOptions::Strategy strategy) {
       return CreditKind::kBottomFai;
     case CreditOptions::RECEIVER:
       return CreditKind::kReceiver;
-    default:
-      return absl::InvalidArgumentError(
-          absl::StrCat("credit.strategy is ", static_cast<int>(strategy), ": expected a named strategy."));
   }
+  std::abort();  // the enum is closed
+}
+
+bool CalibratesHeads(CreditOptions::HeadMode mode) {
+  switch (mode) {
+    case CreditOptions::PER_RESPONSE:
+      return false;
+    case CreditOptions::CALIBRATED:
+      return true;
+  }
+  std::abort();
 }
 
 absl::StatusOr<CreditParams> ParamsOf(const CreditOptions& options) {
@@ -53,7 +63,7 @@ absl::StatusOr<CreditParams> ParamsOf(const CreditOptions& options) {
 
 absl::StatusOr<CreditAssigner> CreditAssigner::FromProto(const CreditOptions& options) {
   CreditAssigner credit;
-  ASSIGN_OR_RETURN(credit.kind_, KindOf(options.strategy()));
+  credit.kind_ = KindOf(options.strategy());
   ASSIGN_OR_RETURN(credit.params_, ParamsOf(options));
   RhythmOptions& rhythm = credit.rhythm_options_;
   ASSIGN_OR_RETURN(rhythm.head_share, Decimal::ParseShare(options.head_share(), "credit.head_share"));
@@ -65,7 +75,8 @@ absl::StatusOr<CreditAssigner> CreditAssigner::FromProto(const CreditOptions& op
   ASSIGN_OR_RETURN(credit.audit_share_, Decimal::ParseShare(options.audit_share(), "credit.audit_share"));
   credit.layers_.assign(options.layers().begin(), options.layers().end());
   credit.measure_ = options.measure();
-  credit.calibrated_ = options.head_mode() == CreditOptions::CALIBRATED;
+  credit.calibrated_ = CalibratesHeads(options.head_mode());
+  credit.calibrate_every_versions_ = options.calibrate_every_versions();
   return credit;
 }
 

@@ -6,10 +6,10 @@
 
 #include "absl/status/statusor.h"
 #include "common/base/decimal.h"
+#include "common/config/config_fwd.h"
 #include "common/ops/cpu/attention.h"
 #include "common/rhythm/credit.h"
 #include "common/rhythm/rhythm.h"
-#include "proto/config.pb.h"
 
 namespace tactus {
 
@@ -28,6 +28,8 @@ class CreditAssigner {
   absl::StatusOr<ops::AttentionProbe> Probe(int64_t num_layers, int64_t heads_per_layer) const;
   // Whether head classes are fixed for a version of the weights instead of found in each response.
   bool Calibrates() const { return calibrated_ && MeasuresAttention(); }
+  // After how many versions they are classified anew.
+  int64_t calibrate_every_versions() const { return calibrate_every_versions_; }
   // H of a model of this shape when they are, else 0. InvalidArgument: as Probe.
   absl::StatusOr<int> CalibratedHeads(int64_t num_layers, int64_t heads_per_layer) const;
   // Share of the groups whose raw metrics go to the learner; meaningful when attention is measured.
@@ -46,6 +48,7 @@ class CreditAssigner {
   Decimal audit_share_ = Decimal::Tenths(0);
   bool measure_ = false;
   bool calibrated_ = false;  // credit.head_mode
+  int64_t calibrate_every_versions_ = 1;
 };
 
 }  // namespace tactus

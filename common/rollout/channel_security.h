@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "proto/config.pb.h"
+#include "common/config/config_fwd.h"
 
 namespace tactus {
 
@@ -14,12 +14,7 @@ struct ChannelSecurity {
   std::string tls_ca_path;
   bool plaintext = false;
 
-  static ChannelSecurity FromProto(const config::ServiceOptions& options) {
-    return {.tls_cert_path = options.tls_cert_path(),
-            .tls_key_path = options.tls_key_path(),
-            .tls_ca_path = options.tls_ca_path(),
-            .plaintext = options.plaintext()};
-  }
+  static ChannelSecurity FromProto(const config::ServiceOptions& options);
 };
 
 }  // namespace tactus

@@ -4,6 +4,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
 #include "common/data/codec.h"
+#include "proto/weight_service.pb.h"
 
 namespace tactus {
 namespace {

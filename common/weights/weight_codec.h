@@ -3,9 +3,12 @@
 
 #include "absl/status/statusor.h"
 #include "common/weights/weight_publisher.h"
-#include "proto/weight_service.pb.h"
 
 namespace tactus {
+
+namespace wire {
+class WeightManifest;  // proto/weight_service.proto
+}
 
 wire::WeightManifest ToWire(const WeightManifest& manifest);
 

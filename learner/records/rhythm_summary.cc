@@ -108,7 +108,7 @@ absl::StatusOr<RhythmSummaryOptions> RhythmSummaryOptions::FromProto(const confi
   ASSIGN_OR_RETURN(const CreditAssigner credit, CreditAssigner::FromProto(options));
   out.credit = credit.params();
   out.credit.amplification = 2;  // a token is chosen or not, however little the run makes of it
-  out.horizon_min_tokens = options.horizon_min_tokens();
+  out.horizon_min_tokens = credit.rhythm_options().horizon_min_tokens;
   return out;
 }
 

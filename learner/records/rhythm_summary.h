@@ -9,10 +9,10 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "common/config/config_fwd.h"
 #include "common/data/types.h"
 #include "common/metrics/step_record.h"
 #include "common/rhythm/credit.h"
-#include "proto/config.pb.h"
 
 namespace tactus {
 

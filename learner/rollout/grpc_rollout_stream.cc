@@ -126,7 +126,7 @@ absl::Status RolloutStream::Handle() {
     case wire::ActorMessage::kSubmitChunk:
       return HandleChunk(*in_.mutable_submit_chunk());
     case wire::ActorMessage::kHeartbeat:
-      return absl::OkStatus();  // that it came is all: a peer that does not answer is gRPC's keepalive's business
+      return absl::OkStatus();        // that it came is all: a peer that does not answer is gRPC's keepalive's business
     case wire::ActorMessage::kHello:  // handled above
     case wire::ActorMessage::KIND_NOT_SET:
       break;

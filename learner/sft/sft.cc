@@ -7,11 +7,12 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
-#include "common/model/dtype_config.h"
+#include "common/config/storage_dtype.h"
 #include "common/ops/cpu/parallel.h"
 #include "learner/sft/sft_data.h"
 #include "learner/train/create_policy.h"
 #include "learner/train/trainer.h"
+#include "proto/config.pb.h"
 
 namespace tactus {
 namespace {

@@ -6,8 +6,8 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "common/config/config_fwd.h"
 #include "common/device/device_spec.h"
-#include "proto/config.pb.h"
 
 namespace tactus {
 

@@ -5,11 +5,14 @@
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
 #include "common/base/strict_json.h"
+#include "proto/config.pb.h"
 
 namespace tactus {
 
 absl::StatusOr<std::unique_ptr<SftData>> SftData::Create(const config::RunConfig& config, TokenId eos) {
-  std::unique_ptr<SftData> data(new SftData(config, eos));
+  std::unique_ptr<SftData> data(new SftData(eos));
+  data->max_prompt_tokens_ = config.rollout().max_prompt_tokens();
+  data->max_completion_tokens_ = config.rollout().max_completion_tokens();
   ASSIGN_OR_RETURN(data->encoder_, PromptEncoder::Create(config.model()));
   if (config.sft().data_path().empty()) {
     ASSIGN_OR_RETURN(data->task_, CreateTask(config.task()));
@@ -51,16 +54,16 @@ absl::StatusOr<SftExample> SftData::At(uint64_t place) {
   if (task_ != nullptr) {
     ASSIGN_OR_RETURN(response, task_->Trace(index, place));  // another worked answer each time the puzzle returns
     ASSIGN_OR_RETURN(example.prompt_token_ids,
-                     encoder_->Encode(task_->Example(Split::kTrain, index), config_.rollout().max_prompt_tokens()));
+                     encoder_->Encode(task_->Example(Split::kTrain, index), max_prompt_tokens_));
   } else {
     const auto& [prompt, answer] = pairs_[index];
     response = answer;
-    ASSIGN_OR_RETURN(example.prompt_token_ids, encoder_->Encode({.system = "", .user = prompt, .answer_key_json = ""},
-                                                                config_.rollout().max_prompt_tokens()));
+    ASSIGN_OR_RETURN(example.prompt_token_ids,
+                     encoder_->Encode({.system = "", .user = prompt, .answer_key_json = ""}, max_prompt_tokens_));
   }
   example.completion_token_ids = encoder_->tokenizer().Encode(response, /*add_special_tokens=*/false);
   example.completion_token_ids.push_back(eos_);
-  const size_t limit = static_cast<size_t>(config_.rollout().max_completion_tokens());
+  const size_t limit = static_cast<size_t>(max_completion_tokens_);
   if (example.completion_token_ids.size() > limit) {
     return absl::InvalidArgumentError(absl::StrCat("example ", index, " has a response of ",
                                                    example.completion_token_ids.size(),

@@ -8,12 +8,12 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "common/config/config_fwd.h"
 #include "common/data/shuffled_order.h"
 #include "common/data/types.h"
 #include "common/tasks/prompt_encoder.h"
 #include "common/tasks/task.h"
 #include "learner/train/trainer.h"
-#include "proto/config.pb.h"
 
 namespace tactus {
 
@@ -28,12 +28,12 @@ class SftData {
   absl::StatusOr<SftExample> At(uint64_t place);
 
  private:
-  SftData(const config::RunConfig& config, TokenId eos) : config_(config), eos_(eos) {}
+  explicit SftData(TokenId eos) : eos_(eos) {}
   absl::Status ReadFile(const std::string& path);
   size_t size() const;
 
-  const config::RunConfig config_;
   const TokenId eos_;
+  int max_prompt_tokens_ = 0, max_completion_tokens_ = 0;
   std::unique_ptr<PromptEncoder> encoder_;
   std::unique_ptr<Task> task_;                              // null when a file is read
   std::vector<std::pair<std::string, std::string>> pairs_;  // prompt and response, from the file

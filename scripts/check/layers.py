@@ -18,7 +18,7 @@ order too (ROOMS; "." is the component's own folder):
 
 No circle of includes: between files, and between rooms of tests and benches, which have no order. Besides:
 gRPC only in grpc_* files, c10d and NCCL only in common/collective, CUDA only in *.cu and *_cuda.*, torch/torch.h
-nowhere, generated protobuf only in codecs, grpc_* files, checkpoints and the users of config.
+nowhere, generated protobuf only in the .cc files of codecs, checkpoints and users of config, and in grpc_* files.
 --self-test runs the rules on seeded violations; exit 0 = no violation (or every seeded one found).
 """
 
@@ -109,8 +109,10 @@ def kind_violation(path: str, include: str) -> str | None:
         return None if in_place else "c10d, Gloo and NCCL belong in common/collective"
     if include.startswith(("c10/cuda/", "ATen/cuda/", "cub/", "thrust/", "cuda/")) or re.match(r"cu(da|blas|fft)\w*\.h", include):
         return None if cuda_file else "CUDA belongs in *.cu and *_cuda.* files"
-    if include.endswith(".pb.h"):
-        allowed = include == "proto/config.pb.h" or in_grpc or "codec" in name or "checkpoint" in path
+    if include.endswith(".pb.h") and name.endswith(".h") and not in_grpc:
+        return "generated protobuf belongs in .cc files: a header declares the type (common/config/config_fwd.h)"
+    if include.endswith(".pb.h") and not include.startswith("google/protobuf/"):
+        allowed = include in ("proto/config.pb.h", "proto/options.pb.h") or in_grpc or "codec" in name or "checkpoint" in path
         return None if allowed else "generated protobuf belongs in codecs, grpc_* files and checkpoints"
     return None
 
@@ -217,6 +219,9 @@ SEEDED = [  # file, include, whether it breaks a rule
     ("common/model/decoder_lm.h", "ATen/core/Tensor.h", False),
     ("common/rollout/grpc_port.cc", "grpcpp/grpcpp.h", False),
     ("common/data/codec.cc", "proto/trajectory.pb.h", False),
+    ("common/data/codec.h", "proto/trajectory.pb.h", True),
+    ("learner/train/trainer_options.h", "proto/config.pb.h", True),
+    ("learner/train/trainer_options.cc", "proto/config.pb.h", False),
     ("common/tasks/task.cc", "proto/config.pb.h", False),
     ("common/ops/linear_cuda.cc", "cuda_runtime.h", False),
     ("learner/main.cc", "common/weights/publisher.h", False),

@@ -16,6 +16,7 @@
 #include "actor/engine/cuda/model_runner_cuda.h"
 #include "common/config/run_config.h"
 #include "common/weights/shared_weights_cuda.h"
+#include "proto/config.pb.h"
 #include "tests/actor/engine/run_all.h"
 #include "tests/device/need_gpu.h"
 

@@ -13,6 +13,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/config/run_config.h"
+#include "proto/config.pb.h"
 #include "tests/actor/engine/fake_model_runner.h"
 #include "tests/actor/fake_port.h"
 

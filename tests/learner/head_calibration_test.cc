@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "common/config/run_config.h"
+#include "proto/config.pb.h"
 
 namespace tactus {
 namespace {

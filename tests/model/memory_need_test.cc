@@ -4,6 +4,7 @@
 #include "common/base/file.h"
 #include "common/config/run_config.h"
 #include "gtest/gtest.h"
+#include "proto/config.pb.h"
 
 namespace tactus {
 namespace {

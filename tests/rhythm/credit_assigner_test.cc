@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/config/run_config.h"
+#include "proto/config.pb.h"
 
 namespace tactus {
 namespace {

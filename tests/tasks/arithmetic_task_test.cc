@@ -6,6 +6,7 @@
 #include <string>
 
 #include "common/tasks/task.h"
+#include "proto/config.pb.h"
 
 namespace tactus {
 namespace {

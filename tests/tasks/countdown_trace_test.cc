@@ -8,6 +8,7 @@
 #include <string>
 
 #include "common/tasks/task.h"
+#include "proto/config.pb.h"
 
 namespace tactus {
 namespace {

@@ -8,6 +8,7 @@
 #include "common/model/folder/model_config.h"
 #include "common/tasks/task.h"
 #include "common/tokenizer/tokenizer.h"
+#include "proto/config.pb.h"
 
 namespace tactus {
 namespace {

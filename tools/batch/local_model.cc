@@ -11,6 +11,7 @@
 #include "common/base/strict_json.h"
 #include "common/config/run_config.h"
 #include "common/ops/cpu/parallel.h"
+#include "proto/config.pb.h"
 
 namespace tactus {
 namespace {

@@ -8,7 +8,7 @@
 #include "common/base/status_macros.h"
 #include "common/tasks/countdown.h"
 #include "common/tasks/json_fields.h"
-#include "common/tasks/task_options.h"
+#include "proto/config.pb.h"
 
 namespace tactus {
 namespace {
@@ -36,8 +36,7 @@ absl::Status VerifyJsonl(absl::string_view task, std::istream& in, absl::string_
     return absl::InvalidArgumentError(absl::StrCat("--task: \"", task, "\" is unknown, expected countdown"));
   }
   if (!in) return absl::NotFoundError(absl::StrCat("cannot read ", input_name));
-  ASSIGN_OR_RETURN(const double format_reward, ReadFormatReward(config::TaskOptions()));
-  const CountdownVerifier verifier(format_reward);
+  const CountdownVerifier verifier(config::TaskOptions::default_instance().format_reward());
   std::string line;
   for (int64_t number = 1;; ++number) {
     const std::string where = absl::StrCat(input_name, ":", number);

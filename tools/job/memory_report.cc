@@ -8,6 +8,7 @@
 #include "absl/strings/str_join.h"
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
+#include "proto/config.pb.h"
 
 namespace tactus {
 namespace {

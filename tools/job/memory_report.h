@@ -7,9 +7,9 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "common/config/config_fwd.h"
 #include "common/device/device_spec.h"
 #include "common/model/memory_need.h"
-#include "proto/config.pb.h"
 #include "tools/job/device_plan.h"
 
 namespace tactus {

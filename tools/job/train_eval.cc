@@ -8,6 +8,7 @@
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
 #include "common/base/strict_json.h"
+#include "proto/config.pb.h"
 #include "tools/job/child_process.h"
 #include "tools/job/stop_signals.h"
 
@@ -31,7 +32,7 @@ absl::StatusOr<HeldOutRecord> MeasureHeldOut(const TrainJobOptions& options, con
                                              int64_t step, const std::string& name) {
   const std::string log = absl::StrCat(options.folder.logs(), "/eval-", name, ".json");
   std::filesystem::remove(log);  // a child appends
-  const config::EvalOptions& eval = options.config.eval();
+  const config::EvalOptions& eval = options.config->eval();
   ASSIGN_OR_RETURN(
       const std::unique_ptr<ChildProcess> process,
       ChildProcess::Start({absl::StrCat(options.binary_folder, "/tactus"), "eval", "--model", model_folder, "--config",

@@ -16,6 +16,7 @@
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
 #include "common/base/strict_json.h"
+#include "proto/config.pb.h"
 #include "tools/job/stop_signals.h"
 #include "tools/job/train_eval.h"
 #include "tools/report/html_page.h"
@@ -56,11 +57,11 @@ std::string ActorName(size_t index) { return absl::StrCat("actor-", index); }
 
 TrainJob::TrainJob(TrainJobOptions options)
     : options_(std::move(options)),
-      display_({.title = options_.config.service().run_id(),
-                .total_steps = options_.config.learner().steps(),
+      display_({.title = options_.config->service().run_id(),
+                .total_steps = options_.config->learner().steps(),
                 .terminal = options_.terminal}),
       follower_(options_.folder.metrics()),
-      targets_(options_.folder.targets(), options_.config.service().run_id()),
+      targets_(options_.folder.targets(), options_.config->service().run_id()),
       started_(absl::Now()),
       ready_file_(absl::StrCat(options_.folder.logs(), "/learner-0.ready")),
       actors_(static_cast<size_t>(options_.actors)) {}
@@ -277,7 +278,7 @@ void TrainJob::PrintSummary(bool stopped) {
   const RunFolder& folder = options_.folder;
   std::string text =
       absl::StrFormat("%s after %d of %d steps in %s.\n", stopped ? "Stopped" : "Finished",
-                      steps.empty() ? 0 : steps.back().step, options_.config.learner().steps(), DurationText(wall));
+                      steps.empty() ? 0 : steps.back().step, options_.config->learner().steps(), DurationText(wall));
   if (steps.size() > 1) {
     absl::StrAppend(&text, absl::StrFormat("  reward       %+.3f from the first ten steps to the last ten\n",
                                            display_.RewardGain()));
@@ -305,7 +306,7 @@ void TrainJob::PrintSummary(bool stopped) {
 
 // A failure is told and does not end the job: the training is what matters.
 void TrainJob::EvaluateHeldOut(const std::string& model_folder, int64_t step, const std::string& name) {
-  if (options_.config.eval().max_prompts() == 0 || StopSignals::Count() > 0) return;
+  if (options_.config->eval().max_prompts() == 0 || StopSignals::Count() > 0) return;
   const absl::StatusOr<HeldOutRecord> rate = MeasureHeldOut(options_, model_folder, step, name);
   absl::StrAppend(&held_out_, held_out_.empty() ? "" : ", ",
                   rate.ok() ? absl::StrFormat("%.3f [%.3f, %.3f] %s", rate->pass1, rate->low, rate->high, name)
@@ -316,7 +317,7 @@ absl::Status TrainJob::Run() {
   const StopSignals signals;
   display_.Note(absl::StrCat("Run folder: ", options_.folder.root));
   for (const std::string& line : options_.devices.Lines()) display_.Note(line);
-  if (!options_.resume) EvaluateHeldOut(options_.config.model().path(), 0, "before");
+  if (!options_.resume) EvaluateHeldOut(options_.config->model().path(), 0, "before");
   RETURN_IF_ERROR(StartLearners());
   RETURN_IF_ERROR(AwaitLearner());
   // By now the learner has cut the file back to its checkpoint.

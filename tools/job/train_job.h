@@ -20,8 +20,8 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "common/config/config_fwd.h"
 #include "common/metrics/run_folder.h"
-#include "proto/config.pb.h"
 #include "tools/job/child_process.h"
 #include "tools/job/device_plan.h"
 #include "tools/job/scrape_targets.h"
@@ -31,8 +31,8 @@
 namespace tactus {
 
 struct TrainJobOptions {
-  config::RunConfig config;
-  RunFolder folder;  // exists, with config.textproto in it
+  std::shared_ptr<const config::RunConfig> config;  // resolved and checked
+  RunFolder folder;                                 // exists, with config.textproto in it
   std::string binary_folder;
   int learners = 1;
   int actors = 2;

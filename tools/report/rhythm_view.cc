@@ -11,8 +11,9 @@
 #include "actor/engine/load_engine.h"
 #include "common/base/status_macros.h"
 #include "common/config/run_config.h"
-#include "common/model/dtype_config.h"
+#include "common/config/storage_dtype.h"
 #include "learner/checkpoint/checkpointer.h"
+#include "proto/config.pb.h"
 
 namespace tactus {
 namespace {

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "common/config/run_config.h"
+#include "proto/config.pb.h"
 #include "tests/learner/records/audited_batch.h"
 
 namespace tactus {

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <limits>
 
+#include "proto/config.pb.h"
 #include "tests/learner/train/bigram_policy.h"
 #include "tests/learner/train/trainer_fixtures.h"
 

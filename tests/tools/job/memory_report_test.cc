@@ -4,6 +4,7 @@
 #include "common/config/run_config.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "proto/config.pb.h"
 
 namespace tactus {
 namespace {

@@ -11,6 +11,7 @@
 #include "common/config/run_config.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "proto/config.pb.h"
 
 namespace tactus {
 namespace {
@@ -56,9 +57,10 @@ class TrainJobTest : public ::testing::Test {
   }
   TrainJobOptions Options() {
     TrainJobOptions options;
-    options.config = config::ParseRunConfig("model{path:'m'} task{name:'countdown'} service{plaintext:true}", "t",
-                                            {"learner.steps=3"})
-                         .value();
+    options.config = std::make_shared<const config::RunConfig>(
+        config::ParseRunConfig("model{path:'m'} task{name:'countdown'} service{plaintext:true}", "t",
+                               {"learner.steps=3"})
+            .value());
     options.folder = folder_;
     options.binary_folder = binaries_;
     options.actors = 2;

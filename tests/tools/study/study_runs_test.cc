@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "actor/engine/load_engine.h"
 #include "common/config/run_config.h"
+#include "proto/config.pb.h"
 #include "tools/study/study_perturb.h"
 
 namespace tactus {
