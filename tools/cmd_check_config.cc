@@ -3,8 +3,10 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
+#include "common/config/field_docs.h"
 #include "common/config/run_config.h"
 #include "common/device/devices.h"
+#include "proto/config.pb.h"
 #include "tools/command.h"
 #include "tools/job/memory_report.h"
 
@@ -13,6 +15,9 @@ namespace {
 
 constexpr FlagSpec kFlags[] = {
     {.name = "set", .value = "FIELD=VALUE", .help = "override one field", .repeated = true},
+    {.name = "fields",
+     .type = FlagType::kSwitch,
+     .help = "print every field with its default and what it accepts instead; without FILE"},
     {.name = "memory",
      .type = FlagType::kSwitch,
      .help = "print the memory each process will need instead, and whether there is as much"},
@@ -84,12 +89,20 @@ absl::Status PrintMemory(const config::RunConfig& run, const Flags& flags) {
   return report.Check();
 }
 
+void Print(const std::string& text) { std::fwrite(text.data(), 1, text.size(), stdout); }
+
 absl::Status Run(const Flags& flags) {
+  if (flags.On("fields") != flags.positional().empty()) {
+    return absl::InvalidArgumentError("expected either a configuration file or --fields.");
+  }
+  if (flags.On("fields")) {
+    Print(config::FieldsText());
+    return absl::OkStatus();
+  }
   ASSIGN_OR_RETURN(const config::RunConfig run, config::LoadRunConfig(flags.positional()[0], flags.All("set")));
   for (const std::string& warning : config::Warnings(run)) std::fprintf(stderr, "warning: %s\n", warning.c_str());
   if (flags.On("memory")) return PrintMemory(run, flags);
-  const std::string text = config::ResolvedText(run);
-  std::fwrite(text.data(), 1, text.size(), stdout);
+  Print(config::ResolvedText(run));
   return absl::OkStatus();
 }
 
@@ -98,12 +111,14 @@ absl::Status Run(const Flags& flags) {
 constinit const Command kCheckConfigCommand = {
     .name = "check-config",
     .summary = "Checks a configuration and prints it with every default, or the memory it needs",
-    .synopsis = "FILE [--set FIELD=VALUE ...] [--memory [--learners N] [--actors N] [--gpus N --gpu-memory-gib X]]",
+    .synopsis =
+        "FILE [--set FIELD=VALUE ...] | --fields | FILE [--memory [--learners N] [--actors N] [--gpus N "
+        "--gpu-memory-gib X]]",
     .example =
         "tactus check-config configs/quickstart.textproto --set rollout.temperature=0.8\n"
         "  tactus check-config configs/quickstart.textproto --memory --actors 2",
     .flags = kFlags,
-    .rules = {.min_positional = 1, .max_positional = 1, .positional = "a configuration file"},
+    .rules = {.max_positional = 1, .positional = "a configuration file"},
     .run = Run,
 };
 

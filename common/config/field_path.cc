@@ -71,11 +71,9 @@ void Put(Message* message, const FieldDescriptor* field, T value,
 absl::Status PutEnum(Message* message, const FieldDescriptor* field, absl::string_view path, absl::string_view text) {
   const auto* type = field->enum_type();
   const auto* value = type->FindValueByName(std::string(text));
-  if (value == nullptr || value->number() == 0) {
+  if (value == nullptr) {
     std::vector<std::string> names;
-    for (int i = 0; i < type->value_count(); ++i) {
-      if (type->value(i)->number() != 0) names.push_back(type->value(i)->name());
-    }
+    for (int i = 0; i < type->value_count(); ++i) names.push_back(type->value(i)->name());
     return BadValue(path, text, absl::StrCat("one of ", absl::StrJoin(names, ", ")));
   }
   message->GetReflection()->SetEnum(message, field, value);
@@ -113,15 +111,13 @@ absl::Status PutScalar(Message* message, const FieldDescriptor* field, absl::str
     case FieldDescriptor::CPPTYPE_STRING:
       Put<std::string>(message, field, std::string(text), &Reflection::SetString, &Reflection::AddString);
       return absl::OkStatus();
-    default:
-      return absl::InternalError(absl::StrCat(path, " has a type that the configuration does not use"));
+    case FieldDescriptor::CPPTYPE_INT64:
+    case FieldDescriptor::CPPTYPE_UINT32:
+    case FieldDescriptor::CPPTYPE_FLOAT:
+    case FieldDescriptor::CPPTYPE_MESSAGE:
+      break;
   }
-}
-
-const Message& Holder(const Message& message, const std::vector<const FieldDescriptor*>& parents) {
-  const Message* holder = &message;
-  for (const FieldDescriptor* parent : parents) holder = &holder->GetReflection()->GetMessage(*holder, parent);
-  return *holder;
+  return absl::InternalError(absl::StrCat(path, " has a type that the configuration does not use"));
 }
 
 void Walk(const Descriptor* type, const std::string& prefix,
@@ -151,29 +147,6 @@ absl::Status SetField(Message* message, absl::string_view path, absl::string_vie
     RETURN_IF_ERROR(PutScalar(message, field, path, absl::StripAsciiWhitespace(item)));
   }
   return absl::OkStatus();
-}
-
-bool HasField(const Message& message, absl::string_view path) {
-  std::vector<const FieldDescriptor*> parents;
-  const FieldDescriptor* field = FindField(message.GetDescriptor(), path, &parents).value();
-  const Message& holder = Holder(message, parents);
-  if (field->is_repeated()) return holder.GetReflection()->FieldSize(holder, field) > 0;
-  return holder.GetReflection()->HasField(holder, field);
-}
-
-double NumericField(const Message& message, absl::string_view path) {
-  std::vector<const FieldDescriptor*> parents;
-  const FieldDescriptor* field = FindField(message.GetDescriptor(), path, &parents).value();
-  const Message& holder = Holder(message, parents);
-  const Reflection& reflection = *holder.GetReflection();
-  switch (field->cpp_type()) {
-    case FieldDescriptor::CPPTYPE_INT32:
-      return reflection.GetInt32(holder, field);
-    case FieldDescriptor::CPPTYPE_UINT64:
-      return static_cast<double>(reflection.GetUInt64(holder, field));
-    default:
-      return reflection.GetDouble(holder, field);
-  }
 }
 
 void ForEachLeaf(const Descriptor* type, const std::function<void(const std::string&, const FieldDescriptor*)>& visit) {

@@ -15,12 +15,6 @@ namespace tactus::config {
 // field a comma-separated list that replaces it. InvalidArgument, without a source: the caller prefixes it.
 absl::Status SetField(google::protobuf::Message* message, absl::string_view path, absl::string_view value);
 
-// True if a leaf has a value of its own; strings without presence count as set when not empty. `path` must exist.
-bool HasField(const google::protobuf::Message& message, absl::string_view path);
-
-// A numeric leaf as a double. `path` must name one.
-double NumericField(const google::protobuf::Message& message, absl::string_view path);
-
 // Calls `visit(path, field)` for every leaf in declaration order.
 void ForEachLeaf(const google::protobuf::Descriptor* type,
                  const std::function<void(const std::string&, const google::protobuf::FieldDescriptor*)>& visit);

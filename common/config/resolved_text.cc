@@ -1,14 +1,19 @@
 #include <charconv>
+#include <cstdlib>
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/sha256.h"
 #include "common/config/field_path.h"
+#include "common/config/field_rules.h"
 #include "common/config/run_config.h"
+#include "common/config/scalar_text.h"
 #include "google/protobuf/descriptor.h"
 #include "google/protobuf/message.h"
+#include "proto/config.pb.h"
+#include "proto/options.pb.h"
 
-// TextFormat's printer leaves out empty strings and lists, so this one writes every field.
+// TextFormat's printer leaves out what is not set, so this one writes every field.
 namespace tactus::config {
 namespace {
 
@@ -21,6 +26,52 @@ std::string DoubleText(double value) {
   const std::to_chars_result result = std::to_chars(buffer, buffer + sizeof buffer, value);
   return std::string(buffer, result.ptr);
 }
+
+// The one repeated type in the tree is int32; FieldPaths' ratchet test guards that.
+std::string ListText(const Message& message, const FieldDescriptor* field) {
+  const auto& reflection = *message.GetReflection();
+  std::string out = "[";
+  for (int i = 0; i < reflection.FieldSize(message, field); ++i) {
+    absl::StrAppend(&out, i == 0 ? "" : ", ", reflection.GetRepeatedInt32(message, field, i));
+  }
+  return out + "]";
+}
+
+// What stands in place of a value that is no part of the fingerprint. The line stays, so that fingerprints of runs that
+// began with an older version hold.
+std::string BlankText(const FieldDescriptor* field) {
+  if (field->cpp_type() == FieldDescriptor::CPPTYPE_STRING) return "\"\"";
+  return field->cpp_type() == FieldDescriptor::CPPTYPE_BOOL ? "false" : "0";
+}
+
+enum class Fields { kAll, kFingerprint };
+
+void Print(const Message& message, Fields fields, bool blank, const std::string& indent, std::string* out) {
+  const auto* type = message.GetDescriptor();
+  for (int i = 0; i < type->field_count(); ++i) {
+    const FieldDescriptor* field = type->field(i);
+    const bool blank_here = blank || (fields == Fields::kFingerprint && RuleOf(*field).not_in_fingerprint());
+    if (field->cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE) {
+      absl::StrAppend(out, indent, field->name(), " {\n");
+      Print(message.GetReflection()->GetMessage(message, field), fields, blank_here, indent + "  ", out);
+      absl::StrAppend(out, indent, "}\n");
+    } else {
+      absl::StrAppend(out, indent, field->name(), ": ",
+                      blank_here             ? BlankText(field)
+                      : field->is_repeated() ? ListText(message, field)
+                                             : ScalarText(message, field),
+                      "\n");
+    }
+  }
+}
+
+std::string Text(const RunConfig& config, Fields fields) {
+  std::string out;
+  Print(config, fields, /*blank=*/false, "", &out);
+  return out;
+}
+
+}  // namespace
 
 std::string ScalarText(const Message& message, const FieldDescriptor* field) {
   const auto& reflection = *message.GetReflection();
@@ -35,57 +86,20 @@ std::string ScalarText(const Message& message, const FieldDescriptor* field) {
       return reflection.GetBool(message, field) ? "true" : "false";
     case FieldDescriptor::CPPTYPE_ENUM:
       return reflection.GetEnum(message, field)->name();
-    default:
+    case FieldDescriptor::CPPTYPE_STRING:
       return absl::StrCat("\"", absl::Utf8SafeCEscape(reflection.GetString(message, field)), "\"");
+    case FieldDescriptor::CPPTYPE_INT64:
+    case FieldDescriptor::CPPTYPE_UINT32:
+    case FieldDescriptor::CPPTYPE_FLOAT:
+    case FieldDescriptor::CPPTYPE_MESSAGE:
+      break;  // types that the configuration does not use: a test walks all fields
   }
+  std::abort();
 }
 
-// The one repeated type in the tree is int32; FieldPaths' ratchet test guards that.
-std::string ListText(const Message& message, const FieldDescriptor* field) {
-  const auto& reflection = *message.GetReflection();
-  std::string out = "[";
-  for (int i = 0; i < reflection.FieldSize(message, field); ++i) {
-    absl::StrAppend(&out, i == 0 ? "" : ", ", reflection.GetRepeatedInt32(message, field, i));
-  }
-  return out + "]";
-}
+std::string ResolvedText(const RunConfig& config) { return Text(config, Fields::kAll); }
 
-void Print(const Message& message, const std::string& indent, std::string* out) {
-  const auto* type = message.GetDescriptor();
-  for (int i = 0; i < type->field_count(); ++i) {
-    const FieldDescriptor* field = type->field(i);
-    if (field->cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE) {
-      absl::StrAppend(out, indent, field->name(), " {\n");
-      Print(message.GetReflection()->GetMessage(message, field), indent + "  ", out);
-      absl::StrAppend(out, indent, "}\n");
-    } else {
-      absl::StrAppend(out, indent, field->name(), ": ",
-                      field->is_repeated() ? ListText(message, field) : ScalarText(message, field), "\n");
-    }
-  }
-}
-
-}  // namespace
-
-std::string ResolvedText(const RunConfig& config) {
-  std::string out;
-  Print(config, "", &out);
-  return out;
-}
-
-std::string Fingerprint(const RunConfig& config) {
-  RunConfig shared = config;
-  shared.clear_service();
-  shared.clear_actor();
-  shared.clear_checkpoint();
-  shared.clear_eval();
-  shared.mutable_learner()->clear_steps();  // a run may be made longer
-  shared.mutable_learner()->clear_threads();
-  shared.mutable_learner()->clear_collective_timeout_s();
-  shared.mutable_learner()->clear_device();
-  shared.mutable_learner()->clear_gpu_memory_mib();
-  return Sha256Hex(ResolvedText(shared));
-}
+std::string Fingerprint(const RunConfig& config) { return Sha256Hex(Text(config, Fields::kFingerprint)); }
 
 std::vector<std::string> FieldPaths() {
   std::vector<std::string> paths;

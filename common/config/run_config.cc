@@ -12,6 +12,7 @@
 #include "common/config/validate.h"
 #include "google/protobuf/io/tokenizer.h"
 #include "google/protobuf/text_format.h"
+#include "proto/config.pb.h"
 
 namespace tactus::config {
 namespace {
@@ -99,6 +100,12 @@ absl::StatusOr<RunConfig> ParseRunConfig(absl::string_view text, absl::string_vi
 absl::StatusOr<RunConfig> LoadRunConfig(const std::string& path, const std::vector<std::string>& overrides) {
   ASSIGN_OR_RETURN(const std::string text, ReadFile(path, kMaxConfigBytes));
   return ParseRunConfig(text, path, overrides);
+}
+
+absl::Status CheckTaskOptions(const TaskOptions& options) {
+  const std::optional<Problem> problem = ValidateTask(options);
+  if (!problem) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(problem->path, " ", problem->text, "."));
 }
 
 std::vector<std::string> Warnings(const RunConfig& config) {

@@ -2,7 +2,8 @@
 //
 //   ASSIGN_OR_RETURN(const config::RunConfig run, config::LoadRunConfig("configs/quickstart.textproto", {"seed=2"}));
 //
-// After loading every field of proto/config.proto that has a default is set, so readers never ask has_x().
+// After loading every field of proto/config.proto reads as its default where it is not given, so readers never ask
+// has_x(). Callers that read fields include proto/config.pb.h.
 // All functions are thread-safe and hold no state. Only LoadRunConfig does I/O.
 #pragma once
 
@@ -12,7 +13,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "proto/config.pb.h"
+#include "common/config/config_fwd.h"
 
 namespace tactus::config {
 
@@ -28,6 +29,9 @@ absl::StatusOr<RunConfig> LoadRunConfig(const std::string& path, const std::vect
 absl::StatusOr<RunConfig> ParseRunConfig(absl::string_view text, absl::string_view source,
                                          const std::vector<std::string>& overrides);
 
+// The rules of a task's options alone, for callers that make them without a file. InvalidArgument: as LoadRunConfig.
+absl::Status CheckTaskOptions(const TaskOptions& options);
+
 // Things that are allowed and seldom meant, one sentence each: truncated sampling in training, ...
 std::vector<std::string> Warnings(const RunConfig& config);
 
@@ -36,8 +40,7 @@ std::vector<std::string> Warnings(const RunConfig& config);
 std::string ResolvedText(const RunConfig& config);
 
 // Names what two processes of one run must agree on, as 64 hex digits: the SHA-256 of the resolved text without
-// the fields that may differ between machines or between parts of a run (service, actor, checkpoint, eval,
-// learner's steps, threads, collective_timeout_s, device and gpu_memory_mib).
+// what proto/config.proto marks not_in_fingerprint: it may differ between machines or between parts of a run.
 std::string Fingerprint(const RunConfig& config);
 
 // Every leaf field as "path.to.field", in declaration order.

@@ -10,7 +10,6 @@
 #include "common/base/status_macros.h"
 #include "common/tasks/answer_verifier.h"
 #include "common/tasks/draw_stream.h"
-#include "common/tasks/task_options.h"
 
 namespace tactus {
 namespace {
@@ -88,15 +87,16 @@ class ArithmeticTask : public Task {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Task>> CreateArithmeticTask(const config::TaskOptions& options) {
-  ASSIGN_OR_RETURN(const GeneratedSizes sizes, ReadGeneratedSizes(options));
-  ASSIGN_OR_RETURN(const double format_reward, ReadFormatReward(options));
-  ASSIGN_OR_RETURN(const PromptStyle style, ReadPromptStyle(options));
-  RETURN_IF_ERROR(CheckRange("test_size", sizes.test, 0, kMaxTestQuestions));
+absl::StatusOr<std::unique_ptr<Task>> CreateArithmeticTask(const TaskSettings& settings) {
+  if (settings.test_size > kMaxTestQuestions) {
+    return absl::InvalidArgumentError(absl::StrCat("task.test_size is ", settings.test_size, ": expected at most ",
+                                                   kMaxTestQuestions, " of task arithmetic."));
+  }
+  const uint64_t seed = settings.data_seed;
   Taken taken;
-  std::vector<Question> test = DrawSplit(DataSeed(options), DataKind::kTest, sizes.test, /*different=*/true, taken);
-  std::vector<Question> train = DrawSplit(DataSeed(options), DataKind::kTrain, sizes.train, /*different=*/false, taken);
-  return std::make_unique<ArithmeticTask>(style, format_reward, std::move(train), std::move(test));
+  std::vector<Question> test = DrawSplit(seed, DataKind::kTest, settings.test_size, /*different=*/true, taken);
+  std::vector<Question> train = DrawSplit(seed, DataKind::kTrain, settings.train_size, /*different=*/false, taken);
+  return std::make_unique<ArithmeticTask>(settings.style, settings.format_reward, std::move(train), std::move(test));
 }
 
 }  // namespace tactus

@@ -11,7 +11,6 @@
 #include "common/tasks/countdown.h"
 #include "common/tasks/countdown_trace.h"
 #include "common/tasks/draw_stream.h"
-#include "common/tasks/task_options.h"
 
 namespace tactus {
 namespace {
@@ -92,26 +91,15 @@ absl::StatusOr<std::vector<CountdownPuzzle>> DrawSplit(const CountdownShape& sha
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Task>> CreateCountdownTask(const config::TaskOptions& options) {
-  CountdownShape shape;
-  ASSIGN_OR_RETURN(const GeneratedSizes sizes, ReadGeneratedSizes(options));
-  ASSIGN_OR_RETURN(const double format_reward, ReadFormatReward(options));
-  ASSIGN_OR_RETURN(const PromptStyle style, ReadPromptStyle(options));
-  if (options.has_min_numbers()) shape.min_numbers = options.min_numbers();
-  if (options.has_max_numbers()) shape.max_numbers = options.max_numbers();
-  if (options.has_max_number()) shape.max_number = options.max_number();
-  if (options.has_max_target()) shape.max_target = options.max_target();
-  RETURN_IF_ERROR(CheckRange("min_numbers", shape.min_numbers, 2, 8));
-  RETURN_IF_ERROR(CheckRange("max_numbers", shape.max_numbers, shape.min_numbers, 8));
-  RETURN_IF_ERROR(CheckRange("max_number", shape.max_number, 1, 1'000'000));
-  RETURN_IF_ERROR(CheckRange("max_target", shape.max_target, 1, 1'000'000));
-
-  const uint64_t seed = DataSeed(options);
+absl::StatusOr<std::unique_ptr<Task>> CreateCountdownTask(const TaskSettings& settings) {
+  const uint64_t seed = settings.data_seed;
   std::set<PuzzleIdentity> test_puzzles;
-  ASSIGN_OR_RETURN(auto test, DrawSplit(shape, seed, DataKind::kTest, sizes.test, /*different=*/true, test_puzzles));
-  ASSIGN_OR_RETURN(auto train,
-                   DrawSplit(shape, seed, DataKind::kTrain, sizes.train, /*different=*/false, test_puzzles));
-  return std::make_unique<CountdownTask>(style, seed, format_reward, std::move(train), std::move(test));
+  ASSIGN_OR_RETURN(auto test, DrawSplit(settings.shape, seed, DataKind::kTest, settings.test_size, /*different=*/true,
+                                        test_puzzles));
+  ASSIGN_OR_RETURN(auto train, DrawSplit(settings.shape, seed, DataKind::kTrain, settings.train_size,
+                                         /*different=*/false, test_puzzles));
+  return std::make_unique<CountdownTask>(settings.style, seed, settings.format_reward, std::move(train),
+                                         std::move(test));
 }
 
 }  // namespace tactus

@@ -5,6 +5,7 @@
 
 #include "absl/status/statusor.h"
 #include "common/tasks/task.h"
+#include "common/tasks/task_settings.h"
 
 namespace tactus {
 
@@ -12,6 +13,6 @@ namespace tactus {
 // where a puzzle (its numbers in any order, with its target) that the test split holds is drawn again. So the test
 // split does not depend on train_size. A train puzzle may come twice. InvalidArgument names the field that is out of
 // range, or test_size when there are not enough different puzzles.
-absl::StatusOr<std::unique_ptr<Task>> CreateCountdownTask(const config::TaskOptions& options);
+absl::StatusOr<std::unique_ptr<Task>> CreateCountdownTask(const TaskSettings& settings);
 
 }  // namespace tactus

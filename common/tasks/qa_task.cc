@@ -11,7 +11,6 @@
 #include "common/base/status_macros.h"
 #include "common/tasks/answer_verifier.h"
 #include "common/tasks/json_fields.h"
-#include "common/tasks/task_options.h"
 
 namespace tactus {
 namespace {
@@ -89,21 +88,19 @@ class QaTask : public Task {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Task>> CreateQaTask(const config::TaskOptions& options) {
-  ASSIGN_OR_RETURN(const double format_reward, ReadFormatReward(options));
-  ASSIGN_OR_RETURN(const PromptStyle style, ReadPromptStyle(options));
-  ASSIGN_OR_RETURN(std::vector<Item> train, ReadItems("train_path", options.train_path()));
-  ASSIGN_OR_RETURN(std::vector<Item> test, ReadItems("test_path", options.test_path()));
+absl::StatusOr<std::unique_ptr<Task>> CreateQaTask(const TaskSettings& settings) {
+  ASSIGN_OR_RETURN(std::vector<Item> train, ReadItems("train_path", settings.train_path));
+  ASSIGN_OR_RETURN(std::vector<Item> test, ReadItems("test_path", settings.test_path));
   std::map<absl::string_view, int64_t> train_lines;
   for (const Item& item : train) train_lines.emplace(item.question, item.line);
   for (const Item& item : test) {
     const auto found = train_lines.find(item.question);
     if (found == train_lines.end()) continue;
-    return absl::InvalidArgumentError(absl::StrCat("task.test_path: ", options.test_path(), ":", item.line,
-                                                   " asks the question of ", options.train_path(), ":", found->second,
+    return absl::InvalidArgumentError(absl::StrCat("task.test_path: ", settings.test_path, ":", item.line,
+                                                   " asks the question of ", settings.train_path, ":", found->second,
                                                    ", expected test questions that are not trained on"));
   }
-  return std::make_unique<QaTask>(style, format_reward, std::move(train), std::move(test));
+  return std::make_unique<QaTask>(settings.style, settings.format_reward, std::move(train), std::move(test));
 }
 
 }  // namespace tactus

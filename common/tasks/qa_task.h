@@ -5,6 +5,7 @@
 
 #include "absl/status/statusor.h"
 #include "common/tasks/task.h"
+#include "common/tasks/task_settings.h"
 
 namespace tactus {
 
@@ -12,6 +13,6 @@ namespace tactus {
 // GiB per file; lines of white space only are skipped. GSM8K's files can be given as they are. InvalidArgument names
 // file, line and key: a malformed line, an empty question or answer, a question (trimmed) that both files hold, a file
 // without questions. NotFound: no such file.
-absl::StatusOr<std::unique_ptr<Task>> CreateQaTask(const config::TaskOptions& options);
+absl::StatusOr<std::unique_ptr<Task>> CreateQaTask(const TaskSettings& settings);
 
 }  // namespace tactus

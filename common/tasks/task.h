@@ -7,8 +7,8 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "common/config/config_fwd.h"
 #include "common/data/types.h"
-#include "proto/config.pb.h"
 
 namespace tactus {
 

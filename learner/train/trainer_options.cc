@@ -1,9 +1,17 @@
 #include "learner/train/trainer_options.h"
 
+#include <cstdlib>
+
+#include "proto/config.pb.h"
+
 namespace tactus {
 namespace {
 
 using Algorithm = config::AlgorithmOptions;
+using Optimizer = config::OptimizerOptions;
+
+// The enums of proto/config.proto are closed: the compiler names the value that a switch lacks, and none reaches its
+// end.
 
 Estimator EstimatorOf(Algorithm::Estimator estimator) {
   switch (estimator) {
@@ -11,9 +19,10 @@ Estimator EstimatorOf(Algorithm::Estimator estimator) {
       return Estimator::kDrGrpo;
     case Algorithm::RLOO:
       return Estimator::kRloo;
-    default:
+    case Algorithm::GRPO:
       return Estimator::kGrpo;
   }
+  std::abort();
 }
 
 PolicyLossKind LossOf(Algorithm::Loss loss) {
@@ -22,9 +31,10 @@ PolicyLossKind LossOf(Algorithm::Loss loss) {
       return PolicyLossKind::kGspo;
     case Algorithm::CISPO:
       return PolicyLossKind::kCispo;
-    default:
+    case Algorithm::CLIP:
       return PolicyLossKind::kClip;
   }
+  std::abort();
 }
 
 LossAggregation AggregationOf(Algorithm::Aggregation aggregation) {
@@ -33,9 +43,10 @@ LossAggregation AggregationOf(Algorithm::Aggregation aggregation) {
       return LossAggregation::kSeqMean;
     case Algorithm::FIXED_LENGTH:
       return LossAggregation::kFixedLength;
-    default:
+    case Algorithm::TOKEN_MEAN:
       return LossAggregation::kTokenMean;
   }
+  std::abort();
 }
 
 CreditSignRule SignRuleOf(config::CreditOptions::SignRule rule) {
@@ -44,16 +55,27 @@ CreditSignRule SignRuleOf(config::CreditOptions::SignRule rule) {
       return CreditSignRule::kNone;
     case config::CreditOptions::SIGN_V1:
       return CreditSignRule::kV1;
-    default:
+    case config::CreditOptions::SIGN_V2:
       return CreditSignRule::kV2;
   }
+  std::abort();
+}
+
+LrSchedule::Shape ShapeOf(Optimizer::Schedule schedule) {
+  switch (schedule) {
+    case Optimizer::CONSTANT:
+      return LrSchedule::Shape::kConstant;
+    case Optimizer::COSINE:
+      return LrSchedule::Shape::kCosine;
+  }
+  std::abort();
 }
 
 }  // namespace
 
 TrainerOptions TrainerOptions::FromProto(const config::RunConfig& run) {
   const Algorithm& algorithm = run.algorithm();
-  const config::OptimizerOptions& optimizer = run.optimizer();
+  const Optimizer& optimizer = run.optimizer();
   TrainerOptions options;
   options.estimator = EstimatorOf(algorithm.estimator());
   options.loss.loss = LossOf(algorithm.loss());
@@ -70,8 +92,7 @@ TrainerOptions TrainerOptions::FromProto(const config::RunConfig& run) {
                        optimizer.max_grad_norm()};
   options.schedule.lr = optimizer.lr();
   options.schedule.warmup_steps = optimizer.warmup_steps();
-  options.schedule.shape = optimizer.schedule() == config::OptimizerOptions::COSINE ? LrSchedule::Shape::kCosine
-                                                                                    : LrSchedule::Shape::kConstant;
+  options.schedule.shape = ShapeOf(optimizer.schedule());
   options.schedule.min_lr_ratio = optimizer.min_lr_ratio();
   options.schedule.total_steps = int64_t{run.learner().steps()} * algorithm.updates_per_batch();
   return options;

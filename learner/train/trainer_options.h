@@ -3,11 +3,11 @@
 
 #include <cstdint>
 
+#include "common/config/config_fwd.h"
 #include "learner/algo/advantage.h"
 #include "learner/algo/policy_loss.h"
 #include "learner/train/adamw.h"
 #include "learner/train/lr_schedule.h"
-#include "proto/config.pb.h"
 
 namespace tactus {
 

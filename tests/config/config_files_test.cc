@@ -3,6 +3,7 @@
 
 #include "common/config/run_config.h"
 #include "gtest/gtest.h"
+#include "proto/config.pb.h"
 
 namespace tactus::config {
 namespace {

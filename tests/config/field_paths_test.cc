@@ -1,14 +1,18 @@
 // Freezes the configuration's field paths: a rename or removal breaks users' files, so it must be meant.
-#include <set>
-
+#include "absl/strings/str_cat.h"
 #include "common/config/field_path.h"
-#include "common/config/resolve.h"
+#include "common/config/field_rules.h"
 #include "common/config/run_config.h"
+#include "gmock/gmock.h"
 #include "google/protobuf/descriptor.h"
 #include "gtest/gtest.h"
+#include "proto/config.pb.h"
+#include "proto/options.pb.h"
 
 namespace tactus::config {
 namespace {
+
+using google::protobuf::FieldDescriptor;
 
 constexpr const char* kFrozen[] = {
     "seed",
@@ -111,31 +115,44 @@ TEST(FieldPathsTest, PathsAreFrozen) {
       << "A field was added, renamed or removed: that is an interface change. Added ones go into this list.";
 }
 
-TEST(FieldPathsTest, TheTableOfDefaultsCoversEveryFieldInOrder) {
-  std::vector<std::string> table;
-  for (const FieldSpec& spec : FieldSpecs()) table.push_back(spec.path);
-  EXPECT_EQ(table, FieldPaths());
+TEST(FieldPathsTest, EveryFieldSaysWhatItAcceptsAndItsDefaultDoesSo) {
+  ForEachLeaf(RunConfig::descriptor(), [](const std::string& path, const FieldDescriptor* field) {
+    const FieldRule& rule = RuleOf(*field);
+    const bool number = field->cpp_type() == FieldDescriptor::CPPTYPE_INT32 ||
+                        field->cpp_type() == FieldDescriptor::CPPTYPE_UINT64 ||
+                        field->cpp_type() == FieldDescriptor::CPPTYPE_DOUBLE;
+    EXPECT_EQ(number, rule.has_min()) << path;
+    EXPECT_LE(rule.min(), rule.has_max() ? rule.max() : rule.min()) << path;
+    EXPECT_TRUE(!field->is_repeated() || field->cpp_type() == FieldDescriptor::CPPTYPE_INT32)
+        << path << ": ResolvedText prints int32 lists";
+    if (rule.has_derived_default() || rule.has_required() || field->is_repeated()) return;
+    const bool may_be_empty = field->cpp_type() == FieldDescriptor::CPPTYPE_STRING && AllowedText(*field).empty();
+    EXPECT_TRUE(field->has_default_value() || may_be_empty || path == "task.name") << path;
+  });
+  RunConfig given;  // what has no default
+  given.mutable_model()->set_path("m");
+  given.mutable_task()->set_name("countdown");
+  EXPECT_EQ(CheckRules(given, ""), std::nullopt);
 }
 
-TEST(FieldPathsTest, EveryDefaultFitsItsFieldAndEveryNumberHasARange) {
-  for (const FieldSpec& spec : FieldSpecs()) {
-    RunConfig config;
-    if (spec.fallback != nullptr) {
-      EXPECT_TRUE(SetField(&config, spec.path, spec.fallback).ok()) << spec.path;
+// Every value of every enum is read as itself, by name, and no other number is.
+TEST(FieldPathsTest, EnumsAreClosed) {
+  int values = 0;
+  ForEachLeaf(RunConfig::descriptor(), [&values](const std::string& path, const FieldDescriptor* field) {
+    if (field->cpp_type() != FieldDescriptor::CPPTYPE_ENUM) return;
+    EXPECT_EQ(field->enum_type()->FindValueByNumber(0), nullptr) << path << ": 0 would be a value without a meaning";
+    for (int i = 0; i < field->enum_type()->value_count(); ++i, ++values) {
+      const std::string name = field->enum_type()->value(i)->name();
+      const auto config = ParseRunConfig("model { path: 'm' } task { name: 'countdown' } service { plaintext: true }",
+                                         "t", {absl::StrCat(path, "=", name)});
+      ASSERT_TRUE(config.ok()) << config.status();
+      EXPECT_THAT(ResolvedText(*config), ::testing::HasSubstr(absl::StrCat(field->name(), ": ", name, "\n")));
     }
-  }
-  std::set<std::string> ranged;
-  for (const FieldSpec& spec : FieldSpecs()) {
-    if (spec.min > -1e300) ranged.insert(spec.path);
-  }
-  ForEachLeaf(RunConfig::descriptor(), [&ranged](const std::string& path, const google::protobuf::FieldDescriptor* f) {
-    using Field = google::protobuf::FieldDescriptor;
-    const bool numeric = f->cpp_type() == Field::CPPTYPE_INT32 || f->cpp_type() == Field::CPPTYPE_UINT64 ||
-                         f->cpp_type() == Field::CPPTYPE_DOUBLE;
-    EXPECT_EQ(numeric, ranged.contains(path)) << path;
-    EXPECT_TRUE(!f->is_repeated() || f->cpp_type() == Field::CPPTYPE_INT32)
-        << path << ": ResolvedText prints int32 lists";
+    const size_t dot = path.find('.');
+    const auto unknown = ParseRunConfig(absl::StrCat(path.substr(0, dot), " { ", field->name(), ": 77 }"), "t", {});
+    EXPECT_THAT(std::string(unknown.status().message()), ::testing::StartsWith("t:1:")) << path;
   });
+  EXPECT_EQ(values, 2 + 9 + 3 + 2 + 2 + 3 + 3 + 3 + 2) << "a value was added: say here that it is meant";
 }
 
 }  // namespace

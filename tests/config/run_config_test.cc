@@ -3,13 +3,18 @@
 
 #include <fstream>
 
-#include "common/config/resolve.h"
+#include "absl/strings/str_cat.h"
+#include "common/config/field_path.h"
+#include "common/config/field_rules.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "proto/config.pb.h"
+#include "proto/options.pb.h"
 
 namespace tactus::config {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
 
@@ -141,14 +146,9 @@ TEST(RunConfigTest, CrossFieldRules) {
       {{"credit.alpha=1.5"}, "credit.alpha is 1.5: expected a value from 0 to 1"},
   };
   for (const auto& [overrides, expected] : cases) EXPECT_THAT(ErrorOf(overrides), HasSubstr(expected));
-  const std::vector<std::pair<std::string, std::string>> unnamed = {
-      {"strategy: STRATEGY_UNSPECIFIED", "credit.strategy is UNSPECIFIED"},
-      {"sign_rule: SIGN_UNSPECIFIED", "credit.sign_rule is UNSPECIFIED"},
-      {"paper: PAPER_UNSPECIFIED", "credit.paper is UNSPECIFIED"},
-      {"head_mode: HEAD_MODE_UNSPECIFIED", "credit.head_mode is UNSPECIFIED"},
-  };
-  for (const auto& [field, expected] : unnamed) {
-    EXPECT_THAT(ErrorOf({}, std::string(kMinimal) + "credit { " + field + " }"), HasSubstr(expected));
+  for (const char* unnamed : {"strategy: STRATEGY_UNSPECIFIED", "sign_rule: 0", "paper: V1", "head_mode: 3"}) {
+    EXPECT_THAT(ErrorOf({}, std::string(kMinimal) + "credit { " + unnamed + " }"),
+                AllOf(StartsWith("run.textproto:4:"), HasSubstr("Unknown enumeration value")));
   }
 }
 
@@ -194,16 +194,21 @@ TEST(RunConfigTest, MutualTlsIsAccepted) {
                   .ok());
 }
 
+// Each bound of each number is accepted where no other field stands against it, and the next number beyond is refused
+// with the range in the sentence.
 TEST(RunConfigTest, EveryNumberHasARangeThatIsEnforced) {
-  for (const FieldSpec& spec : FieldSpecs()) {
-    const bool list = std::string(spec.path) == "rollout.stop_token_ids" || std::string(spec.path) == "credit.layers";
-    if (!(spec.min > -1e300) || list) continue;
-    const std::string below = spec.min > 0 && spec.min < 1 ? "0" : "-1";
-    const std::string value = spec.min >= 1 ? "0" : below;
-    if (std::string(spec.path) == "seed" || std::string(spec.path) == "task.data_seed") continue;
-    EXPECT_THAT(ErrorOf({std::string(spec.path) + "=" + value}), HasSubstr(std::string(spec.path) + " is "))
-        << spec.path;
-  }
+  using google::protobuf::FieldDescriptor;
+  ForEachLeaf(RunConfig::descriptor(), [](const std::string& path, const FieldDescriptor* field) {
+    const FieldRule& rule = RuleOf(*field);
+    if (!rule.has_min() || field->cpp_type() == FieldDescriptor::CPPTYPE_UINT64) return;  // no seed is out of range
+    const char* verb = field->is_repeated() ? " holds " : " is ";
+    const std::string below = absl::StrCat(path, "=", rule.min() - 1);
+    EXPECT_THAT(ErrorOf({below}), AllOf(HasSubstr(path + verb), HasSubstr(AllowedText(*field)))) << path;
+    if (!rule.has_max()) return;
+    const bool whole = field->cpp_type() == FieldDescriptor::CPPTYPE_INT32;
+    const std::string above = whole ? absl::StrCat(static_cast<int64_t>(rule.max()) + 1) : absl::StrCat(rule.max() * 2);
+    EXPECT_THAT(ErrorOf({path + "=" + above}), AllOf(HasSubstr(path + verb), HasSubstr(AllowedText(*field)))) << path;
+  });
 }
 
 TEST(RunConfigTest, ResolvedTextIsCompleteAndStable) {

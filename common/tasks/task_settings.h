@@ -1,0 +1,22 @@
+// A task's options, checked and in the types of the tasks. A plain value.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "common/tasks/countdown.h"
+
+namespace tactus {
+
+enum class PromptStyle { kChat, kCompact };
+
+struct TaskSettings {
+  PromptStyle style = PromptStyle::kChat;
+  double format_reward = 0;  // of a well-formed answer that is wrong
+  uint64_t data_seed = 0;
+  int train_size = 0, test_size = 0;  // of generated sets
+  CountdownShape shape;               // countdown
+  std::string train_path, test_path;  // qa
+};
+
+}  // namespace tactus
