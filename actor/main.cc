@@ -22,7 +22,6 @@
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
 #include "common/config/flags.h"
-#include "common/config/log_flags.h"
 #include "common/config/run_config.h"
 #include "common/config/storage_dtype.h"
 #include "common/device/devices.h"
@@ -40,33 +39,28 @@ namespace {
 // 1 may pass when the process is started again; 2 will not.
 enum ExitCode { kOk = 0, kOurFailure = 1, kUsersMistake = 2 };
 
-constexpr FlagSpec kFlags[] = {
-    {.name = "config", .value = "FILE", .help = "the run's configuration, the same as the learner's", .required = true},
-    {.name = "learner", .value = "HOST:PORT", .help = "where learner rank 0 serves actors", .required = true},
-    {.name = "instance",
-     .value = "NAME",
-     .help = "this actor's name, unique in the run; the host's name and process id when not given"},
-    {.name = "set", .value = "FIELD=VALUE", .help = "overrides one configuration field", .repeated = true},
-    {.name = "device", .value = "DEVICE", .help = "overrides actor.device: auto, cpu or cuda:N"},
-    {.name = "metrics-listen",
-     .value = "HOST:PORT",
-     .help = "address of /metrics, /healthz and /readyz; default: service.metrics_listen"},
-    {.name = "ready-file", .value = "FILE", .help = "the actor writes its address here once it serves metrics"},
-    {.name = "learner-timeout-s",
-     .type = FlagType::kDouble,
-     .value = "S",
-     .help = "give up when the learner has not answered for so long",
-     .fallback = "600",
-     .min = 1,
-     .max = 86400},
-    {.name = "drain-grace-s",
-     .type = FlagType::kDouble,
-     .value = "S",
-     .help = "time to finish and hand in running groups after SIGTERM",
-     .fallback = "30",
-     .min = 0,
-     .max = 86400},
-    kLogFormatFlag,
+struct ActorFlags {
+  std::string config, learner, log_format = "text";
+  std::optional<std::string> instance, device, metrics_listen, ready_file;
+  std::vector<std::string> set;
+  double learner_timeout_s = 600, drain_grace_s = 30;
+
+  void Declare(CLI::App& app) {
+    AddRequired(app, "--config FILE", config, "the run's configuration, the same as the learner's");
+    AddRequired(app, "--learner HOST:PORT", learner, "where learner rank 0 serves actors");
+    AddFlag(app, "--instance NAME", instance,
+            "this actor's name, unique in the run; the host's name and process id when not given");
+    AddFlag(app, "--set FIELD=VALUE", set, "overrides one configuration field");
+    AddFlag(app, "--device DEVICE", device, "overrides actor.device: auto, cpu or cuda:N");
+    AddFlag(app, "--metrics-listen HOST:PORT", metrics_listen,
+            "address of /metrics, /healthz and /readyz; default: service.metrics_listen");
+    AddFlag(app, "--ready-file FILE", ready_file, "the actor writes its address here once it serves metrics");
+    AddFlag(app, "--learner-timeout-s S", learner_timeout_s, "give up when the learner has not answered for so long", 1,
+            86400);
+    AddFlag(app, "--drain-grace-s S", drain_grace_s, "time to finish and hand in running groups after SIGTERM", 0,
+            86400);
+    AddLogFormat(app, log_format);
+  }
 };
 
 std::atomic<Actor*> running_actor{nullptr};
@@ -103,7 +97,7 @@ absl::Status CheckLengths(const config::RunConfig& run, const ModelConfig& model
                                                  " positions of the model in ", run.model().path(), "."));
 }
 
-ActorSettings MakeSettings(const config::RunConfig& run, const Flags& flags, const std::string& instance,
+ActorSettings MakeSettings(const config::RunConfig& run, const ActorFlags& flags, const std::string& instance,
                            const ModelConfig& model) {
   ActorSettings settings;
   settings.actor_id = instance;
@@ -117,8 +111,8 @@ ActorSettings MakeSettings(const config::RunConfig& run, const Flags& flags, con
   settings.stop_ids.assign(model.eos_token_ids.begin(), model.eos_token_ids.end());
   settings.stop_ids.insert(settings.stop_ids.end(), run.rollout().stop_token_ids().begin(),
                            run.rollout().stop_token_ids().end());
-  settings.drain_grace = absl::Seconds(flags.Double("drain-grace-s"));
-  settings.learner_timeout = absl::Seconds(flags.Double("learner-timeout-s"));
+  settings.drain_grace = absl::Seconds(flags.drain_grace_s);
+  settings.learner_timeout = absl::Seconds(flags.learner_timeout_s);
   return settings;
 }
 
@@ -139,7 +133,7 @@ absl::StatusOr<std::unique_ptr<Engine>> MakeEngine(const config::RunConfig& run,
   return LoadEngine(folder, setup);
 }
 
-absl::StatusOr<Parts> MakeParts(const config::RunConfig& run, const Flags& flags, const std::string& instance,
+absl::StatusOr<Parts> MakeParts(const config::RunConfig& run, const ActorFlags& flags, const std::string& instance,
                                 const Device& device, MetricSet* metrics) {
   Parts parts;
   ASSIGN_OR_RETURN(const ModelFolder folder, OpenModelFolder(run.model().path()));
@@ -151,7 +145,7 @@ absl::StatusOr<Parts> MakeParts(const config::RunConfig& run, const Flags& flags
   ASSIGN_OR_RETURN(parts.credit, CreditAssigner::FromProto(run.credit()));
 
   GrpcRolloutPortOptions port;
-  port.address = flags.Text("learner");
+  port.address = flags.learner;
   port.security = ChannelSecurity::FromProto(run.service());
   port.run_id = run.service().run_id();
   port.actor_id = instance;
@@ -163,7 +157,7 @@ absl::StatusOr<Parts> MakeParts(const config::RunConfig& run, const Flags& flags
   ASSIGN_OR_RETURN(port.limits.calibrated_heads,
                    parts.credit->CalibratedHeads(folder.config.num_layers, folder.config.num_heads));
   TACTUS_LOG(INFO) << "connecting to the learner at " << port.address;
-  ASSIGN_OR_RETURN(parts.port, GrpcRolloutPort::Connect(port, absl::Seconds(flags.Double("learner-timeout-s"))));
+  ASSIGN_OR_RETURN(parts.port, GrpcRolloutPort::Connect(port, absl::Seconds(flags.learner_timeout_s)));
   ASSIGN_OR_RETURN(parts.weights, MakeGrpcWeightSource({.address = port.address,
                                                         .security = port.security,
                                                         .run_id = port.run_id,
@@ -180,17 +174,16 @@ absl::StatusOr<Parts> MakeParts(const config::RunConfig& run, const Flags& flags
   return parts;
 }
 
-absl::StatusOr<config::RunConfig> LoadConfig(const Flags& flags) {
-  std::vector<std::string> overrides = flags.All("set");
-  if (flags.Has("device")) overrides.push_back(absl::StrCat("actor.device=", flags.Text("device")));
-  return config::LoadRunConfig(flags.Text("config"), overrides);
+absl::StatusOr<config::RunConfig> LoadConfig(const ActorFlags& flags) {
+  std::vector<std::string> overrides = flags.set;
+  if (flags.device.has_value()) overrides.push_back(absl::StrCat("actor.device=", *flags.device));
+  return config::LoadRunConfig(flags.config, overrides);
 }
 
-absl::Status Run(const Flags& flags) {
+absl::Status Run(const ActorFlags& flags) {
   ASSIGN_OR_RETURN(const config::RunConfig run, LoadConfig(flags));
-  const std::string instance = flags.Has("instance") ? flags.Text("instance") : DefaultInstance();
-  ASSIGN_OR_RETURN(const bool json_log, WantsJsonLog(flags));
-  ConfigureLog({.json = json_log,
+  const std::string instance = flags.instance.has_value() ? *flags.instance : DefaultInstance();
+  ConfigureLog({.json = flags.log_format == "json",
                 .role = "actor",
                 .run_id = run.service().run_id(),
                 .instance_kind = "actor",
@@ -198,19 +191,17 @@ absl::Status Run(const Flags& flags) {
   RouteGrpcLog();
   for (const std::string& warning : config::Warnings(run)) TACTUS_LOG(WARNING) << warning;
   ASSIGN_OR_RETURN(const Device device,
-                   OwnDevice(run.actor().device(), flags.Has("device") ? "--device" : "actor.device"));
+                   OwnDevice(run.actor().device(), flags.device.has_value() ? "--device" : "actor.device"));
   ops::SetThreads(std::max(1, run.actor().threads()));
   // Served from here on: the process is alive while it connects and loads.
   MetricSet metrics(
       {.role = ProcessRole::kActor, .rank = 0, .task = run.task().name(), .run_id = run.service().run_id()});
   Readiness readiness("connecting to the learner");
-  const std::string listen =
-      flags.Has("metrics-listen") ? flags.Text("metrics-listen") : run.service().metrics_listen();
+  const std::string listen = flags.metrics_listen.value_or(run.service().metrics_listen());
   ASSIGN_OR_RETURN(const std::unique_ptr<MetricsServer> server, MetricsServer::Start(listen, &metrics, &readiness));
   TACTUS_LOG(INFO) << "serving metrics at http://" << server->address() << "/metrics";
-  if (flags.Has("ready-file")) {
-    RETURN_IF_ERROR(
-        WriteFileAtomic(flags.Text("ready-file"), absl::StrCat("{\"metrics\":\"", server->address(), "\"}\n")));
+  if (flags.ready_file.has_value()) {
+    RETURN_IF_ERROR(WriteFileAtomic(*flags.ready_file, absl::StrCat("{\"metrics\":\"", server->address(), "\"}\n")));
   }
   ASSIGN_OR_RETURN(Parts parts, MakeParts(run, flags, instance, device, &metrics));
 
@@ -247,26 +238,25 @@ int Fail(const absl::Status& status) {
 }
 
 int Main(const std::vector<std::string>& args) {
-  for (const std::string& arg : args) {
-    if (arg == "--help" || arg == "-h") {
-      std::printf(
-          "Samples completions for a learner.\n\nUsage: tactus-actor --config FILE --learner HOST:PORT [flags]\n\n"
-          "Example:\n  tactus-actor --config configs/quickstart.textproto --learner 10.0.0.5:7070\n\n"
-          "Every flag may come from the environment: --learner from TACTUS_LEARNER, and so on.\n\nFlags:\n%s",
-          FlagHelp(kFlags).c_str());
-      return kOk;
-    }
-    if (arg == "--version") {
-      std::fputs(VersionText("tactus-actor", ThisBuild(), ListGpus()).c_str(), stdout);
-      return kOk;
-    }
+  ActorFlags flags;
+  const auto declare = [&flags](CLI::App& app) { flags.Declare(app); };
+  if (AsksForHelp(args)) {
+    std::printf(
+        "Samples completions for a learner.\n\nUsage: tactus-actor --config FILE --learner HOST:PORT [flags]\n\n"
+        "Example:\n  tactus-actor --config configs/quickstart.textproto --learner 10.0.0.5:7070\n\n"
+        "Every flag may come from the environment: --learner from TACTUS_LEARNER, and so on.\n\nFlags:\n%s",
+        FlagHelp(declare).c_str());
+    return kOk;
+  }
+  if (std::ranges::find(args, "--version") != args.end()) {
+    std::fputs(VersionText("tactus-actor", ThisBuild(), ListGpus()).c_str(), stdout);
+    return kOk;
   }
   std::signal(SIGPIPE, SIG_IGN);
   std::signal(SIGTERM, OnStopSignal);
   std::signal(SIGINT, OnStopSignal);
-  const absl::StatusOr<Flags> flags = Flags::Parse(kFlags, args, {.environment = true});
-  if (!flags.ok()) return Fail(flags.status());
-  const absl::Status status = Run(*flags);
+  absl::Status status = ParseFlags(declare, args, /*environment=*/true);
+  if (status.ok()) status = Run(flags);
   return status.ok() ? static_cast<int>(kOk) : Fail(status);
 }
 

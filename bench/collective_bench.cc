@@ -34,10 +34,15 @@
 namespace tactus {
 namespace {
 
-constexpr FlagSpec kFlags[] = {
-    {.name = "mib", .value = "LIST", .help = "sizes in MiB", .fallback = "1,16,64"},
-    {.name = "rounds", .type = FlagType::kInt, .value = "N", .help = "of each", .fallback = "9", .min = 3, .max = 999},
-    {.name = "devices", .value = "LIST", .help = "of the two ranks", .fallback = "cpu,cpu"},
+struct BenchFlags {
+  std::string mib = "1,16,64", devices = "cpu,cpu";
+  int rounds = 9;
+
+  void Declare(CLI::App& app) {
+    AddFlag(app, "--mib LIST", mib, "sizes in MiB");
+    AddFlag(app, "--rounds N", rounds, "of each", 3, 999);
+    AddFlag(app, "--devices LIST", devices, "of the two ranks");
+  }
 };
 constexpr int kRanks = 2;
 constexpr size_t kBuckets = 8;
@@ -161,13 +166,14 @@ absl::Status MeasureTcp(const Plan& plan, int rank, int listening, int port) {
 }
 
 absl::StatusOr<Plan> PlanOf(const std::vector<std::string>& args) {
-  ASSIGN_OR_RETURN(const Flags flags, Flags::Parse(kFlags, args, {}));
+  BenchFlags flags;
+  RETURN_IF_ERROR(ParseFlags([&flags](CLI::App& app) { flags.Declare(app); }, args));
   Plan plan;
-  plan.rounds = static_cast<int>(flags.Int("rounds"));
-  plan.devices = absl::StrSplit(flags.Text("devices"), ',');
+  plan.rounds = flags.rounds;
+  plan.devices = absl::StrSplit(flags.devices, ',');
   if (plan.devices.size() != kRanks)
     return absl::InvalidArgumentError("--devices: expected two, separated by a comma.");
-  for (const auto text : absl::StrSplit(flags.Text("mib"), ',')) {
+  for (const auto text : absl::StrSplit(flags.mib, ',')) {
     int mib = 0;
     if (!absl::SimpleAtoi(text, &mib) || mib < 1 || mib > 4096)
       return absl::InvalidArgumentError("--mib: expected numbers from 1 to 4096, separated by commas.");

@@ -39,25 +39,22 @@ namespace {
 constexpr int kStepsPerRound = 20;
 constexpr char kDefaultModel[] = "tests/goldens/model_configs/qwen3-0.6b";
 
-constexpr FlagSpec kFlags[] = {
-    {.name = "batches", .value = "LIST", .help = "sequences decoded at once", .fallback = "1,8,64,128,256"},
-    {.name = "context",
-     .type = FlagType::kInt,
-     .value = "N",
-     .help = "tokens in the cache",
-     .fallback = "1024",
-     .min = kBenchPrompt + 1,
-     .max = 1 << 20},
-    {.name = "rounds", .type = FlagType::kInt, .value = "N", .help = "of each", .fallback = "15", .min = 3, .max = 999},
-    {.name = "dtype", .value = "TYPE", .help = "of the weights: bfloat16 or float32", .fallback = "bfloat16"},
-    {.name = "peak-gb-s",
-     .type = FlagType::kDouble,
-     .value = "GB/S",
-     .help = "the memory's bandwidth by its data sheet",
-     .fallback = "3350",
-     .min = 1,
-     .max = 100000},
-    {.name = "gpu", .type = FlagType::kInt, .value = "N", .help = "which one", .fallback = "0", .min = 0, .max = 63},
+struct BenchFlags {
+  std::optional<std::string> model;
+  std::string batches = "1,8,64,128,256", dtype = "bfloat16";
+  int64_t context = 1024, rounds = 15;
+  double peak_gb_s = 3350;
+  int gpu = 0;
+
+  void Declare(CLI::App& app) {
+    AddArgument(app, model, "MODEL");
+    AddFlag(app, "--batches LIST", batches, "sequences decoded at once");
+    AddFlag(app, "--context N", context, "tokens in the cache", kBenchPrompt + 1, 1 << 20);
+    AddFlag(app, "--rounds N", rounds, "of each", 3, 999);
+    AddChoice(app, "--dtype TYPE", dtype, "of the weights", {"bfloat16", "float32"});
+    AddFlag(app, "--peak-gb-s GB/S", peak_gb_s, "the memory's bandwidth by its data sheet", 1, 100000);
+    AddFlag(app, "--gpu N", gpu, "which one", 0, 63);
+  }
 };
 
 void Print(const nlohmann::json& line) {
@@ -74,9 +71,9 @@ double StepBytes(const ModelFolder& folder, StorageDType dtype, int64_t batch, i
   return static_cast<double>((folder.layout.total_numel - embedding + cache) * BytesPerElement(dtype));
 }
 
-absl::Status MeasureSteps(ModelRunner& runner, const ModelFolder& folder, const Flags& flags, StorageDType dtype,
+absl::Status MeasureSteps(ModelRunner& runner, const ModelFolder& folder, const BenchFlags& flags, StorageDType dtype,
                           int64_t batch) {
-  const int64_t context = flags.Int("context");
+  const int64_t context = flags.context;
   const RhythmOptions options;
   StepCase step(runner, options, context, batch);
   RETURN_IF_ERROR(step.Prefill(context));
@@ -85,7 +82,7 @@ absl::Status MeasureSteps(ModelRunner& runner, const ModelFolder& folder, const 
     step.Step(true);
   }
   std::vector<double> off_s, on_s, added;
-  for (int64_t round = 0; round < flags.Int("rounds"); ++round) {
+  for (int64_t round = 0; round < flags.rounds; ++round) {
     off_s.push_back(SecondsOf([&] { step.Step(false); }, kStepsPerRound));
     on_s.push_back(SecondsOf([&] { step.Step(true); }, kStepsPerRound));
     added.push_back(on_s.back() / off_s.back() - 1);
@@ -93,7 +90,7 @@ absl::Status MeasureSteps(ModelRunner& runner, const ModelFolder& folder, const 
   std::vector<double> tokens, share;
   for (const double seconds : off_s) {
     tokens.push_back(static_cast<double>(batch) / seconds);
-    share.push_back(StepBytes(folder, dtype, batch, context) / seconds / (1e9 * flags.Double("peak-gb-s")));
+    share.push_back(StepBytes(folder, dtype, batch, context) / seconds / (1e9 * flags.peak_gb_s));
   }
   Print({{"what", "step"},
          {"batch", batch},
@@ -145,26 +142,27 @@ absl::Status MeasureSwap(ModelRunner& runner, std::vector<float> parameters, int
 }
 
 absl::Status RunMain(const std::vector<std::string>& args) {
-  ASSIGN_OR_RETURN(const Flags flags, Flags::Parse(kFlags, args, {.max_positional = 1, .positional = "[MODEL]"}));
+  BenchFlags flags;
+  RETURN_IF_ERROR(ParseFlags([&flags](CLI::App& app) { flags.Declare(app); }, args));
   const GpuList gpus = ListGpus();
-  const GpuInfo* const gpu = FindGpu(gpus, static_cast<int>(flags.Int("gpu")));
+  const GpuInfo* const gpu = FindGpu(gpus, flags.gpu);
   if (gpu == nullptr) {
     std::printf("Nothing was measured: %s.\n",
                 gpus.gpus.empty() ? gpus.why_none.c_str() : "this machine has no GPU of that index");
     return absl::OkStatus();
   }
   std::vector<int64_t> batches;
-  for (const auto text : absl::StrSplit(flags.Text("batches"), ',')) {
+  for (const auto text : absl::StrSplit(flags.batches, ',')) {
     if (!absl::SimpleAtoi(text, &batches.emplace_back()) || batches.back() < 1) {
       return absl::InvalidArgumentError("--batches: expected numbers from 1 on, separated by commas.");
     }
   }
-  const std::string path = flags.positional().empty() ? kDefaultModel : flags.positional()[0];
+  const std::string path = flags.model.value_or(kDefaultModel);
   ASSIGN_OR_RETURN(const ModelFolder folder, OpenModelFolder(path, WeightsExpected::kOptional));
   ASSIGN_OR_RETURN(std::vector<float> parameters, Weights(folder));
-  const StorageDType dtype = flags.Text("dtype") == "float32" ? StorageDType::kFloat32 : StorageDType::kBFloat16;
-  const int64_t context = flags.Int("context"), most = *std::max_element(batches.begin(), batches.end());
-  Print({{"what", "machine"}, {"gpu", GpuText(*gpu)}, {"model", folder.path}, {"dtype", flags.Text("dtype")}});
+  const StorageDType dtype = flags.dtype == "float32" ? StorageDType::kFloat32 : StorageDType::kBFloat16;
+  const int64_t context = flags.context, most = *std::max_element(batches.begin(), batches.end());
+  Print({{"what", "machine"}, {"gpu", GpuText(*gpu)}, {"model", folder.path}, {"dtype", flags.dtype}});
   ASSIGN_OR_RETURN(const std::unique_ptr<ModelRunner> runner,
                    CreateModelRunner(folder, {.weights_dtype = dtype,
                                               .load_weights = false,

@@ -23,85 +23,26 @@
 namespace tactus {
 namespace {
 
-constexpr FlagSpec kFlags[] = {
-    {.name = "layers",
-     .type = FlagType::kInt,
-     .value = "L",
-     .help = "decoder layers",
-     .fallback = "28",
-     .min = 1,
-     .max = 200},
-    {.name = "hidden",
-     .type = FlagType::kInt,
-     .value = "H",
-     .help = "hidden size",
-     .fallback = "1536",
-     .min = 64,
-     .max = 16384},
-    {.name = "intermediate",
-     .type = FlagType::kInt,
-     .value = "I",
-     .help = "size inside the MLP",
-     .fallback = "8960",
-     .min = 64,
-     .max = 65536},
-    {.name = "heads",
-     .type = FlagType::kInt,
-     .value = "N",
-     .help = "query heads of 128",
-     .fallback = "12",
-     .min = 1,
-     .max = 256},
-    {.name = "kv-heads",
-     .type = FlagType::kInt,
-     .value = "N",
-     .help = "key/value heads",
-     .fallback = "2",
-     .min = 1,
-     .max = 256},
-    {.name = "vocab",
-     .type = FlagType::kInt,
-     .value = "V",
-     .help = "vocabulary",
-     .fallback = "151936",
-     .min = 64,
-     .max = 1000000},
-    {.name = "sequences",
-     .type = FlagType::kInt,
-     .value = "N",
-     .help = "sequences of a micro-batch",
-     .fallback = "8",
-     .min = 1,
-     .max = 4096},
-    {.name = "tokens",
-     .type = FlagType::kInt,
-     .value = "T",
-     .help = "tokens of a sequence",
-     .fallback = "2048",
-     .min = 2,
-     .max = 131072},
-    {.name = "micro-batches",
-     .type = FlagType::kInt,
-     .value = "N",
-     .help = "micro-batches of an update",
-     .fallback = "4",
-     .min = 1,
-     .max = 1024},
-    {.name = "chunk",
-     .type = FlagType::kInt,
-     .value = "C",
-     .help = "rows of logits at once",
-     .fallback = "2048",
-     .min = 1,
-     .max = 65536},
-    {.name = "repeat",
-     .type = FlagType::kInt,
-     .value = "N",
-     .help = "updates timed, after one that is not",
-     .fallback = "5",
-     .min = 1,
-     .max = 100},
-    {.name = "checkpointing", .type = FlagType::kSwitch, .help = "recompute activations"},
+struct BenchFlags {
+  int64_t layers = 28, hidden = 1536, intermediate = 8960, heads = 12, kv_heads = 2, vocab = 151936;
+  int64_t sequences = 8, tokens = 2048, micro_batches = 4, repeat = 5;
+  int chunk = 2048;
+  bool checkpointing = false;
+
+  void Declare(CLI::App& app) {
+    AddFlag(app, "--layers L", layers, "decoder layers", 1, 200);
+    AddFlag(app, "--hidden H", hidden, "hidden size", 64, 16384);
+    AddFlag(app, "--intermediate I", intermediate, "size inside the MLP", 64, 65536);
+    AddFlag(app, "--heads N", heads, "query heads of 128", 1, 256);
+    AddFlag(app, "--kv-heads N", kv_heads, "key/value heads", 1, 256);
+    AddFlag(app, "--vocab V", vocab, "vocabulary", 64, 1000000);
+    AddFlag(app, "--sequences N", sequences, "sequences of a micro-batch", 1, 4096);
+    AddFlag(app, "--tokens T", tokens, "tokens of a sequence", 2, 131072);
+    AddFlag(app, "--micro-batches N", micro_batches, "micro-batches of an update", 1, 1024);
+    AddFlag(app, "--chunk C", chunk, "rows of logits at once", 1, 65536);
+    AddFlag(app, "--repeat N", repeat, "updates timed, after one that is not", 1, 100);
+    AddSwitch(app, "--checkpointing", checkpointing, "recompute activations");
+  }
 };
 
 double Seconds(const std::function<void()>& work) {
@@ -133,18 +74,18 @@ double PeakFlops() {
   return best;
 }
 
-ModelConfig ConfigOf(const Flags& flags) {
+ModelConfig ConfigOf(const BenchFlags& flags) {
   ModelConfig config;
   config.qkv_bias = true;
   config.tie_word_embeddings = true;
-  config.num_layers = flags.Int("layers");
-  config.hidden_size = flags.Int("hidden");
-  config.intermediate_size = flags.Int("intermediate");
-  config.num_heads = flags.Int("heads");
-  config.num_kv_heads = flags.Int("kv-heads");
+  config.num_layers = flags.layers;
+  config.hidden_size = flags.hidden;
+  config.intermediate_size = flags.intermediate;
+  config.num_heads = flags.heads;
+  config.num_kv_heads = flags.kv_heads;
   config.head_dim = 128;
-  config.vocab_size = flags.Int("vocab");
-  config.max_position = flags.Int("tokens");
+  config.vocab_size = flags.vocab;
+  config.max_position = flags.tokens;
   return config;
 }
 
@@ -184,25 +125,24 @@ absl::Status Update(TrainablePolicy& policy, const std::vector<TrainSequences>& 
   return policy.state().Step({}, {.t = t, .lr = 1e-6}).status();
 }
 
-absl::Status Run(const Flags& flags, const GpuInfo& gpu) {
+absl::Status Run(const BenchFlags& flags, const GpuInfo& gpu) {
   const ModelConfig config = ConfigOf(flags);
   const ParameterLayout layout = MakeParameterLayout(config);
   std::vector<float> parameters(static_cast<size_t>(layout.total_numel));
   InitialiseParameters(config, layout, /*seed=*/1, parameters);
-  const TrainableOptions options{.activation_checkpointing = flags.On("checkpointing"),
-                                 .logprob_chunk_tokens = static_cast<int>(flags.Int("chunk"))};
+  const TrainableOptions options{.activation_checkpointing = flags.checkpointing, .logprob_chunk_tokens = flags.chunk};
   const double peak = PeakFlops();
   ASSIGN_OR_RETURN(const std::unique_ptr<TrainablePolicy> policy,
                    MakeLmPolicyCuda(config, StorageDType::kBFloat16, parameters, options, 0));
   std::mt19937 random(1);
   std::vector<TrainSequences> batches;
-  for (int64_t b = 0; b < flags.Int("micro-batches"); ++b) {
-    batches.push_back(RandomBatch(config, flags.Int("sequences"), flags.Int("tokens"), random));
+  for (int64_t b = 0; b < flags.micro_batches; ++b) {
+    batches.push_back(RandomBatch(config, flags.sequences, flags.tokens, random));
   }
-  const double tokens = static_cast<double>(flags.Int("micro-batches") * flags.Int("sequences") * flags.Int("tokens"));
-  const double operations = OperationsPerToken(config, layout, flags.Int("tokens")) * tokens;
+  const double tokens = static_cast<double>(flags.micro_batches * flags.sequences * flags.tokens);
+  const double operations = OperationsPerToken(config, layout, flags.tokens) * tokens;
   std::vector<double> seconds;
-  for (int64_t repetition = 0; repetition <= flags.Int("repeat"); ++repetition) {
+  for (int64_t repetition = 0; repetition <= flags.repeat; ++repetition) {
     absl::Status status;
     const double took = Seconds([&] { status = Update(*policy, batches, repetition + 1); });
     RETURN_IF_ERROR(status);
@@ -225,7 +165,8 @@ absl::Status Run(const Flags& flags, const GpuInfo& gpu) {
 }
 
 absl::Status Main(const std::vector<std::string>& args) {
-  ASSIGN_OR_RETURN(const Flags flags, Flags::Parse(kFlags, args, {}));
+  BenchFlags flags;
+  RETURN_IF_ERROR(ParseFlags([&flags](CLI::App& app) { flags.Declare(app); }, args));
   const GpuList list = ListGpus();
   if (list.gpus.empty()) {
     std::printf("cuda_update_bench needs a GPU: %s.\n", list.why_none.c_str());

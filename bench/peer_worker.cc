@@ -30,22 +30,17 @@ namespace {
 
 constexpr size_t kGroup = 8;
 
-constexpr FlagSpec kFlags[] = {
-    {.name = "threads",
-     .type = FlagType::kInt,
-     .value = "N",
-     .help = "CPU threads",
-     .fallback = "2",
-     .min = 1,
-     .max = 64},
-    {.name = "logprob-chunk",
-     .type = FlagType::kInt,
-     .value = "N",
-     .help = "rows of logits that exist at once in an update",
-     .fallback = "256",
-     .min = 1,
-     .max = 1000000},
-    {.name = "dtype", .value = "DTYPE", .help = "of the weights", .fallback = "float32"},
+struct WorkerFlags {
+  std::vector<std::string> arguments;
+  int threads = 2, logprob_chunk = 256;
+  std::string dtype = "float32";
+
+  void Declare(CLI::App& app) {
+    AddArgument(app, arguments, "JOB MODEL WORKLOAD");
+    AddFlag(app, "--threads N", threads, "CPU threads", 1, 64);
+    AddFlag(app, "--logprob-chunk N", logprob_chunk, "rows of logits that exist at once in an update", 1, 1000000);
+    AddChoice(app, "--dtype DTYPE", dtype, "of the weights", {"float32", "bfloat16"});
+  }
 };
 
 struct Workload {
@@ -147,21 +142,21 @@ absl::Status Update(const ModelFolder& folder, const Workload& work, StorageDTyp
 }
 
 absl::Status RunMain(const std::vector<std::string>& args) {
-  ASSIGN_OR_RETURN(
-      const Flags flags,
-      Flags::Parse(kFlags, args, {.min_positional = 3, .max_positional = 3, .positional = "JOB MODEL WORKLOAD"}));
-  ops::SetThreads(static_cast<int>(flags.Int("threads")));
-  const StorageDType dtype = flags.Text("dtype") == "bfloat16" ? StorageDType::kBFloat16 : StorageDType::kFloat32;
-  ASSIGN_OR_RETURN(const ModelFolder folder, OpenModelFolder(flags.positional()[1]));
-  ASSIGN_OR_RETURN(const Workload work, ReadWorkload(flags.positional()[2]));
-  const std::string& job = flags.positional()[0];
+  WorkerFlags flags;
+  RETURN_IF_ERROR(ParseFlags([&flags](CLI::App& app) { flags.Declare(app); }, args));
+  if (flags.arguments.size() != 3) return absl::InvalidArgumentError("expected JOB MODEL WORKLOAD.");
+  ops::SetThreads(flags.threads);
+  const StorageDType dtype = flags.dtype == "bfloat16" ? StorageDType::kBFloat16 : StorageDType::kFloat32;
+  ASSIGN_OR_RETURN(const ModelFolder folder, OpenModelFolder(flags.arguments[1]));
+  ASSIGN_OR_RETURN(const Workload work, ReadWorkload(flags.arguments[2]));
+  const std::string& job = flags.arguments[0];
   const nlohmann::json about = {
       {"what", "tactus " + job},
       {"dtype", dtype == StorageDType::kBFloat16 ? "float32 master weights, bfloat16 products, float32 sums"
                                                  : "float32 weights, float32 arithmetic"},
       {"kernels", ops::ActiveKernels().name},
-      {"threads", flags.Int("threads")}};
-  return job == "update" ? Update(folder, work, dtype, static_cast<int>(flags.Int("logprob-chunk")), about)
+      {"threads", flags.threads}};
+  return job == "update" ? Update(folder, work, dtype, flags.logprob_chunk, about)
                          : Generate(folder, work, dtype, about);
 }
 

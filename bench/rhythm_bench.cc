@@ -36,18 +36,18 @@ namespace {
 constexpr int64_t kSequences = 32, kPrompt = kBenchPrompt;
 constexpr double kRoundSeconds = 0.15;  // short calls are repeated to fill it
 
-constexpr FlagSpec kFlags[] = {
-    {.name = "contexts", .value = "LIST", .help = "tokens in the cache", .fallback = "256,1024,4096"},
-    {.name = "rounds", .type = FlagType::kInt, .value = "N", .help = "of each", .fallback = "15", .min = 3, .max = 999},
-    {.name = "threads",
-     .type = FlagType::kInt,
-     .value = "N",
-     .help = "CPU threads",
-     .fallback = "2",
-     .min = 1,
-     .max = 64},
-    {.name = "parts", .value = "LIST", .help = "of these", .fallback = "attention,step,generate"},
-    {.name = "dtype", .value = "TYPE", .help = "of the weights", .fallback = "float32"},
+struct BenchFlags {
+  std::string model, contexts = "256,1024,4096", parts = "attention,step,generate", dtype = "float32";
+  int rounds = 15, threads = 2;
+
+  void Declare(CLI::App& app) {
+    AddArgument(app, model, "MODEL");
+    AddFlag(app, "--contexts LIST", contexts, "tokens in the cache");
+    AddFlag(app, "--rounds N", rounds, "of each", 3, 999);
+    AddFlag(app, "--threads N", threads, "CPU threads", 1, 64);
+    AddFlag(app, "--parts LIST", parts, "of these");
+    AddChoice(app, "--dtype TYPE", dtype, "of the weights", {"float32", "bfloat16"});
+  }
 };
 
 // Off and on in turn, the order turning about.
@@ -160,17 +160,17 @@ absl::Status CompareSteps(const ModelFolder& folder, StorageDType dtype, const R
 }
 
 absl::Status RunMain(const std::vector<std::string>& args) {
-  ASSIGN_OR_RETURN(const Flags flags,
-                   Flags::Parse(kFlags, args, {.min_positional = 1, .max_positional = 1, .positional = "MODEL"}));
-  ops::SetThreads(static_cast<int>(flags.Int("threads")));
-  ASSIGN_OR_RETURN(const ModelFolder folder, OpenModelFolder(flags.positional()[0]));
-  const int rounds = static_cast<int>(flags.Int("rounds"));
+  BenchFlags flags;
+  RETURN_IF_ERROR(ParseFlags([&flags](CLI::App& app) { flags.Declare(app); }, args));
+  ops::SetThreads(flags.threads);
+  ASSIGN_OR_RETURN(const ModelFolder folder, OpenModelFolder(flags.model));
+  const int rounds = flags.rounds;
   const RhythmOptions options;
   EngineSetup setup;
-  setup.weights_dtype = flags.Text("dtype") == "bfloat16" ? StorageDType::kBFloat16 : StorageDType::kFloat32;
-  const std::vector<std::string> parts = absl::StrSplit(flags.Text("parts"), ',');
+  setup.weights_dtype = flags.dtype == "bfloat16" ? StorageDType::kBFloat16 : StorageDType::kFloat32;
+  const std::vector<std::string> parts = absl::StrSplit(flags.parts, ',');
   const auto wanted = [&](const char* part) { return std::find(parts.begin(), parts.end(), part) != parts.end(); };
-  for (const auto text : absl::StrSplit(flags.Text("contexts"), ',')) {
+  for (const auto text : absl::StrSplit(flags.contexts, ',')) {
     int64_t context = 0;
     if (!absl::SimpleAtoi(text, &context) || context <= kPrompt) {
       return absl::InvalidArgumentError("--contexts: expected numbers above 64, separated by commas.");

@@ -17,7 +17,7 @@ packages="
   libgrpc++-dev protobuf-compiler protobuf-compiler-grpc libprotobuf-dev libabsl-dev prometheus-cpp-dev
   libgtest-dev libgmock-dev libbenchmark-dev
   libpcre2-dev libcpp-httplib-dev nlohmann-json3-dev libzstd-dev libgloo-dev libssl-dev
-  libgmp-dev
+  libgmp-dev libcli11-dev
 "
 lint_packages="clang-format clang-tidy python3-yaml python3-jsonschema"
 # promtool, amtool and prometheus, for tests. Only unpacked into .cache: installed, they would add users and start services.

@@ -13,53 +13,35 @@
 namespace tactus {
 namespace {
 
-constexpr FlagSpec kFlags[] = {
-    {.name = "set", .value = "FIELD=VALUE", .help = "override one field", .repeated = true},
-    {.name = "fields",
-     .type = FlagType::kSwitch,
-     .help = "print every field with its default and what it accepts instead; without FILE"},
-    {.name = "memory",
-     .type = FlagType::kSwitch,
-     .help = "print the memory each process will need instead, and whether there is as much"},
-    {.name = "learners",
-     .type = FlagType::kInt,
-     .value = "N",
-     .help = "with --memory: learner processes",
-     .fallback = "1",
-     .min = 1,
-     .max = 1024},
-    {.name = "actors",
-     .type = FlagType::kInt,
-     .value = "N",
-     .help = "with --memory: actor processes",
-     .fallback = "1",
-     .min = 1,
-     .max = 1024},
-    {.name = "gpu-memory-gib",
-     .type = FlagType::kDouble,
-     .value = "X",
-     .help = "with --memory: plan for GPUs that have so much, in place of this machine's",
-     .min = 1,
-     .max = 4096},
-    {.name = "gpus",
-     .type = FlagType::kInt,
-     .value = "N",
-     .help = "with --gpu-memory-gib: how many",
-     .fallback = "1",
-     .min = 1,
-     .max = 1024},
-    {.name = "model-config",
-     .value = "FILE",
-     .help = "with --memory: a config.json to take in place of the one in model.path"},
+struct CheckConfigFlags {
+  std::optional<std::string> file, model_config;
+  std::vector<std::string> set;
+  bool fields = false, memory = false;
+  int learners = 1, actors = 1, gpus = 1;
+  std::optional<double> gpu_memory_gib;
+
+  void Declare(CLI::App& app) {
+    AddArgument(app, file, "a configuration file");
+    AddFlag(app, "--set FIELD=VALUE", set, "override one field");
+    AddSwitch(app, "--fields", fields, "print every field with its default and what it accepts instead; without FILE");
+    AddSwitch(app, "--memory", memory, "print the memory each process will need instead, and whether there is as much");
+    AddFlag(app, "--learners N", learners, "with --memory: learner processes", 1, 1024);
+    AddFlag(app, "--actors N", actors, "with --memory: actor processes", 1, 1024);
+    AddFlag(app, "--gpu-memory-gib X", gpu_memory_gib,
+            "with --memory: plan for GPUs that have so much, in place of this machine's", 1, 4096);
+    AddFlag(app, "--gpus N", gpus, "with --gpu-memory-gib: how many", 1, 1024);
+    AddFlag(app, "--model-config FILE", model_config,
+            "with --memory: a config.json to take in place of the one in model.path");
+  }
 };
 
-GpuList GpusOf(const Flags& flags) {
-  if (!flags.Has("gpu-memory-gib")) return ListGpus();
+GpuList GpusOf(const CheckConfigFlags& flags) {
+  if (!flags.gpu_memory_gib.has_value()) return ListGpus();
   GpuList list;
-  for (int i = 0; i < flags.Int("gpus"); ++i) {
+  for (int i = 0; i < flags.gpus; ++i) {
     list.gpus.push_back({.index = i,
                          .name = "a planned GPU",
-                         .total_bytes = static_cast<int64_t>(flags.Double("gpu-memory-gib") * (int64_t{1} << 30)),
+                         .total_bytes = static_cast<int64_t>(*flags.gpu_memory_gib * (int64_t{1} << 30)),
                          .free_bytes = std::nullopt,
                          .compute_major = 9,
                          .compute_minor = 0});
@@ -67,19 +49,14 @@ GpuList GpusOf(const Flags& flags) {
   return list;
 }
 
-absl::Status PrintMemory(const config::RunConfig& run, const Flags& flags) {
-  const std::string& file = flags.positional()[0];
-  const std::string model =
-      flags.Has("model-config") ? flags.Text("model-config") : absl::StrCat(run.model().path(), "/config.json");
+absl::Status PrintMemory(const config::RunConfig& run, const CheckConfigFlags& flags) {
+  const std::string model = flags.model_config.value_or(absl::StrCat(run.model().path(), "/config.json"));
   if (!std::filesystem::exists(model)) {
-    return absl::NotFoundError(absl::StrCat(model, " is not there: expected the shape of the model of ", file,
+    return absl::NotFoundError(absl::StrCat(model, " is not there: expected the shape of the model of ", *flags.file,
                                             "; --model-config FILE gives one without it."));
   }
-  DevicePlanInput input{.learners = static_cast<int>(flags.Int("learners")),
-                        .actors = static_cast<int>(flags.Int("actors")),
-                        .learner = {},
-                        .actor = {},
-                        .gpus = GpusOf(flags)};
+  DevicePlanInput input{
+      .learners = flags.learners, .actors = flags.actors, .learner = {}, .actor = {}, .gpus = GpusOf(flags)};
   ASSIGN_OR_RETURN(input.learner, ParseDeviceSpec(run.learner().device()));
   ASSIGN_OR_RETURN(input.actor, ParseDeviceSpec(run.actor().device()));
   ASSIGN_OR_RETURN(const DevicePlan plan, PlanDevices(input));
@@ -91,17 +68,17 @@ absl::Status PrintMemory(const config::RunConfig& run, const Flags& flags) {
 
 void Print(const std::string& text) { std::fwrite(text.data(), 1, text.size(), stdout); }
 
-absl::Status Run(const Flags& flags) {
-  if (flags.On("fields") != flags.positional().empty()) {
+absl::Status Run(const CheckConfigFlags& flags) {
+  if (flags.fields == flags.file.has_value()) {
     return absl::InvalidArgumentError("expected either a configuration file or --fields.");
   }
-  if (flags.On("fields")) {
+  if (flags.fields) {
     Print(config::FieldsText());
     return absl::OkStatus();
   }
-  ASSIGN_OR_RETURN(const config::RunConfig run, config::LoadRunConfig(flags.positional()[0], flags.All("set")));
+  ASSIGN_OR_RETURN(const config::RunConfig run, config::LoadRunConfig(*flags.file, flags.set));
   for (const std::string& warning : config::Warnings(run)) std::fprintf(stderr, "warning: %s\n", warning.c_str());
-  if (flags.On("memory")) return PrintMemory(run, flags);
+  if (flags.memory) return PrintMemory(run, flags);
   Print(config::ResolvedText(run));
   return absl::OkStatus();
 }
@@ -117,9 +94,7 @@ constinit const Command kCheckConfigCommand = {
     .example =
         "tactus check-config configs/quickstart.textproto --set rollout.temperature=0.8\n"
         "  tactus check-config configs/quickstart.textproto --memory --actors 2",
-    .flags = kFlags,
-    .rules = {.max_positional = 1, .positional = "a configuration file"},
-    .run = Run,
+    .bind = [] { return Bind(Run); },
 };
 
 }  // namespace tactus

@@ -23,49 +23,35 @@
 namespace tactus {
 namespace {
 
-constexpr FlagSpec kFlags[] = {
-    kModelFlag,
-    {.name = "task", .value = "NAME", .help = "countdown, arithmetic or qa; needed without --config"},
-    {.name = "config", .value = "FILE", .help = "take task and rollout options from a run's configuration"},
-    {.name = "set", .value = "FIELD=VALUE", .help = "override one configuration field", .repeated = true},
-    {.name = "data", .value = "FILE", .help = "qa: the test set, JSONL of {\"question\", \"answer\"}"},
-    {.name = "prompts",
-     .type = FlagType::kInt,
-     .value = "N",
-     .help = "of the test set; 0 = all",
-     .fallback = "0",
-     .min = 0,
-     .max = 1e8},
-    kSamplesFlag,
-    {.name = "temperature",
-     .type = FlagType::kDouble,
-     .value = "X",
-     .help = "0 = greedy [rollout.temperature]",
-     .min = 0,
-     .max = 100},
-    kSeedFlag,
-    {.name = "batch",
-     .type = FlagType::kInt,
-     .value = "B",
-     .help = "answers decoded at once",
-     .fallback = "64",
-     .min = 1,
-     .max = 65536},
-    kDtypeFlag,
-    kThreadsFlag,
-    kKvCacheFlag,
+struct EvalFlags : ModelFlags {
+  std::optional<std::string> task, config, data;
+  std::vector<std::string> set;
+  int prompts = 0;
+  std::optional<double> temperature;
+  DrawFlags draw{.batch = 64};
+
+  void Declare(CLI::App& app) {
+    AddFlag(app, "--task NAME", task, "countdown, arithmetic or qa; needed without --config");
+    AddFlag(app, "--config FILE", config, "take task and rollout options from a run's configuration");
+    AddFlag(app, "--set FIELD=VALUE", set, "override one configuration field");
+    AddFlag(app, "--data FILE", data, "qa: the test set, JSONL of {\"question\", \"answer\"}");
+    AddFlag(app, "--prompts N", prompts, "of the test set; 0 = all", 0, 1e8);
+    AddFlag(app, "--temperature X", temperature, "0 = greedy [rollout.temperature]", 0, 100);
+    draw.Declare(app);
+    ModelFlags::Declare(app);
+  }
 };
 
-absl::StatusOr<config::RunConfig> EvalConfig(const Flags& flags) {
-  std::vector<std::string> overrides = flags.All("set");
-  overrides.push_back(absl::StrCat("model.path=", flags.Text("model")));
-  if (flags.Has("task")) overrides.push_back(absl::StrCat("task.name=", flags.Text("task")));
-  if (flags.Has("data")) {
-    overrides.push_back(absl::StrCat("task.test_path=", flags.Text("data")));
-    overrides.push_back(absl::StrCat("task.train_path=", flags.Text("data")));  // not read from, but must be there
+absl::StatusOr<config::RunConfig> EvalConfig(const EvalFlags& flags) {
+  std::vector<std::string> overrides = flags.set;
+  overrides.push_back(absl::StrCat("model.path=", flags.model));
+  if (flags.task.has_value()) overrides.push_back(absl::StrCat("task.name=", *flags.task));
+  if (flags.data.has_value()) {
+    overrides.push_back(absl::StrCat("task.test_path=", *flags.data));
+    overrides.push_back(absl::StrCat("task.train_path=", *flags.data));  // not read from, but must be there
   }
-  if (flags.Has("config")) return config::LoadRunConfig(flags.Text("config"), overrides);
-  if (!flags.Has("task")) return absl::InvalidArgumentError("expected --task NAME or --config FILE.");
+  if (flags.config.has_value()) return config::LoadRunConfig(*flags.config, overrides);
+  if (!flags.task.has_value()) return absl::InvalidArgumentError("expected --task NAME or --config FILE.");
   return config::ParseRunConfig("service { plaintext: true }", "tactus eval", overrides);
 }
 
@@ -180,7 +166,7 @@ nlohmann::ordered_json Summary(const Evaluation& eval, const Tally& tally, doubl
   return json;
 }
 
-absl::Status Run(const Flags& flags) {
+absl::Status Run(const EvalFlags& flags) {
   ASSIGN_OR_RETURN(const config::RunConfig run, EvalConfig(flags));
   ASSIGN_OR_RETURN(const std::unique_ptr<Task> task, CreateTask(run.task()));
   ASSIGN_OR_RETURN(const LocalModel model, OpenLocalModel(flags));
@@ -189,19 +175,17 @@ absl::Status Run(const Flags& flags) {
   stop_ids.insert(stop_ids.end(), run.rollout().stop_token_ids().begin(), run.rollout().stop_token_ids().end());
   const int size = static_cast<int>(task->Size(Split::kTest));
   if (size == 0) return absl::InvalidArgumentError("the test set is empty: nothing to evaluate on.");
-  const int asked = static_cast<int>(flags.Int("prompts"));
   Evaluation eval{.run = run, .task = *task, .encoder = *encoder, .stop_ids = stop_ids};
-  eval.prompts = asked == 0 ? size : std::min(asked, size);
-  eval.samples = static_cast<int>(flags.Int("samples"));
-  eval.seed = static_cast<uint64_t>(flags.Int("seed"));
-  const double temperature = flags.Has("temperature") ? flags.Double("temperature") : run.rollout().temperature();
+  eval.prompts = flags.prompts == 0 ? size : std::min(flags.prompts, size);
+  eval.samples = flags.draw.samples;
+  eval.seed = flags.draw.seed;
+  const double temperature = flags.temperature.value_or(run.rollout().temperature());
   eval.sampling = {.temperature = static_cast<float>(temperature),
                    .top_p = static_cast<float>(run.rollout().top_p()),
                    .top_k = run.rollout().top_k()};
   eval.terminal = isatty(STDERR_FILENO) == 1;
-  const int batch = std::max(static_cast<int>(flags.Int("batch")), 1);
   ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine,
-                   OpenLocalEngine(flags, model, batch,
+                   OpenLocalEngine(flags, model, flags.draw.batch,
                                    int64_t{run.rollout().max_prompt_tokens()} + run.rollout().max_completion_tokens()));
   const StopSignals signals;
   const absl::Time start = absl::Now();
@@ -218,9 +202,7 @@ constinit const Command kEvalCommand = {
     .summary = "Measures pass@1 and pass@K on held-out prompts, with 95 % intervals",
     .synopsis = "--model DIR (--task NAME | --config FILE) [--data FILE] [--samples K] [--seed S]",
     .example = "tactus eval --model models/quickstart --config configs/quickstart.textproto --samples 8",
-    .flags = kFlags,
-    .rules = {},
-    .run = Run,
+    .bind = [] { return Bind(Run); },
 };
 
 }  // namespace tactus

@@ -12,55 +12,40 @@
 namespace tactus {
 namespace {
 
-constexpr FlagSpec kFlags[] = {
-    kModelFlag,
-    {.name = "prompt", .value = "TEXT", .help = "one prompt, taken as it is; the answer's text is printed"},
-    {.name = "chat", .type = FlagType::kSwitch, .help = "--prompt is a user's message for the chat template"},
-    {.name = "input",
-     .value = "FILE",
-     .help = "JSONL of {\"id\", \"prompt\" | \"messages\" | \"prompt_ids\"}; - is standard input"},
-    kOutputFlag,
-    {.name = "max-tokens",
-     .type = FlagType::kInt,
-     .value = "N",
-     .help = "of each answer",
-     .fallback = "256",
-     .min = 1,
-     .max = 1 << 20},
-    {.name = "temperature",
-     .type = FlagType::kDouble,
-     .value = "X",
-     .help = "0 = greedy",
-     .fallback = "1",
-     .min = 0,
-     .max = 100},
-    {.name = "top-p",
-     .type = FlagType::kDouble,
-     .value = "X",
-     .help = "1 = off",
-     .fallback = "1",
-     .min = 1e-6,
-     .max = 1},
-    {.name = "top-k", .type = FlagType::kInt, .value = "N", .help = "0 = off", .fallback = "0", .min = 0, .max = 1e6},
-    kSamplesFlag,
-    kSeedFlag,
-    kBatchFlag,
-    {.name = "prompt-template",
-     .value = "TEXT",
-     .help = "with {system} and {user}, in place of the model's chat template"},
-    kDtypeFlag,
-    kThreadsFlag,
-    kKvCacheFlag,
+struct GenerateFlags : ModelFlags {
+  std::optional<std::string> prompt, input;
+  std::string prompt_template;
+  bool chat = false;
+  JsonlFlags jsonl;
+  int max_tokens = 256, top_k = 0;
+  double temperature = 1, top_p = 1;
+  DrawFlags draw;
+
+  void Declare(CLI::App& app) {
+    AddFlag(app, "--prompt TEXT", prompt, "one prompt, taken as it is; the answer's text is printed");
+    AddSwitch(app, "--chat", chat, "--prompt is a user's message for the chat template");
+    AddFlag(app, "--input FILE", input,
+            "JSONL of {\"id\", \"prompt\" | \"messages\" | \"prompt_ids\"}; - is standard input");
+    jsonl.DeclareOutput(app);
+    AddFlag(app, "--max-tokens N", max_tokens, "of each answer", 1, 1 << 20);
+    AddFlag(app, "--temperature X", temperature, "0 = greedy", 0, 100);
+    AddFlag(app, "--top-p X", top_p, "1 = off", 1e-6, 1);
+    AddFlag(app, "--top-k N", top_k, "0 = off", 0, 1e6);
+    AddFlag(app, "--prompt-template TEXT", prompt_template,
+            "with {system} and {user}, in place of the model's chat template");
+    draw.Declare(app);
+    ModelFlags::Declare(app);
+  }
 };
 
 // The one line that stands for --prompt.
-std::string PromptLine(const Flags& flags) {
+std::string PromptLine(const GenerateFlags& flags) {
   nlohmann::ordered_json line;
   line["id"] = 0;
-  if (flags.On("chat")) {
-    line["messages"] = {{{"role", "user"}, {"content", flags.Text("prompt")}}};
+  if (flags.chat) {
+    line["messages"] = {{{"role", "user"}, {"content", *flags.prompt}}};
   } else {
-    line["prompt"] = flags.Text("prompt");
+    line["prompt"] = *flags.prompt;
   }
   return line.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
 }
@@ -74,32 +59,31 @@ void PrintTexts(const std::string& lines) {
   }
 }
 
-absl::Status Run(const Flags& flags) {
-  if (flags.Has("prompt") == flags.Has("input")) {
+absl::Status Run(const GenerateFlags& flags) {
+  if (flags.prompt.has_value() == flags.input.has_value()) {
     return absl::InvalidArgumentError("expected either --prompt TEXT or --input FILE.");
   }
   ASSIGN_OR_RETURN(const LocalModel model, OpenLocalModel(flags));
-  const std::string folder = flags.Text("model");
-  ASSIGN_OR_RETURN(const std::unique_ptr<Tokenizer> tokenizer, Tokenizer::FromFile(folder + "/tokenizer.json"));
-  const auto chat_template = ChatTemplate::FromModelFolder(folder, flags.Text("prompt-template"));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Tokenizer> tokenizer, Tokenizer::FromFile(flags.model + "/tokenizer.json"));
+  const auto chat_template = ChatTemplate::FromModelFolder(flags.model, flags.prompt_template);
   ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine,
-                   OpenLocalEngine(flags, model, static_cast<int>(flags.Int("batch")), /*max_sequence_tokens=*/0));
+                   OpenLocalEngine(flags, model, flags.draw.batch, /*max_sequence_tokens=*/0));
   GenerateOptions options;
-  options.max_tokens = static_cast<int>(flags.Int("max-tokens"));
-  options.samples = static_cast<int>(flags.Int("samples"));
-  options.seed = static_cast<uint64_t>(flags.Int("seed"));
-  options.sampling = {.temperature = static_cast<float>(flags.Double("temperature")),
-                      .top_p = static_cast<float>(flags.Double("top-p")),
-                      .top_k = static_cast<int32_t>(flags.Int("top-k"))};
+  options.max_tokens = flags.max_tokens;
+  options.samples = flags.draw.samples;
+  options.seed = flags.draw.seed;
+  options.sampling = {.temperature = static_cast<float>(flags.temperature),
+                      .top_p = static_cast<float>(flags.top_p),
+                      .top_k = flags.top_k};
   options.stop_ids = model.folder.config.eos_token_ids;
-  if (flags.Has("prompt")) {
+  if (flags.prompt.has_value()) {
     std::istringstream in(PromptLine(flags));
     std::ostringstream out;
     RETURN_IF_ERROR(GenerateJsonl(*engine, *tokenizer, chat_template, options, in, "--prompt", out));
     PrintTexts(out.str());
     return absl::OkStatus();
   }
-  return WithJsonl(flags, [&](std::istream& in, std::ostream& out, absl::string_view name) {
+  return WithJsonl(*flags.input, flags.jsonl.output, [&](std::istream& in, std::ostream& out, absl::string_view name) {
     return GenerateJsonl(*engine, *tokenizer, chat_template, options, in, name, out);
   });
 }
@@ -112,9 +96,7 @@ constinit const Command kGenerateCommand = {
     .synopsis =
         "--model DIR (--prompt TEXT | --input FILE) [--max-tokens N] [--temperature X] [--samples K] [--seed S]",
     .example = "tactus generate --model models/smollm2-135m-instruct --chat --prompt 'What is 17 + 25?'",
-    .flags = kFlags,
-    .rules = {},
-    .run = Run,
+    .bind = [] { return Bind(Run); },
 };
 
 }  // namespace tactus

@@ -5,9 +5,7 @@
 namespace tactus {
 namespace {
 
-constexpr FlagSpec kFlags[] = {kInputFlag, kOutputFlag};
-
-absl::Status Run(const Flags& flags) { return WithJsonl(flags, LossJsonl); }
+absl::Status Run(const JsonlFlags& flags) { return WithJsonl(flags, LossJsonl); }
 
 }  // namespace
 
@@ -16,9 +14,7 @@ constinit const Command kLossCommand = {
     .summary = "Computes the training losses on given numbers, in float64",
     .synopsis = "--input FILE [--output FILE]",
     .example = "tactus loss --input cases.jsonl --output losses.jsonl",
-    .flags = kFlags,
-    .rules = {},
-    .run = Run,
+    .bind = [] { return Bind(Run); },
 };
 
 }  // namespace tactus

@@ -6,43 +6,29 @@
 namespace tactus {
 namespace {
 
-constexpr int kMaxFlags = 256;
+struct RanksFlags {
+  std::vector<std::string> learner_flags;
+  int hosts = 1, host_index = 0, ranks_per_host = 1;
+  std::string metrics_from;
 
-constexpr FlagSpec kFlags[] = {
-    {.name = "hosts",
-     .type = FlagType::kInt,
-     .value = "N",
-     .help = "hosts of the learner",
-     .fallback = "1",
-     .min = 1,
-     .max = 1024},
-    {.name = "host-index",
-     .type = FlagType::kInt,
-     .value = "K",
-     .help = "which of them this is, from 0",
-     .fallback = "0",
-     .min = 0,
-     .max = 1023},
-    {.name = "ranks-per-host",
-     .type = FlagType::kInt,
-     .value = "N",
-     .help = "ranks on each host, one a GPU",
-     .fallback = "1",
-     .min = 1,
-     .max = 64},
-    {.name = "metrics-from",
-     .value = "HOST:PORT",
-     .help = "rank i of this host serves its metrics at PORT + i; default: service.metrics_listen"},
+  void Declare(CLI::App& app) {
+    AddArgument(app, learner_flags, "flags of tactus-learner");
+    AddFlag(app, "--hosts N", hosts, "hosts of the learner", 1, 1024);
+    AddFlag(app, "--host-index K", host_index, "which of them this is, from 0", 0, 1023);
+    AddFlag(app, "--ranks-per-host N", ranks_per_host, "ranks on each host, one a GPU", 1, 64);
+    AddFlag(app, "--metrics-from HOST:PORT", metrics_from,
+            "rank i of this host serves its metrics at PORT + i; default: service.metrics_listen");
+  }
 };
 
-absl::Status Run(const Flags& flags) {
+absl::Status Run(const RanksFlags& flags) {
   ASSIGN_OR_RETURN(const std::string folder, BinaryFolder());
   return RunRankGroup({.learner = folder + "/tactus-learner",
-                       .flags = flags.positional(),
-                       .hosts = static_cast<int>(flags.Int("hosts")),
-                       .host_index = static_cast<int>(flags.Int("host-index")),
-                       .ranks = static_cast<int>(flags.Int("ranks-per-host")),
-                       .metrics_from = flags.Text("metrics-from")});
+                       .flags = flags.learner_flags,
+                       .hosts = flags.hosts,
+                       .host_index = flags.host_index,
+                       .ranks = flags.ranks_per_host,
+                       .metrics_from = flags.metrics_from});
 }
 
 }  // namespace
@@ -54,9 +40,8 @@ constinit const Command kRanksCommand = {
     .example =
         "tactus ranks --hosts 2 --host-index 1 --ranks-per-host 8 -- --config run.textproto --out /runs/a "
         "--store host0:29500 --resume",
-    .flags = kFlags,
-    .rules = {.max_positional = kMaxFlags, .positional = "flags of tactus-learner", .environment = true},
-    .run = Run,
+    .bind = [] { return Bind(Run); },
+    .environment = true,
 };
 
 }  // namespace tactus

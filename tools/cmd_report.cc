@@ -13,17 +13,23 @@
 namespace tactus {
 namespace {
 
-constexpr FlagSpec kFlags[] = {
-    {.name = "html", .value = "FILE", .help = "the page to write [DIR/report.html]"},
+struct ReportFlags {
+  std::string folder;
+  std::optional<std::string> html;
+
+  void Declare(CLI::App& app) {
+    AddArgument(app, folder, "the folder of a run");
+    AddFlag(app, "--html FILE", html, "the page to write [DIR/report.html]");
+  }
 };
 
-absl::Status Run(const Flags& flags) {
-  const RunFolder folder{flags.positional()[0]};
+absl::Status Run(const ReportFlags& flags) {
+  const RunFolder folder{flags.folder};
   if (!std::filesystem::is_directory(folder.root)) {
     return absl::NotFoundError(absl::StrCat(folder.root, " is not a folder: expected the folder of a run."));
   }
   ops::SetThreads(std::max(1, static_cast<int>(std::thread::hardware_concurrency())));
-  const std::string path = flags.Has("html") ? flags.Text("html") : folder.report();
+  const std::string path = flags.html.value_or(folder.report());
   RETURN_IF_ERROR(WriteReport(folder, path, AddAttention));
   std::printf("%s\n", path.c_str());
   return absl::OkStatus();
@@ -36,9 +42,7 @@ constinit const Command kReportCommand = {
     .summary = "Writes a run's report: curves, sample completions and configuration on one page",
     .synopsis = "DIR [--html FILE]",
     .example = "tactus report runs/quickstart-20260101-120000",
-    .flags = kFlags,
-    .rules = {.min_positional = 1, .max_positional = 1, .positional = "the folder of a run"},
-    .run = Run,
+    .bind = [] { return Bind(Run); },
 };
 
 }  // namespace tactus

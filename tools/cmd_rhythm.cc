@@ -20,51 +20,52 @@ namespace {
 
 constexpr size_t kMostDrawn = 64;
 
-constexpr FlagSpec kFlags[] = {
-    kModelFlag,
-    kInputFlag,
-    kOutputFlag,
-    {.name = "html", .value = "FILE", .help = "also draw the first 64 responses as a page"},
-    {.name = "paper", .value = "VERSION", .help = "v1 or v2: the paper's defaults [v2]"},
-    {.name = "config",
-     .value = "FILE",
-     .help = "take the credit options of this run instead of the defaults; calibrated head classes then come from the "
-             "checkpoint that --model is in"},
-    kBatchFlag,
-    kDtypeFlag,
-    kThreadsFlag,
-    kKvCacheFlag,
+struct RhythmFlags : ModelFlags {
+  JsonlFlags jsonl;
+  std::optional<std::string> html, paper, config;
+  DrawFlags draw;
+
+  void Declare(CLI::App& app) {
+    jsonl.Declare(app);
+    AddFlag(app, "--html FILE", html, "also draw the first 64 responses as a page");
+    AddFlag(app, "--paper VERSION", paper, "v1 or v2: the paper's defaults [v2]");
+    AddFlag(app, "--config FILE", config,
+            "take the credit options of this run instead of the defaults; calibrated head classes then come from the "
+            "checkpoint that --model is in");
+    draw.DeclareBatch(app);
+    ModelFlags::Declare(app);
+  }
 };
 
-absl::StatusOr<CreditAssigner> CreditOf(const Flags& flags) {
-  if (flags.Has("config")) {
-    ASSIGN_OR_RETURN(const config::RunConfig run, config::LoadRunConfig(flags.Text("config"), {}));
+absl::StatusOr<CreditAssigner> CreditOf(const RhythmFlags& flags) {
+  if (flags.config.has_value()) {
+    ASSIGN_OR_RETURN(const config::RunConfig run, config::LoadRunConfig(*flags.config, {}));
     return CreditAssigner::FromProto(run.credit());
   }
-  const std::string paper = flags.Has("paper") ? flags.Text("paper") : "v2";
+  const std::string paper = flags.paper.value_or("v2");
   if (paper != "v1" && paper != "v2") {
     return absl::InvalidArgumentError(absl::StrCat("--paper cannot be \"", paper, "\": expected v1 or v2."));
   }
   return DefaultCredit({paper == "v1" ? "credit.paper=PAPER_V1" : "credit.paper=PAPER_V2"});
 }
 
-absl::Status Run(const Flags& flags) {
-  if (flags.Has("config") && flags.Has("paper")) {
+absl::Status Run(const RhythmFlags& flags) {
+  if (flags.config.has_value() && flags.paper.has_value()) {
     return absl::InvalidArgumentError("expected --paper or --config, not both: the configuration names its paper.");
   }
   ASSIGN_OR_RETURN(const CreditAssigner credit, CreditOf(flags));
   ASSIGN_OR_RETURN(const LocalModel model, OpenLocalModel(flags));
-  const int batch = static_cast<int>(flags.Int("batch"));
+  const int batch = flags.draw.batch;
   const ModelConfig& shape = model.folder.config;
   ASSIGN_OR_RETURN(ops::AttentionProbe probe, credit.Probe(shape.num_layers, shape.num_heads));
   const SampledHeads heads{probe.layers, shape.num_heads};
   RhythmJsonlOptions options{.lines_at_once = static_cast<size_t>(batch), .layers = probe.layers};
-  ASSIGN_OR_RETURN(options.head_classes, HeadClassesFor(flags.Text("model"), shape, credit));
+  ASSIGN_OR_RETURN(options.head_classes, HeadClassesFor(flags.model, shape, credit));
   std::unique_ptr<Tokenizer> tokenizer;
-  if (flags.Has("html")) {
+  if (flags.html.has_value()) {
     options.lines_at_once = kDrawnAtOnce;
     options.keep_attention_bytes = kKeptAttentionBytes;
-    ASSIGN_OR_RETURN(tokenizer, Tokenizer::FromFile(flags.Text("model") + "/tokenizer.json"));
+    ASSIGN_OR_RETURN(tokenizer, Tokenizer::FromFile(flags.model + "/tokenizer.json"));
   }
   std::vector<RhythmAnswer> answers;
   const auto seen = [&](const std::string& id_json, MeasuredResponse& response) {
@@ -74,12 +75,12 @@ absl::Status Run(const Flags& flags) {
   };
   ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine,
                    OpenLocalEngine(flags, model, batch, /*max_sequence_tokens=*/0, std::move(probe)));
-  RETURN_IF_ERROR(WithJsonl(flags, [&](std::istream& in, std::ostream& out, absl::string_view name) {
+  RETURN_IF_ERROR(WithJsonl(flags.jsonl, [&](std::istream& in, std::ostream& out, absl::string_view name) {
     return RhythmJsonl(*engine, credit, options, in, name, out, seen);
   }));
   if (tokenizer == nullptr) return absl::OkStatus();
-  const std::string name = std::filesystem::absolute(flags.Text("model")).lexically_normal().filename().string();
-  return WriteFileAtomic(flags.Text("html"), RhythmPageHtml(absl::StrCat("Attention rhythm of ", name), answers));
+  const std::string name = std::filesystem::absolute(flags.model).lexically_normal().filename().string();
+  return WriteFileAtomic(*flags.html, RhythmPageHtml(absl::StrCat("Attention rhythm of ", name), answers));
 }
 
 }  // namespace
@@ -90,9 +91,7 @@ constinit const Command kRhythmCommand = {
     .synopsis = "--model DIR --input FILE [--output FILE] [--html FILE] [--paper v1|v2 | --config FILE]",
     .example =
         "tactus rhythm --model models/quickstart --input responses.jsonl --output rhythm.jsonl --html rhythm.html",
-    .flags = kFlags,
-    .rules = {},
-    .run = Run,
+    .bind = [] { return Bind(Run); },
 };
 
 }  // namespace tactus

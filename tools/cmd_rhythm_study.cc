@@ -23,61 +23,35 @@ namespace {
 
 constexpr size_t kMaxResponses = 1 << 16;
 
-constexpr FlagSpec kFlags[] = {
-    kModelFlag,
-    {.name = "prompts", .value = "FILE", .help = "JSONL of prompts to answer, as `tactus generate` reads them"},
-    {.name = "input",
-     .value = "FILE",
-     .help = "JSONL of given responses instead, as `tactus rhythm` reads them; - is standard input"},
-    kSamplesFlag,
-    {.name = "max-tokens",
-     .type = FlagType::kInt,
-     .value = "N",
-     .help = "of each answer",
-     .fallback = "220",
-     .min = 1,
-     .max = 1 << 20},
-    {.name = "temperature",
-     .type = FlagType::kDouble,
-     .value = "X",
-     .help = "of the answers; the paper's if not given: 0.7 for couplings, 0 (greedy) for perturb",
-     .min = 0,
-     .max = 100},
-    kSeedFlag,
-    {.name = "peak-quantile",
-     .value = "Q",
-     .help = "a peak stands above this quantile of its response; 0: every local maximum",
-     .fallback = "0.8"},
-    {.name = "lag-tokens",
-     .type = FlagType::kInt,
-     .value = "N",
-     .help = "couplings: how soon after a WAAD peak a FAI peak follows it",
-     .fallback = "1",
-     .min = 0,
-     .max = 1000},
-    {.name = "peaks",
-     .type = FlagType::kInt,
-     .value = "K",
-     .help = "perturb: FAI peaks of each response",
-     .fallback = "2",
-     .min = 1,
-     .max = 1000},
-    {.name = "continue-tokens",
-     .type = FlagType::kInt,
-     .value = "N",
-     .help = "perturb: of each continuation",
-     .fallback = "64",
-     .min = 1,
-     .max = 1 << 20},
-    kBatchFlag,
-    kDtypeFlag,
-    kThreadsFlag,
-    kKvCacheFlag,
+struct StudyFlags : ModelFlags {
+  std::string study;
+  std::optional<std::string> prompts, input;
+  int max_tokens = 220, peaks = 2, continue_tokens = 64;
+  std::optional<double> temperature;
+  std::string peak_quantile = "0.8";
+  int64_t lag_tokens = 1;
+  DrawFlags draw;
+
+  void Declare(CLI::App& app) {
+    AddArgument(app, study, "a study, couplings or perturb,");
+    AddFlag(app, "--prompts FILE", prompts, "JSONL of prompts to answer, as `tactus generate` reads them");
+    AddFlag(app, "--input FILE", input,
+            "JSONL of given responses instead, as `tactus rhythm` reads them; - is standard input");
+    AddFlag(app, "--max-tokens N", max_tokens, "of each answer", 1, 1 << 20);
+    AddFlag(app, "--temperature X", temperature,
+            "of the answers; the paper's if not given: 0.7 for couplings, 0 (greedy) for perturb", 0, 100);
+    AddFlag(app, "--peak-quantile Q", peak_quantile,
+            "a peak stands above this quantile of its response; 0: every local maximum");
+    AddFlag(app, "--lag-tokens N", lag_tokens, "couplings: how soon after a WAAD peak a FAI peak follows it", 0, 1000);
+    AddFlag(app, "--peaks K", peaks, "perturb: FAI peaks of each response", 1, 1000);
+    AddFlag(app, "--continue-tokens N", continue_tokens, "perturb: of each continuation", 1, 1 << 20);
+    draw.Declare(app);
+    ModelFlags::Declare(app);
+  }
 };
 
 struct Study {
-  const Flags& flags;
-  const std::string& name;
+  const StudyFlags& flags;
   const LocalModel& model;
   const Tokenizer& tokenizer;
   Decimal peak_quantile;
@@ -85,31 +59,28 @@ struct Study {
   GenerateOptions generate;
 };
 
-absl::StatusOr<Decimal> CheckFlags(const Flags& flags) {
-  const std::string& name = flags.positional().front();
+absl::StatusOr<Decimal> CheckFlags(const StudyFlags& flags) {
+  const std::string& name = flags.study;
   if (name != "couplings" && name != "perturb") {
     return absl::InvalidArgumentError(absl::StrCat("there is no study \"", name, "\": expected couplings or perturb."));
   }
-  if (flags.Has("prompts") == flags.Has("input")) {
+  if (flags.prompts.has_value() == flags.input.has_value()) {
     return absl::InvalidArgumentError("expected either --prompts FILE or --input FILE.");
   }
-  if (flags.Has("input") && flags.Has("temperature")) {
+  if (flags.input.has_value() && flags.temperature.has_value()) {
     return absl::InvalidArgumentError("--temperature does not go with --input: the responses are there already.");
   }
-  return Decimal::ParseShare(flags.Text("peak-quantile"), "--peak-quantile");
+  return Decimal::ParseShare(flags.peak_quantile, "--peak-quantile");
 }
 
 // The paper's, where none is given.
-double Temperature(const Flags& flags) {
-  if (flags.Has("temperature")) return flags.Double("temperature");
-  return flags.positional().front() == "couplings" ? 0.7 : 0;
-}
+double Temperature(const StudyFlags& flags) { return flags.temperature.value_or(flags.study == "couplings" ? 0.7 : 0); }
 
-GenerateOptions GenerateOptionsOf(const Flags& flags, const LocalModel& model) {
+GenerateOptions GenerateOptionsOf(const StudyFlags& flags, const LocalModel& model) {
   GenerateOptions options;
-  options.max_tokens = static_cast<int>(flags.Int("max-tokens"));
-  options.samples = static_cast<int>(flags.Int("samples"));
-  options.seed = static_cast<uint64_t>(flags.Int("seed"));
+  options.max_tokens = flags.max_tokens;
+  options.samples = flags.draw.samples;
+  options.seed = flags.draw.seed;
   options.sampling.temperature = static_cast<float>(Temperature(flags));
   options.stop_ids = model.folder.config.eos_token_ids;
   return options;
@@ -121,7 +92,7 @@ absl::Status TooMany(absl::string_view name) {
 
 absl::StatusOr<std::vector<ScoreItem>> Answers(const Study& study, Engine& engine, std::istream& in,
                                                absl::string_view name) {
-  const auto chat_template = ChatTemplate::FromModelFolder(study.flags.Text("model"), "");
+  const auto chat_template = ChatTemplate::FromModelFolder(study.flags.model, "");
   PromptReader reader(study.tokenizer, chat_template,
                       {.max_tokens = study.generate.max_tokens, .max_position = engine.config().max_position}, in,
                       name);
@@ -148,17 +119,17 @@ nlohmann::ordered_json Head(const Study& study, std::span<const MeasuredResponse
   double tokens = 0;
   for (const MeasuredResponse& one : responses) tokens += static_cast<double>(one.item.response_ids.size());
   nlohmann::ordered_json json;
-  json["study"] = study.name;
-  json["model"] = study.flags.Text("model");
+  json["study"] = study.flags.study;
+  json["model"] = study.flags.model;
   json["responses"] = responses.size();
   json["response_tokens_mean"] = tokens / static_cast<double>(responses.size());
-  if (study.flags.Has("prompts")) {
+  if (study.flags.prompts.has_value()) {
     json["samples_per_prompt"] = study.generate.samples;
     json["max_tokens"] = study.generate.max_tokens;
     json["temperature"] = Temperature(study.flags);
   }
   json["seed"] = study.seed;
-  json["peak_quantile"] = study.flags.Text("peak-quantile");
+  json["peak_quantile"] = study.flags.peak_quantile;
   return json;
 }
 
@@ -171,7 +142,7 @@ std::vector<double> OtherFai(const MeasuredResponse& response, const RhythmOptio
 
 void Couplings(const Study& study, const RhythmOptions& options, std::span<const MeasuredResponse> responses,
                nlohmann::ordered_json& json) {
-  const int64_t lag_tokens = study.flags.Int("lag-tokens");
+  const int64_t lag_tokens = study.flags.lag_tokens;
   std::vector<Coupling> entropy, receiver, other, follows;
   double receivers = 0, receivers_global = 0;
   for (const MeasuredResponse& one : responses) {
@@ -199,8 +170,8 @@ void Couplings(const Study& study, const RhythmOptions& options, std::span<const
 
 absl::Status Perturbations(const Study& study, Engine& engine, std::span<const MeasuredResponse> responses,
                            nlohmann::ordered_json& json) {
-  const PerturbOptions options = {.peaks_per_response = static_cast<size_t>(study.flags.Int("peaks")),
-                                  .continue_tokens = static_cast<int>(study.flags.Int("continue-tokens")),
+  const PerturbOptions options = {.peaks_per_response = static_cast<size_t>(study.flags.peaks),
+                                  .continue_tokens = study.flags.continue_tokens,
                                   .peak_quantile = study.peak_quantile,
                                   .seed = study.seed,
                                   .stop_ids = study.generate.stop_ids};
@@ -218,16 +189,16 @@ absl::Status RunStudy(const Study& study, std::istream& in, std::ostream& out, a
   ASSIGN_OR_RETURN(ops::AttentionProbe probe,
                    credit.Probe(study.model.folder.config.num_layers, study.model.folder.config.num_heads));
   ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine,
-                   OpenLocalEngine(study.flags, study.model, static_cast<int>(study.flags.Int("batch")),
+                   OpenLocalEngine(study.flags, study.model, study.flags.draw.batch,
                                    /*max_sequence_tokens=*/0, std::move(probe)));
-  ASSIGN_OR_RETURN(std::vector<ScoreItem> items,
-                   study.flags.Has("prompts") ? Answers(study, *engine, in, in_name) : GivenResponses(in, in_name));
+  ASSIGN_OR_RETURN(std::vector<ScoreItem> items, study.flags.prompts.has_value() ? Answers(study, *engine, in, in_name)
+                                                                                 : GivenResponses(in, in_name));
   if (items.empty()) return absl::InvalidArgumentError(absl::StrCat(in_name, ": expected at least one line."));
   ASSIGN_OR_RETURN(const std::vector<MeasuredResponse> responses,
                    MeasureResponses(*engine, credit, std::move(items), /*head_classes=*/nullptr,
                                     /*keep_attention_bytes=*/0));
   nlohmann::ordered_json json = Head(study, responses);
-  if (study.name == "couplings") {
+  if (study.flags.study == "couplings") {
     Couplings(study, credit.rhythm_options(), responses, json);
   } else {
     RETURN_IF_ERROR(Perturbations(study, *engine, responses, json));
@@ -236,20 +207,18 @@ absl::Status RunStudy(const Study& study, std::istream& in, std::ostream& out, a
   return absl::OkStatus();
 }
 
-absl::Status Run(const Flags& flags) {
+absl::Status Run(const StudyFlags& flags) {
   ASSIGN_OR_RETURN(const Decimal peak_quantile, CheckFlags(flags));
   ASSIGN_OR_RETURN(const LocalModel model, OpenLocalModel(flags));
-  ASSIGN_OR_RETURN(const std::unique_ptr<Tokenizer> tokenizer,
-                   Tokenizer::FromFile(flags.Text("model") + "/tokenizer.json"));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Tokenizer> tokenizer, Tokenizer::FromFile(flags.model + "/tokenizer.json"));
   const Study study = {.flags = flags,
-                       .name = flags.positional().front(),
                        .model = model,
                        .tokenizer = *tokenizer,
                        .peak_quantile = peak_quantile,
-                       .seed = static_cast<uint64_t>(flags.Int("seed")),
+                       .seed = flags.draw.seed,
                        .generate = GenerateOptionsOf(flags, model)};
   return WithJsonl(
-      flags.Text(flags.Has("prompts") ? "prompts" : "input"), "-",
+      flags.prompts.has_value() ? *flags.prompts : *flags.input, "-",
       [&](std::istream& in, std::ostream& out, absl::string_view name) { return RunStudy(study, in, out, name); });
 }
 
@@ -263,9 +232,7 @@ constinit const Command kRhythmStudyCommand = {
     .example =
         "tactus rhythm-study couplings --model models/smollm2-135m-instruct --prompts prompts.jsonl\n"
         "  tactus rhythm-study perturb --model models/smollm2-135m-instruct --prompts prompts.jsonl --peaks 2",
-    .flags = kFlags,
-    .rules = {.min_positional = 1, .max_positional = 1, .positional = "a study, couplings or perturb,"},
-    .run = Run,
+    .bind = [] { return Bind(Run); },
 };
 
 }  // namespace tactus

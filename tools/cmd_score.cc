@@ -9,22 +9,22 @@
 namespace tactus {
 namespace {
 
-constexpr FlagSpec kFlags[] = {
-    kModelFlag,
-    kInputFlag,
-    kOutputFlag,
-    {.name = "path",
-     .value = "PATH",
-     .help = "actor (token by token), actor-prefill (in pieces) or learner (packed)",
-     .required = true},
-    kBatchFlag,
-    kDtypeFlag,
-    kThreadsFlag,
-    kKvCacheFlag,
+struct ScoreFlags : ModelFlags {
+  JsonlFlags jsonl;
+  std::string path;
+  DrawFlags draw;
+
+  void Declare(CLI::App& app) {
+    jsonl.Declare(app);
+    AddRequired(app, "--path PATH", path, "actor (token by token), actor-prefill (in pieces) or learner (packed)");
+    draw.DeclareBatch(app);
+    ModelFlags::Declare(app);
+  }
 };
 
-absl::StatusOr<std::unique_ptr<ResponseScorer>> MakeScorer(const Flags& flags, const LocalModel& model, int batch) {
-  const std::string path = flags.Text("path");
+absl::StatusOr<std::unique_ptr<ResponseScorer>> MakeScorer(const ScoreFlags& flags, const LocalModel& model) {
+  const std::string& path = flags.path;
+  const int batch = flags.draw.batch;
   if (path == "learner") return LearnerScorer(model.folder, model.dtype, batch);
   if (path == "actor") {
     ASSIGN_OR_RETURN(std::unique_ptr<Engine> engine, OpenLocalEngine(flags, model, batch, /*max_sequence_tokens=*/0));
@@ -34,7 +34,7 @@ absl::StatusOr<std::unique_ptr<ResponseScorer>> MakeScorer(const Flags& flags, c
     EngineSetup setup;
     setup.weights_dtype = model.dtype;
     setup.engine.max_sequences = 1;
-    setup.kv_cache_mib = flags.Int("kv-cache-mib");
+    setup.kv_cache_mib = flags.kv_cache_mib;
     ASSIGN_OR_RETURN(std::unique_ptr<ModelRunner> runner, LoadRunner(model.folder, setup));
     return PrefillScorer(std::move(runner), setup.engine.max_step_tokens);
   }
@@ -42,12 +42,11 @@ absl::StatusOr<std::unique_ptr<ResponseScorer>> MakeScorer(const Flags& flags, c
       absl::StrCat("--path cannot be \"", path, "\": expected actor, actor-prefill or learner."));
 }
 
-absl::Status Run(const Flags& flags) {
-  const int batch = static_cast<int>(flags.Int("batch"));
+absl::Status Run(const ScoreFlags& flags) {
   ASSIGN_OR_RETURN(const LocalModel model, OpenLocalModel(flags));
-  ASSIGN_OR_RETURN(const std::unique_ptr<ResponseScorer> scorer, MakeScorer(flags, model, batch));
-  return WithJsonl(flags, [&](std::istream& in, std::ostream& out, absl::string_view name) {
-    return ScoreJsonl(*scorer, batch, in, name, out);
+  ASSIGN_OR_RETURN(const std::unique_ptr<ResponseScorer> scorer, MakeScorer(flags, model));
+  return WithJsonl(flags.jsonl, [&](std::istream& in, std::ostream& out, absl::string_view name) {
+    return ScoreJsonl(*scorer, flags.draw.batch, in, name, out);
   });
 }
 
@@ -58,9 +57,7 @@ constinit const Command kScoreCommand = {
     .summary = "Computes the log-probs of given responses, by the actor's path or the learner's",
     .synopsis = "--model DIR --input FILE [--output FILE] --path PATH [--batch B]",
     .example = "tactus score --model models/quickstart --input responses.jsonl --output scores.jsonl --path learner",
-    .flags = kFlags,
-    .rules = {},
-    .run = Run,
+    .bind = [] { return Bind(Run); },
 };
 
 }  // namespace tactus

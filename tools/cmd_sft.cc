@@ -16,13 +16,15 @@ namespace {
 
 constexpr int64_t kStepsPerLine = 20;
 
-constexpr FlagSpec kFlags[] = {
-    {.name = "config",
-     .value = "FILE",
-     .help = "the configuration; sft.*, optimizer.*, task.* and learner.device count",
-     .required = true},
-    {.name = "out", .value = "DIR", .help = "the model folder to write, made new", .required = true},
-    {.name = "set", .value = "FIELD=VALUE", .help = "override one configuration field", .repeated = true},
+struct SftFlags {
+  std::string config, out;
+  std::vector<std::string> set;
+
+  void Declare(CLI::App& app) {
+    AddRequired(app, "--config FILE", config, "the configuration; sft.*, optimizer.*, task.* and learner.device count");
+    AddRequired(app, "--out DIR", out, "the model folder to write, made new");
+    AddFlag(app, "--set FIELD=VALUE", set, "override one configuration field");
+  }
 };
 
 // One line that is drawn over on a terminal; else a line now and then.
@@ -34,19 +36,18 @@ void Show(const SftProgress& p, bool terminal) {
                p.grad_norm, p.lr, p.tokens_per_s, DurationText(left).c_str(), terminal ? "\033[K" : "\n");
 }
 
-absl::Status Run(const Flags& flags) {
-  ASSIGN_OR_RETURN(const config::RunConfig run, config::LoadRunConfig(flags.Text("config"), flags.All("set")));
+absl::Status Run(const SftFlags& flags) {
+  ASSIGN_OR_RETURN(const config::RunConfig run, config::LoadRunConfig(flags.config, flags.set));
   ASSIGN_OR_RETURN(const DeviceSpec spec, ParseDeviceSpec(run.learner().device()));
   ASSIGN_OR_RETURN(const DeviceChoice choice, ChooseDevice(spec, "learner.device", ListGpus()));
-  const std::string out = flags.Text("out");
   const bool terminal = isatty(STDERR_FILENO) == 1;
   const StopSignals signals;
   const absl::Status status = RunSft(
-      run, choice.device, out, [terminal](const SftProgress& progress) { Show(progress, terminal); },
+      run, choice.device, flags.out, [terminal](const SftProgress& progress) { Show(progress, terminal); },
       [] { return StopSignals::Count() > 0; });
   if (terminal) std::fputc('\n', stderr);
   RETURN_IF_ERROR(status);
-  std::printf("%s\n", out.c_str());
+  std::printf("%s\n", flags.out.c_str());
   return StopSignals::Count() > 0 ? absl::CancelledError("stopped early by Ctrl-C; the folder holds the policy so far.")
                                   : absl::OkStatus();
 }
@@ -58,9 +59,7 @@ constinit const Command kSftCommand = {
     .summary = "Warm-starts a policy by supervised training on worked answers",
     .synopsis = "--config FILE --out DIR [--set FIELD=VALUE ...]",
     .example = "tactus sft --config configs/quickstart_sft.textproto --out runs/quickstart-sft",
-    .flags = kFlags,
-    .rules = {},
-    .run = Run,
+    .bind = [] { return Bind(Run); },
 };
 
 }  // namespace tactus

@@ -7,21 +7,23 @@
 namespace tactus {
 namespace {
 
-constexpr FlagSpec kFlags[] = {
-    {.name = "model", .value = "DIR", .help = "a model folder with tokenizer.json", .required = true},
-    {.name = "prompt-template",
-     .value = "TEXT",
-     .help = "with {system} and {user}, in place of the model's chat template"},
-    kInputFlag,
-    kOutputFlag,
+struct TokenizeFlags {
+  std::string model, prompt_template;
+  JsonlFlags jsonl;
+
+  void Declare(CLI::App& app) {
+    AddRequired(app, "--model DIR", model, "a model folder with tokenizer.json");
+    AddFlag(app, "--prompt-template TEXT", prompt_template,
+            "with {system} and {user}, in place of the model's chat template");
+    jsonl.Declare(app);
+  }
 };
 
-absl::Status Run(const Flags& flags) {
-  const std::string model = flags.Text("model");
+absl::Status Run(const TokenizeFlags& flags) {
   ASSIGN_OR_RETURN(const std::unique_ptr<Tokenizer> tokenizer,
-                   Tokenizer::FromFile(absl::StrCat(model, "/tokenizer.json")));
-  const auto chat_template = ChatTemplate::FromModelFolder(model, flags.Text("prompt-template"));
-  return WithJsonl(flags, [&](std::istream& in, std::ostream& out, absl::string_view name) {
+                   Tokenizer::FromFile(absl::StrCat(flags.model, "/tokenizer.json")));
+  const auto chat_template = ChatTemplate::FromModelFolder(flags.model, flags.prompt_template);
+  return WithJsonl(flags.jsonl, [&](std::istream& in, std::ostream& out, absl::string_view name) {
     return TokenizeJsonl(*tokenizer, chat_template, std::string(name), in, out);
   });
 }
@@ -35,9 +37,7 @@ constinit const Command kTokenizeCommand = {
     .example =
         "echo '{\"id\":1,\"messages\":[{\"role\":\"user\",\"content\":\"Hello\"}]}' |\n"
         "    tactus tokenize --model models/quickstart --input -",
-    .flags = kFlags,
-    .rules = {},
-    .run = Run,
+    .bind = [] { return Bind(Run); },
 };
 
 }  // namespace tactus

@@ -18,38 +18,33 @@
 namespace tactus {
 namespace {
 
-constexpr FlagSpec kFlags[] = {
-    {.name = "prometheus", .value = "URL", .help = "ask this Prometheus, instead of the processes of a run's folder"},
-    {.name = "run", .value = "NAME", .help = "with --prometheus: only the run of this name"},
-    {.name = "interval-s",
-     .type = FlagType::kInt,
-     .value = "N",
-     .help = "seconds between two looks",
-     .fallback = "2",
-     .min = 1,
-     .max = 3600},
-    {.name = "window-s",
-     .type = FlagType::kInt,
-     .value = "N",
-     .help = "seconds that rates are taken over",
-     .fallback = "60",
-     .min = 2,
-     .max = 86400},
-    {.name = "http", .value = "HOST:PORT", .help = "serve the live page here too; port 0 = any free one"},
-    {.name = "once", .type = FlagType::kSwitch, .help = "two looks, one picture, then the end"},
+struct TopFlags {
+  std::optional<std::string> folder, prometheus, run, http;
+  int interval_s = 2, window_s = 60;
+  bool once = false;
+
+  void Declare(CLI::App& app) {
+    AddArgument(app, folder, "the folder of a run");
+    AddFlag(app, "--prometheus URL", prometheus, "ask this Prometheus, instead of the processes of a run's folder");
+    AddFlag(app, "--run NAME", run, "with --prometheus: only the run of this name");
+    AddFlag(app, "--interval-s N", interval_s, "seconds between two looks", 1, 3600);
+    AddFlag(app, "--window-s N", window_s, "seconds that rates are taken over", 2, 86400);
+    AddFlag(app, "--http HOST:PORT", http, "serve the live page here too; port 0 = any free one");
+    AddSwitch(app, "--once", once, "two looks, one picture, then the end");
+  }
 };
 
-absl::StatusOr<std::unique_ptr<top::Source>> SourceOf(const Flags& flags) {
-  const int window_s = static_cast<int>(flags.Int("window-s"));
-  const bool local = !flags.positional().empty();
-  if (local == flags.Has("prometheus"))
+absl::StatusOr<std::unique_ptr<top::Source>> SourceOf(const TopFlags& flags) {
+  if (flags.folder.has_value() == flags.prometheus.has_value())
     return absl::InvalidArgumentError("tactus top needs either a run's folder or --prometheus URL.");
-  if (!local) return top::MakePrometheusSource(flags.Text("prometheus"), flags.Text("run"), window_s);
-  if (flags.Has("run")) return absl::InvalidArgumentError("--run goes with --prometheus: a folder holds one run.");
-  const RunFolder folder{flags.positional()[0]};
+  if (flags.prometheus.has_value()) {
+    return top::MakePrometheusSource(*flags.prometheus, flags.run.value_or(""), flags.window_s);
+  }
+  if (flags.run.has_value()) return absl::InvalidArgumentError("--run goes with --prometheus: a folder holds one run.");
+  const RunFolder folder{*flags.folder};
   if (!std::filesystem::is_directory(folder.root))
     return absl::NotFoundError(absl::StrCat(folder.root, " is not a folder: expected the folder of a run."));
-  return top::MakeLocalSource(folder.targets(), window_s);
+  return top::MakeLocalSource(folder.targets(), flags.window_s);
 }
 
 // The frames so far, for the page's threads and the one that reads.
@@ -89,17 +84,17 @@ void Pause(absl::Duration duration) {
   while (absl::Now() < end && StopSignals::Count() == 0) absl::SleepFor(absl::Milliseconds(50));
 }
 
-absl::Status Run(const Flags& flags) {
+absl::Status Run(const TopFlags& flags) {
   ASSIGN_OR_RETURN(const std::unique_ptr<top::Source> source, SourceOf(flags));
   const StopSignals signals;
-  SharedLog log(flags.positional().empty() ? flags.Text("prometheus") : flags.positional()[0]);
+  SharedLog log(flags.folder.has_value() ? *flags.folder : *flags.prometheus);
   std::unique_ptr<top::LivePage> page;
-  if (flags.Has("http")) {
-    ASSIGN_OR_RETURN(page, top::LivePage::Start(flags.Text("http"), [&log] { return log.Json(); }));
+  if (flags.http.has_value()) {
+    ASSIGN_OR_RETURN(page, top::LivePage::Start(*flags.http, [&log] { return log.Json(); }));
     std::fprintf(stderr, "live page at http://%s/\n", page->address().c_str());
   }
-  const bool once = flags.On("once"), terminal = !once && isatty(STDOUT_FILENO) == 1;
-  const absl::Duration interval = absl::Seconds(flags.Int("interval-s"));
+  const bool once = flags.once, terminal = !once && isatty(STDOUT_FILENO) == 1;
+  const absl::Duration interval = absl::Seconds(flags.interval_s);
   if (terminal) std::printf("\033[2J");
   // A rate needs two looks, so the first picture comes after the second.
   ASSIGN_OR_RETURN(top::Frame first, source->Read());
@@ -128,9 +123,7 @@ constinit const Command kTopCommand = {
     .example =
         "tactus top runs/quickstart-20260101-120000\n"
         "tactus top --prometheus http://localhost:9090 --run quickstart --http 127.0.0.1:9300",
-    .flags = kFlags,
-    .rules = {.max_positional = 1, .positional = "the folder of a run"},
-    .run = Run,
+    .bind = [] { return Bind(Run); },
 };
 
 }  // namespace tactus

@@ -21,25 +21,19 @@
 namespace tactus {
 namespace {
 
-constexpr FlagSpec kFlags[] = {
-    {.name = "config", .value = "FILE", .help = "the run's configuration"},
-    {.name = "out", .value = "DIR", .help = "the run's folder, made new [runs/<config>-<time>]"},
-    {.name = "resume", .value = "DIR", .help = "go on from the newest complete checkpoint in DIR"},
-    {.name = "learners",
-     .type = FlagType::kInt,
-     .value = "N",
-     .help = "learner processes",
-     .fallback = "1",
-     .min = 1,
-     .max = 1024},
-    {.name = "actors",
-     .type = FlagType::kInt,
-     .value = "N",
-     .help = "actor processes",
-     .fallback = "2",
-     .min = 1,
-     .max = 1024},
-    {.name = "set", .value = "FIELD=VALUE", .help = "override one configuration field", .repeated = true},
+struct TrainFlags {
+  std::optional<std::string> config, out, resume;
+  int learners = 1, actors = 2;
+  std::vector<std::string> set;
+
+  void Declare(CLI::App& app) {
+    AddFlag(app, "--config FILE", config, "the run's configuration");
+    AddFlag(app, "--out DIR", out, "the run's folder, made new [runs/<config>-<time>]");
+    AddFlag(app, "--resume DIR", resume, "go on from the newest complete checkpoint in DIR");
+    AddFlag(app, "--learners N", learners, "learner processes", 1, 1024);
+    AddFlag(app, "--actors N", actors, "actor processes", 1, 1024);
+    AddFlag(app, "--set FIELD=VALUE", set, "override one configuration field");
+  }
 };
 
 absl::Status MakeFolder(const std::string& path) {
@@ -50,10 +44,10 @@ absl::Status MakeFolder(const std::string& path) {
              : absl::OkStatus();
 }
 
-absl::StatusOr<RunFolder> NewFolder(const Flags& flags) {
-  RunFolder folder{flags.Text("out")};
+absl::StatusOr<RunFolder> NewFolder(const TrainFlags& flags) {
+  RunFolder folder{flags.out.value_or("")};
   if (folder.root.empty()) {
-    const std::string stem = std::filesystem::path(flags.Text("config")).stem().string();
+    const std::string stem = std::filesystem::path(*flags.config).stem().string();
     folder.root =
         absl::StrCat("runs/", stem, "-", absl::FormatTime("%Y%m%d-%H%M%S", absl::Now(), absl::LocalTimeZone()));
   }
@@ -80,23 +74,23 @@ absl::StatusOr<DevicePlan> PlanOf(const TrainJobOptions& options) {
   return plan;
 }
 
-absl::StatusOr<TrainJobOptions> Prepare(const Flags& flags) {
-  const bool resume = flags.Has("resume");
-  if (resume == flags.Has("config")) {
+absl::StatusOr<TrainJobOptions> Prepare(const TrainFlags& flags) {
+  const bool resume = flags.resume.has_value();
+  if (resume == flags.config.has_value()) {
     return absl::InvalidArgumentError("expected either --config FILE, for a new run, or --resume DIR.");
   }
-  if (resume && flags.Has("out")) {
+  if (resume && flags.out.has_value()) {
     return absl::InvalidArgumentError("--out does not go with --resume: the run goes on in its own folder.");
   }
   TrainJobOptions options;
   options.resume = resume;
-  options.learners = static_cast<int>(flags.Int("learners"));
-  options.actors = static_cast<int>(flags.Int("actors"));
+  options.learners = flags.learners;
+  options.actors = flags.actors;
   options.terminal = isatty(STDERR_FILENO) == 1;
   options.enrich_report = AddAttention;
-  options.folder.root = flags.Text("resume");
-  const std::string config_path = resume ? options.folder.config() : flags.Text("config");
-  ASSIGN_OR_RETURN(config::RunConfig run, config::LoadRunConfig(config_path, flags.All("set")));
+  options.folder.root = flags.resume.value_or("");
+  const std::string config_path = resume ? options.folder.config() : *flags.config;
+  ASSIGN_OR_RETURN(config::RunConfig run, config::LoadRunConfig(config_path, flags.set));
   options.config = std::make_shared<const config::RunConfig>(std::move(run));
   if (resume) {
     ASSIGN_OR_RETURN(const config::RunConfig started_with, config::LoadRunConfig(config_path, {}));
@@ -123,7 +117,7 @@ absl::StatusOr<TrainJobOptions> Prepare(const Flags& flags) {
   return options;
 }
 
-absl::Status Run(const Flags& flags) {
+absl::Status Run(const TrainFlags& flags) {
   ASSIGN_OR_RETURN(TrainJobOptions options, Prepare(flags));
   for (const std::string& warning : config::Warnings(*options.config)) {
     std::fprintf(stderr, "warning: %s\n", warning.c_str());
@@ -140,9 +134,7 @@ constinit const Command kTrainCommand = {
     .example =
         "tactus train --config configs/quickstart.textproto --actors 2\n"
         "  tactus train --resume runs/quickstart-20260101-120000",
-    .flags = kFlags,
-    .rules = {},
-    .run = Run,
+    .bind = [] { return Bind(Run); },
 };
 
 }  // namespace tactus

@@ -5,15 +5,19 @@
 namespace tactus {
 namespace {
 
-constexpr FlagSpec kFlags[] = {
-    {.name = "task", .value = "NAME", .help = "whose verifier: countdown", .required = true},
-    kInputFlag,
-    kOutputFlag,
+struct VerifyFlags {
+  std::string task;
+  JsonlFlags jsonl;
+
+  void Declare(CLI::App& app) {
+    AddRequired(app, "--task NAME", task, "whose verifier: countdown");
+    jsonl.Declare(app);
+  }
 };
 
-absl::Status Run(const Flags& flags) {
-  return WithJsonl(flags, [&flags](std::istream& in, std::ostream& out, absl::string_view name) {
-    return VerifyJsonl(flags.Text("task"), in, name, out);
+absl::Status Run(const VerifyFlags& flags) {
+  return WithJsonl(flags.jsonl, [&flags](std::istream& in, std::ostream& out, absl::string_view name) {
+    return VerifyJsonl(flags.task, in, name, out);
   });
 }
 
@@ -26,9 +30,7 @@ constinit const Command kVerifyCommand = {
     .example =
         "echo '{\"id\":1,\"numbers\":[3,4,7],\"target\":16,\"response\":\"<answer>(7-3)*4</answer>\"}' |\n"
         "    tactus verify --task countdown --input -",
-    .flags = kFlags,
-    .rules = {},
-    .run = Run,
+    .bind = [] { return Bind(Run); },
 };
 
 }  // namespace tactus

@@ -1,6 +1,8 @@
 // One subcommand of `tactus`: what it is called, what it accepts, how it runs. Constants, thread-safe.
 #pragma once
 
+#include <functional>
+#include <memory>
 #include <span>
 
 #include "absl/status/status.h"
@@ -8,16 +10,28 @@
 
 namespace tactus {
 
+// A command with its flags, which live as long as this.
+struct BoundCommand {
+  DeclareFlags declare;
+  std::function<absl::Status()> run;  // after they were parsed
+};
+
+// F declares its members as flags: void Declare(CLI::App&).
+template <typename F>
+BoundCommand Bind(absl::Status (*run)(const F&)) {
+  const auto flags = std::make_shared<F>();
+  return {[flags](CLI::App& app) { flags->Declare(app); }, [flags, run] { return run(*flags); }};
+}
+
 struct Command {
   const char* name;
   const char* summary;   // one line for the list
   const char* synopsis;  // what follows "tactus <name> " in the usage line
   const char* example;   // a whole command line, or several
-  std::span<const FlagSpec> flags;
-  FlagRules rules;
   // OK: exit code 0. A user's mistake (InvalidArgument, NotFound, AlreadyExists, FailedPrecondition, OutOfRange,
   // PermissionDenied, Unimplemented): 2. Cancelled, after a clean stop on Ctrl-C: 130. Anything else is our failure: 1.
-  absl::Status (*run)(const Flags& flags);
+  BoundCommand (*bind)();
+  bool environment = false;  // flags may come from TACTUS_<NAME>
 };
 
 // The table, in the order of the help.

@@ -32,7 +32,7 @@ std::string Overview() {
 
 std::string HelpOf(const Command& command) {
   return absl::StrCat(command.summary, ".\n\nUsage: tactus ", command.name, " ", command.synopsis, "\n\nExample:\n  ",
-                      command.example, "\n\nFlags:\n", FlagHelp(command.flags));
+                      command.example, "\n\nFlags:\n", FlagHelp(command.bind().declare));
 }
 
 int ExitCodeOf(const absl::Status& status) {
@@ -61,17 +61,15 @@ int Fail(const std::string& who, const absl::Status& status) {
 }
 
 int RunCommand(const Command& command, const std::vector<std::string>& args) {
-  for (const std::string& arg : args) {
-    if (arg == "--") break;
-    if (arg == "--help" || arg == "-h") {
-      Print(stdout, HelpOf(command));
-      return kOk;
-    }
+  if (AsksForHelp(args)) {
+    Print(stdout, HelpOf(command));
+    return kOk;
   }
   const std::string who = absl::StrCat("tactus ", command.name);
-  const absl::StatusOr<Flags> flags = Flags::Parse(command.flags, args, command.rules);
-  if (!flags.ok()) return Fail(who, flags.status());
-  const absl::Status status = command.run(*flags);
+  const BoundCommand bound = command.bind();
+  const absl::Status parsed = ParseFlags(bound.declare, args, command.environment);
+  if (!parsed.ok()) return Fail(who, parsed);
+  const absl::Status status = bound.run();
   if (status.ok() && std::fflush(stdout) != 0) {
     return Fail(who, absl::UnavailableError("standard output could not be written."));
   }

@@ -1,185 +1,227 @@
 #include "common/config/flags.h"
 
+#include <CLI/CLI.hpp>
 #include <algorithm>
-#include <cmath>
-#include <cstdlib>
+#include <type_traits>
+#include <utility>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
-#include "common/base/status_macros.h"
 
 namespace tactus {
 namespace {
 
-absl::Status Wrong(absl::string_view flag, absl::string_view value, absl::string_view expected) {
-  return absl::InvalidArgumentError(absl::StrCat("--", flag, " cannot be \"", value, "\": expected ", expected, "."));
+// What a check says; CLI11 puts the flag's name before it.
+std::string Cannot(absl::string_view value, absl::string_view expected) {
+  return absl::StrCat("cannot be \"", value, "\": expected ", expected, ".");
 }
 
-absl::Status CheckValue(const FlagSpec& spec, absl::string_view value) {
-  const std::string range = absl::StrCat(" from ", spec.min, " to ", spec.max);
-  if (spec.type == FlagType::kInt) {
-    int64_t number = 0;
-    if (!absl::SimpleAtoi(value, &number) || static_cast<double>(number) < spec.min ||
-        static_cast<double>(number) > spec.max) {
-      return Wrong(spec.name, value, absl::StrCat("a whole number", range));
-    }
-  }
-  if (spec.type == FlagType::kDouble) {
-    double number = 0;
-    if (!absl::SimpleAtod(value, &number) || !(number >= spec.min && number <= spec.max)) {
-      return Wrong(spec.name, value, absl::StrCat("a number", range));
-    }
-  }
-  if (spec.type == FlagType::kString && value.empty() && spec.required) {
-    return Wrong(spec.name, value, spec.value);
-  }
-  return absl::OkStatus();
+std::vector<CLI::Option*> Flags(CLI::App& app) {
+  return app.get_options([](const CLI::Option* option) { return !option->get_lnames().empty(); });
 }
 
-absl::Status UnknownFlag(std::span<const FlagSpec> specs, absl::string_view name) {
+std::string VariableOf(const CLI::Option& option) {
+  return absl::StrCat("TACTUS_", absl::AsciiStrToUpper(absl::StrReplaceAll(option.get_lnames()[0], {{"-", "_"}})));
+}
+
+// The sentence about what matches no flag and no argument; "" = there is nothing of the kind.
+std::string AboutTheRest(CLI::App& app) {
   std::vector<std::string> names = {"help"};
-  for (const FlagSpec& spec : specs) names.push_back(spec.name);
-  const std::string nearest = Nearest(name, names);
-  return absl::InvalidArgumentError(
-      absl::StrCat("there is no flag --", name,
-                   nearest.empty() ? "; --help lists them." : absl::StrCat(": did you mean --", nearest, "?")));
+  for (const CLI::Option* option : Flags(app)) names.push_back(option->get_lnames()[0]);
+  for (const std::string& rest : app.remaining()) {
+    if (rest == "--") continue;
+    if (rest.size() < 2 || rest[0] != '-') return absl::StrCat("did not expect \"", rest, "\"; --help shows the form.");
+    const std::string name = rest.substr(rest.find_first_not_of('-'), rest.find('=') - rest.find_first_not_of('-'));
+    const std::string nearest = Nearest(name, names);
+    return absl::StrCat("there is no flag --", name,
+                        nearest.empty() ? "; --help lists them." : absl::StrCat(": did you mean --", nearest, "?"));
+  }
+  return "";
 }
 
-const FlagSpec* FindSpec(std::span<const FlagSpec> specs, absl::string_view name) {
-  const auto it = std::find_if(specs.begin(), specs.end(), [name](const FlagSpec& spec) { return name == spec.name; });
-  return it == specs.end() ? nullptr : &*it;
+bool Given(const CLI::Option& option, const std::vector<std::string>& args) {
+  const std::string flag = "--" + option.get_lnames()[0];
+  return std::any_of(args.begin(), args.end(),
+                     [&flag](const std::string& arg) { return arg == flag || absl::StartsWith(arg, flag + "="); });
 }
 
-// TACTUS_<NAME> of a flag that was not given.
-absl::Status ReadEnvironment(const FlagSpec& spec, std::vector<std::string>* values) {
-  const std::string variable =
-      absl::StrCat("TACTUS_", absl::AsciiStrToUpper(absl::StrReplaceAll(spec.name, {{"-", "_"}})));
-  const char* text = std::getenv(variable.c_str());
-  if (text == nullptr || *text == '\0') return absl::OkStatus();
-  const absl::string_view value = text;
-  if (spec.type == FlagType::kSwitch) {
-    if (value == "0" || value == "false") return absl::OkStatus();
-    if (value != "1" && value != "true") {
-      return absl::InvalidArgumentError(
-          absl::StrCat(variable, " cannot be \"", value, "\": expected 1, true, 0 or false."));
+// CLI11's message about a value names the flag; a value from the environment is the variable's.
+std::string AboutTheValue(CLI::App& app, const std::vector<std::string>& args, const std::string& message) {
+  const std::string name = message.substr(0, message.find(": "));
+  const CLI::Option& option = *app.get_option(name);
+  const std::string sentence = absl::StrCat(name, " ", message.substr(name.size() + 2));
+  return Given(option, args) ? sentence : absl::StrCat(VariableOf(option), ": ", sentence);
+}
+
+std::string SentenceOf(CLI::App& app, const std::vector<std::string>& args, const CLI::ParseError& error) {
+  const std::string message = error.what();
+  if (error.get_exit_code() == static_cast<int>(CLI::ExitCodes::ValidationError)) {
+    return AboutTheValue(app, args, message);
+  }
+  for (const CLI::Option* flag : Flags(app)) {
+    const std::string name = flag->get_name();
+    if (absl::StartsWith(message, name + ": 1 required")) {
+      return absl::StrCat(name, " needs a value: expected ", name, " ", flag->get_option_text(), ".");
+    }
+    if (message == flag->get_lnames()[0] + " was given a disallowed flag override") {
+      return absl::StrCat(name, " takes no value.");
+    }
+    if (flag->get_expected_max() == 1 && flag->count() > 1) {
+      return absl::StrCat(name, " is given twice: expected it once.");
+    }
+    if (flag->get_expected_max() == 0 && flag->count() > 0 && !Given(*flag, args)) {
+      return absl::StrCat(VariableOf(*flag), " ", Cannot(flag->results()[0], "1, true, 0 or false"));
     }
   }
-  const absl::Status status = CheckValue(spec, value);
-  if (!status.ok()) return absl::InvalidArgumentError(absl::StrCat(variable, ": ", status.message()));
-  values->push_back(text);
-  return absl::OkStatus();
+  for (const CLI::Option* option : app.get_options()) {
+    if (!option->get_required() || option->count() > 0) continue;
+    return option->get_lnames().empty() ? absl::StrCat("expected ", option->get_description(), " after the flags.")
+                                        : absl::StrCat(option->get_name(), " ", option->get_option_text(),
+                                                       " is missing: ", option->get_description(), ".");
+  }
+  return message;
 }
 
-[[noreturn]] void UnknownName(absl::string_view name) {
-  std::fprintf(stderr, "our bug: flag --%s was asked for but never declared\n", std::string(name).c_str());
-  std::abort();
+CLI::Validator WholeNumber(int64_t min, int64_t max) {
+  return CLI::Validator(
+      [min, max](std::string& text) -> std::string {
+        int64_t number = 0;
+        if (!absl::SimpleAtoi(text, &number) || number < min || number > max) {
+          return Cannot(text, absl::StrCat("a whole number from ", min, " to ", max));
+        }
+        text = absl::StrCat(number);  // CLI11 would read a leading 0 as octal
+        return "";
+      },
+      "");
+}
+
+CLI::Validator Number(double min, double max) {
+  return CLI::Validator(
+      [min, max](std::string& text) -> std::string {
+        double number = 0;
+        if (absl::SimpleAtod(text, &number) && number >= min && number <= max) return "";
+        return Cannot(text, absl::StrCat("a number from ", min, " to ", max));
+      },
+      "");
+}
+
+template <typename T>
+CLI::Option* Add(CLI::App& app, absl::string_view name, T& target, const std::string& help) {
+  const size_t space = name.find(' ');
+  CLI::Option* option = app.add_option(std::string(name.substr(0, space)), target, help);
+  option->option_text(std::string(name.substr(space + 1)));
+  if constexpr (std::is_arithmetic_v<T> || std::is_same_v<T, std::string>) option->capture_default_str();
+  return option->allow_extra_args(false);  // one value after each --name
 }
 
 }  // namespace
 
-absl::StatusOr<Flags> Flags::Parse(std::span<const FlagSpec> specs, const std::vector<std::string>& args,
-                                   const FlagRules& rules) {
-  Flags flags;
-  for (const FlagSpec& spec : specs) flags.values_[spec.name];
-  bool only_positional = false;
-  for (size_t i = 0; i < args.size(); ++i) {
-    const absl::string_view arg = args[i];
-    if (only_positional || !absl::StartsWith(arg, "-") || arg == "-") {
-      flags.positional_.push_back(args[i]);
-      continue;
-    }
-    if (arg == "--") {
-      only_positional = true;
-      continue;
-    }
-    const absl::string_view body = arg.substr(absl::StartsWith(arg, "--") ? 2 : 1);
-    const size_t equals = body.find('=');
-    const absl::string_view name = body.substr(0, equals);
-    const FlagSpec* spec = FindSpec(specs, name);
-    if (spec == nullptr || !absl::StartsWith(arg, "--")) return UnknownFlag(specs, name);
-    std::vector<std::string>& values = flags.values_[spec->name];
-    if (!values.empty() && !spec->repeated) {
-      return absl::InvalidArgumentError(absl::StrCat("--", name, " is given twice: expected it once."));
-    }
-    std::string value = "1";
-    if (spec->type == FlagType::kSwitch) {
-      if (equals != absl::string_view::npos) {
-        return absl::InvalidArgumentError(absl::StrCat("--", name, " takes no value."));
-      }
-    } else if (equals != absl::string_view::npos) {
-      value = std::string(body.substr(equals + 1));
-    } else if (i + 1 < args.size()) {
-      value = args[++i];
-    } else {
-      return absl::InvalidArgumentError(
-          absl::StrCat("--", name, " needs a value: expected --", name, " ", spec->value, "."));
-    }
-    RETURN_IF_ERROR(CheckValue(*spec, value));
-    values.push_back(std::move(value));
+template <typename T>
+void AddFlag(CLI::App& app, absl::string_view name, T& target, const std::string& help) {
+  Add(app, name, target, help);
+}
+
+template <typename T>
+void AddFlag(CLI::App& app, absl::string_view name, T& target, const std::string& help, double min, double max) {
+  constexpr bool kWhole = std::is_integral_v<T>;
+  Add(app, name, target, help)
+      ->transform(kWhole ? WholeNumber(static_cast<int64_t>(min), static_cast<int64_t>(max)) : Number(min, max));
+}
+
+void AddRequired(CLI::App& app, absl::string_view name, std::string& target, const std::string& help) {
+  CLI::Option* option = Add(app, name, target, help)->required();
+  option->check([option](const std::string& text) {
+    return text.empty() ? Cannot("", option->get_option_text()) : std::string();
+  });
+}
+
+void AddChoice(CLI::App& app, absl::string_view name, std::string& target, const std::string& help,
+               std::vector<std::string> choices) {
+  Add(app, name, target, help)->check([choices = std::move(choices)](const std::string& text) -> std::string {
+    if (std::find(choices.begin(), choices.end(), text) != choices.end()) return "";
+    return Cannot(text, absl::StrCat(absl::StrJoin(choices.begin(), choices.end() - 1, ", "), " or ", choices.back()));
+  });
+}
+
+void AddSwitch(CLI::App& app, absl::string_view name, bool& target, const std::string& help) {
+  app.add_flag(std::string(name), target, help)->disable_flag_override();
+}
+
+void AddLogFormat(CLI::App& app, std::string& format) {
+  AddChoice(app, "--log-format text|json", format,
+            "how events are written to stderr: for people, or one JSON object a line", {"text", "json"});
+}
+
+template <typename T>
+void AddArgument(CLI::App& app, T& target, const std::string& what) {
+  app.add_option("argument", target, what)->required(std::is_same_v<T, std::string>);
+}
+
+template void AddFlag(CLI::App&, absl::string_view, std::string&, const std::string&);
+template void AddFlag(CLI::App&, absl::string_view, std::optional<std::string>&, const std::string&);
+template void AddFlag(CLI::App&, absl::string_view, std::vector<std::string>&, const std::string&);
+template void AddFlag(CLI::App&, absl::string_view, int&, const std::string&, double, double);
+template void AddFlag(CLI::App&, absl::string_view, int64_t&, const std::string&, double, double);
+template void AddFlag(CLI::App&, absl::string_view, uint64_t&, const std::string&, double, double);
+template void AddFlag(CLI::App&, absl::string_view, double&, const std::string&, double, double);
+template void AddFlag(CLI::App&, absl::string_view, std::optional<double>&, const std::string&, double, double);
+template void AddArgument(CLI::App&, std::string&, const std::string&);
+template void AddArgument(CLI::App&, std::optional<std::string>&, const std::string&);
+template void AddArgument(CLI::App&, std::vector<std::string>&, const std::string&);
+
+absl::Status ParseFlags(const DeclareFlags& declare, const std::vector<std::string>& args, bool environment) {
+  CLI::App app;
+  app.set_help_flag();
+  app.allow_extras();
+  declare(app);
+  for (CLI::Option* flag : Flags(app)) {
+    if (environment) flag->envname(VariableOf(*flag));
   }
-  for (const FlagSpec& spec : specs) {
-    std::vector<std::string>& values = flags.values_[spec.name];
-    if (values.empty() && rules.environment) RETURN_IF_ERROR(ReadEnvironment(spec, &values));
-    if (values.empty() && spec.fallback[0] != '\0') values.push_back(spec.fallback);
-    if (values.empty() && spec.required) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("--", spec.name, " ", spec.value, " is missing: ", spec.help, "."));
-    }
+  std::vector<std::string> reversed;  // as CLI11 wants them
+  for (const std::string& arg : args) {
+    // CLI11 takes the value of "--name=" from the next argument.
+    const bool empty_value = arg.size() > 3 && absl::StartsWith(arg, "--") && arg.find('=') == arg.size() - 1;
+    reversed.push_back(empty_value ? arg.substr(0, arg.size() - 1) : arg);
+    if (empty_value) reversed.emplace_back();
   }
-  const int count = static_cast<int>(flags.positional_.size());
-  if (count < rules.min_positional) {
-    return absl::InvalidArgumentError(absl::StrCat("expected ", rules.positional, " after the flags."));
+  std::reverse(reversed.begin(), reversed.end());
+  std::string sentence;
+  try {
+    app.parse(reversed);
+  } catch (const CLI::ParseError& error) {
+    sentence = SentenceOf(app, args, error);
   }
-  if (count > rules.max_positional) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("did not expect \"", flags.positional_[rules.max_positional], "\"; --help shows the form."));
-  }
-  return flags;
+  const std::string rest = AboutTheRest(app);
+  if (!rest.empty()) sentence = rest;
+  return sentence.empty() ? absl::OkStatus() : absl::InvalidArgumentError(sentence);
 }
 
-std::vector<std::string> Flags::All(absl::string_view name) const {
-  const auto it = values_.find(name);
-  if (it == values_.end()) UnknownName(name);
-  return it->second;
-}
-
-bool Flags::Has(absl::string_view name) const { return !All(name).empty(); }
-
-bool Flags::On(absl::string_view name) const { return Has(name); }
-
-std::string Flags::Text(absl::string_view name) const {
-  const std::vector<std::string> values = All(name);
-  return values.empty() ? "" : values.back();
-}
-
-int64_t Flags::Int(absl::string_view name) const {
-  int64_t value = 0;
-  if (!absl::SimpleAtoi(Text(name), &value)) UnknownName(name);  // Parse let only numbers through
-  return value;
-}
-
-double Flags::Double(absl::string_view name) const {
-  double value = 0;
-  if (!absl::SimpleAtod(Text(name), &value)) UnknownName(name);
-  return value;
-}
-
-std::string FlagHelp(std::span<const FlagSpec> specs) {
+std::string FlagHelp(const DeclareFlags& declare) {
   constexpr size_t kColumn = 26;
+  CLI::App app;
+  app.set_help_flag();
+  declare(app);
   std::string out;
-  for (const FlagSpec& spec : specs) {
-    std::string line = absl::StrCat("  --", spec.name, spec.value[0] == '\0' ? "" : " ", spec.value);
+  for (const CLI::Option* option : Flags(app)) {
+    const std::string& value = option->get_option_text();
+    std::string line = absl::StrCat("  ", option->get_name(), value.empty() ? "" : " ", value);
     line.append(line.size() < kColumn ? kColumn - line.size() : 2, ' ');
-    absl::StrAppend(&out, line, spec.help);
-    if (spec.repeated) absl::StrAppend(&out, " (repeatable)");
-    if (spec.required) absl::StrAppend(&out, " (required)");
-    if (spec.fallback[0] != '\0') absl::StrAppend(&out, " [", spec.fallback, "]");
+    absl::StrAppend(&out, line, option->get_description());
+    if (option->get_expected_max() > 1) absl::StrAppend(&out, " (repeatable)");
+    if (option->get_required()) absl::StrAppend(&out, " (required)");
+    if (!option->get_default_str().empty()) absl::StrAppend(&out, " [", option->get_default_str(), "]");
     out.push_back('\n');
   }
   return out;
+}
+
+bool AsksForHelp(const std::vector<std::string>& args) {
+  const auto end = std::find(args.begin(), args.end(), "--");
+  return std::any_of(args.begin(), end, [](const std::string& arg) { return arg == "--help" || arg == "-h"; });
 }
 
 std::string Nearest(absl::string_view word, const std::vector<std::string>& candidates) {

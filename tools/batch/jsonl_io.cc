@@ -8,9 +8,9 @@
 
 namespace tactus {
 
-absl::Status WithJsonl(const Flags& flags,
+absl::Status WithJsonl(const JsonlFlags& flags,
                        const std::function<absl::Status(std::istream&, std::ostream&, absl::string_view)>& work) {
-  return WithJsonl(flags.Text("input"), flags.Text("output"), work);
+  return WithJsonl(flags.input, flags.output, work);
 }
 
 absl::Status WithJsonl(const std::string& input, const std::string& output,

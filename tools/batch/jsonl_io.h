@@ -13,18 +13,22 @@
 
 namespace tactus {
 
-// The two flags, for a command's table.
-inline constexpr FlagSpec kInputFlag = {
-    .name = "input", .value = "FILE", .help = "JSONL to read; - is standard input", .required = true};
-inline constexpr FlagSpec kOutputFlag = {
-    .name = "output", .value = "FILE", .help = "JSONL to write; - is standard output", .fallback = "-"};
+// The two flags, for a command's own.
+struct JsonlFlags {
+  std::string input, output = "-";
+
+  void Declare(CLI::App& app) {
+    AddRequired(app, "--input FILE", input, "JSONL to read; - is standard input");
+    DeclareOutput(app);
+  }
+  void DeclareOutput(CLI::App& app) { AddFlag(app, "--output FILE", output, "JSONL to write; - is standard output"); }
+};
 
 // Calls work(in, out, name of the input). NotFound or PermissionDenied names a file that cannot be opened; Unavailable
 // an output that cannot be written to its end.
 absl::Status WithJsonl(const std::string& input, const std::string& output,
                        const std::function<absl::Status(std::istream&, std::ostream&, absl::string_view)>& work);
-// The same for --input and --output.
-absl::Status WithJsonl(const Flags& flags,
+absl::Status WithJsonl(const JsonlFlags& flags,
                        const std::function<absl::Status(std::istream&, std::ostream&, absl::string_view)>& work);
 
 }  // namespace tactus

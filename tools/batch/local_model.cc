@@ -32,30 +32,27 @@ absl::StatusOr<StorageDType> FolderDtype(const std::string& path) {
 
 absl::StatusOr<StorageDType> ReadDtype(const std::string& text, const std::string& path) {
   if (text == "auto") return FolderDtype(path);
-  if (text == "float32") return StorageDType::kFloat32;
-  if (text == "bfloat16") return StorageDType::kBFloat16;
-  return absl::InvalidArgumentError(
-      absl::StrCat("--dtype cannot be \"", text, "\": expected auto, float32 or bfloat16."));
+  return text == "bfloat16" ? StorageDType::kBFloat16 : StorageDType::kFloat32;
 }
 
 }  // namespace
 
-absl::StatusOr<LocalModel> OpenLocalModel(const Flags& flags) {
-  const int threads = static_cast<int>(flags.Int("threads"));
-  ops::SetThreads(threads > 0 ? threads : std::max(1, static_cast<int>(std::thread::hardware_concurrency())));
+absl::StatusOr<LocalModel> OpenLocalModel(const ModelFlags& flags) {
+  ops::SetThreads(flags.threads > 0 ? flags.threads
+                                    : std::max(1, static_cast<int>(std::thread::hardware_concurrency())));
   LocalModel model;
-  ASSIGN_OR_RETURN(model.folder, OpenModelFolder(flags.Text("model")));
-  ASSIGN_OR_RETURN(model.dtype, ReadDtype(flags.Text("dtype"), flags.Text("model")));
+  ASSIGN_OR_RETURN(model.folder, OpenModelFolder(flags.model));
+  ASSIGN_OR_RETURN(model.dtype, ReadDtype(flags.dtype, flags.model));
   return model;
 }
 
-absl::StatusOr<std::unique_ptr<Engine>> OpenLocalEngine(const Flags& flags, const LocalModel& model, int batch,
+absl::StatusOr<std::unique_ptr<Engine>> OpenLocalEngine(const ModelFlags& flags, const LocalModel& model, int batch,
                                                         int64_t max_sequence_tokens, ops::AttentionProbe probe) {
   EngineSetup setup;
   setup.engine.probe = std::move(probe);
   setup.weights_dtype = model.dtype;
   setup.engine.max_sequences = batch;
-  setup.kv_cache_mib = flags.Int("kv-cache-mib");
+  setup.kv_cache_mib = flags.kv_cache_mib;
   setup.max_sequence_tokens = max_sequence_tokens;
   return LoadEngine(model.folder, setup);
 }

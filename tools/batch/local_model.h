@@ -14,45 +14,32 @@
 
 namespace tactus {
 
-inline constexpr FlagSpec kModelFlag = {
-    .name = "model", .value = "DIR", .help = "a Hugging Face model folder", .required = true};
-inline constexpr FlagSpec kDtypeFlag = {
-    .name = "dtype", .value = "TYPE", .help = "float32, bfloat16, or auto: what config.json says", .fallback = "auto"};
-inline constexpr FlagSpec kThreadsFlag = {.name = "threads",
-                                          .type = FlagType::kInt,
-                                          .value = "N",
-                                          .help = "CPU threads; 0 = all cores",
-                                          .fallback = "0",
-                                          .min = 0,
-                                          .max = 4096};
-inline constexpr FlagSpec kKvCacheFlag = {.name = "kv-cache-mib",
-                                          .type = FlagType::kInt,
-                                          .value = "N",
-                                          .help = "memory of the key/value cache",
-                                          .fallback = "1024",
-                                          .min = 1,
-                                          .max = 16e6};
-inline constexpr FlagSpec kBatchFlag = {.name = "batch",
-                                        .type = FlagType::kInt,
-                                        .value = "B",
-                                        .help = "sequences computed at once",
-                                        .fallback = "32",
-                                        .min = 1,
-                                        .max = 65536};
-inline constexpr FlagSpec kSamplesFlag = {.name = "samples",
-                                          .type = FlagType::kInt,
-                                          .value = "K",
-                                          .help = "answers per prompt",
-                                          .fallback = "1",
-                                          .min = 1,
-                                          .max = 4096};
-inline constexpr FlagSpec kSeedFlag = {.name = "seed",
-                                       .type = FlagType::kInt,
-                                       .value = "S",
-                                       .help = "keys the draws",
-                                       .fallback = "1",
-                                       .min = 0,
-                                       .max = 9e15};
+struct ModelFlags {
+  std::string model, dtype = "auto";
+  int threads = 0;
+  int64_t kv_cache_mib = 1024;
+
+  void Declare(CLI::App& app) {
+    AddRequired(app, "--model DIR", model, "a Hugging Face model folder");
+    AddChoice(app, "--dtype TYPE", dtype, "float32, bfloat16, or auto: what config.json says",
+              {"auto", "float32", "bfloat16"});
+    AddFlag(app, "--threads N", threads, "CPU threads; 0 = all cores", 0, 4096);
+    AddFlag(app, "--kv-cache-mib N", kv_cache_mib, "memory of the key/value cache", 1, 16e6);
+  }
+};
+
+// How many answers are drawn, and how.
+struct DrawFlags {
+  int samples = 1, batch = 32;
+  uint64_t seed = 1;
+
+  void Declare(CLI::App& app) {
+    AddFlag(app, "--samples K", samples, "answers per prompt", 1, 4096);
+    AddFlag(app, "--seed S", seed, "keys the draws", 0, 9e15);
+    DeclareBatch(app);
+  }
+  void DeclareBatch(CLI::App& app) { AddFlag(app, "--batch B", batch, "sequences computed at once", 1, 65536); }
+};
 
 struct LocalModel {
   ModelFolder folder;
@@ -60,11 +47,11 @@ struct LocalModel {
 };
 
 // Opens --model with --dtype and applies --threads to the process. InvalidArgument or NotFound names file and field.
-absl::StatusOr<LocalModel> OpenLocalModel(const Flags& flags);
+absl::StatusOr<LocalModel> OpenLocalModel(const ModelFlags& flags);
 
 // The engine of --kv-cache-mib for `batch` sequences of at most max_sequence_tokens (0 = the model's longest). probe:
 // what of the attention it can measure.
-absl::StatusOr<std::unique_ptr<Engine>> OpenLocalEngine(const Flags& flags, const LocalModel& model, int batch,
+absl::StatusOr<std::unique_ptr<Engine>> OpenLocalEngine(const ModelFlags& flags, const LocalModel& model, int batch,
                                                         int64_t max_sequence_tokens, ops::AttentionProbe probe = {});
 
 // The credit of a configuration that says nothing else about it; `overrides` as of --set. InvalidArgument names one
