@@ -229,7 +229,7 @@ void Actor::WaitForWork(Wait& wait) {
 
 // Enough groups to fill the free slots, so that the fleet's prompts spread over its actors.
 int Actor::LeaseRoom() const {
-  const int free_sequences = settings_.max_sequences - unfinished_completions_;
+  const int free_sequences = engine_->max_sequences() - unfinished_completions_;
   if (!held_.has_value() || free_sequences <= 0) return 0;
   const int groups = (free_sequences + settings_.completions_per_prompt - 1) / settings_.completions_per_prompt;
   return std::min(groups, settings_.max_leases - open_groups_);

@@ -34,8 +34,7 @@ namespace tactus {
 
 struct ActorSettings {
   std::string actor_id;
-  int max_leases = 8;      // groups in this actor at once
-  int max_sequences = 32;  // the engine's: no lease is taken while this many completions are unfinished
+  int max_leases = 8;  // groups in this actor at once
   int completions_per_prompt = 8;
   int max_completion_tokens = 256;
   SamplingOptions sampling;

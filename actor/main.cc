@@ -102,7 +102,6 @@ ActorSettings MakeSettings(const config::RunConfig& run, const ActorFlags& flags
   ActorSettings settings;
   settings.actor_id = instance;
   settings.max_leases = run.actor().max_leases();
-  settings.max_sequences = run.actor().max_sequences();
   settings.completions_per_prompt = run.rollout().completions_per_prompt();
   settings.max_completion_tokens = run.rollout().max_completion_tokens();
   settings.sampling.temperature = static_cast<float>(run.rollout().temperature());

@@ -9,19 +9,13 @@ namespace tactus {
 
 absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(const EngineOptions& options,
                                                        std::unique_ptr<ModelRunner> runner) {
-  SchedulerOptions scheduler_options;
-  scheduler_options.max_sequences = options.max_sequences;
-  scheduler_options.max_step_tokens = options.max_step_tokens;
-  scheduler_options.max_waiting_groups = options.max_waiting_groups;
-  scheduler_options.max_position = runner->config().max_position;
-  scheduler_options.vocab_size = static_cast<int32_t>(runner->config().vocab_size);
-  scheduler_options.num_pages = runner->num_pages();
-  scheduler_options.probe = options.probe;
-  scheduler_options.heads_per_layer = runner->config().num_heads;
   if (!options.probe.layers.empty()) {
     RETURN_IF_ERROR(RhythmLayers(options.probe.layers, runner->config().num_layers).status());
   }
-  ASSIGN_OR_RETURN(std::unique_ptr<Scheduler> scheduler, Scheduler::Create(scheduler_options));
+  const ModelConfig& model = runner->config();
+  ASSIGN_OR_RETURN(std::unique_ptr<Scheduler> scheduler,
+                   Scheduler::Create({options, model.max_position, static_cast<int32_t>(model.vocab_size),
+                                      runner->num_pages(), model.num_heads}));
   return std::unique_ptr<Engine>(new Engine(std::move(scheduler), std::move(runner)));
 }
 

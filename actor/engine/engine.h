@@ -24,13 +24,6 @@
 
 namespace tactus {
 
-struct EngineOptions {
-  int max_sequences = 32;
-  int max_step_tokens = 2048;
-  int max_waiting_groups = 64;
-  ops::AttentionProbe probe = {};  // where requests that measure the rhythm are measured; no layers: nowhere
-};
-
 class Engine {
  public:
   // InvalidArgument names the option that cannot work.
@@ -53,6 +46,7 @@ class Engine {
   absl::Status UseStagedWeights(PolicyVersion version);
 
   int64_t sampled_heads() const { return scheduler_->sampled_heads(); }  // H of the probe
+  int max_sequences() const { return scheduler_->max_sequences(); }      // any thread
   bool idle() const { return scheduler_->idle(); }
   bool full() const { return scheduler_->full(); }
   PolicyVersion version() const { return version_; }

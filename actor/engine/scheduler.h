@@ -32,15 +32,19 @@
 
 namespace tactus {
 
-struct SchedulerOptions {
-  int max_sequences = 32;        // sequences running at once
-  int max_step_tokens = 2048;    // rows of one step; at least max_sequences
-  int max_waiting_groups = 64;   // in the queue, not yet admitted
+struct EngineOptions {
+  int max_sequences = 32;          // sequences running at once
+  int max_step_tokens = 2048;      // rows of one step; at least max_sequences
+  int max_waiting_groups = 64;     // in the queue, not yet admitted
+  ops::AttentionProbe probe = {};  // where the rhythm is measured; no layers: requests for it are refused
+};
+
+// What the scheduler must know of the model and its cache besides.
+struct SchedulerOptions : EngineOptions {
   int64_t max_position = 32768;  // longest prompt + completion, tokens
   int32_t vocab_size = 0;        // ids outside it are refused
   int32_t num_pages = 0;
-  ops::AttentionProbe probe = {};  // no layers: requests that measure the rhythm are refused
-  int64_t heads_per_layer = 0;     // query heads
+  int64_t heads_per_layer = 0;  // query heads
 };
 
 // Counts since creation; the gauges are of this moment.
@@ -83,6 +87,7 @@ class Scheduler {
     return static_cast<int64_t>(options_.probe.layers.size()) * options_.heads_per_layer;
   }
   bool idle() const { return waiting_.empty() && active_.empty(); }
+  int max_sequences() const { return options_.max_sequences; }
   bool full() const { return static_cast<int>(waiting_.size()) >= options_.max_waiting_groups; }
   SchedulerStats stats() const;
 

@@ -135,7 +135,6 @@ TEST(CudaActorTest, FollowsALearnersWeightsAndHandsInMeasuredGroups) {
   const AlwaysRight verifier;
   Actor actor({.actor_id = "a",
                .max_leases = 2,
-               .max_sequences = 3,
                .completions_per_prompt = kCompletions,
                .max_completion_tokens = kMaxTokens,
                .sampling = {},

@@ -118,7 +118,6 @@ class ActorTest : public ::testing::Test {
   ActorTest() {
     settings_.actor_id = "actor-7";
     settings_.max_leases = 3;
-    settings_.max_sequences = 5;
     settings_.completions_per_prompt = kCompletions;
     settings_.max_completion_tokens = kMaxTokens;
     settings_.stop_ids = {4, 9};
