@@ -8,6 +8,7 @@
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
 #include "common/config/run_config.h"
+#include "common/rhythm/credit_assigner.h"
 #include "proto/config.pb.h"
 #include "tools/batch/jsonl_io.h"
 #include "tools/batch/local_model.h"
@@ -46,7 +47,7 @@ absl::StatusOr<CreditAssigner> CreditOf(const RhythmFlags& flags) {
   if (paper != "v1" && paper != "v2") {
     return absl::InvalidArgumentError(absl::StrCat("--paper cannot be \"", paper, "\": expected v1 or v2."));
   }
-  return DefaultCredit({paper == "v1" ? "credit.paper=PAPER_V1" : "credit.paper=PAPER_V2"});
+  return CreditAssigner::FromOverrides({paper == "v1" ? "credit.paper=PAPER_V1" : "credit.paper=PAPER_V2"});
 }
 
 absl::Status Run(const RhythmFlags& flags) {

@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
+#include "common/rhythm/credit_assigner.h"
 #include "tools/batch/generate.h"
 #include "tools/batch/jsonl_io.h"
 #include "tools/batch/local_model.h"
@@ -185,7 +186,7 @@ absl::Status Perturbations(const Study& study, Engine& engine, std::span<const M
 
 absl::Status RunStudy(const Study& study, std::istream& in, std::ostream& out, absl::string_view in_name) {
   // The paper's analysis measures FAI to the end of the response.
-  ASSIGN_OR_RETURN(const CreditAssigner credit, DefaultCredit({"credit.horizon_max_tokens=0"}));
+  ASSIGN_OR_RETURN(const CreditAssigner credit, CreditAssigner::FromOverrides({"credit.horizon_max_tokens=0"}));
   ASSIGN_OR_RETURN(ops::AttentionProbe probe,
                    credit.Probe(study.model.folder.config.num_layers, study.model.folder.config.num_heads));
   ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine,

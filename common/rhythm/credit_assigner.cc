@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
+#include "common/config/run_config.h"
 #include "common/data/types.h"
 #include "common/rhythm/rhythm_meter.h"
 #include "proto/config.pb.h"
@@ -78,6 +79,12 @@ absl::StatusOr<CreditAssigner> CreditAssigner::FromProto(const CreditOptions& op
   credit.calibrated_ = CalibratesHeads(options.head_mode());
   credit.calibrate_every_versions_ = options.calibrate_every_versions();
   return credit;
+}
+
+absl::StatusOr<CreditAssigner> CreditAssigner::FromOverrides(const std::vector<std::string>& overrides) {
+  constexpr char kText[] = "model { path: 'unused' } task { name: 'countdown' } service { plaintext: true }";
+  ASSIGN_OR_RETURN(const config::RunConfig run, config::ParseRunConfig(kText, "defaults", overrides));
+  return FromProto(run.credit());
 }
 
 absl::StatusOr<ops::AttentionProbe> CreditAssigner::Probe(int64_t num_layers, int64_t heads_per_layer) const {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -18,6 +19,9 @@ class CreditAssigner {
  public:
   // `options` is resolved. InvalidArgument names the field.
   static absl::StatusOr<CreditAssigner> FromProto(const config::CreditOptions& options);
+  // Of a configuration that says nothing else about it; `overrides` as of --set. InvalidArgument names one that cannot
+  // be.
+  static absl::StatusOr<CreditAssigner> FromOverrides(const std::vector<std::string>& overrides);
 
   // Whether the engine must measure attention: the strategy reads it, or the run asks for it.
   bool MeasuresAttention() const { return measure_ || ReadsAttention(kind_); }

@@ -14,9 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "actor/actor.h"
 #include "actor/engine/cuda/model_runner_cuda.h"
-#include "common/config/run_config.h"
 #include "common/weights/shared_weights_cuda.h"
-#include "proto/config.pb.h"
 #include "tests/actor/engine/run_all.h"
 #include "tests/device/need_gpu.h"
 
@@ -121,11 +119,8 @@ TEST(CudaActorTest, FollowsALearnersWeightsAndHandsInMeasuredGroups) {
   first.shared = *memory.Publish(kFirst, at::from_blob(parameters.data(), {folder.layout.total_numel}, at::kFloat));
   Learner learner(first, NewWeights{.version = kSecond, .parameters = std::vector<float>(parameters.size(), 0.0f)});
 
-  const auto config =
-      config::ParseRunConfig("model { path: 'm' } task { name: 'countdown' } service { plaintext: true }", "test",
-                             {"credit.strategy=COUPLED", "credit.layers=0,1", "credit.horizon_min_tokens=4"});
-  ASSERT_TRUE(config.ok()) << config.status();
-  const CreditAssigner credit = *CreditAssigner::FromProto(config->credit());
+  const CreditAssigner credit =
+      *CreditAssigner::FromOverrides({"credit.strategy=COUPLED", "credit.layers=0,1", "credit.horizon_min_tokens=4"});
   EngineOptions options{.max_sequences = 3, .max_step_tokens = 32, .max_waiting_groups = 2};
   options.probe = *credit.Probe(folder.config.num_layers, folder.config.num_heads);
   auto runner = *CreateModelRunnerCuda(

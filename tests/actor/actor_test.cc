@@ -12,8 +12,6 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "common/config/run_config.h"
-#include "proto/config.pb.h"
 #include "tests/actor/engine/fake_model_runner.h"
 #include "tests/actor/fake_port.h"
 
@@ -106,12 +104,7 @@ class FakeVerifier : public Verifier {
   }
 };
 
-CreditAssigner CreditOf(const std::vector<std::string>& overrides) {
-  return *CreditAssigner::FromProto(
-      config::ParseRunConfig("model { path: 'm' } task { name: 'countdown' } service { plaintext: true }", "test",
-                             overrides)
-          ->credit());
-}
+CreditAssigner CreditOf(const std::vector<std::string>& overrides) { return *CreditAssigner::FromOverrides(overrides); }
 
 class ActorTest : public ::testing::Test {
  protected:

@@ -9,9 +9,7 @@
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
 #include "common/base/strict_json.h"
-#include "common/config/run_config.h"
 #include "common/ops/cpu/parallel.h"
-#include "proto/config.pb.h"
 
 namespace tactus {
 namespace {
@@ -55,12 +53,6 @@ absl::StatusOr<std::unique_ptr<Engine>> OpenLocalEngine(const ModelFlags& flags,
   setup.kv_cache_mib = flags.kv_cache_mib;
   setup.max_sequence_tokens = max_sequence_tokens;
   return LoadEngine(model.folder, setup);
-}
-
-absl::StatusOr<CreditAssigner> DefaultCredit(const std::vector<std::string>& overrides) {
-  constexpr char kText[] = "model { path: 'unused' } task { name: 'countdown' } service { plaintext: true }";
-  ASSIGN_OR_RETURN(const config::RunConfig run, config::ParseRunConfig(kText, "defaults", overrides));
-  return CreditAssigner::FromProto(run.credit());
 }
 
 }  // namespace tactus

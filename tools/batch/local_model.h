@@ -10,7 +10,6 @@
 #include "actor/engine/engine.h"
 #include "common/config/flags.h"
 #include "common/model/folder/hf_folder.h"
-#include "common/rhythm/credit_assigner.h"
 
 namespace tactus {
 
@@ -53,9 +52,5 @@ absl::StatusOr<LocalModel> OpenLocalModel(const ModelFlags& flags);
 // what of the attention it can measure.
 absl::StatusOr<std::unique_ptr<Engine>> OpenLocalEngine(const ModelFlags& flags, const LocalModel& model, int batch,
                                                         int64_t max_sequence_tokens, ops::AttentionProbe probe = {});
-
-// The credit of a configuration that says nothing else about it; `overrides` as of --set. InvalidArgument names one
-// that cannot be.
-absl::StatusOr<CreditAssigner> DefaultCredit(const std::vector<std::string>& overrides);
 
 }  // namespace tactus

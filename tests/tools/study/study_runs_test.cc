@@ -11,8 +11,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "actor/engine/load_engine.h"
-#include "common/config/run_config.h"
-#include "proto/config.pb.h"
 #include "tools/study/study_perturb.h"
 
 namespace tactus {
@@ -24,12 +22,7 @@ const ModelFolder& Folder() {
   return *kFolder;
 }
 
-CreditAssigner ToTheEnd() {
-  const auto run =
-      config::ParseRunConfig("model { path: 'unused' } task { name: 'countdown' } service { plaintext: true }",
-                             "defaults", {"credit.horizon_max_tokens=0"});
-  return *CreditAssigner::FromProto(run->credit());
-}
+CreditAssigner ToTheEnd() { return *CreditAssigner::FromOverrides({"credit.horizon_max_tokens=0"}); }
 
 std::unique_ptr<Engine> MakeEngine() {
   EngineSetup setup;
