@@ -251,6 +251,14 @@ TEST(RunConfigTest, FingerprintIgnoresWhatBelongsToOneMachine) {
   EXPECT_NE(Fingerprint(Parse({"rollout.temperature=0.9"}).value()), base);
 }
 
+// A run that began with an older version goes on only if its configuration has the fingerprint that is in its
+// checkpoints. This one is of 0.1.0, where it was the SHA-256 of the resolved text with the fields of one machine
+// cleared.
+TEST(RunConfigTest, FingerprintsOfOlderVersionsHold) {
+  EXPECT_EQ(Fingerprint(Parse({}).value()), "888eb1d61d4c5ad24faeac26967b0096a39aba74001c0ebdf7709d992942ea4f")
+      << "a field that is added changes this: write the new value here, and into CHANGELOG.md that runs do not go on";
+}
+
 TEST(RunConfigTest, WarnsOfTruncatedSampling) {
   EXPECT_THAT(Warnings(Parse({"rollout.top_p=0.9"}).value()), ::testing::Contains(HasSubstr("rollout.top_p")));
   EXPECT_THAT(Warnings(Parse({"rollout.top_k=20"}).value()), ::testing::Contains(HasSubstr("rollout.top_k")));

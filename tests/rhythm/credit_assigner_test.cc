@@ -39,6 +39,7 @@ TEST(CreditAssignerTest, EachStrategyHasItsWeights) {
       {"COUPLED", {1, 1, 1.25, 1.25, 1, 1}}, {"BOTTOM_DELTA", {1, 1, 1, 1, 1.5, 1}},
       {"BOTTOM_FAI", {1, 1, 1, 1, 1.5, 1}},  {"RECEIVER", {1.5, 1, 1, 1, 1, 1}},
   };
+  ASSERT_EQ(cases.size() + 1, static_cast<size_t>(CreditOptions::Strategy_descriptor()->value_count())) << "and RANDOM";
   for (const auto& [strategy, expected] : cases) {
     const auto credit = CreditAssigner::FromProto(Options({"credit.strategy=" + strategy, "credit.q=0.2"}));
     ASSERT_TRUE(credit.ok()) << credit.status();

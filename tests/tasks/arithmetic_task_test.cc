@@ -48,7 +48,7 @@ TEST(ArithmeticTask, QuestionsAreAnsweredRightAndSplitsAreDisjoint) {
 }
 
 TEST(ArithmeticTask, VerifiesChatAnswers) {
-  const auto task = CreateTask(Arithmetic(""));
+  const auto task = CreateTask(Arithmetic("chat"));
   const TaskExample example = (*task)->Example(Split::kTrain, 0);
   EXPECT_NE(example.user.find("<answer>"), std::string::npos);
   const std::string answer = nlohmann::json::parse(example.answer_key_json)["answer"];
@@ -60,7 +60,7 @@ TEST(ArithmeticTask, VerifiesChatAnswers) {
 }
 
 TEST(ArithmeticTask, RefusesBadOptionsByName) {
-  config::TaskOptions options = Arithmetic("");
+  config::TaskOptions options = Arithmetic("chat");
   options.set_test_size(100'001);
   EXPECT_NE(CreateTask(options).status().message().find("task.test_size"), absl::string_view::npos);
   options = Arithmetic("prose");

@@ -9,6 +9,7 @@
 #include "common/tasks/countdown.h"
 #include "common/tasks/task.h"
 #include "proto/config.pb.h"
+#include "proto/options.pb.h"
 
 namespace tactus {
 namespace {
@@ -142,6 +143,25 @@ TEST(CountdownTask, PromptsSayNumbersAndTarget) {
                               std::to_string(small.numbers[2]) + "=" + std::to_string(small.target) + ":");
 }
 
+// What the configuration accepts there is a task for.
+TEST(CreateTaskTest, KnowsEveryNameAndStyleThatTheConfigurationAccepts) {
+  const auto accepted = [](const char* field) {
+    const auto& options = config::TaskOptions::descriptor()->FindFieldByName(field)->options();
+    return options.GetExtension(config::rule).one_of();
+  };
+  for (const std::string& name : accepted("name")) {
+    for (const std::string& style : accepted("prompt_style")) {
+      config::TaskOptions options;
+      options.set_name(name);
+      options.set_prompt_style(style);
+      options.set_train_path("nowhere");  // of qa
+      options.set_test_path("nowhere");
+      EXPECT_NE(CreateTask(options).status().code(), absl::StatusCode::kUnimplemented) << name << ", " << style;
+    }
+  }
+  EXPECT_GE(accepted("name").size(), 3);
+}
+
 TEST(CountdownTask, RefusesBadOptionsByName) {
   const auto error = [](const std::function<void(config::TaskOptions&)>& change) {
     config::TaskOptions options = Countdown();
@@ -150,7 +170,7 @@ TEST(CountdownTask, RefusesBadOptionsByName) {
     EXPECT_EQ(task.status().code(), absl::StatusCode::kInvalidArgument);
     return std::string(task.status().message());
   };
-  EXPECT_THAT(error([](auto& o) { o.set_name("chess"); }), HasSubstr("task.name: \"chess\""));
+  EXPECT_THAT(error([](auto& o) { o.set_name("chess"); }), HasSubstr("task.name is \"chess\""));
   EXPECT_THAT(error([](auto& o) { o.set_name(""); }), HasSubstr("task.name"));
   EXPECT_THAT(error([](auto& o) { o.set_train_size(0); }), HasSubstr("task.train_size"));
   EXPECT_THAT(error([](auto& o) { o.set_test_size(-1); }), HasSubstr("task.test_size"));

@@ -91,7 +91,8 @@ TEST_F(CliTest, VersionAndMissingCommand) {
 }
 
 TEST_F(CliTest, FlagMistakes) {
-  ExpectMistake("check-config", "expected a configuration file");
+  ExpectMistake("check-config", "expected either a configuration file or --fields");
+  ExpectMistake("check-config a --fields", "expected either a configuration file or --fields");
   ExpectMistake("check-config a b", "did not expect \"b\"");
   ExpectMistake("check-config a --sett x=1", "there is no flag --sett: did you mean --set?");
   ExpectMistake("train", "expected either --config FILE, for a new run, or --resume DIR");
@@ -109,6 +110,12 @@ TEST_F(CliTest, CheckConfigPrintsEveryDefaultAndItsOutputLoads) {
   EXPECT_THAT(first.err, HasSubstr("warning: rollout.top_p and rollout.top_k"));
   const Result again = Tactus("check-config " + Write("resolved.textproto", first.out));
   EXPECT_EQ(again.out, first.out);
+}
+
+TEST_F(CliTest, CheckConfigListsTheFields) {
+  const Result fields = Tactus("check-config --fields");
+  EXPECT_EQ(fields.code, 0) << fields.err;
+  EXPECT_THAT(fields.out, HasSubstr("\nrollout.max_staleness_steps         0               from 0 to 1000\n"));
 }
 
 TEST_F(CliTest, CheckConfigPredictsMemoryWithoutTheModel) {

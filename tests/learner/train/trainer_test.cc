@@ -4,7 +4,9 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <functional>
 #include <limits>
+#include <set>
 
 #include "proto/config.pb.h"
 #include "tests/learner/train/bigram_policy.h"
@@ -373,6 +375,27 @@ TEST(TrainerTest, SftOnTwoRanksEqualsOne) {
       EXPECT_NEAR(stats->loss, expected[static_cast<size_t>(step)], 1e-6);
     }
   });
+}
+
+// A value that no switch knows does not compile; one that was given another's meaning is found here.
+TEST(TrainerOptionsTest, EveryEnumValueHasAMeaningOfItsOwn) {
+  const auto meanings = [](const char* group, const char* field, const std::function<int(const TrainerOptions&)>& of) {
+    config::RunConfig run;
+    const auto* options = run.GetDescriptor()->FindFieldByName(group);
+    const auto* leaf = options->message_type()->FindFieldByName(field);
+    std::set<int> seen;
+    for (int i = 0; i < leaf->enum_type()->value_count(); ++i) {
+      auto* holder = run.GetReflection()->MutableMessage(&run, options);
+      holder->GetReflection()->SetEnum(holder, leaf, leaf->enum_type()->value(i));
+      seen.insert(of(TrainerOptions::FromProto(run)));
+    }
+    EXPECT_EQ(seen.size(), static_cast<size_t>(leaf->enum_type()->value_count())) << group << "." << field;
+  };
+  meanings("algorithm", "estimator", [](const TrainerOptions& o) { return static_cast<int>(o.estimator); });
+  meanings("algorithm", "loss", [](const TrainerOptions& o) { return static_cast<int>(o.loss.loss); });
+  meanings("algorithm", "aggregation", [](const TrainerOptions& o) { return static_cast<int>(o.loss.aggregation); });
+  meanings("credit", "sign_rule", [](const TrainerOptions& o) { return static_cast<int>(o.loss.sign_rule); });
+  meanings("optimizer", "schedule", [](const TrainerOptions& o) { return static_cast<int>(o.schedule.shape); });
 }
 
 TEST(TrainerOptionsTest, EveryFieldIsTakenOver) {
