@@ -27,7 +27,9 @@ Interval WilsonInterval(int64_t successes, int64_t trials) {
   const double n = static_cast<double>(trials), p = static_cast<double>(successes) / n;
   const double centre = (p + kZ * kZ / (2 * n)) / (1 + kZ * kZ / n);
   const double half = kZ / (1 + kZ * kZ / n) * std::sqrt(p * (1 - p) / n + kZ * kZ / (4 * n * n));
-  return {p, std::max(0.0, centre - half), std::min(1.0, centre + half)};
+  // At the ends the formula gives 0 and 1 but for rounding.
+  return {p, successes == 0 ? 0.0 : std::max(0.0, centre - half),
+          successes == trials ? 1.0 : std::min(1.0, centre + half)};
 }
 
 double SortedQuantile(const std::vector<double>& sorted, double p) {

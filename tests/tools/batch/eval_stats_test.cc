@@ -38,7 +38,11 @@ TEST(WilsonIntervalTest, PublishedValues) {
   EXPECT_NEAR(none.high, 0.2775328, 1e-6);
   const Interval all = WilsonInterval(10, 10);
   EXPECT_NEAR(all.low, 0.7224672, 1e-6);
-  EXPECT_NEAR(all.high, 1, 1e-12);
+  EXPECT_EQ(all.high, 1);
+  for (int64_t n = 1; n < 200; ++n) {
+    EXPECT_EQ(WilsonInterval(0, n).low, 0) << n;
+    EXPECT_EQ(WilsonInterval(n, n).high, 1) << n;
+  }
 }
 
 TEST(BootstrapIntervalTest, CoversTheMeanAsTheNormalApproximationSays) {
