@@ -136,8 +136,8 @@ absl::Status Update(const ModelFolder& folder, const Workload& work, StorageDTyp
                                    nullptr, *alone));
   const std::vector<TrajectoryGroup> groups = Groups(work);
   return Serve(about, [&]() -> absl::StatusOr<int64_t> {
-    ASSIGN_OR_RETURN(const StepStats stats, trainer->TrainStep(groups, {}));
-    return stats.completion_tokens;
+    ASSIGN_OR_RETURN(const StepRecord stats, trainer->TrainStep(groups, {}));
+    return static_cast<int64_t>(stats.completion_tokens);
   });
 }
 

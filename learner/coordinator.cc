@@ -159,7 +159,7 @@ absl::Status Coordinator::Step(std::vector<TrajectoryGroup> groups, double wait_
   ASSIGN_OR_RETURN(
       const StepOrder order,
       rank_.Exchange({.kind = StepOrder::Kind::kTrain, .version = rank_.version(), .groups = std::move(groups)}));
-  ASSIGN_OR_RETURN(const StepStats stats, rank_.Train(order));
+  ASSIGN_OR_RETURN(StepRecord stats, rank_.Train(order));
   calibration_.AfterStep(rank_.step(), order.groups);
   StepContext context;
   context.step = rank_.step();
@@ -183,7 +183,7 @@ absl::Status Coordinator::Step(std::vector<TrajectoryGroup> groups, double wait_
   context.weight_bytes_sent = weight_bytes_sent_;
   context.parameters = rank_.trainer().policy().layout().total_numel;
   context.actors_connected = server_->AttachedActors();
-  return recorder_->Record(context, stats, order.groups);
+  return recorder_->Record(context, std::move(stats), order.groups);
 }
 
 absl::Status Coordinator::PublishWeights() {

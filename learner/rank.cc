@@ -137,8 +137,8 @@ absl::StatusOr<StepOrder> Rank::Exchange(StepOrder order) {
   return agreed;
 }
 
-absl::StatusOr<StepStats> Rank::Train(const StepOrder& order) {
-  ASSIGN_OR_RETURN(StepStats stats, trainer_->TrainStep(order.groups, order.version));
+absl::StatusOr<StepRecord> Rank::Train(const StepOrder& order) {
+  ASSIGN_OR_RETURN(StepRecord stats, trainer_->TrainStep(order.groups, order.version));
   ++step_;
   SetVersion({order.version.incarnation, order.version.step + 1});
   return stats;
@@ -151,8 +151,8 @@ absl::Status Rank::Follow() {
     metrics_->Add(Metric::kLearnerPhaseSeconds, SecondsSince(start), "wait_trajectories");
     if (order.kind == StepOrder::Kind::kStop) return Ending();
     if (order.kind != StepOrder::Kind::kTrain) continue;
-    ASSIGN_OR_RETURN(const StepStats stats, Train(order));
-    ExposePhases(stats.seconds, *metrics_);
+    ASSIGN_OR_RETURN(const StepRecord stats, Train(order));
+    ExposePhases(stats, *metrics_);
     metrics_->Set(Metric::kLearnerStep, static_cast<double>(step_));
     metrics_->Set(Metric::kWeightVersion, static_cast<double>(version_.step));
   }

@@ -57,7 +57,7 @@ class Rank {
   // Collective. What all ranks do next: rank 0's `order`; the others' is not looked at.
   absl::StatusOr<StepOrder> Exchange(StepOrder order);
   // Collective. Takes the optimizer step of a kTrain order; afterwards the version is the next.
-  absl::StatusOr<StepStats> Train(const StepOrder& order);
+  absl::StatusOr<StepRecord> Train(const StepOrder& order);
   // Collective. What a rank other than 0 does: rank 0's orders up to kStop. As Ending.
   absl::Status Follow();
 

@@ -10,8 +10,9 @@ namespace tactus {
 std::string MetricsMarkdown();
 
 // {"metrics": [{"name", "type": "counter"|"gauge"|"histogram", "unit", "processes": ["learner", "follower", "actor"],
-//   "labels": [{"name", "values": [...]}], "buckets": [...], "help"}]}
-// "values" is missing on a label whose value is known only when a process starts; "buckets" on all but histograms.
+//   "labels": [{"name", "values": [...]}], "buckets": [...], "help", "title", "step": true}]}
+// "values" is missing on a label whose value is known only when a process starts; "buckets" on all but histograms;
+// "step" on all but the gauges of a learner step; "title" where no chart has been named.
 std::string MetricsJson();
 
 }  // namespace tactus

@@ -6,6 +6,7 @@
 #include <prometheus/registry.h>
 #include <prometheus/text_serializer.h>
 
+#include <algorithm>
 #include <cmath>
 #include <map>
 #include <utility>
@@ -29,6 +30,7 @@ const MetricSpec& Spec(Metric metric) { return MetricTable()[static_cast<size_t>
 
 struct MetricSet::Impl {
   prometheus::Registry registry;
+  std::string task;
   // By metric, by position of the label's value in its spec (one entry when it has no label). Empty = another role's.
   std::vector<std::vector<Series>> series;
 
@@ -77,6 +79,7 @@ Series MakeSeries(prometheus::Registry* registry, const MetricSpec& spec, const 
 }  // namespace
 
 MetricSet::MetricSet(const Options& options) : impl_(std::make_unique<Impl>()) {
+  impl_->task = options.task;
   for (const MetricSpec& spec : MetricTable()) {
     std::vector<Series>& all = impl_->series.emplace_back();
     if (!Exposes(options.role, spec.scope)) continue;
@@ -114,6 +117,20 @@ void MetricSet::Add(Metric metric, double value, absl::string_view label) {
 void MetricSet::Observe(Metric metric, double value, absl::string_view label) {
   Series* series = impl_->Accept(metric, value, label, MetricType::kHistogram);
   if (series != nullptr) series->histogram->Observe(value);
+}
+
+void MetricSet::SetStep(const StepRecord& record) {
+  for (const StepField& field : StepFields()) {
+    const double value = record.*field.member;
+    if (field.series.metric == nullptr || !std::isfinite(value)) continue;
+    prometheus::Labels labels;
+    if (field.series.env) labels["env"] = impl_->task;
+    if (field.series.label != nullptr) labels[field.series.label] = field.series.value;
+    const auto spec = std::ranges::find(StepMetricTable(), absl::string_view(field.series.metric),
+                                        [](const MetricSpec& one) { return absl::string_view(one.name); });
+    // What is there already is found again by its name and labels.
+    prometheus::BuildGauge().Name(spec->name).Help(spec->help).Register(impl_->registry).Add(labels).Set(value);
+  }
 }
 
 std::string MetricSet::Text() const {

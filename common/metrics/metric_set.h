@@ -13,6 +13,7 @@
 
 #include "absl/strings/string_view.h"
 #include "common/metrics/metric_table.h"
+#include "common/metrics/step_record.h"
 
 namespace tactus {
 
@@ -35,6 +36,9 @@ class MetricSet {
   void Set(Metric metric, double value, absl::string_view label = "");
   void Add(Metric metric, double value, absl::string_view label = "");
   void Observe(Metric metric, double value, absl::string_view label = "");
+  // Every gauge of the step that was measured. One that is not measured keeps its last value; before that it has no
+  // sample. For learner rank 0.
+  void SetStep(const StepRecord& record);
 
   // The exposition text, as a scrape gives it: these and process_*.
   std::string Text() const;

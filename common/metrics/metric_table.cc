@@ -1,6 +1,13 @@
 #include "common/metrics/metric_table.h"
 
+#include <algorithm>
+#include <deque>
 #include <iterator>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "common/metrics/step_record.h"
 
 namespace tactus {
 namespace {
@@ -17,19 +24,8 @@ constexpr const char* kOutcome[] = {"applied", "skipped"};
 constexpr const char* kPhase[] = {"wait_trajectories", "forward", "backward",  "allreduce",
                                   "optimizer",         "publish", "checkpoint"};
 constexpr const char* kTokenKind[] = {"prompt", "completion"};
-constexpr const char* kLossTerm[] = {"policy", "kl", "total"};
-constexpr const char* kAgainst[] = {"reference", "behaviour"};
-constexpr const char* kMeanMax[] = {"mean", "max"};
-constexpr const char* kSide[] = {"low", "high"};
-constexpr const char* kMeanMinMax[] = {"mean", "min", "max"};
-constexpr const char* kComponent[] = {"total", "correct", "format"};
 constexpr const char* kGroupKind[] = {"informative", "all_pass", "all_fail"};
 constexpr const char* kVerdict[] = {"pass", "fail", "error"};
-constexpr const char* kPassAt[] = {"1"};
-constexpr const char* kCreditStrategy[] = {"applied", "local_chunk", "global_anchor", "coupled", "entropy"};
-constexpr const char* kCreditPair[] = {"local_chunk_global_anchor", "coupled_entropy", "global_anchor_entropy",
-                                       "local_chunk_entropy"};
-constexpr const char* kDistribution[] = {"mean", "p10", "p50", "p90"};
 constexpr const char* kRejectReason[] = {"malformed", "nonfinite", "duplicate", "expired"};
 constexpr const char* kDropReason[] = {"stale", "rolled_back"};
 constexpr const char* kPromptState[] = {"waiting", "leased", "ready", "taken"};
@@ -110,56 +106,19 @@ constexpr MetricSpec kTable[] = {
     Counter(kCollectiveAborts, "tactus_collective_aborts_total", R, "", kNone,
             "Collective operations that failed or timed out. The rank exits then, so restarts show it too."),
 
-    Gauge(kLoss, "tactus_loss", L, "", Closed("term", kLossTerm), "Loss of the last step and its terms."),
-    Gauge(kGradientNorm, "tactus_gradient_norm", L, "", kNone, "Global gradient norm before clipping."),
-    Gauge(kLearningRate, "tactus_learning_rate", L, "", kNone, "Learning rate of the last step."),
-    Gauge(kPolicyEntropy, "tactus_policy_entropy_nats", L, "nats", kNone,
-          "Mean entropy of the sampling distribution per token, as the actors recorded it."),
-    Gauge(kPolicyKl, "tactus_policy_kl_nats", L, "nats", Closed("against", kAgainst),
-          "Mean k3 estimate of the KL divergence per token; reference is 0 without a KL term."),
-    Gauge(kSamplerMismatchKl, "tactus_sampler_mismatch_kl_nats", L, "nats", kNone,
-          "KL between the actors' recorded log-probs and the learner's recomputed ones."),
-    Gauge(kSamplerMismatchLogprob, "tactus_sampler_mismatch_logprob_nats", L, "nats", Closed("stat", kMeanMax),
-          "Absolute difference between recorded and recomputed log-probs."),
-    Gauge(kImportanceWeight, "tactus_importance_weight", L, "", Closed("stat", kMeanMax),
-          "Truncated importance weight of the trained tokens; 1 = the policy is the one that sampled them."),
-    Gauge(kImportanceWeightCapped, "tactus_importance_weight_capped_ratio", L, "ratio", kNone,
-          "Share of tokens whose importance weight was at algorithm.tis_cap."),
-    Gauge(kClipRatio, "tactus_clip_ratio", L, "ratio", Closed("side", kSide),
-          "Share of tokens whose probability ratio was clipped, below 1 - clip_low or above 1 + clip_high."),
-    Gauge(kAdvantage, "tactus_advantage", L, "", Closed("stat", kMeanMinMax),
-          "Advantages of the last batch's completions, before credit."),
-
-    Gauge(kRewardMean, "tactus_reward_mean", L, "", EnvAnd("component", kComponent), "Mean reward of the last batch."),
-    Gauge(kRewardStddev, "tactus_reward_stddev", L, "", kEnv, "Standard deviation of the last batch's rewards."),
     Counter(kGroups, "tactus_groups_total", L, "", EnvAnd("kind", kGroupKind),
             "Groups trained on, by whether all, none or some of their completions are correct."),
     Counter(
         kVerdicts, "tactus_trajectory_verdicts_total", L, "", EnvAnd("verdict", kVerdict),
         "Completions trained on by the verifier's verdict; error = the tokens are no text. Verifiers are bounded by "
         "construction and have no timeout."),
-    Gauge(kEvalPassRatio, "tactus_eval_pass_ratio", L, "ratio", EnvAnd("k", kPassAt),
-          "pass@k on held-out prompts, last evaluation; 0 = none yet."),
     Histogram(kCompletionTokens, "tactus_completion_tokens", L, "tokens", kEnv, kTokenCounts,
               "Length of the completions trained on."),
     Counter(kCompletionsTruncated, "tactus_completions_truncated_total", L, "", kEnv,
             "Completions trained on that were cut at rollout.max_completion_tokens."),
 
-    Gauge(kCreditMean, "tactus_credit_mean", L, "", kNone, "Mean credit weight of the last batch's tokens."),
-    Gauge(kCreditAmplified, "tactus_credit_amplified_ratio", L, "ratio", Closed("strategy", kCreditStrategy),
-          "Share of tokens amplified: by the run's credit, and in the last audited completions by each strategy."),
-    Gauge(kCreditOverlap, "tactus_credit_overlap_ratio", L, "ratio", Closed("pair", kCreditPair),
-          "Jaccard overlap of the tokens two strategies choose in the last audited completions."),
-    Gauge(kCreditLag, "tactus_credit_lag_versions", L, "versions", Closed("stat", kMeanMax),
-          "Versions between the attention behind a token's credit and training."),
     Counter(kRhythmAudited, "tactus_rhythm_completions_total", L, "", kNone,
             "Completions trained on that carried their raw attention metrics."),
-    Gauge(kRhythmWaad, "tactus_rhythm_waad_tokens", L, "tokens", Closed("stat", kDistribution),
-          "Windowed average attention distance in the last audited completions."),
-    Gauge(kRhythmFai, "tactus_rhythm_fai_ratio", L, "ratio", Closed("stat", kDistribution),
-          "Future attention influence in the last audited completions, as a share of attention."),
-    Gauge(kRhythmPeakCorrelation, "tactus_rhythm_peak_entropy_correlation", L, "", kNone,
-          "Correlation of WAAD peaks with entropy in the last audited completions."),
 
     Counter(kTrajectoriesReceived, "tactus_trajectories_received_total", L, "", kNone,
             "Trajectories handed in by actors; equals accepted + rejected."),
@@ -227,9 +186,83 @@ constexpr MetricSpec kTable[] = {
 
 static_assert(std::size(kTable) == static_cast<size_t>(Metric::kCount));
 
+// Of a gauge with a label: what each of its values is. A reason to be absent stands once if all series share it.
+std::string HelpOf(const std::vector<const StepField*>& fields) {
+  const StepField& first = *fields.front();
+  const auto reason = [](const StepField& field) { return absl::NullSafeStringView(field.absent); };
+  const bool shared = std::ranges::all_of(fields, [&](const StepField* f) { return reason(*f) == reason(first); });
+  std::string help = first.series.label == nullptr ? "" : absl::StrCat("By ", first.series.label, ": ");
+  for (const StepField* field : fields) {
+    if (field != &first) help += "; ";
+    if (field->series.label != nullptr) absl::StrAppend(&help, field->series.value, " = ");
+    help += field->help;
+    if (!shared && field->absent != nullptr) absl::StrAppend(&help, " (absent if ", field->absent, ")");
+  }
+  help[0] = absl::ascii_toupper(help[0]);
+  if (shared && first.absent != nullptr) absl::StrAppend(&help, ". Absent if ", first.absent);
+  return help + ".";
+}
+
+// The gauges of StepFields(), and what they point to.
+class StepGauges {
+ public:
+  StepGauges() {
+    for (const StepField& field : StepFields()) {
+      if (field.series.metric != nullptr) FieldsOf(field.series.metric).push_back(&field);
+    }
+    for (const std::vector<const StepField*>& fields : fields_) specs_.push_back(SpecOf(fields));
+  }
+  std::span<const MetricSpec> specs() const { return specs_; }
+
+ private:
+  std::vector<const StepField*>& FieldsOf(absl::string_view metric) {
+    const auto it = std::ranges::find(fields_, metric, [](const std::vector<const StepField*>& fields) {
+      return absl::string_view(fields.front()->series.metric);
+    });
+    return it == fields_.end() ? fields_.emplace_back() : *it;
+  }
+
+  MetricSpec SpecOf(const std::vector<const StepField*>& fields) {
+    const StepSeries& series = fields.front()->series;
+    MetricSpec spec = {Metric::kCount,
+                       series.metric,
+                       MetricType::kGauge,
+                       MetricScope::kLearner,
+                       "",
+                       helps_.emplace_back(HelpOf(fields)).c_str(),
+                       {},
+                       {}};
+    std::vector<const char*>& values = values_.emplace_back();
+    for (const StepField* field : fields) {
+      const char* unit = UnitName(field->unit);
+      if (*unit != '\0' && absl::EndsWith(spec.name, absl::StrCat("_", unit))) spec.unit = unit;
+      if (spec.title == nullptr) spec.title = field->chart;
+      if (series.label != nullptr) values.push_back(field->series.value);
+    }
+    spec.labels = {.name = series.label, .values = values, .env = series.env};
+    return spec;
+  }
+
+  std::vector<std::vector<const StepField*>> fields_;  // by gauge
+  std::deque<std::vector<const char*>> values_;
+  std::deque<std::string> helps_;
+  std::vector<MetricSpec> specs_;
+};
+
 }  // namespace
 
 std::span<const MetricSpec> MetricTable() { return kTable; }
+
+std::span<const MetricSpec> StepMetricTable() {
+  static const StepGauges* const gauges = new StepGauges;
+  return gauges->specs();
+}
+
+std::vector<MetricSpec> EveryMetric() {
+  std::vector<MetricSpec> all(std::begin(kTable), std::end(kTable));
+  all.insert(all.end(), StepMetricTable().begin(), StepMetricTable().end());
+  return all;
+}
 
 bool Exposes(ProcessRole process, MetricScope scope) {
   switch (scope) {

@@ -1,8 +1,9 @@
-// Every metric that Tactus exposes, in one table: name, kind, unit, labels with their closed value sets, buckets, help.
+// Every metric that Tactus exposes: name, kind, unit, labels with their closed value sets, buckets, help.
 //
-// Names follow Prometheus' practice: prefix tactus_, base units last, _total on counters, ratios from 0 to 1. It is the
-// only source: docs/metrics.md and docs/metrics.json are written from it, and dashboards and rules are checked against
-// the latter. Thread-safe: constants.
+// What a process counts and shows while it works stands in one table here; the gauges of a learner step are those of
+// StepFields() (common/metrics/step_record.h). Names follow Prometheus' practice: prefix tactus_, base units last,
+// _total on counters, ratios from 0 to 1. docs/metrics.md and docs/metrics.json are written from both; dashboards are
+// made from the latter, and rules are checked against it. Thread-safe: constants.
 #pragma once
 
 #include <span>
@@ -27,35 +28,12 @@ enum class Metric {
   kLearnerTokens,
   kLearnerModelFlops,
   kCollectiveAborts,
-  // What they do to the policy.
-  kLoss,
-  kGradientNorm,
-  kLearningRate,
-  kPolicyEntropy,
-  kPolicyKl,
-  kSamplerMismatchKl,
-  kSamplerMismatchLogprob,
-  kImportanceWeight,
-  kImportanceWeightCapped,
-  kClipRatio,
-  kAdvantage,
-  // Rewards and completions.
-  kRewardMean,
-  kRewardStddev,
+  // Completions.
   kGroups,
   kVerdicts,
-  kEvalPassRatio,
   kCompletionTokens,
   kCompletionsTruncated,
-  // Credit and rhythm.
-  kCreditMean,
-  kCreditAmplified,
-  kCreditOverlap,
-  kCreditLag,
   kRhythmAudited,
-  kRhythmWaad,
-  kRhythmFai,
-  kRhythmPeakCorrelation,
   // Trajectories on their way from actors to the learner.
   kTrajectoriesReceived,
   kTrajectoriesAccepted,
@@ -88,7 +66,7 @@ enum class Metric {
   kActorRequests,
   kActorKvCacheUsage,
   kActorPreemptions,
-  kCount,
+  kCount,  // how many; and the id of a step's gauges, which are set by MetricSet::SetStep
 };
 
 enum class MetricType { kCounter, kGauge, kHistogram };
@@ -114,13 +92,18 @@ struct MetricSpec {
   MetricScope scope;
   const char* unit;  // the name ends with it, before _total; "" = a plain number
   const char* help;
-  // All series exist from the start, at 0, so that rate() sees the first event.
   MetricLabels labels;
   std::span<const double> buckets;  // of a histogram
+  const char* title = nullptr;      // of a chart that shows it; null: none is given
 };
 
-// Ordered by id, one entry for each.
+// Ordered by id, one entry for each. All their series exist from the start, at 0, so that rate() sees the first event.
 std::span<const MetricSpec> MetricTable();
+// The gauges of a learner step, in the order of their rows. A series exists from the first step that measured it, and
+// keeps that value in steps that do not.
+std::span<const MetricSpec> StepMetricTable();
+// Both.
+std::vector<MetricSpec> EveryMetric();
 
 bool Exposes(ProcessRole process, MetricScope scope);
 

@@ -1,8 +1,7 @@
 // Writes scalars as an event file that TensorBoard reads.
 //
 // The file is a sequence of TFRecords: uint64 length, masked CRC-32C of the length, the bytes, masked CRC-32C of the
-// bytes; the bytes are a tensorflow.Event message (tensorflow/core/util/event.proto), of which the few fields used here
-// are encoded by hand. Not thread-safe. Blocking writes.
+// bytes; the bytes are an Event of proto/tensorboard_event.proto. Not thread-safe. Blocking writes.
 #pragma once
 
 #include <cstdint>
@@ -28,12 +27,12 @@ class TensorBoardWriter {
 
   // Values that are not finite are left out. Unavailable when the disk refuses.
   absl::Status WriteScalar(int64_t step, absl::string_view tag, double value);
-  // Every field of the record, under "group/key" (train/reward_mean, time/phase_wait_s, ...), flushed.
+  // Every number of the record that was measured, under its row's tag, flushed.
   absl::Status WriteStep(const StepRecord& record);
 
  private:
   TensorBoardWriter(std::string path, std::FILE* file) : path_(std::move(path)), file_(file) {}
-  absl::Status WriteEvent(int64_t step, absl::string_view payload);
+  absl::Status WriteRecord(absl::string_view event);
   std::string path_;
   std::FILE* file_;
 };

@@ -109,6 +109,8 @@ absl::StatusOr<RhythmSummaryOptions> RhythmSummaryOptions::FromProto(const confi
   out.credit = credit.params();
   out.credit.amplification = 2;  // a token is chosen or not, however little the run makes of it
   out.horizon_min_tokens = credit.rhythm_options().horizon_min_tokens;
+  out.reads_model =
+      options.strategy() != config::CreditOptions::UNIFORM && options.strategy() != config::CreditOptions::RANDOM;
   return out;
 }
 
@@ -122,8 +124,10 @@ void FillRhythmSummary(const std::vector<TrajectoryGroup>& groups, PolicyVersion
       if (completion.rhythm.has_value()) AddCompletion(completion, options, &audit);
     }
   }
-  record->gamma_version_lag_mean = lag.rows > 0 ? lag.sum / lag.rows : 0;
-  record->gamma_version_lag_max = lag.max;
+  if (options.reads_model && lag.rows > 0) {
+    record->gamma_version_lag_mean = lag.sum / lag.rows;
+    record->gamma_version_lag_max = lag.max;
+  }
   record->audited_completions = static_cast<double>(audit.completions);
   if (audit.completions > 0) FillAudit(audit, record);
 }

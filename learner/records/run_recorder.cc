@@ -15,135 +15,21 @@ namespace {
 constexpr size_t kSampledGroups = 2;    // of a step's groups
 constexpr size_t kSamplesPerGroup = 2;  // of a group's completions
 
-// Means over all completions of a batch.
-struct BatchMeans {
-  double format_rate = 0;      // share that is at least well-formed
-  double credit = 0;           // mean gamma over tokens
-  double amplified_share = 0;  // tokens with gamma > 1
-  int64_t tokens = 0;
-};
-
-BatchMeans MeansOf(const std::vector<TrajectoryGroup>& groups) {
-  BatchMeans means;
-  double completions = 0, amplified = 0, credit = 0;
+// The mean credit weight of all tokens, and the share that has more than 1. The number of tokens.
+double FillCredit(const std::vector<TrajectoryGroup>& groups, StepRecord& record) {
+  double tokens = 0, amplified = 0, credit = 0;
   for (const TrajectoryGroup& group : groups) {
     for (const Completion& completion : group.completions) {
-      ++completions;
-      means.format_rate += completion.reward.format > 0 || completion.reward.correct > 0 ? 1 : 0;
-      means.tokens += static_cast<int64_t>(completion.token_ids.size());
+      tokens += static_cast<double>(completion.token_ids.size());
       for (const float gamma : completion.credit) {
         credit += gamma;
         amplified += gamma > 1 ? 1 : 0;
       }
     }
   }
-  const double tokens = std::max<double>(1, static_cast<double>(means.tokens));
-  means.format_rate /= std::max(1.0, completions);
-  means.credit = credit / tokens;
-  means.amplified_share = amplified / tokens;
-  return means;
-}
-
-// Gauges that show a field of the record.
-struct RecordGauge {
-  Metric metric;
-  const char* label;
-  double StepRecord::*member;
-};
-
-constexpr RecordGauge kRecordGauges[] = {
-    {Metric::kCreditMean, "", &StepRecord::credit_mean},
-    {Metric::kCreditAmplified, "applied", &StepRecord::credit_amplified_share},
-    {Metric::kCreditAmplified, "local_chunk", &StepRecord::credit_local_chunk_share},
-    {Metric::kCreditAmplified, "global_anchor", &StepRecord::credit_global_anchor_share},
-    {Metric::kCreditAmplified, "coupled", &StepRecord::credit_coupled_share},
-    {Metric::kCreditAmplified, "entropy", &StepRecord::credit_entropy_share},
-    {Metric::kCreditOverlap, "local_chunk_global_anchor", &StepRecord::overlap_local_global},
-    {Metric::kCreditOverlap, "coupled_entropy", &StepRecord::overlap_coupled_entropy},
-    {Metric::kCreditOverlap, "global_anchor_entropy", &StepRecord::overlap_global_entropy},
-    {Metric::kCreditOverlap, "local_chunk_entropy", &StepRecord::overlap_local_entropy},
-    {Metric::kCreditLag, "mean", &StepRecord::gamma_version_lag_mean},
-    {Metric::kCreditLag, "max", &StepRecord::gamma_version_lag_max},
-    {Metric::kRhythmPeakCorrelation, "", &StepRecord::waad_peak_entropy_corr},
-    {Metric::kRhythmWaad, "mean", &StepRecord::waad_mean},
-    {Metric::kRhythmWaad, "p10", &StepRecord::waad_p10},
-    {Metric::kRhythmWaad, "p50", &StepRecord::waad_p50},
-    {Metric::kRhythmWaad, "p90", &StepRecord::waad_p90},
-    {Metric::kRhythmFai, "mean", &StepRecord::fai_mean},
-    {Metric::kRhythmFai, "p10", &StepRecord::fai_p10},
-    {Metric::kRhythmFai, "p50", &StepRecord::fai_p50},
-    {Metric::kRhythmFai, "p90", &StepRecord::fai_p90},
-};
-
-StepRecord MakeRecord(const StepContext& context, const StepStats& stats, const BatchMeans& means) {
-  StepRecord record;
-  record.step = context.step;
-  record.version = VersionName(context.version);
-  record.reward_mean = stats.reward_mean;
-  record.reward_std = stats.reward_std;
-  record.correct_rate = stats.correct_rate;
-  record.format_rate = means.format_rate;
-  record.completion_tokens_mean = stats.completion_tokens_mean;
-  record.tokens_generated_per_s = static_cast<double>(means.tokens) / context.step_time_s;
-  record.tokens_trained_per_s =
-      static_cast<double>(stats.completion_tokens + stats.prompt_tokens) / context.step_time_s;
-  record.loss = stats.loss;
-  record.grad_norm = stats.grad_norm;
-  record.lr = stats.lr;
-  record.kl_k3 = stats.kl_reference;
-  record.clip_fraction = stats.clip_fraction();
-  record.entropy_mean = stats.entropy_mean;
-  record.mismatch_mean = stats.mismatch.mean_abs;
-  record.mismatch_max = stats.mismatch.max_abs;
-  record.mismatch_kl = stats.mismatch.kl;
-  record.tis_mean = stats.tis_weight_mean;
-  record.staleness_mean = stats.staleness_mean;
-  record.staleness_max = stats.staleness_max;
-  record.zero_signal_share = stats.zero_signal_share;
-  record.skipped_steps = static_cast<double>(context.skipped_steps);
-  record.step_time_s = context.step_time_s;
-  record.phase_wait_s = context.wait_s;
-  record.phase_forward_s = stats.seconds.forward;
-  record.phase_backward_s = stats.seconds.backward;
-  record.phase_allreduce_s = stats.seconds.allreduce;
-  record.phase_optimizer_s = stats.seconds.optimizer;
-  record.phase_publish_s = context.publish_s;
-  record.phase_checkpoint_s = context.checkpoint_s;
-  record.actors_connected = context.actors_connected;
-  record.groups_dropped_stale = static_cast<double>(context.counters[DropReason::kStale]);
-  record.credit_mean = means.credit;
-  record.credit_amplified_share = means.amplified_share;
-  return record;
-}
-
-// Gauges of the last step; a value that is not finite leaves the one before, and is counted with the step's loss.
-void ExposePolicy(const StepStats& stats, MetricSet& m) {
-  using enum Metric;
-  if (std::isfinite(stats.loss)) {
-    m.Set(kLoss, stats.loss, "total");
-    m.Set(kLoss, stats.kl_loss, "kl");
-    m.Set(kLoss, stats.loss - stats.kl_loss, "policy");
-  }
-  m.Set(kGradientNorm, stats.grad_norm);
-  m.Set(kLearningRate, stats.lr);
-  m.Set(kPolicyEntropy, stats.entropy_mean);
-  m.Set(kPolicyKl, stats.kl_reference, "reference");
-  m.Set(kPolicyKl, stats.kl_old, "behaviour");
-  m.Set(kSamplerMismatchKl, stats.mismatch.kl);
-  m.Set(kSamplerMismatchLogprob, stats.mismatch.mean_abs, "mean");
-  m.Set(kSamplerMismatchLogprob, stats.mismatch.max_abs, "max");
-  m.Set(kImportanceWeight, stats.tis_weight_mean, "mean");
-  m.Set(kImportanceWeight, stats.tis_weight_max, "max");
-  m.Set(kImportanceWeightCapped, stats.tis_capped_share);
-  m.Set(kClipRatio, stats.clip_low_fraction, "low");
-  m.Set(kClipRatio, stats.clip_high_fraction, "high");
-  m.Set(kAdvantage, stats.advantage_mean, "mean");
-  m.Set(kAdvantage, stats.advantage_min, "min");
-  m.Set(kAdvantage, stats.advantage_max, "max");
-  m.Set(kRewardMean, stats.reward_mean, "total");
-  m.Set(kRewardMean, stats.correct_rate, "correct");
-  m.Set(kRewardMean, stats.reward_mean - stats.correct_rate, "format");
-  m.Set(kRewardStddev, stats.reward_std);
+  record.credit_mean = credit / std::max(1.0, tokens);
+  record.credit_amplified_share = amplified / std::max(1.0, tokens);
+  return tokens;
 }
 
 }  // namespace
@@ -160,27 +46,45 @@ absl::StatusOr<std::unique_ptr<RunRecorder>> RunRecorder::Open(const RunFolder& 
     if (!history.empty()) recorder->time_s_ = history.back().time_s;
   }
   ASSIGN_OR_RETURN(recorder->held_out_, ReadHeldOut(folder.held_out()));
-  if (!recorder->held_out_.empty()) metrics->Set(Metric::kEvalPassRatio, recorder->held_out_.back().pass1, "1");
+  if (!recorder->held_out_.empty()) {
+    StepRecord newest;
+    newest.eval_pass1 = recorder->held_out_.back().pass1;
+    metrics->SetStep(newest);
+  }
   recorder->cpu_seconds_ = ProcessCpuSeconds();
   return recorder;
 }
 
-absl::Status RunRecorder::Record(const StepContext& context, const StepStats& stats,
+absl::Status RunRecorder::Record(const StepContext& context, StepRecord record,
                                  const std::vector<TrajectoryGroup>& groups) {
-  StepRecord record = MakeRecord(context, stats, MeansOf(groups));
-  FillRhythmSummary(groups, context.before, rhythm_, &record);
-  JoinHeldOut(held_out_, &record);
-  time_s_ += context.step_time_s;
-  record.time_s = time_s_;
-  const double cpu_seconds = ProcessCpuSeconds();
-  record.cpu_share_learner = (cpu_seconds - cpu_seconds_) / context.step_time_s;
-  cpu_seconds_ = cpu_seconds;
+  FillRecord(context, groups, record);
   RETURN_IF_ERROR(steps_->WriteStep(record));
   RETURN_IF_ERROR(tensorboard_->WriteStep(record));
   RETURN_IF_ERROR(WriteSamples(context.step, groups));
-  Expose(context, stats, record);
+  Expose(context, record);
   ExposeGroups(groups, context.before);
   return absl::OkStatus();
+}
+
+void RunRecorder::FillRecord(const StepContext& context, const std::vector<TrajectoryGroup>& groups,
+                             StepRecord& record) {
+  record.step = context.step;
+  record.version = VersionName(context.version);
+  record.time_s = time_s_ += context.step_time_s;
+  record.tokens_generated_per_s = FillCredit(groups, record) / context.step_time_s;
+  record.tokens_trained_per_s = (record.completion_tokens + record.prompt_tokens) / context.step_time_s;
+  record.skipped_steps = static_cast<double>(context.skipped_steps);
+  record.step_time_s = context.step_time_s;
+  record.phase_wait_s = context.wait_s;
+  record.phase_publish_s = context.publish_s;
+  record.phase_checkpoint_s = context.checkpoint_s;
+  record.actors_connected = context.actors_connected;
+  record.groups_dropped_stale = static_cast<double>(context.counters[DropReason::kStale]);
+  FillRhythmSummary(groups, context.before, rhythm_, &record);
+  JoinHeldOut(held_out_, &record);
+  const double cpu_seconds = ProcessCpuSeconds();
+  record.cpu_share_learner = (cpu_seconds - cpu_seconds_) / context.step_time_s;
+  cpu_seconds_ = cpu_seconds;
 }
 
 // Audited groups come first: only they have attention to look at.
@@ -234,39 +138,35 @@ SampleRecord RunRecorder::MakeSample(int64_t step, const TrajectoryGroup& group,
   return sample;
 }
 
-void ExposePhases(const PhaseSeconds& seconds, MetricSet& metrics) {
-  metrics.Add(Metric::kLearnerPhaseSeconds, seconds.forward, "forward");
-  metrics.Add(Metric::kLearnerPhaseSeconds, seconds.backward, "backward");
-  metrics.Add(Metric::kLearnerPhaseSeconds, seconds.allreduce, "allreduce");
-  metrics.Add(Metric::kLearnerPhaseSeconds, seconds.optimizer, "optimizer");
+void ExposePhases(const StepRecord& record, MetricSet& metrics) {
+  metrics.Add(Metric::kLearnerPhaseSeconds, record.phase_forward_s, "forward");
+  metrics.Add(Metric::kLearnerPhaseSeconds, record.phase_backward_s, "backward");
+  metrics.Add(Metric::kLearnerPhaseSeconds, record.phase_allreduce_s, "allreduce");
+  metrics.Add(Metric::kLearnerPhaseSeconds, record.phase_optimizer_s, "optimizer");
 }
 
-void RunRecorder::Expose(const StepContext& context, const StepStats& stats, const StepRecord& record) {
+void RunRecorder::Expose(const StepContext& context, const StepRecord& record) {
   using enum Metric;
   MetricSet& m = *metrics_;
+  m.SetStep(record);
   m.Set(kLearnerStep, static_cast<double>(context.step));
-  m.Add(kLearnerSteps, static_cast<double>(stats.updates - stats.skipped_updates), "applied");
-  m.Add(kLearnerSteps, static_cast<double>(stats.skipped_updates), "skipped");
+  m.Add(kLearnerSteps, record.updates - record.skipped_updates, "applied");
+  m.Add(kLearnerSteps, record.skipped_updates, "skipped");
   m.Observe(kLearnerStepDuration, context.step_time_s);
-  ExposePhases(stats.seconds, m);
+  ExposePhases(record, m);
   m.Add(kLearnerPhaseSeconds, context.publish_s, "publish");
   m.Set(kLearnerLastStepTimestamp, absl::ToDoubleSeconds(absl::Now() - absl::UnixEpoch()));
-  const double tokens = static_cast<double>(stats.prompt_tokens + stats.completion_tokens);
-  m.Add(kLearnerTokens, static_cast<double>(stats.prompt_tokens), "prompt");
-  m.Add(kLearnerTokens, static_cast<double>(stats.completion_tokens), "completion");
-  m.Add(kLearnerModelFlops, 6 * static_cast<double>(context.parameters) * tokens);
+  m.Add(kLearnerTokens, record.prompt_tokens, "prompt");
+  m.Add(kLearnerTokens, record.completion_tokens, "completion");
+  m.Add(kLearnerModelFlops,
+        6 * static_cast<double>(context.parameters) * (record.prompt_tokens + record.completion_tokens));
   m.Set(kWeightVersion, static_cast<double>(context.version.step));
   m.Observe(kWeightPublishDuration, context.publish_s);
   m.Add(kWeightTransferBytes, static_cast<double>(context.weight_bytes_sent - weight_bytes_sent_));
   weight_bytes_sent_ = context.weight_bytes_sent;
-  m.Add(kNonfiniteValues, static_cast<double>(stats.skipped_updates), "gradient");
-  m.Add(kNonfiniteValues, std::isfinite(stats.loss) ? 0 : 1, "loss");
+  m.Add(kNonfiniteValues, record.skipped_updates, "gradient");
+  m.Add(kNonfiniteValues, std::isfinite(record.loss) ? 0 : 1, "loss");
   m.Add(kRhythmAudited, record.audited_completions);
-  ExposePolicy(stats, m);
-  for (const RecordGauge& gauge : kRecordGauges) {
-    const double value = record.*gauge.member;
-    if (std::isfinite(value)) m.Set(gauge.metric, value, gauge.label);  // a batch without audit leaves the last one
-  }
 }
 
 void RunRecorder::ExposeGroups(const std::vector<TrajectoryGroup>& groups, PolicyVersion trained) {

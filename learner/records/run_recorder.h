@@ -16,11 +16,10 @@
 #include "common/tokenizer/tokenizer.h"
 #include "learner/ledger/ledger_types.h"
 #include "learner/records/rhythm_summary.h"
-#include "learner/train/step_stats.h"
 
 namespace tactus {
 
-// What the loop knows about a step beside the trainer's statistics.
+// What the loop knows about a step beside what the trainer tells.
 struct StepContext {
   int64_t step = 0;       // 1 for the first
   PolicyVersion before;   // the weights the step started from
@@ -35,7 +34,7 @@ struct StepContext {
 };
 
 // Adds a step's seconds in the trainer to the rank's phases.
-void ExposePhases(const PhaseSeconds& seconds, MetricSet& metrics);
+void ExposePhases(const StepRecord& record, MetricSet& metrics);
 
 // Rank 0's. Not thread-safe. Blocking writes.
 class RunRecorder {
@@ -46,13 +45,14 @@ class RunRecorder {
                                                            const RhythmSummaryOptions& rhythm,
                                                            const Tokenizer* tokenizer, MetricSet* metrics);
 
-  // Errors of the disk.
-  absl::Status Record(const StepContext& context, const StepStats& stats, const std::vector<TrajectoryGroup>& groups);
+  // `record` is the trainer's; the rest of it is filled here. Errors of the disk.
+  absl::Status Record(const StepContext& context, StepRecord record, const std::vector<TrajectoryGroup>& groups);
 
  private:
   RunRecorder(const RhythmSummaryOptions& rhythm, const Tokenizer* tokenizer, MetricSet* metrics)
       : rhythm_(rhythm), tokenizer_(tokenizer), metrics_(metrics) {}
-  void Expose(const StepContext& context, const StepStats& stats, const StepRecord& record);
+  void FillRecord(const StepContext& context, const std::vector<TrajectoryGroup>& groups, StepRecord& record);
+  void Expose(const StepContext& context, const StepRecord& record);
   void ExposeGroups(const std::vector<TrajectoryGroup>& groups, PolicyVersion trained);
   absl::Status WriteSamples(int64_t step, const std::vector<TrajectoryGroup>& groups);
   SampleRecord MakeSample(int64_t step, const TrajectoryGroup& group, size_t index) const;

@@ -9,7 +9,8 @@ namespace tactus {
 namespace {
 
 struct Sums {
-  double completions = 0, rewards = 0, correct = 0, tokens = 0, entropy = 0, staleness = 0, staleness_max = 0;
+  double completions = 0, rewards = 0, correct = 0, well_formed = 0, tokens = 0, entropy = 0, staleness = 0,
+         staleness_max = 0;
 };
 
 double Staleness(PolicyVersion version, PolicyVersion current) {
@@ -21,6 +22,7 @@ void AddCompletion(const Completion& completion, PolicyVersion current, Sums& su
   sums.completions += 1;
   sums.rewards += completion.reward.total;
   sums.correct += completion.reward.correct;
+  sums.well_formed += completion.reward.format > 0 || completion.reward.correct > 0 ? 1 : 0;
   sums.tokens += length;
   for (const float entropy : completion.entropy) sums.entropy += entropy;
   for (size_t i = 0; i < completion.versions.size(); ++i) {
@@ -34,7 +36,7 @@ void AddCompletion(const Completion& completion, PolicyVersion current, Sums& su
 
 }  // namespace
 
-void FillGroupStats(const std::vector<TrajectoryGroup>& groups, PolicyVersion current, StepStats& stats) {
+void FillGroupStats(const std::vector<TrajectoryGroup>& groups, PolicyVersion current, StepRecord& stats) {
   Sums sums;
   double zero_signal = 0;
   for (const TrajectoryGroup& group : groups) {
@@ -55,6 +57,8 @@ void FillGroupStats(const std::vector<TrajectoryGroup>& groups, PolicyVersion cu
   }
   stats.reward_std = std::sqrt(squares / completions);
   stats.correct_rate = sums.correct / completions;
+  stats.format_rate = sums.well_formed / completions;
+  stats.reward_format = stats.reward_mean - stats.correct_rate;
   stats.zero_signal_share = zero_signal / std::max(1.0, static_cast<double>(groups.size()));
   stats.completion_tokens_mean = sums.tokens / completions;
   stats.entropy_mean = sums.entropy / tokens;

@@ -35,11 +35,6 @@ void MismatchTotals::Add(double behavior_logprob, double recomputed_logprob) {
   max_abs = std::max(max_abs, std::abs(delta));
 }
 
-MismatchStats MismatchTotals::Stats() const {
-  const double count = std::max(1.0, tokens);
-  return {tokens, abs / count, max_abs, kl / count};
-}
-
 void TokenTotals::AddMismatch(const TrainBatch& batch, std::span<const float> recomputed) {
   const TrainBatch::Fields& fields = batch.fields();
   for (size_t i = 0; i < fields.behavior_logprobs.size(); ++i) {
@@ -71,18 +66,29 @@ TokenTotals& TokenTotals::operator+=(const TokenTotals& other) {
   return *this;
 }
 
-void TokenTotals::Fill(StepStats& stats) const {
-  const double tokens = std::max(1.0, loss.tokens);
-  stats.mismatch = mismatch.Stats();
-  stats.mismatch_on_policy = on_policy.Stats();
-  stats.kl_old = loss.kl_old / tokens;
-  stats.kl_reference = loss.kl_reference / tokens;
-  stats.clip_low_fraction = loss.clipped_low / tokens;
-  stats.clip_high_fraction = loss.clipped_high / tokens;
+void TokenTotals::Fill(StepRecord& stats) const {
+  stats.mismatch_tokens = mismatch.tokens;
+  if (mismatch.tokens > 0) {
+    stats.mismatch_mean = mismatch.abs / mismatch.tokens;
+    stats.mismatch_max = mismatch.max_abs;
+    stats.mismatch_kl = mismatch.kl / mismatch.tokens;
+  }
+  stats.mismatch_on_policy_tokens = on_policy.tokens;
+  if (on_policy.tokens > 0) {
+    stats.mismatch_on_policy_mean = on_policy.abs / on_policy.tokens;
+    stats.mismatch_on_policy_max = on_policy.max_abs;
+    stats.mismatch_on_policy_kl = on_policy.kl / on_policy.tokens;
+  }
+  if (loss.tokens == 0) return;
+  stats.kl_proximal = loss.kl_old / loss.tokens;
+  stats.kl_k3 = loss.kl_reference / loss.tokens;
+  stats.clip_low_fraction = loss.clipped_low / loss.tokens;
+  stats.clip_high_fraction = loss.clipped_high / loss.tokens;
+  stats.clip_fraction = stats.clip_low_fraction + stats.clip_high_fraction;
   stats.ratio_max = loss.ratio_max;
-  stats.tis_weight_mean = loss.tis_weight / tokens;
-  stats.tis_weight_max = loss.tis_weight_max;
-  stats.tis_capped_share = loss.tis_capped / tokens;
+  stats.tis_mean = loss.tis_weight / loss.tokens;
+  stats.tis_max = loss.tis_weight_max;
+  stats.tis_capped_share = loss.tis_capped / loss.tokens;
 }
 
 }  // namespace tactus

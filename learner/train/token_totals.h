@@ -18,7 +18,6 @@ struct MismatchTotals {
   double max_abs = 0;
 
   void Add(double behavior_logprob, double recomputed_logprob);
-  MismatchStats Stats() const;
 };
 
 struct TokenTotals {
@@ -30,7 +29,8 @@ struct TokenTotals {
   // Becomes the sum (and maximum) over ranks. Blocks; returns the collective's error.
   absl::Status Reduce(Collective& collective);
   TokenTotals& operator+=(const TokenTotals& other);
-  void Fill(StepStats& stats) const;
+  // What is told of the tokens computed; without any it stays absent.
+  void Fill(StepRecord& stats) const;
 };
 
 }  // namespace tactus

@@ -62,7 +62,7 @@ std::vector<double> AdvantagesOf(const TrajectoryGroup& group, Estimator estimat
 }
 
 // The mean stays a sum until all are in.
-void AddAdvantage(double advantage, StepStats& stats) {
+void AddAdvantage(double advantage, StepRecord& stats) {
   stats.advantage_mean += advantage;
   stats.advantage_min = std::min(stats.advantage_min, advantage);
   stats.advantage_max = std::max(stats.advantage_max, advantage);
@@ -105,7 +105,7 @@ absl::StatusOr<std::vector<TrainBatch>> Trainer::PackShare(std::span<const Seque
 }
 
 absl::StatusOr<Trainer::Update> Trainer::PrepareUpdate(std::span<const TrajectoryGroup> groups, PolicyVersion current,
-                                                       StepStats& stats) const {
+                                                       StepRecord& stats) const {
   Update update;
   std::vector<SequenceView> views;
   for (size_t g = 0; g < groups.size(); ++g) {
@@ -118,11 +118,11 @@ absl::StatusOr<Trainer::Update> Trainer::PrepareUpdate(std::span<const Trajector
       update.counts.tokens += length;
       if (length == 0) continue;
       if (view.advantage == 0 && reference_ == nullptr) {
-        stats.skipped_tokens += length;
+        stats.skipped_tokens += static_cast<double>(length);
         continue;
       }
-      stats.completion_tokens += length;
-      stats.prompt_tokens += static_cast<int64_t>(view.prompt.size());
+      stats.completion_tokens += static_cast<double>(length);
+      stats.prompt_tokens += static_cast<double>(view.prompt.size());
       views.push_back(view);
     }
   }
@@ -165,7 +165,7 @@ absl::Status Trainer::RunBatch(const Update& update, size_t index, TokenTotals& 
     }
   }
   const std::span<const float> logp_old = update.logp_old.empty() ? logp_new : update.logp_old[index];
-  totals.AddMismatch(batch, logp_old);
+  if (!options_.truncated_sampling) totals.AddMismatch(batch, logp_old);
   for (size_t s = 0; s < batch.num_sequences(); ++s) {
     CompletionLogProbs<float> completion;
     completion.advantage = fields.advantages[s];
@@ -196,14 +196,16 @@ absl::StatusOr<Trainer::StepOutcome> Trainer::ReduceAndStep(TokenTotals& totals,
   return outcome;
 }
 
-absl::StatusOr<StepStats> Trainer::TrainStep(const std::vector<TrajectoryGroup>& groups, PolicyVersion current) {
+absl::StatusOr<StepRecord> Trainer::TrainStep(const std::vector<TrajectoryGroup>& groups, PolicyVersion current) {
   for (const TrajectoryGroup& group : groups) RETURN_IF_ERROR(CheckGroup(group));
   const size_t parts = static_cast<size_t>(options_.updates_per_batch);
   if (groups.size() < parts)
     return absl::InvalidArgumentError(
         absl::StrCat("A step of ", groups.size(), " groups cannot be split among ", parts, " updates."));
-  StepStats stats;
+  StepRecord stats;
   FillGroupStats(groups, current, stats);
+  stats.advantage_mean = stats.advantage_min = stats.advantage_max = 0;
+  stats.completion_tokens = stats.prompt_tokens = stats.skipped_tokens = 0;
   std::vector<Update> updates;
   for (size_t u = 0; u < parts; ++u) {
     const size_t begin = groups.size() * u / parts, end = groups.size() * (u + 1) / parts;
@@ -213,27 +215,39 @@ absl::StatusOr<StepStats> Trainer::TrainStep(const std::vector<TrajectoryGroup>&
   double completions = 0;
   for (const Update& update : updates) completions += static_cast<double>(update.counts.completions);
   stats.advantage_mean /= std::max(1.0, completions);
-  for (size_t u = 1; u < parts; ++u) RETURN_IF_ERROR(ComputeOld(updates[u], stats.seconds));
+  PhaseSeconds seconds;
+  for (size_t u = 1; u < parts; ++u) RETURN_IF_ERROR(ComputeOld(updates[u], seconds));
 
   TokenTotals step_totals;
+  double skipped = 0, grad_norm = 0;
   for (const Update& update : updates) {
     RETURN_IF_ERROR(policy_->state().ZeroGradients());
     TokenTotals totals;
-    for (size_t b = 0; b < update.batches.size(); ++b) RETURN_IF_ERROR(RunBatch(update, b, totals, stats.seconds));
-    ASSIGN_OR_RETURN(const StepOutcome outcome, ReduceAndStep(totals, stats.seconds));
+    for (size_t b = 0; b < update.batches.size(); ++b) RETURN_IF_ERROR(RunBatch(update, b, totals, seconds));
+    ASSIGN_OR_RETURN(const StepOutcome outcome, ReduceAndStep(totals, seconds));
     step_totals += totals;
     stats.lr = outcome.lr;
-    stats.updates += 1;
-    stats.skipped_updates += outcome.result.skipped ? 1 : 0;
-    if (!outcome.result.skipped) stats.grad_norm += outcome.result.grad_norm;
+    skipped += outcome.result.skipped ? 1 : 0;
+    if (!outcome.result.skipped) grad_norm += outcome.result.grad_norm;
   }
-  step_totals.Fill(stats);
-  stats.loss = step_totals.loss.loss / static_cast<double>(stats.updates);
-  stats.kl_loss = step_totals.loss.kl_loss / static_cast<double>(stats.updates);
-  if (stats.updates > stats.skipped_updates) {
-    stats.grad_norm /= static_cast<double>(stats.updates - stats.skipped_updates);
-  }
+  stats.updates = static_cast<double>(parts);
+  stats.skipped_updates = skipped;
+  if (stats.updates > skipped) stats.grad_norm = grad_norm / (stats.updates - skipped);
+  FillTotals(step_totals, stats);
+  stats.phase_forward_s = seconds.forward;
+  stats.phase_backward_s = seconds.backward;
+  stats.phase_allreduce_s = seconds.allreduce;
+  stats.phase_optimizer_s = seconds.optimizer;
   return stats;
+}
+
+void Trainer::FillTotals(const TokenTotals& totals, StepRecord& stats) const {
+  totals.Fill(stats);
+  stats.loss = totals.loss.loss / stats.updates;
+  stats.loss_kl = totals.loss.kl_loss / stats.updates;
+  stats.loss_policy = stats.loss - stats.loss_kl;
+  if (reference_ == nullptr) stats.kl_k3 = stats.loss_kl = kAbsent;
+  if (!options_.loss.tis_cap.has_value()) stats.tis_mean = stats.tis_max = stats.tis_capped_share = kAbsent;
 }
 
 absl::StatusOr<SftStats> Trainer::SftStep(const std::vector<SftExample>& examples) {

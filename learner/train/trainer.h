@@ -50,9 +50,9 @@ class Trainer {
                                                          std::unique_ptr<TrainablePolicy> reference,
                                                          Collective& collective);
 
-  // One batch: updates_per_batch optimizer steps. `current` is the version the parameters have now; mismatch_on_policy
-  // covers the tokens it sampled.
-  absl::StatusOr<StepStats> TrainStep(const std::vector<TrajectoryGroup>& groups, PolicyVersion current);
+  // One batch: updates_per_batch optimizer steps. `current` is the version the parameters have now. What the trainer
+  // does not know of the record stays absent: the step's number and time, waiting, actors, credit, rhythm.
+  absl::StatusOr<StepRecord> TrainStep(const std::vector<TrajectoryGroup>& groups, PolicyVersion current);
 
   // One optimizer step on the mean negative log-prob of the completions' tokens.
   absl::StatusOr<SftStats> SftStep(const std::vector<SftExample>& examples);
@@ -79,7 +79,7 @@ class Trainer {
           std::unique_ptr<TrainablePolicy> reference, Collective& collective);
 
   absl::StatusOr<Update> PrepareUpdate(std::span<const TrajectoryGroup> groups, PolicyVersion current,
-                                       StepStats& stats) const;
+                                       StepRecord& stats) const;
   absl::StatusOr<std::vector<TrainBatch>> PackShare(std::span<const SequenceView> sequences,
                                                     PolicyVersion current) const;
   absl::Status ComputeOld(Update& update, PhaseSeconds& seconds);
@@ -87,6 +87,8 @@ class Trainer {
   // The collective for the Backward of the last of `batches`, null before it.
   Collective* ReduceAfter(size_t index, const std::vector<TrainBatch>& batches) const;
   absl::StatusOr<StepOutcome> ReduceAndStep(TokenTotals& totals, PhaseSeconds& seconds);
+  // A step's totals over all ranks and updates; what the options make meaningless is absent.
+  void FillTotals(const TokenTotals& totals, StepRecord& stats) const;
 
   const TrainerOptions options_;
   const std::unique_ptr<TrainablePolicy> policy_;

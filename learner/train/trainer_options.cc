@@ -88,6 +88,7 @@ TrainerOptions TrainerOptions::FromProto(const config::RunConfig& run) {
   options.loss.sign_rule = SignRuleOf(run.credit().sign_rule());
   options.updates_per_batch = algorithm.updates_per_batch();
   options.micro_batch_tokens = run.learner().micro_batch_tokens();
+  options.truncated_sampling = run.rollout().top_p() < 1 || run.rollout().top_k() > 0;
   options.optimizer = {optimizer.beta1(), optimizer.beta2(), optimizer.eps(), optimizer.weight_decay(),
                        optimizer.max_grad_norm()};
   options.schedule.lr = optimizer.lr();

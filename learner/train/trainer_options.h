@@ -16,6 +16,7 @@ struct TrainerOptions {
   PolicyLossOptions loss;
   int updates_per_batch = 1;
   int64_t micro_batch_tokens = 16384;
+  bool truncated_sampling = false;  // recorded log-probs are of another distribution: none is compared
   AdamWOptions optimizer;
   LrSchedule schedule;
 

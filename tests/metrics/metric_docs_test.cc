@@ -17,7 +17,16 @@ using ::testing::Contains;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
+// What a process exposes from its start, and all that a learner exposes after a step.
 std::vector<MetricSpec> Table() { return {MetricTable().begin(), MetricTable().end()}; }
+
+// Every number measured.
+StepRecord FullRecord() {
+  StepRecord record;
+  double value = 0;
+  for (const StepField& field : StepFields()) record.*field.member = value += 1;
+  return record;
+}
 
 std::string FileText(const std::string& path) {
   const absl::StatusOr<std::string> text = ReadFile(path);
@@ -26,7 +35,7 @@ std::string FileText(const std::string& path) {
 }
 
 TEST(MetricTableTest, FollowsTheRulesAndIsIndexedById) {
-  EXPECT_THAT(TableProblems(MetricTable()), IsEmpty());
+  EXPECT_THAT(TableProblems(EveryMetric()), IsEmpty());
   int position = 0;
   for (const MetricSpec& spec : MetricTable()) EXPECT_EQ(static_cast<int>(spec.id), position++) << spec.name;
 }
@@ -80,6 +89,15 @@ TEST(MetricDocsTest, JsonTellsAMetricWhole) {
   EXPECT_THAT(phase.at("labels")[1].at("values"), Contains("allreduce"));
   EXPECT_EQ(named("tactus_ingest_ack_duration_seconds").at("buckets")[0], 0.0005);
   EXPECT_EQ(named("process_start_time_seconds").at("processes").size(), 3u);
+  const nlohmann::json kl = named("tactus_policy_kl_nats");
+  EXPECT_EQ(kl.at("unit"), "nats");
+  EXPECT_EQ(kl.at("title"), "KL");
+  EXPECT_EQ(kl.at("step"), true);
+  EXPECT_EQ(kl.at("processes"), nlohmann::json({"learner"}));
+  EXPECT_EQ(kl.at("labels")[0].at("values"), nlohmann::json({"reference", "proximal"}));
+  EXPECT_THAT(kl.at("help").get<std::string>(),
+              HasSubstr("reference = KL to the starting policy, k3, nats per token (absent if no reference policy"));
+  EXPECT_FALSE(phase.contains("step"));
 }
 
 class ExpositionTest : public ::testing::TestWithParam<ProcessRole> {};
@@ -94,29 +112,55 @@ TEST_P(ExpositionTest, HasWhatTheTableSaysAndNothingElse) {
   }
 }
 
+TEST(ExpositionTest, AStepAddsExactlyWhatItMeasured) {
+  MetricSet metrics({.role = ProcessRole::kLearner, .rank = 0, .task = "countdown", .run_id = "r"});
+  StepRecord record = FullRecord();
+  record.kl_k3 = kAbsent;
+  metrics.SetStep(record);
+  EXPECT_THAT(ExpositionProblems(metrics.Text(), ProcessRole::kLearner, EveryMetric()),
+              ::testing::UnorderedElementsAre(HasSubstr("tactus_policy_kl_nats has other label values"),
+                                              HasSubstr("tactus_policy_kl_nats has 1 series")));
+  metrics.SetStep(FullRecord());
+  EXPECT_THAT(ExpositionProblems(metrics.Text(), ProcessRole::kLearner, EveryMetric()), IsEmpty());
+  const std::map<std::string, ExposedFamily> families = ParseExposition(metrics.Text());
+  for (const StepField& field : StepFields()) {
+    if (field.series.metric == nullptr) continue;
+    const ExposedFamily& family = families.at(field.series.metric);
+    double shown = -1;
+    for (size_t i = 0; i < family.series.size(); ++i) {
+      const auto& labels = family.series[i];
+      if (field.series.label == nullptr || labels.at(field.series.label) == field.series.value)
+        shown = family.values[i];
+    }
+    EXPECT_EQ(shown, FullRecord().*field.member) << field.key;
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(EveryRole, ExpositionTest,
                          ::testing::Values(ProcessRole::kLearner, ProcessRole::kFollower, ProcessRole::kActor));
 
 TEST(ExpositionTest, ARenamedMetricOrLabelIsFound) {
   MetricSet metrics({.role = ProcessRole::kLearner, .task = "countdown", .run_id = "r"});
+  metrics.SetStep(FullRecord());
   const std::string text = metrics.Text();
   static constexpr const char* kFewer[] = {"prompt"};
-  for (size_t i = 0; i < MetricTable().size(); ++i) {
-    if (!Exposes(ProcessRole::kLearner, MetricTable()[i].scope)) continue;
-    std::vector<MetricSpec> table = Table();
+  const std::vector<MetricSpec> all = EveryMetric();
+  for (size_t i = 0; i < all.size(); ++i) {
+    if (!Exposes(ProcessRole::kLearner, all[i].scope)) continue;
+    std::vector<MetricSpec> table = all;
     table[i].name = "tactus_renamed";
     EXPECT_THAT(ExpositionProblems(text, ProcessRole::kLearner, table), Contains(HasSubstr("tactus_renamed")));
-    table = Table();
+    table = all;
     table[i].help = "Another help.";
-    EXPECT_EQ(ExpositionProblems(text, ProcessRole::kLearner, table).size(), 1u) << MetricTable()[i].name;
-    table = Table();
+    EXPECT_EQ(ExpositionProblems(text, ProcessRole::kLearner, table).size(), 1u) << all[i].name;
+    table = all;
     if (table[i].labels.name == nullptr) continue;
     table[i].labels.name = "renamed";
-    EXPECT_FALSE(ExpositionProblems(text, ProcessRole::kLearner, table).empty()) << MetricTable()[i].name;
-    table[i].labels = MetricTable()[i].labels;
+    EXPECT_FALSE(ExpositionProblems(text, ProcessRole::kLearner, table).empty()) << all[i].name;
+    table[i].labels = all[i].labels;
     table[i].labels.values = kFewer;
     EXPECT_FALSE(ExpositionProblems(text, ProcessRole::kLearner, table).empty() && table[i].labels.values.size() > 1)
-        << MetricTable()[i].name;
+        << all[i].name;
   }
 }
 

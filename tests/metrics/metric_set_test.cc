@@ -17,7 +17,7 @@ TEST(MetricSetTest, ClosedLabelsStartAtZeroAndRolesAreApart) {
   MetricSet learner({.role = ProcessRole::kLearner, .task = "countdown", .run_id = "r"});
   const std::string text = learner.Text();
   EXPECT_THAT(text, HasSubstr("tactus_trajectories_rejected_total{reason=\"expired\"} 0\n"));
-  EXPECT_THAT(text, HasSubstr("tactus_reward_mean{component=\"correct\",env=\"countdown\"} 0\n"));
+  EXPECT_THAT(text, HasSubstr("tactus_groups_total{env=\"countdown\",kind=\"all_fail\"} 0\n"));
   EXPECT_THAT(text, HasSubstr("run=\"r\""));
   EXPECT_THAT(text, Not(HasSubstr("tactus_actor_tokens_total")));
   MetricSet actor({.role = ProcessRole::kActor, .task = "countdown", .run_id = "r"});
@@ -27,22 +27,40 @@ TEST(MetricSetTest, ClosedLabelsStartAtZeroAndRolesAreApart) {
 
 TEST(MetricSetTest, BadUpdatesNeverReachASeries) {
   MetricSet metrics({.role = ProcessRole::kLearner, .task = "t", .run_id = "r"});
-  metrics.Set(Metric::kGradientNorm, 0.5);
-  metrics.Set(Metric::kGradientNorm, std::numeric_limits<double>::quiet_NaN());
+  metrics.Set(Metric::kQueueDepth, 0.5);
+  metrics.Set(Metric::kQueueDepth, std::numeric_limits<double>::quiet_NaN());
   metrics.Add(Metric::kCheckpoints, 2, "written");
   metrics.Add(Metric::kCheckpoints, -1, "written");
   metrics.Add(Metric::kCheckpoints, std::numeric_limits<double>::infinity(), "written");
   metrics.Add(Metric::kCheckpoints, 1, "lost");     // no such value
   metrics.Add(Metric::kActorTokens, 1, "prompt");   // another role's
   metrics.Set(Metric::kCheckpoints, 1, "written");  // not a gauge
-  metrics.Set(Metric::kGradientNorm, 1, "policy");  // has no label
+  metrics.Set(Metric::kQueueDepth, 1, "policy");    // has no label
   metrics.Observe(Metric::kLearnerStepDuration, std::nan(""));
   const std::string text = metrics.Text();
-  EXPECT_THAT(text, HasSubstr("\ntactus_gradient_norm 0.5\n"));
+  EXPECT_THAT(text, HasSubstr("\ntactus_trajectory_queue_depth 0.5\n"));
   EXPECT_THAT(text, HasSubstr("tactus_checkpoints_total{outcome=\"written\"} 2\n"));
   EXPECT_THAT(text, HasSubstr("tactus_learner_step_duration_seconds_count 0\n"));
   EXPECT_THAT(text, HasSubstr("\ntactus_nonfinite_values_total{where=\"metric\"} 3\n"));
   EXPECT_THAT(text, HasSubstr("\ntactus_metric_updates_rejected_total 5\n"));
+}
+
+TEST(MetricSetTest, AStepsNumberHasNoSampleBeforeItIsMeasuredAndKeepsTheLast) {
+  MetricSet metrics({.role = ProcessRole::kLearner, .task = "t", .run_id = "r"});
+  StepRecord record;
+  record.eval_pass1 = 0.25;
+  metrics.SetStep(record);
+  EXPECT_THAT(metrics.Text(), HasSubstr("\ntactus_eval_pass_ratio{env=\"t\",k=\"1\"} 0.25\n"));
+  EXPECT_THAT(metrics.Text(), Not(HasSubstr("tactus_gradient_norm")));
+  EXPECT_THAT(metrics.Text(), Not(HasSubstr("tactus_policy_kl_nats")));
+  record.eval_pass1 = kAbsent;
+  record.grad_norm = 0.5;
+  record.loss = std::numeric_limits<double>::infinity();
+  metrics.SetStep(record);
+  EXPECT_THAT(metrics.Text(), HasSubstr("\ntactus_eval_pass_ratio{env=\"t\",k=\"1\"} 0.25\n"));
+  EXPECT_THAT(metrics.Text(), HasSubstr("\ntactus_gradient_norm 0.5\n"));
+  EXPECT_THAT(metrics.Text(), Not(HasSubstr("tactus_loss")));
+  EXPECT_THAT(metrics.Text(), HasSubstr("\ntactus_nonfinite_values_total{where=\"metric\"} 0\n"));
 }
 
 TEST(MetricSetTest, UpdatesFromManyThreadsAddUp) {

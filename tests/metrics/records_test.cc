@@ -1,8 +1,13 @@
 // metrics.jsonl and samples.jsonl: their lines, and files that a killed run left behind.
+#include <cmath>
 #include <filesystem>
 #include <fstream>
+#include <nlohmann/json.hpp>
+#include <set>
 #include <sstream>
 
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "common/metrics/held_out.h"
 #include "common/metrics/jsonl_writer.h"
 #include "common/metrics/sample_record.h"
@@ -36,37 +41,145 @@ TEST(StepRecordTest, RoundTripsEveryField) {
   for (const StepField& field : StepFields()) EXPECT_EQ(again.*field.member, record.*field.member) << field.key;
 }
 
+// Files of earlier runs hold these keys; a new number may stand anywhere, but none may go or be called otherwise.
 TEST(StepRecordTest, KeysAreFrozen) {
   StepRecord record;
-  record.step = 1;
-  record.version = "0.1";
-  record.eval_pass1 = 0.5;
-  EXPECT_EQ(
-      StepRecordToJson(record),
-      "{\"step\":1,\"version\":\"0.1\",\"time_s\":0.0,\"reward_mean\":0.0,\"reward_std\":0.0,\"correct_rate\":0.0,"
-      "\"format_rate\":0.0,\"completion_tokens_mean\":0.0,\"tokens_generated_per_s\":0.0,"
-      "\"tokens_trained_per_s\":0.0,\"loss\":0.0,\"grad_norm\":0.0,\"lr\":0.0,\"kl_k3\":0.0,\"clip_fraction\":0.0,"
-      "\"entropy_mean\":0.0,\"mismatch_mean\":0.0,\"mismatch_max\":0.0,\"mismatch_kl\":0.0,\"tis_mean\":1.0,"
-      "\"staleness_mean\":0.0,\"staleness_max\":0.0,\"zero_signal_share\":0.0,\"skipped_steps\":0.0,"
-      "\"step_time_s\":0.0,\"phase_wait_s\":0.0,\"phase_forward_s\":0.0,\"phase_backward_s\":0.0,"
-      "\"phase_allreduce_s\":0.0,\"phase_optimizer_s\":0.0,\"phase_publish_s\":0.0,\"phase_checkpoint_s\":0.0,"
-      "\"actors_connected\":0.0,\"groups_dropped_stale\":0.0,\"eval_pass1\":0.5,\"cpu_share_learner\":0.0,"
-      "\"credit_mean\":1.0,\"credit_amplified_share\":0.0,\"audited_completions\":0.0,"
-      "\"gamma_version_lag_mean\":0.0,\"gamma_version_lag_max\":0.0,\"credit_local_chunk_share\":null,"
-      "\"credit_global_anchor_share\":null,\"credit_coupled_share\":null,\"credit_entropy_share\":null,"
-      "\"overlap_local_global\":null,\"overlap_coupled_entropy\":null,\"overlap_global_entropy\":null,"
-      "\"overlap_local_entropy\":null,\"waad_peak_entropy_corr\":null,\"waad_mean\":null,\"waad_p10\":null,"
-      "\"waad_p50\":null,\"waad_p90\":null,\"fai_mean\":null,\"fai_p10\":null,\"fai_p50\":null,"
-      "\"fai_p90\":null}");
+  for (const StepField& field : StepFields()) record.*field.member = 0.5;
+  std::vector<std::string> keys;
+  const nlohmann::json json = nlohmann::json::parse(StepRecordToJson(record));
+  for (const auto& [key, value] : json.items()) keys.push_back(key);
+  EXPECT_THAT(keys, ::testing::IsSupersetOf({"step",
+                                             "version",
+                                             "time_s",
+                                             "reward_mean",
+                                             "reward_std",
+                                             "correct_rate",
+                                             "format_rate",
+                                             "completion_tokens_mean",
+                                             "tokens_generated_per_s",
+                                             "tokens_trained_per_s",
+                                             "loss",
+                                             "grad_norm",
+                                             "lr",
+                                             "kl_k3",
+                                             "clip_fraction",
+                                             "entropy_mean",
+                                             "mismatch_mean",
+                                             "mismatch_max",
+                                             "mismatch_kl",
+                                             "tis_mean",
+                                             "staleness_mean",
+                                             "staleness_max",
+                                             "zero_signal_share",
+                                             "skipped_steps",
+                                             "step_time_s",
+                                             "phase_wait_s",
+                                             "phase_forward_s",
+                                             "phase_backward_s",
+                                             "phase_allreduce_s",
+                                             "phase_optimizer_s",
+                                             "phase_publish_s",
+                                             "phase_checkpoint_s",
+                                             "actors_connected",
+                                             "groups_dropped_stale",
+                                             "eval_pass1",
+                                             "cpu_share_learner",
+                                             "credit_mean",
+                                             "credit_amplified_share",
+                                             "audited_completions",
+                                             "gamma_version_lag_mean",
+                                             "gamma_version_lag_max",
+                                             "credit_local_chunk_share",
+                                             "credit_global_anchor_share",
+                                             "credit_coupled_share",
+                                             "credit_entropy_share",
+                                             "overlap_local_global",
+                                             "overlap_coupled_entropy",
+                                             "overlap_global_entropy",
+                                             "overlap_local_entropy",
+                                             "waad_peak_entropy_corr",
+                                             "waad_mean",
+                                             "waad_p10",
+                                             "waad_p50",
+                                             "waad_p90",
+                                             "fai_mean",
+                                             "fai_p10",
+                                             "fai_p50",
+                                             "fai_p90"}));
 }
 
-TEST(StepRecordTest, NonFiniteIsNullAndNoEvaluationIsNoKey) {
+TEST(StepRecordTest, EachNumberHasOneRowNamedLikeIt) {
+  std::set<std::string> keys, tags, series;
+  std::set<const double*> members;
+  const StepRecord record;
+  for (const StepField& field : StepFields()) {
+    EXPECT_TRUE(keys.insert(field.key).second) << field.key;
+    EXPECT_TRUE(members.insert(&(record.*field.member)).second) << field.key << " shows another row's member";
+    EXPECT_TRUE(std::isnan(record.*field.member)) << field.key << " is not absent before it is measured";
+    EXPECT_TRUE(tags.insert(TensorBoardTag(field)).second) << field.key;
+    EXPECT_EQ(FindStepField(field.key), &field);
+    EXPECT_THAT(field.help, Not(HasSubstr("|"))) << "it stands in a table of metrics.md";
+    if (field.series.metric == nullptr) continue;
+    EXPECT_EQ(field.series.label == nullptr, field.series.value == nullptr) << field.key;
+    EXPECT_TRUE(
+        series.insert(absl::StrCat(field.series.metric, " ", field.series.value == nullptr ? "" : field.series.value))
+            .second)
+        << field.key;
+  }
+  EXPECT_EQ(FindStepField("nonsense"), nullptr);
+  EXPECT_EQ(TensorBoardTag(*FindStepField("eval_pass1")), "eval/pass1");
+  EXPECT_EQ(TensorBoardTag(*FindStepField("loss")), "train/loss");
+}
+
+TEST(StepRecordTest, ChartsHoldOneOrTwoNumbers) {
+  std::set<std::string> titles;
+  for (const StepChart& chart : StepCharts()) {
+    EXPECT_TRUE(titles.insert(chart.title).second) << chart.title;
+    EXPECT_LE(chart.fields.size(), 2u) << chart.title;
+  }
+  EXPECT_EQ(StepCharts().front().title, std::string("Reward"));
+  EXPECT_TRUE(titles.contains("Agreement"));
+}
+
+TEST(StepRecordTest, WhatIsNotMeasuredIsNoKeyAndWhatIsNotFiniteIsNull) {
   StepRecord record;
   record.loss = std::nan("");
   const std::string line = StepRecordToJson(record);
   EXPECT_THAT(line, HasSubstr("\"loss\":null"));
-  EXPECT_THAT(line, Not(HasSubstr("eval_pass1")));
+  for (const StepField& field : StepFields()) {
+    const std::string key = absl::StrCat("\"", field.key, "\":");
+    EXPECT_EQ(absl::StrContains(line, key), field.absent == nullptr) << field.key;
+  }
   EXPECT_TRUE(std::isnan(StepRecordFromJson(line)->loss));
+  EXPECT_TRUE(std::isnan(StepRecordFromJson(line)->kl_k3));
+}
+
+TEST(StepRecordTest, LinesOfEarlierRunsAreRead) {
+  const StepRecord record = StepRecordFromJson("{\"step\":7,\"loss\":0.5,\"waad_mean\":null,\"kl_k3\":0.0}").value();
+  EXPECT_EQ(record.loss, 0.5);
+  EXPECT_EQ(record.kl_k3, 0);
+  EXPECT_TRUE(std::isnan(record.waad_mean));
+  EXPECT_TRUE(std::isnan(record.tis_mean)) << "a key that is not there was not measured";
+}
+
+TEST(StepTrendTest, ComparesTheFirstStepsWithTheLast) {
+  std::vector<StepRecord> steps;
+  EXPECT_EQ(TrendOf(steps, &StepRecord::reward_mean).steps, 0);
+  for (int i = 0; i < 30; ++i) {
+    StepRecord& step = steps.emplace_back();
+    if (i % 2 == 0) step.reward_mean = i;
+    step.loss = i < 12 ? 1 : 4;
+  }
+  const StepTrend loss = TrendOf(steps, &StepRecord::loss);
+  EXPECT_EQ(loss.steps, 10);
+  EXPECT_EQ(loss.first, 1);
+  EXPECT_EQ(loss.last, 4);
+  const StepTrend reward = TrendOf(steps, &StepRecord::reward_mean);  // 0 2 .. 28: 15 of them
+  EXPECT_EQ(reward.steps, 7);
+  EXPECT_EQ(reward.first, 6);
+  EXPECT_EQ(reward.last, 22);
+  EXPECT_EQ(TrendOf(std::span(steps).first(1), &StepRecord::loss).steps, 0);
+  EXPECT_TRUE(std::isnan(TrendOf(steps, &StepRecord::kl_k3).last));
 }
 
 TEST(StepRecordTest, BadLinesAreRefused) {

@@ -2,30 +2,37 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
 #include "tools/report/html_page.h"
 
 namespace tactus {
 namespace {
 
 constexpr size_t kRecentSteps = 20;
-constexpr size_t kTrendSteps = 10;
 constexpr size_t kSparkWidth = 40;
 constexpr size_t kBarWidth = 24;
 
-template <typename It>
-double MeanReward(It begin, It end) {
-  double sum = 0;
-  for (It it = begin; it != end; ++it) sum += it->reward_mean;
-  return begin == end ? 0 : sum / static_cast<double>(end - begin);
+// " (+0.125)", or nothing while there is nothing to compare.
+std::string GainText(double gain, absl::string_view form) {
+  return std::isfinite(gain) ? absl::StrReplaceAll(form, {{"%", absl::StrFormat("%+.3f", gain)}}) : "";
 }
 
-// 0.000123 -> "1.2e-04", 0.0123 -> "0.0123", exact zero -> "0".
-std::string Small(double value) {
-  if (value == 0) return "0";
-  return std::fabs(value) < 1e-3 ? absl::StrFormat("%.1e", value) : absl::StrFormat("%.4f", value);
+// A line that names the numbers shown as "—" and says why there are none; empty if there are all.
+std::string AbsentLine(const StepRecord& record) {
+  std::map<std::string, std::string> names;  // by reason
+  for (const char* key : {"kl_k3", "grad_norm", "clip_fraction", "mismatch_mean"}) {
+    const StepField& field = *FindStepField(key);
+    if (std::isfinite(record.*field.member)) continue;
+    std::string& all = names[field.absent];
+    absl::StrAppend(&all, all.empty() ? "" : ", ", key);
+  }
+  return absl::StrJoin(
+      names, "; ", [](std::string* out, const auto& one) { absl::StrAppend(out, "no ", one.second, ": ", one.first); });
 }
 
 std::string Bar(double share) {
@@ -77,19 +84,22 @@ double TrainDisplay::SecondsLeft() const {
 }
 
 double TrainDisplay::RewardGain() const {
-  const auto count = static_cast<std::ptrdiff_t>(std::min(kTrendSteps, steps_.size()));
-  return MeanReward(steps_.end() - count, steps_.end()) - MeanReward(steps_.begin(), steps_.begin() + count);
+  const StepTrend trend = TrendOf(steps_, &StepRecord::reward_mean);
+  return trend.last - trend.first;
 }
 
 std::string TrainDisplay::PlainLine() const {
   const StepRecord& r = steps_.back();
   std::string line = absl::StrFormat(
-      "step %d/%d  reward %.3f (%+.3f)  correct %.3f  generated %.0f tok/s  trained %.0f tok/s  KL %s  mismatch mean "
-      "%s "
-      "max %s  staleness %.1f  actors %.0f  left %s",
-      r.step, options_.total_steps, r.reward_mean, RewardGain(), r.correct_rate, r.tokens_generated_per_s,
-      r.tokens_trained_per_s, Small(r.kl_k3), Small(r.mismatch_mean), Small(r.mismatch_max), r.staleness_mean,
-      r.actors_connected, DurationText(SecondsLeft()));
+      "step %d/%d  reward %.3f%s  correct %.3f  generated %.0f tok/s  trained %.0f tok/s", r.step, options_.total_steps,
+      r.reward_mean, GainText(RewardGain(), " (%)"), r.correct_rate, r.tokens_generated_per_s, r.tokens_trained_per_s);
+  if (std::isfinite(r.kl_k3)) absl::StrAppend(&line, "  KL ", ValueText(Unit::kNats, r.kl_k3));
+  if (std::isfinite(r.mismatch_mean)) {
+    absl::StrAppend(&line, "  mismatch mean ", ValueText(Unit::kNats, r.mismatch_mean), " max ",
+                    ValueText(Unit::kNats, r.mismatch_max));
+  }
+  absl::StrAppendFormat(&line, "  staleness %.1f  actors %.0f  left %s", r.staleness_mean, r.actors_connected,
+                        DurationText(SecondsLeft()));
   if (std::isfinite(r.eval_pass1)) absl::StrAppend(&line, absl::StrFormat("  pass@1 %.3f", r.eval_pass1));
   return line;
 }
@@ -110,20 +120,24 @@ std::vector<std::string> TrainDisplay::Block() const {
   std::vector<std::string> lines;
   lines.push_back(absl::StrFormat(" \033[1m%s\033[0m  step %d/%d  %s %3.0f %%  %s left", options_.title, r.step,
                                   options_.total_steps, Bar(share), 100 * share, DurationText(SecondsLeft())));
-  lines.push_back(absl::StrFormat(" reward     \033[1m%.3f\033[0m  \033[36m%s\033[0m  %+.3f since the start",
-                                  r.reward_mean, Sparkline(rewards, kSparkWidth), RewardGain()));
+  lines.push_back(absl::StrFormat(" reward     \033[1m%.3f\033[0m  \033[36m%s\033[0m%s", r.reward_mean,
+                                  Sparkline(rewards, kSparkWidth), GainText(RewardGain(), "  % since the start")));
   lines.push_back(absl::StrFormat(" answers    correct %.3f   length %.0f   equal groups %.0f %%%s", r.correct_rate,
                                   r.completion_tokens_mean, 100 * r.zero_signal_share,
                                   std::isfinite(pass1) ? absl::StrFormat("   held-out pass@1 %.3f", pass1) : ""));
   lines.push_back(absl::StrFormat(" tokens/s   generated %.0f   trained %.0f   step %.2f s (waited %.2f s)",
                                   r.tokens_generated_per_s, r.tokens_trained_per_s, r.step_time_s, r.phase_wait_s));
-  lines.push_back(absl::StrFormat(" policy     KL %s   entropy %.3f   gradient %.3f   clipped %.1f %%", Small(r.kl_k3),
-                                  r.entropy_mean, r.grad_norm, 100 * r.clip_fraction));
+  lines.push_back(absl::StrCat(
+      " policy     KL ", ValueText(Unit::kNats, r.kl_k3), "   entropy ", ValueText(Unit::kNats, r.entropy_mean),
+      "   gradient ", ValueText(Unit::kNumber, r.grad_norm), "   clipped ", ValueText(Unit::kRatio, r.clip_fraction)));
   lines.push_back(absl::StrFormat(" agreement  |Δ log p| mean %s max %s   staleness %.1f (max %.0f)",
-                                  Small(r.mismatch_mean), Small(r.mismatch_max), r.staleness_mean, r.staleness_max));
+                                  ValueText(Unit::kNats, r.mismatch_mean), ValueText(Unit::kNats, r.mismatch_max),
+                                  r.staleness_mean, r.staleness_max));
   lines.push_back(absl::StrFormat(
       " actors     %.0f connected, %d running, %d restarts   \033[2mCtrl-C checkpoints and stops\033[0m",
       r.actors_connected, running_, restarts_));
+  const std::string absent = AbsentLine(r);
+  if (!absent.empty()) lines.push_back(absl::StrCat(" \033[2m", absent, "\033[0m"));
   return lines;
 }
 

@@ -39,7 +39,7 @@ class TrainDisplay {
   const std::vector<StepRecord>& steps() const { return steps_; }
   // Estimated from the last steps; negative while unknown.
   double SecondsLeft() const;
-  // Mean reward of the last ten steps minus that of the first ten.
+  // Mean reward of the last steps minus that of the first ones, as TrendOf takes them; NaN before the second step.
   double RewardGain() const;
 
   std::string PlainLine() const;           // of the last step

@@ -279,9 +279,10 @@ void TrainJob::PrintSummary(bool stopped) {
   std::string text =
       absl::StrFormat("%s after %d of %d steps in %s.\n", stopped ? "Stopped" : "Finished",
                       steps.empty() ? 0 : steps.back().step, options_.config->learner().steps(), DurationText(wall));
-  if (steps.size() > 1) {
-    absl::StrAppend(&text, absl::StrFormat("  reward       %+.3f from the first ten steps to the last ten\n",
-                                           display_.RewardGain()));
+  const StepTrend reward = TrendOf(steps, &StepRecord::reward_mean);
+  if (reward.steps > 0) {
+    absl::StrAppendFormat(&text, "  reward       %.3f -> %.3f, means of the first and the last %d steps\n",
+                          reward.first, reward.last, reward.steps);
   }
   if (!held_out_.empty()) absl::StrAppend(&text, "  held-out     pass@1 ", held_out_, "\n");
   std::string shares;

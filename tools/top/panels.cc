@@ -1,9 +1,9 @@
 #include "tools/top/panels.h"
 
-#include <cmath>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
+#include "common/metrics/step_record.h"
 
 namespace tactus::top {
 namespace {
@@ -26,51 +26,65 @@ constexpr Term Quantile(double q, absl::string_view metric) {
 constexpr absl::string_view kPhaseSeconds = "tactus_learner_phase_seconds_total";
 constexpr absl::string_view kBlockedSeconds = "tactus_actor_blocked_seconds_total";
 
-constexpr Panel kPanels[] = {
-    {"reward", "learning", "reward", Unit::kNumber, Value("tactus_reward_mean", "component", "total", Fold::kMean)},
-    {"correct", "learning", "right answers", Unit::kRatio, Rate("tactus_trajectory_verdicts_total", "verdict", "pass"),
-     Rate("tactus_trajectory_verdicts_total")},
-    {"held_out", "learning", "held-out pass@1", Unit::kRatio, Value("tactus_eval_pass_ratio", "k", "1", Fold::kMax)},
-    {"step", "learning", "learner step", Unit::kNumber, Value("tactus_learner_step", "", "", Fold::kMax)},
-    {"generated", "throughput", "generated tokens", Unit::kPerSecond,
-     Rate("tactus_actor_tokens_total", "kind", "completion")},
-    {"trained", "throughput", "trained tokens", Unit::kPerSecond,
-     Rate("tactus_learner_tokens_total", "kind", "completion")},
-    {"accepted", "throughput", "accepted answers", Unit::kPerSecond, Rate("tactus_trajectories_accepted_total")},
-    {"steps_per_hour", "throughput", "steps", Unit::kPerHour, Rate("tactus_learner_steps_total"), {}, "", 3600},
-    {"learner_phases", "waiting", "learner's time", Unit::kRatio, Rate(kPhaseSeconds, "rank", "0"), {}, "phase"},
-    {"actor_blocked", "waiting", "actors' blocked time", Unit::kRatio, Rate(kBlockedSeconds),
-     Value("tactus_actors_connected"), "reason"},
-    {"staleness_p95", "waiting", "staleness p95", Unit::kVersions,
-     Quantile(0.95, "tactus_trajectory_staleness_versions")},
-    {"queue", "waiting", "queue filled", Unit::kRatio, Value("tactus_trajectory_queue_depth"),
-     Value("tactus_trajectory_queue_capacity")},
-    {"rejected", "waiting", "refused answers", Unit::kPerSecond, Rate("tactus_trajectories_rejected_total")},
-    {"entropy", "stability", "entropy", Unit::kNats, Value("tactus_policy_entropy_nats", "", "", Fold::kMean)},
-    {"kl", "stability", "KL to the behaviour", Unit::kNats,
-     Value("tactus_policy_kl_nats", "against", "behaviour", Fold::kMean)},
-    {"mismatch_kl", "stability", "actor-learner mismatch KL", Unit::kNats,
-     Value("tactus_sampler_mismatch_kl_nats", "", "", Fold::kMax)},
-    {"gradient_norm", "stability", "gradient norm", Unit::kNumber, Value("tactus_gradient_norm", "", "", Fold::kMax)},
-    {"nonfinite", "stability", "non-finite values", Unit::kNumber, Value("tactus_nonfinite_values_total")},
-    {"length_p50", "answers", "length p50", Unit::kTokens, Quantile(0.5, "tactus_completion_tokens")},
-    {"length_p95", "answers", "length p95", Unit::kTokens, Quantile(0.95, "tactus_completion_tokens")},
-    {"credit_amplified", "answers", "amplified tokens", Unit::kRatio,
-     Value("tactus_credit_amplified_ratio", "strategy", "applied", Fold::kMean)},
-    {"checkpoint_age", "safety", "last checkpoint", Unit::kSeconds,
-     Age("tactus_checkpoint_last_success_timestamp_seconds")},
-    {"actors", "safety", "actors connected", Unit::kNumber, Value("tactus_actors_connected")},
-    {"actor_tokens",
-     "actors",
-     "tokens",
-     Unit::kPerSecond,
-     Rate("tactus_actor_tokens_total", "kind", "completion"),
-     {},
-     "instance"},
-    {"actor_blocked_each", "actors", "blocked", Unit::kRatio, Rate(kBlockedSeconds), {}, "instance"},
-    {"actor_version", "actors", "weights", Unit::kVersions, Value("tactus_weight_version"), {}, "instance"},
-    {"actor_cache", "actors", "cache", Unit::kRatio, Value("tactus_actor_kv_cache_usage_ratio"), {}, "instance"},
-};
+// The panel of a step's number.
+Panel Of(const char* key, absl::string_view id, absl::string_view group, absl::string_view title, Fold fold) {
+  const StepField& field = *FindStepField(key);
+  const StepSeries& series = field.series;
+  return {.id = id,
+          .group = group,
+          .title = title,
+          .unit = field.unit,
+          .over = Value(series.metric, series.label == nullptr ? "" : series.label,
+                        series.label == nullptr ? "" : series.value, fold),
+          .absent = field.absent == nullptr ? "" : field.absent};
+}
+
+std::vector<Panel> MakePanels() {
+  return {
+      Of("reward_mean", "reward", "learning", "reward", Fold::kMean),
+      {"correct", "learning", "right answers", Unit::kRatio,
+       Rate("tactus_trajectory_verdicts_total", "verdict", "pass"), Rate("tactus_trajectory_verdicts_total")},
+      Of("eval_pass1", "held_out", "learning", "held-out pass@1", Fold::kMax),
+      {"step", "learning", "learner step", Unit::kNumber, Value("tactus_learner_step", "", "", Fold::kMax)},
+      {"generated", "throughput", "generated tokens", Unit::kPerSecond,
+       Rate("tactus_actor_tokens_total", "kind", "completion")},
+      {"trained", "throughput", "trained tokens", Unit::kPerSecond,
+       Rate("tactus_learner_tokens_total", "kind", "completion")},
+      {"accepted", "throughput", "accepted answers", Unit::kPerSecond, Rate("tactus_trajectories_accepted_total")},
+      // Of the learner's whole life: a window that is shorter than a step would show 0, or far too many.
+      {"steps_per_hour", "throughput", "steps", Unit::kPerHour, Value("tactus_learner_step_duration_seconds_count"),
+       Value("tactus_learner_step_duration_seconds_sum"), "", 3600},
+      {"learner_phases", "waiting", "learner's time", Unit::kRatio, Rate(kPhaseSeconds, "rank", "0"), {}, "phase"},
+      {"actor_blocked", "waiting", "actors' blocked time", Unit::kRatio, Rate(kBlockedSeconds),
+       Value("tactus_actors_connected"), "reason"},
+      {"staleness_p95", "waiting", "staleness p95", Unit::kVersions,
+       Quantile(0.95, "tactus_trajectory_staleness_versions")},
+      {"queue", "waiting", "queue filled", Unit::kRatio, Value("tactus_trajectory_queue_depth"),
+       Value("tactus_trajectory_queue_capacity")},
+      {"rejected", "waiting", "refused answers", Unit::kPerSecond, Rate("tactus_trajectories_rejected_total")},
+      Of("entropy_mean", "entropy", "stability", "entropy", Fold::kMean),
+      Of("kl_k3", "kl", "stability", "KL to the starting policy", Fold::kMean),
+      Of("mismatch_kl", "mismatch_kl", "stability", "actor-learner mismatch KL", Fold::kMax),
+      Of("grad_norm", "gradient_norm", "stability", "gradient norm", Fold::kMax),
+      {"nonfinite", "stability", "non-finite values", Unit::kNumber, Value("tactus_nonfinite_values_total")},
+      {"length_p50", "answers", "length p50", Unit::kTokens, Quantile(0.5, "tactus_completion_tokens")},
+      {"length_p95", "answers", "length p95", Unit::kTokens, Quantile(0.95, "tactus_completion_tokens")},
+      Of("credit_amplified_share", "credit_amplified", "answers", "amplified tokens", Fold::kMean),
+      {"checkpoint_age", "safety", "last checkpoint", Unit::kSeconds,
+       Age("tactus_checkpoint_last_success_timestamp_seconds")},
+      {"actors", "safety", "actors connected", Unit::kNumber, Value("tactus_actors_connected")},
+      {"actor_tokens",
+       "actors",
+       "tokens",
+       Unit::kPerSecond,
+       Rate("tactus_actor_tokens_total", "kind", "completion"),
+       {},
+       "instance"},
+      {"actor_blocked_each", "actors", "blocked", Unit::kRatio, Rate(kBlockedSeconds), {}, "instance"},
+      {"actor_version", "actors", "weights", Unit::kVersions, Value("tactus_weight_version"), {}, "instance"},
+      {"actor_cache", "actors", "cache", Unit::kRatio, Value("tactus_actor_kv_cache_usage_ratio"), {}, "instance"},
+  };
+}
 
 std::string Selector(const Term& term, absl::string_view run) {
   std::string matchers;
@@ -99,30 +113,15 @@ std::string TermQl(const Term& term, absl::string_view by, absl::string_view run
   return absl::StrCat(kFolds[static_cast<int>(term.fold)], grouped, "(", term.metric, selector, ")");
 }
 
-std::string WithCommas(double value) {
-  const std::string digits = absl::StrFormat("%.0f", std::fabs(value));
-  std::string text(value < 0 ? 1 : 0, '-');
-  for (size_t i = 0; i < digits.size(); ++i) {
-    if (i > 0 && (digits.size() - i) % 3 == 0) text.push_back(',');
-    text.push_back(digits[i]);
-  }
-  return text;
-}
-
-std::string Significant(double value) {
-  if (value == 0) return "0";
-  const double size = std::fabs(value);
-  if (size >= 1000) return WithCommas(value);
-  if (size < 1e-3) return absl::StrFormat("%.1e", value);
-  return size < 1 ? absl::StrFormat("%.4f", value) : absl::StrFormat("%.4g", value);
-}
-
 }  // namespace
 
-std::span<const Panel> Panels() { return kPanels; }
+std::span<const Panel> Panels() {
+  static const std::vector<Panel>* const panels = new std::vector<Panel>(MakePanels());
+  return *panels;
+}
 
 const Panel* FindPanel(absl::string_view id) {
-  for (const Panel& panel : kPanels) {
+  for (const Panel& panel : Panels()) {
     if (panel.id == id) return &panel;
   }
   return nullptr;
@@ -137,26 +136,6 @@ std::string PromQl(const Panel& panel, absl::string_view run, int window_s) {
   }
   if (panel.scale != 1) absl::StrAppend(&query, " * ", panel.scale);
   return query;
-}
-
-std::string ValueText(Unit unit, double value) {
-  if (!std::isfinite(value)) return "-";
-  switch (unit) {
-    case Unit::kRatio:
-      return absl::StrFormat("%.1f %%", 100 * value);
-    case Unit::kPerSecond:
-      return absl::StrCat(std::fabs(value) >= 100 ? WithCommas(value) : Significant(value), "/s");
-    case Unit::kPerHour:
-      return absl::StrCat(WithCommas(value), "/h");
-    case Unit::kSeconds:
-      return value < 120 ? absl::StrFormat("%.0f s", value) : absl::StrFormat("%.0f min", value / 60);
-    case Unit::kTokens:
-    case Unit::kVersions:
-    case Unit::kNumber:
-    case Unit::kNats:
-      return Significant(value);
-  }
-  return "-";
 }
 
 }  // namespace tactus::top

@@ -1,12 +1,14 @@
 // What `tactus top` and its page show: one table of panels, each a query over Tactus' metrics. The same panel is asked
-// of Prometheus as PromQL, or computed here from what the processes expose, so both views show the same thing.
-// Constants and pure functions; thread-safe.
+// of Prometheus as PromQL, or computed here from what the processes expose, so both views show the same thing. A panel
+// of a learner step's number takes its unit, its series and why it may be absent from the number's row. Constants and
+// pure functions; thread-safe.
 #pragma once
 
 #include <span>
 #include <string>
 
 #include "absl/strings/string_view.h"
+#include "common/metrics/unit.h"
 
 namespace tactus::top {
 
@@ -21,8 +23,6 @@ struct Term {
   double quantile = 0;                       // kQuantile: of a histogram's increase
 };
 
-enum class Unit { kNumber, kRatio, kPerSecond, kPerHour, kSeconds, kTokens, kVersions, kNats };
-
 struct Panel {
   absl::string_view id;     // unique, [a-z_]+
   absl::string_view group;  // panels of a group stand together
@@ -32,6 +32,7 @@ struct Panel {
   Term under = {};            // kNone: the panel is `over` alone
   absl::string_view by = "";  // one value for each value of this label; empty: one value
   double scale = 1;
+  absl::string_view absent = "";  // why there may be no value; empty: nothing of the kind has happened yet
 };
 
 std::span<const Panel> Panels();
@@ -39,8 +40,5 @@ const Panel* FindPanel(absl::string_view id);
 
 // The panel as PromQL over the series of `run` (empty: any), rates over `window_s` seconds.
 std::string PromQl(const Panel& panel, absl::string_view run, int window_s);
-
-// "41.2 %", "1,234", "3.1 s", "-" for NaN.
-std::string ValueText(Unit unit, double value);
 
 }  // namespace tactus::top

@@ -31,7 +31,9 @@ std::string Labelled(const Panel& panel, const PanelValues& values) {
 std::string PanelLine(const Panel& panel, const FrameLog& log, bool color) {
   const PanelValues& values = log.newest().panels.at(std::string(panel.id));
   const std::string title = absl::StrFormat("  %-26s", panel.title);
-  if (values.empty()) return absl::StrCat(title, Styled("2", "no data", color));
+  if (values.empty())
+    return absl::StrCat(title,
+                        Styled("2", absl::StrCat("—  ", panel.absent.empty() ? "no data" : panel.absent), color));
   if (!panel.by.empty()) return absl::StrCat(title, Labelled(panel, values));
   return absl::StrCat(title, Styled("1", absl::StrFormat("%12s", ValueText(panel.unit, values.begin()->second)), color),
                       "  ", Styled("36", Sparkline(log.Trend(panel.id), kTrendColumns), color));

@@ -69,17 +69,23 @@ TEST(RhythmSummaryTest, WithoutAnAuditOnlyTheAgeIsKnown) {
     const std::string key = field.key;
     const bool of_audit = key.starts_with("overlap_") || key.starts_with("waad_") || key.starts_with("fai_") ||
                           (key.starts_with("credit_") && key.ends_with("_share") && key != "credit_amplified_share");
-    EXPECT_EQ(std::isnan(record.*field.member), of_audit || key == "eval_pass1") << key;
+    EXPECT_TRUE(!of_audit || std::isnan(record.*field.member)) << key;
   }
-  FillRhythmSummary({}, kBefore, SummaryOptions(), &record);
-  EXPECT_EQ(record.gamma_version_lag_mean, 0);
+  StepRecord empty, uniform;
+  FillRhythmSummary({}, kBefore, SummaryOptions(), &empty);
+  EXPECT_TRUE(std::isnan(empty.gamma_version_lag_mean)) << "nothing has an age";
+  RhythmSummaryOptions options = SummaryOptions();
+  options.reads_model = false;
+  FillRhythmSummary(groups, kBefore, options, &uniform);
+  EXPECT_TRUE(std::isnan(uniform.gamma_version_lag_mean)) << "no weights stand behind \u03b3";
+  EXPECT_TRUE(std::isnan(uniform.gamma_version_lag_max));
 }
 
 TEST(RhythmSummaryTest, OptionsComeFromTheConfiguration) {
-  const auto run =
-      config::ParseRunConfig("model { path: \"m\" } task { name: \"countdown\" }", "test",
-                             {"service.plaintext=true", "credit.q=0.25", "credit.horizon_min_tokens=7",
-                              "credit.amplification=0.5", "credit.lookback_tokens=2", "credit.waad_quantile=0.75"});
+  const auto run = config::ParseRunConfig(
+      "model { path: \"m\" } task { name: \"countdown\" }", "test",
+      {"service.plaintext=true", "credit.strategy=ENTROPY", "credit.q=0.25", "credit.horizon_min_tokens=7",
+       "credit.amplification=0.5", "credit.lookback_tokens=2", "credit.waad_quantile=0.75"});
   ASSERT_TRUE(run.ok()) << run.status();
   const auto options = RhythmSummaryOptions::FromProto(run->credit());
   ASSERT_TRUE(options.ok()) << options.status();
@@ -88,6 +94,10 @@ TEST(RhythmSummaryTest, OptionsComeFromTheConfiguration) {
   EXPECT_EQ(options->credit.waad_quantile.FloorOf(100), 75);
   EXPECT_EQ(options->credit.lookback_tokens, 2);
   EXPECT_GT(options->credit.amplification, 1) << "or nothing would count as chosen";
+  EXPECT_TRUE(options->reads_model);
+  config::CreditOptions uniform = run->credit();
+  uniform.set_strategy(config::CreditOptions::UNIFORM);
+  EXPECT_FALSE(RhythmSummaryOptions::FromProto(uniform)->reads_model);
 }
 
 }  // namespace

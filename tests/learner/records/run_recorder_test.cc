@@ -12,6 +12,7 @@ namespace tactus {
 namespace {
 
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 class RunRecorderTest : public ::testing::Test {
  protected:
@@ -32,18 +33,20 @@ class RunRecorderTest : public ::testing::Test {
     context.version = {1, 8};
     context.step_time_s = 2;
     context.weight_bytes_sent = static_cast<uint64_t>(1000 * step);
-    StepStats stats;
+    StepRecord stats;
     stats.updates = 3;
     stats.skipped_updates = 1;
     stats.loss = 0.75;
-    stats.kl_loss = 0.25;
+    stats.loss_kl = 0.25;
+    stats.loss_policy = 0.5;
     stats.prompt_tokens = 10;
     stats.completion_tokens = 30;
     stats.clip_low_fraction = 0.125;
     stats.clip_high_fraction = 0.5;
     stats.advantage_min = -1.5;
-    stats.tis_weight_max = 1.75;
-    stats.seconds.forward = 0.5;
+    stats.tis_max = 1.75;
+    stats.phase_forward_s = 0.5;
+    stats.phase_backward_s = stats.phase_allreduce_s = stats.phase_optimizer_s = 0;
     context.parameters = 100;
     return recorder_->Record(context, stats, groups);
   }
@@ -84,8 +87,15 @@ TEST_F(RunRecorderTest, WithoutAnAuditTheFirstGroupsAreKept) {
   ASSERT_EQ(samples.value().size(), 2u);
   EXPECT_EQ(samples->front().prompt_id, 0u);
   EXPECT_TRUE(samples->front().waad.empty());
-  EXPECT_THAT(metrics_.Text(), HasSubstr("tactus_rhythm_waad_tokens{stat=\"mean\"} 0\n")) << "NaN is no update";
+  for (const char* absent : {"tactus_rhythm_waad_tokens", "tactus_policy_kl_nats", "tactus_eval_pass_ratio"}) {
+    EXPECT_THAT(metrics_.Text(), Not(HasSubstr(absent))) << "not measured: no sample";
+  }
   EXPECT_THAT(metrics_.Text(), HasSubstr("\ntactus_metric_updates_rejected_total 0\n"));
+  EXPECT_THAT(metrics_.Text(), HasSubstr("\ntactus_nonfinite_values_total{where=\"metric\"} 0\n"));
+  ASSERT_TRUE(Record(2, AuditedBatch()).ok());
+  ASSERT_TRUE(Record(3, groups).ok());
+  EXPECT_THAT(metrics_.Text(), HasSubstr("tactus_rhythm_waad_tokens{stat=\"p50\"} 1.5\n"))
+      << "the last that was audited";
 }
 
 TEST_F(RunRecorderTest, MetricsShowTheStepsAndTheRhythm) {

@@ -47,7 +47,7 @@ TEST(LmTrainerTest, TwoRanksFollowOneRankOverTwentySteps) {
   constexpr int kSteps = 20;
   const auto alone = *CreateCollective({});
   const auto single = MakeTrainer(Options(), *alone);
-  std::vector<StepStats> expected;
+  std::vector<StepRecord> expected;
   for (int step = 0; step < kSteps; ++step) {
     const auto stats = single->TrainStep(Groups(step), kNow);
     ASSERT_TRUE(stats.ok()) << stats.status();
@@ -59,7 +59,7 @@ TEST(LmTrainerTest, TwoRanksFollowOneRankOverTwentySteps) {
     for (int step = 0; step < kSteps; ++step) {
       const auto stats = trainer->TrainStep(Groups(step), kNow);
       ASSERT_TRUE(stats.ok()) << stats.status();
-      const StepStats& one = expected[static_cast<size_t>(step)];
+      const StepRecord& one = expected[static_cast<size_t>(step)];
       EXPECT_NEAR(stats->loss, one.loss, 1e-5 * std::abs(one.loss)) << step;
       EXPECT_NEAR(stats->grad_norm, one.grad_norm, 1e-5 * one.grad_norm) << step;
     }
@@ -87,9 +87,9 @@ TEST(LmTrainerTest, RecordedLogProbsOfTheSamePolicyMatchToTheLastBit) {
   }
   const auto stats = trainer->TrainStep(groups, kNow);
   ASSERT_TRUE(stats.ok());
-  EXPECT_GT(stats->mismatch_on_policy.tokens, 50);
-  EXPECT_EQ(stats->mismatch_on_policy.max_abs, 0);
-  EXPECT_EQ(stats->tis_weight_max, 1);
+  EXPECT_GT(stats->mismatch_on_policy_tokens, 50);
+  EXPECT_EQ(stats->mismatch_on_policy_max, 0);
+  EXPECT_EQ(stats->tis_max, 1);
 }
 
 TEST(LmTrainerTest, RewardedTokensBecomeLikelier) {

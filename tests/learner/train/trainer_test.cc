@@ -92,14 +92,15 @@ TEST(TrainerTest, LossAndGradientAreThoseOfTheDefinition) {
   }
   EXPECT_NEAR(stats->grad_norm, std::sqrt(squares), 1e-6);
   EXPECT_EQ(stats->lr, 0.01);
-  EXPECT_FALSE(stats->skipped());
+  EXPECT_EQ(stats->skipped_updates, 0);
   EXPECT_EQ(rig.policy->changes, 1);
   EXPECT_EQ(rig.policy->forward_onlys, 0);  // on-policy: the proximal log-probs are the new ones
   EXPECT_GT(rig.policy->forwards, 1);
   EXPECT_EQ(stats->ratio_max, 1);
-  EXPECT_EQ(stats->kl_old, 0);
-  EXPECT_EQ(stats->clip_fraction(), 0);
-  EXPECT_EQ(stats->kl_loss, 0);
+  EXPECT_EQ(stats->kl_proximal, 0);
+  EXPECT_EQ(stats->clip_fraction, 0);
+  EXPECT_TRUE(std::isnan(stats->loss_kl)) << "there is no KL term";
+  EXPECT_TRUE(std::isnan(stats->kl_k3)) << "there is no reference";
   EXPECT_LT(stats->advantage_min, 0);
   EXPECT_GT(stats->advantage_max, 0);
   EXPECT_NEAR(stats->advantage_mean, 0, 1e-12) << "each group's advantages are centred";
@@ -129,7 +130,7 @@ TEST(TrainerTest, RanksAgreeWithOneRankAndWithEachOther) {
   options.updates_per_batch = 2;
   const auto alone = Alone();
   Rig single(options, *alone);
-  std::vector<StepStats> expected;
+  std::vector<StepRecord> expected;
   for (int step = 0; step < 20; ++step) {
     expected.push_back(*single.trainer->TrainStep(RandomGroups(step, 6, kVocab, kNow), kNow));
   }
@@ -140,13 +141,13 @@ TEST(TrainerTest, RanksAgreeWithOneRankAndWithEachOther) {
       for (int step = 0; step < 20; ++step) {
         const auto stats = rig.trainer->TrainStep(RandomGroups(step, 6, kVocab, kNow), kNow);
         ASSERT_TRUE(stats.ok()) << stats.status();
-        const StepStats& one = expected[static_cast<size_t>(step)];
+        const StepRecord& one = expected[static_cast<size_t>(step)];
         EXPECT_NEAR(stats->loss, one.loss, 1e-5 * std::abs(one.loss) + 1e-7);
         EXPECT_NEAR(stats->grad_norm, one.grad_norm, 1e-5 * one.grad_norm);
-        EXPECT_NEAR(stats->mismatch.mean_abs, one.mismatch.mean_abs, 1e-5);
-        EXPECT_NEAR(stats->mismatch.max_abs, one.mismatch.max_abs, 1e-4);
-        EXPECT_NEAR(stats->kl_reference, one.kl_reference, 1e-5);
-        EXPECT_EQ(stats->mismatch.tokens, one.mismatch.tokens);
+        EXPECT_NEAR(stats->mismatch_mean, one.mismatch_mean, 1e-5);
+        EXPECT_NEAR(stats->mismatch_max, one.mismatch_max, 1e-4);
+        EXPECT_NEAR(stats->kl_k3, one.kl_k3, 1e-5);
+        EXPECT_EQ(stats->mismatch_tokens, one.mismatch_tokens);
         EXPECT_EQ(stats->completion_tokens, one.completion_tokens);
       }
       parameters[static_cast<size_t>(collective.rank())] = Copy(rig.policy->parameters());
@@ -168,15 +169,15 @@ TEST(TrainerTest, LaterUpdatesKeepTheProximalPolicyOfTheStart) {
   EXPECT_EQ(rig.trainer->counts().taken, 3);
   EXPECT_EQ(rig.policy->changes, 3);
   EXPECT_GT(stats->ratio_max, 1.05);
-  EXPECT_GT(stats->kl_old, 0);
-  EXPECT_GT(stats->clip_fraction(), 0);
+  EXPECT_GT(stats->kl_proximal, 0);
+  EXPECT_GT(stats->clip_fraction, 0);
 
   // The mismatch is that of the policy at the start, also for the last groups.
   TrainerOptions still = options;
   still.schedule.lr = 0;
   Rig fixed(still, *collective);
   const auto unmoved = fixed.trainer->TrainStep(groups, kNow);
-  EXPECT_NEAR(stats->mismatch.mean_abs, unmoved->mismatch.mean_abs, 1e-12);
+  EXPECT_NEAR(stats->mismatch_mean, unmoved->mismatch_mean, 1e-12);
   EXPECT_EQ(unmoved->ratio_max, 1);
 }
 
@@ -225,6 +226,12 @@ TEST(TrainerTest, ABatchWithoutAnySignalIsAStepOfZeroGradient) {
   EXPECT_EQ(stats->loss, 0);
   EXPECT_EQ(stats->grad_norm, 0);
   EXPECT_EQ(stats->zero_signal_share, 1);
+  EXPECT_EQ(stats->mismatch_tokens, 0);
+  for (const char* key : {"kl_k3", "kl_proximal", "clip_fraction", "clip_low_fraction", "clip_high_fraction",
+                          "ratio_max", "mismatch_mean", "mismatch_max", "mismatch_kl", "mismatch_on_policy_max",
+                          "tis_mean", "tis_max", "tis_capped_share"}) {
+    EXPECT_TRUE(std::isnan((*stats).*FindStepField(key)->member)) << key << ": no token was computed";
+  }
   EXPECT_EQ(Copy(rig.policy->parameters()), before);
 }
 
@@ -251,16 +258,32 @@ TEST(TrainerTest, MismatchIsMeasuredOnEveryTokenAndOnPolicyOnes) {
   stale.logprobs[0] += 0.5f;
   const auto stats = rig.trainer->TrainStep(groups, kNow);
   ASSERT_TRUE(stats.ok());
-  EXPECT_EQ(stats->mismatch.tokens, tokens);
-  EXPECT_NEAR(stats->mismatch.max_abs, 0.5, 1e-6);
-  EXPECT_NEAR(stats->mismatch.mean_abs, 0.5 / tokens, 1e-6);
-  EXPECT_NEAR(stats->mismatch.kl, (std::exp(-0.5) + 0.5 - 1) / tokens, 1e-6);
-  EXPECT_EQ(stats->mismatch_on_policy.tokens, tokens - static_cast<double>(stale.token_ids.size()));
-  EXPECT_EQ(stats->mismatch_on_policy.max_abs, 0);
-  EXPECT_EQ(stats->mismatch_on_policy.kl, 0);
+  EXPECT_EQ(stats->mismatch_tokens, tokens);
+  EXPECT_NEAR(stats->mismatch_max, 0.5, 1e-6);
+  EXPECT_NEAR(stats->mismatch_mean, 0.5 / tokens, 1e-6);
+  EXPECT_NEAR(stats->mismatch_kl, (std::exp(-0.5) + 0.5 - 1) / tokens, 1e-6);
+  EXPECT_EQ(stats->mismatch_on_policy_tokens, tokens - static_cast<double>(stale.token_ids.size()));
+  EXPECT_EQ(stats->mismatch_on_policy_max, 0);
+  EXPECT_EQ(stats->mismatch_on_policy_kl, 0);
   EXPECT_EQ(stats->staleness_max, 2);
   EXPECT_NEAR(stats->staleness_mean, 2.0 * static_cast<double>(stale.token_ids.size()) / tokens, 1e-12);
-  EXPECT_NEAR(stats->tis_weight_max, 1, 1e-6);
+  EXPECT_NEAR(stats->tis_max, 1, 1e-6);
+}
+
+TEST(TrainerTest, WhatTheOptionsMakeMeaninglessIsAbsent) {
+  const auto collective = Alone();
+  TrainerOptions options = Options();
+  options.loss.tis_cap.reset();
+  options.truncated_sampling = true;
+  Rig rig(options, *collective);
+  const auto stats = rig.trainer->TrainStep(RandomGroups(5, 3, kVocab, kNow), kNow);
+  ASSERT_TRUE(stats.ok());
+  EXPECT_EQ(stats->mismatch_tokens, 0);
+  for (const char* key : {"mismatch_mean", "mismatch_max", "mismatch_kl", "mismatch_on_policy_mean", "tis_mean",
+                          "tis_max", "tis_capped_share"}) {
+    EXPECT_TRUE(std::isnan((*stats).*FindStepField(key)->member)) << key;
+  }
+  EXPECT_EQ(stats->clip_fraction, 0) << "what is of the tokens alone is still measured";
 }
 
 TEST(TrainerTest, GroupStatsByHand) {
@@ -275,11 +298,13 @@ TEST(TrainerTest, GroupStatsByHand) {
   b.versions = {{0, {1, 5}}};
   TrajectoryGroup group;
   group.completions = {a, b};
-  StepStats stats;
+  StepRecord stats;
   FillGroupStats({group}, kNow, stats);
   EXPECT_EQ(stats.reward_mean, 0.5);
   EXPECT_EQ(stats.reward_std, 0.5);
   EXPECT_EQ(stats.correct_rate, 0.5);
+  EXPECT_EQ(stats.format_rate, 0.5);
+  EXPECT_EQ(stats.reward_format, 0);
   EXPECT_EQ(stats.completion_tokens_mean, 1.5);
   EXPECT_EQ(stats.entropy_mean, 1);
   EXPECT_NEAR(stats.staleness_mean, 5.0 / 3, 1e-15);
@@ -293,7 +318,8 @@ TEST(TrainerTest, ANonFiniteGradientSkipsTheStepAndCounts) {
   const std::vector<float> before = Copy(rig.policy->parameters());
   const auto stats = rig.trainer->TrainStep(RandomGroups(6, 5, kVocab, kNow), kNow);
   ASSERT_TRUE(stats.ok());
-  EXPECT_TRUE(stats->skipped());
+  EXPECT_EQ(stats->skipped_updates, 1);
+  EXPECT_TRUE(std::isnan(stats->grad_norm));
   EXPECT_EQ(rig.trainer->counts().skipped, 1);
   EXPECT_EQ(rig.policy->changes, 0);
   for (size_t i = 1; i < before.size(); ++i) EXPECT_EQ(rig.policy->parameters()[i], before[i]);
@@ -337,8 +363,8 @@ TEST(TrainerTest, AReferenceIsNeededExactlyForTheKlTerm) {
   EXPECT_FALSE(Trainer::Create(options, policy(), std::make_unique<BigramPolicy>(3), *collective).ok());
 
   Rig rig(options, *collective);
-  EXPECT_EQ(rig.trainer->TrainStep(RandomGroups(8, 4, kVocab, kNow), kNow)->kl_reference, 0);
-  EXPECT_GT(rig.trainer->TrainStep(RandomGroups(8, 4, kVocab, kNow), kNow)->kl_reference, 0);
+  EXPECT_EQ(rig.trainer->TrainStep(RandomGroups(8, 4, kVocab, kNow), kNow)->kl_k3, 0);
+  EXPECT_GT(rig.trainer->TrainStep(RandomGroups(8, 4, kVocab, kNow), kNow)->kl_k3, 0);
 }
 
 TEST(TrainerTest, SftMinimisesTheMeanNegativeLogProb) {
@@ -440,6 +466,13 @@ TEST(TrainerOptionsTest, EveryFieldIsTakenOver) {
   EXPECT_EQ(options.schedule.total_steps, 20);
   EXPECT_EQ(TrainerOptions::ForSft(run).schedule.total_steps, 33);
   EXPECT_EQ(TrainerOptions::ForSft(run).loss.kl_beta, 0);
+  run.mutable_rollout()->set_top_p(1);
+  EXPECT_FALSE(TrainerOptions::FromProto(run).truncated_sampling);
+  run.mutable_rollout()->set_top_k(5);
+  EXPECT_TRUE(TrainerOptions::FromProto(run).truncated_sampling);
+  run.mutable_rollout()->set_top_k(0);
+  run.mutable_rollout()->set_top_p(0.9);
+  EXPECT_TRUE(TrainerOptions::FromProto(run).truncated_sampling);
   run.mutable_algorithm()->set_tis_cap(0);
   EXPECT_FALSE(TrainerOptions::FromProto(run).loss.tis_cap.has_value());
 }

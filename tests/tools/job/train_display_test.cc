@@ -2,13 +2,16 @@
 
 #include <cmath>
 
+#include "absl/strings/str_join.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
 namespace tactus {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 TEST(SparklineTest, ScalesAveragesAndSkipsGaps) {
   EXPECT_EQ(Sparkline({0, 1, 2, 3, 4, 5, 6, 7}, 8), "▁▂▃▄▅▆▇█");
@@ -23,6 +26,9 @@ StepRecord Step(int64_t step, double reward) {
   StepRecord record;
   record.step = step;
   record.reward_mean = reward;
+  record.correct_rate = record.completion_tokens_mean = record.zero_signal_share = record.phase_wait_s = 0;
+  record.entropy_mean = record.grad_norm = record.clip_fraction = 0.5;
+  record.staleness_mean = record.staleness_max = record.mismatch_mean = 0;
   record.step_time_s = 2;
   record.tokens_generated_per_s = 3210;
   record.tokens_trained_per_s = 4100;
@@ -55,6 +61,28 @@ TEST(TrainDisplayTest, PlainIsOneLinePerStepWithoutEscapes) {
   EXPECT_THAT(text, HasSubstr("step 2/10  reward 0.350"));
   EXPECT_THAT(text, HasSubstr("generated 3210 tok/s  trained 4100 tok/s  KL 0.0123  mismatch mean 0 max 1.5e-05"));
   EXPECT_THAT(text, HasSubstr("left 16 s"));
+}
+
+TEST(TrainDisplayTest, WhatIsNotMeasuredIsNoNumber) {
+  TrainDisplay display({.title = "run", .total_steps = 10, .terminal = true});
+  StepRecord step = Step(1, 0.25);
+  step.kl_k3 = step.mismatch_mean = step.mismatch_max = kAbsent;
+  display.AddHistory(step);
+  EXPECT_THAT(display.PlainLine(), AllOf(HasSubstr("reward 0.250  correct"), Not(HasSubstr("KL")),
+                                         Not(HasSubstr("mismatch")), Not(HasSubstr("nan"))));
+  const std::string block = absl::StrJoin(display.Block(), "\n");
+  EXPECT_THAT(block, HasSubstr("KL —   entropy 0.5000"));
+  EXPECT_THAT(block, HasSubstr("|Δ log p| mean — max —"));
+  EXPECT_THAT(block, HasSubstr("no kl_k3: no reference policy is kept"));
+  EXPECT_THAT(block, HasSubstr("no mismatch_mean: no token was compared"));
+  EXPECT_THAT(block, Not(HasSubstr("since the start"))) << "there is nothing to compare with";
+  EXPECT_THAT(block, Not(HasSubstr("nan")));
+}
+
+TEST(TrainDisplayTest, ShortRunsCompareTheirHalves) {
+  TrainDisplay display({.title = "run", .total_steps = 8, .terminal = true});
+  for (int i = 1; i <= 8; ++i) display.AddHistory(Step(i, i <= 4 ? 0.25 : 0.5));
+  EXPECT_THAT(display.PlainLine(), HasSubstr("reward 0.500 (+0.250)"));
 }
 
 TEST(TrainDisplayTest, ATerminalIsDrawnOverInPlace) {

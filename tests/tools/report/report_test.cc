@@ -27,6 +27,11 @@ ReportData Data(int steps) {
     StepRecord record;
     record.step = i;
     record.version = "0." + std::to_string(i);
+    for (const StepField& field : StepFields()) {
+      if (field.absent == nullptr) record.*field.member = 0;
+    }
+    record.kl_k3 = record.mismatch_mean = record.mismatch_max = record.grad_norm = 0;
+    record.gamma_version_lag_mean = record.gamma_version_lag_max = 0;
     record.reward_mean = 0.01 * i;
     data.steps.push_back(record);
   }

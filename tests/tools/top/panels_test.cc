@@ -7,14 +7,19 @@
 #include <set>
 #include <string>
 
+#include "absl/strings/str_cat.h"
 #include "common/metrics/metric_table.h"
+#include "common/metrics/step_record.h"
 
 namespace tactus::top {
 namespace {
 
 const MetricSpec* SpecOf(absl::string_view name) {
-  for (const MetricSpec& spec : MetricTable()) {
-    if (name == spec.name) return &spec;
+  static const std::vector<MetricSpec> all = EveryMetric();
+  for (const char* suffix : {"", "_count", "_sum"}) {  // a histogram's own counters
+    for (const MetricSpec& spec : all) {
+      if (name == absl::StrCat(spec.name, suffix)) return &spec;
+    }
   }
   return nullptr;
 }
@@ -55,6 +60,17 @@ TEST(PanelsTest, PromQlSaysWhatIsComputedHere) {
             "time() - max(tactus_checkpoint_last_success_timestamp_seconds{} > 0)");
   EXPECT_EQ(PromQl(*FindPanel("length_p95"), "", 60),
             "histogram_quantile(0.95, sum by (le)(rate(tactus_completion_tokens_bucket{}[60s])))");
+  EXPECT_EQ(PromQl(*FindPanel("kl"), "", 60), "avg(tactus_policy_kl_nats{against=\"reference\"})");
+  EXPECT_EQ(
+      PromQl(*FindPanel("steps_per_hour"), "", 60),
+      "sum(tactus_learner_step_duration_seconds_count{}) / sum(tactus_learner_step_duration_seconds_sum{}) * 3600");
+}
+
+TEST(PanelsTest, AStepsNumberSaysWhyItMayBeAbsent) {
+  EXPECT_EQ(FindPanel("kl")->absent, FindStepField("kl_k3")->absent);
+  EXPECT_EQ(FindPanel("held_out")->absent, FindStepField("eval_pass1")->absent);
+  EXPECT_EQ(FindPanel("entropy")->unit, Unit::kNats);
+  EXPECT_EQ(FindPanel("entropy")->absent, "");
 }
 
 TEST(PanelsTest, ValuesAreWrittenForPeople) {
@@ -66,7 +82,7 @@ TEST(PanelsTest, ValuesAreWrittenForPeople) {
   EXPECT_EQ(ValueText(Unit::kSeconds, 600), "10 min");
   EXPECT_EQ(ValueText(Unit::kNumber, -1234567), "-1,234,567");
   EXPECT_EQ(ValueText(Unit::kNats, 0.000012), "1.2e-05");
-  EXPECT_EQ(ValueText(Unit::kNats, std::nan("")), "-");
+  EXPECT_EQ(ValueText(Unit::kNats, std::nan("")), "—");
 }
 
 }  // namespace

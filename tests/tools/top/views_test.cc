@@ -45,7 +45,8 @@ TEST(TopLinesTest, ShowsEveryPanelActorsAndNoDataAsSuch) {
   const std::string text = absl::StrJoin(TopLines(log, "runs/a", false), "\n");
   EXPECT_THAT(text, HasSubstr("runs/a"));
   EXPECT_THAT(text, HasSubstr("0.4321  ▁█"));
-  EXPECT_THAT(text, HasSubstr("no data"));
+  EXPECT_THAT(text, HasSubstr("non-finite values         —  no data"));
+  EXPECT_THAT(text, HasSubstr("KL to the starting policy —  no reference policy is kept, as algorithm.kl_beta is 0"));
   EXPECT_THAT(text, HasSubstr("actor-1"));
   EXPECT_THAT(text, HasSubstr("1,500/s"));
   EXPECT_THAT(text, Not(HasSubstr("\033")));
