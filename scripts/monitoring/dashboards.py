@@ -1,5 +1,7 @@
 """What the five dashboards show. scripts/monitoring/make.py writes them to deploy/grafana/dashboards/."""
 
+import json
+
 from monitoring.panels import Query, dashboard, series, stat, table
 from monitoring.shared_panels import (
     RATE,
@@ -7,6 +9,8 @@ from monitoring.shared_panels import (
     ORANGE,
     RED,
     PASS_RATIO,
+    STEP_SECONDS,
+    TABLE,
     WAIT_RATIO,
     NON_FINITE,
     VERSION_LAG,
@@ -15,13 +19,10 @@ from monitoring.shared_panels import (
     checkpoint_age,
     checkpoint_outcomes,
     checkpoint_time,
-    clip,
     cpu,
-    entropy,
-    gradient_norm,
-    kl,
     memory,
     mismatch_kl,
+    of_step,
     rank_phases,
     step_phases,
     quantiles,
@@ -47,8 +48,8 @@ def overview() -> dict:
         stat(
             "Steps per hour",
             "short",
-            "Learner steps at the present rate.",
-            [Query(f"3600 * {rate('tactus_learner_step_duration_seconds_count')}", "steps/h")],
+            "Learner steps, by their mean time in the last six hours.",
+            [Query(f"3600 / {STEP_SECONDS}", "{{run}}")],
         ),
         stat(
             "Trained tokens",
@@ -108,7 +109,16 @@ def overview() -> dict:
             ("Reward", [reward()]),
             ("Speed", [throughput, step_phases()]),
             ("Staleness", [staleness(), rejections()]),
-            ("Stability", [entropy(5), kl(5), mismatch_kl(5), clip(5), gradient_norm(4)]),
+            (
+                "Stability",
+                [
+                    of_step("tactus_policy_entropy_nats", 5),
+                    of_step("tactus_policy_kl_nats", 5),
+                    mismatch_kl(5),
+                    of_step("tactus_clip_ratio", 5),
+                    of_step("tactus_gradient_norm", 4),
+                ],
+            ),
             (
                 "Completions",
                 [
@@ -299,11 +309,9 @@ def actors() -> dict:
     )
 
 
-def learner() -> dict:
-    left = (
-        "(max by (run) (tactus_learner_steps_planned) - max by (run) (tactus_learner_step))"
-        f" / (sum by (run) (rate(tactus_learner_step_duration_seconds_count{RATE})) > 0)"
-    )
+def learner(others: list[str]) -> dict:
+    """`others`: gauges of a step that no other panel shows."""
+    left = f"(max by (run) (tactus_learner_steps_planned) - max by (run) (tactus_learner_step)) * {STEP_SECONDS}"
     return dashboard(
         "tactus-learner",
         "Tactus / Learner and numerics",
@@ -323,7 +331,11 @@ def learner() -> dict:
                         width=6,
                     ),
                     stat(
-                        "Time left", "s", "To the planned steps at the present rate.", [Query(left, "{{run}}")], width=6
+                        "Time left",
+                        "s",
+                        "To the planned steps, by their mean time in the last six hours.",
+                        [Query(left, "{{run}}")],
+                        width=6,
                     ),
                     stat(
                         "Since the last step",
@@ -381,46 +393,21 @@ def learner() -> dict:
             (
                 "Loss and optimizer",
                 [
-                    series(
-                        "Loss",
-                        "short",
-                        "Of the last step, by term.",
-                        [Query("max by (run, term) (tactus_loss)", "{{run}} {{term}}")],
-                    ),
-                    gradient_norm(8),
-                    series(
-                        "Learning rate",
-                        "short",
-                        "Of the last step.",
-                        [Query("max by (run) (tactus_learning_rate)", "{{run}}")],
-                    ),
+                    of_step("tactus_loss"),
+                    of_step("tactus_gradient_norm"),
+                    of_step("tactus_learning_rate"),
                 ],
             ),
             (
                 "Policy",
                 [
-                    entropy(),
-                    kl(),
-                    clip(),
-                    mismatch_kl(),
-                    series(
-                        "Log-prob difference, actors to learner",
-                        "short",
-                        "Nats; 0 = the same bits.",
-                        [Query("max by (run, stat) (tactus_sampler_mismatch_logprob_nats)", "{{run}} {{stat}}")],
-                    ),
-                    series(
-                        "Importance weight",
-                        "short",
-                        "Truncated weight of the trained tokens; 1 = on policy.",
-                        [Query("max by (run, stat) (tactus_importance_weight)", "{{run}} {{stat}}")],
-                    ),
-                    series(
-                        "Importance weights at the cap",
-                        "percentunit",
-                        "Share of tokens at algorithm.tis_cap.",
-                        [Query("max by (run) (tactus_importance_weight_capped_ratio)", "{{run}}")],
-                    ),
+                    of_step("tactus_policy_entropy_nats", 6),
+                    of_step("tactus_policy_kl_nats", 6),
+                    of_step("tactus_clip_ratio", 6),
+                    mismatch_kl(6),
+                    of_step("tactus_sampler_mismatch_logprob_nats"),
+                    of_step("tactus_importance_weight"),
+                    of_step("tactus_importance_weight_capped_ratio"),
                 ],
             ),
             (
@@ -435,12 +422,7 @@ def learner() -> dict:
                             Query("avg by (env) (tactus_reward_stddev)", "{{env}} standard deviation"),
                         ],
                     ),
-                    series(
-                        "Advantage",
-                        "short",
-                        "Of the last batch's completions, before credit.",
-                        [Query("max by (run, stat) (tactus_advantage)", "{{run}} {{stat}}")],
-                    ),
+                    of_step("tactus_advantage"),
                     series(
                         "Groups",
                         "cps",
@@ -464,6 +446,7 @@ def learner() -> dict:
                     ),
                 ],
             ),
+            *([("Other numbers of a step", [of_step(name) for name in others])] if others else []),
         ],
     )
 
@@ -477,31 +460,10 @@ def rhythm() -> dict:
             (
                 "Credit",
                 [
-                    series(
-                        "Mean credit weight",
-                        "short",
-                        "Over the last batch's tokens; 1 = uniform.",
-                        [Query("max by (run) (tactus_credit_mean)", "{{run}}")],
-                    ),
-                    series(
-                        "Amplified tokens",
-                        "percentunit",
-                        "Share of tokens above weight 1: by the run's strategy, and what each strategy would choose.",
-                        [Query("max by (run, strategy) (tactus_credit_amplified_ratio)", "{{run}} {{strategy}}")],
-                    ),
-                    series(
-                        "Overlap of strategies",
-                        "percentunit",
-                        "Jaccard overlap of the tokens that two strategies choose.",
-                        [Query("max by (run, pair) (tactus_credit_overlap_ratio)", "{{run}} {{pair}}")],
-                    ),
-                    series(
-                        "Lag of credit",
-                        "short",
-                        "Versions between the attention behind a token's credit and its training.",
-                        [Query("max by (run, stat) (tactus_credit_lag_versions)", "{{run}} {{stat}}")],
-                        width=12,
-                    ),
+                    of_step("tactus_credit_mean"),
+                    of_step("tactus_credit_amplified_ratio"),
+                    of_step("tactus_credit_overlap_ratio"),
+                    of_step("tactus_credit_lag_versions", 12),
                     series(
                         "Audited completions",
                         "cps",
@@ -514,24 +476,9 @@ def rhythm() -> dict:
             (
                 "Rhythm",
                 [
-                    series(
-                        "WAAD",
-                        "short",
-                        "Tokens: windowed average attention distance.",
-                        [Query("max by (run, stat) (tactus_rhythm_waad_tokens)", "{{run}} {{stat}}")],
-                    ),
-                    series(
-                        "FAI",
-                        "percentunit",
-                        "Future attention influence, as a share of attention.",
-                        [Query("max by (run, stat) (tactus_rhythm_fai_ratio)", "{{run}} {{stat}}")],
-                    ),
-                    series(
-                        "WAAD peaks against entropy",
-                        "short",
-                        "Correlation, mean over the audited completions.",
-                        [Query("max by (run) (tactus_rhythm_peak_entropy_correlation)", "{{run}}")],
-                    ),
+                    of_step("tactus_rhythm_waad_tokens"),
+                    of_step("tactus_rhythm_fai_ratio"),
+                    of_step("tactus_rhythm_peak_entropy_correlation"),
                 ],
             ),
         ],
@@ -703,4 +650,7 @@ def reliability() -> dict:
 
 
 def all_dashboards() -> list[dict]:
-    return [overview(), actors(), learner(), rhythm(), reliability()]
+    """A gauge of a step that no panel names has one of its own at the learner's end."""
+    named = json.dumps([overview(), learner([]), rhythm(), reliability()])
+    others = [name for name, metric in TABLE.items() if metric.of_step and name not in named]
+    return [overview(), actors(), learner(others), rhythm(), reliability()]

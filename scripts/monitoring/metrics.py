@@ -1,4 +1,4 @@
-"""docs/metrics.json: every metric that Tactus exposes, written from common/metrics/metric_table.cc."""
+"""docs/metrics.json: every metric that Tactus exposes, as the C++ tables declare them (docs/metrics.md)."""
 
 import dataclasses
 import json
@@ -17,6 +17,9 @@ class Metric:
     unit: str
     processes: tuple[str, ...]  # of learner, follower, actor
     labels: dict[str, tuple[str, ...]]  # closed values; empty = open
+    help: str
+    title: str  # of a chart that shows it; the name where none is given
+    of_step: bool  # a gauge of the last learner step
 
 
 class Table(dict):
@@ -37,5 +40,14 @@ def load() -> Table:
     table = Table()
     for entry in json.loads(PATH.read_text())["metrics"]:
         labels = {label["name"]: tuple(label.get("values", ())) for label in entry["labels"]}
-        table[entry["name"]] = Metric(entry["name"], entry["type"], entry["unit"], tuple(entry["processes"]), labels)
+        table[entry["name"]] = Metric(
+            entry["name"],
+            entry["type"],
+            entry["unit"],
+            tuple(entry["processes"]),
+            labels,
+            entry["help"],
+            entry.get("title", entry["name"]),
+            entry.get("step", False),
+        )
     return table

@@ -1,7 +1,9 @@
 """Queries and panels that more than one dashboard shows."""
 
+from monitoring import metrics
 from monitoring.panels import Panel, Query, heatmap, series, stat, table
 
+TABLE = metrics.load()
 RATE = "[$__rate_interval]"
 GREEN, ORANGE, RED = "green", "orange", "red"
 
@@ -31,6 +33,8 @@ WAIT_RATIO = f'max by (run) (rate(tactus_learner_phase_seconds_total{{phase="wai
 CHECKPOINT_AGE = "time() - max by (run) (tactus_checkpoint_last_success_timestamp_seconds > 0)"
 NON_FINITE = "sum(increase(tactus_nonfinite_values_total[$__range]))"
 CERTIFICATE_LEFT = "min by (instance, certificate) (tactus_tls_certificate_expiry_timestamp_seconds > 0) - time()"
+# A learner step takes longer than most rate intervals, in which a rate would be 0 or far too high.
+STEP_SECONDS = "max by (run) (run:tactus_learner_step_duration_seconds:mean_rate6h)"
 VERSION_LAG = (
     'max by (run) (tactus_weight_version{job="learner"}) - on (run) group_right () '
     'max by (run, instance) (tactus_weight_version{job="actor"})'
@@ -41,7 +45,7 @@ def reward(width: int = 24) -> Panel:
     return series(
         "Reward by task, and pass@k on held-out prompts",
         "short",
-        "Mean reward of the last batch; the held-out value is of the last evaluation, 0 before the first.",
+        "Mean reward of the last batch; the held-out value is of the last evaluation, and missing before the first.",
         [
             Query('avg by (run, env) (tactus_reward_mean{component="total"})', "{{run}} {{env}} reward"),
             Query("max by (run, env, k) (tactus_eval_pass_ratio)", "{{run}} {{env}} held-out pass@{{k}}"),
@@ -74,55 +78,17 @@ def rank_phases() -> Panel:
     )
 
 
-def entropy(width: int = 6) -> Panel:
-    return series(
-        "Entropy",
-        "short",
-        "Nats per token of the sampling distribution; a fall to near 0 ends exploration.",
-        [Query("max by (run) (tactus_policy_entropy_nats)", "{{run}}")],
-        width=width,
-    )
+def of_step(name: str, width: int = 8, **kwargs) -> Panel:
+    """A gauge of the last learner step, as its row tells it."""
+    metric = TABLE[name]
+    by = ["run", *metric.labels]
+    units = {"ratio": "percentunit", "seconds": "s"}
+    query = Query(f"max by ({', '.join(by)}) ({name})", " ".join(f"{{{{{label}}}}}" for label in by))
+    return series(metric.title, units.get(metric.unit, "short"), metric.help, [query], width=width, **kwargs)
 
 
-def kl(width: int = 6) -> Panel:
-    return series(
-        "KL divergence",
-        "short",
-        "Nats per token, k3 estimate: against the reference, and against the behaviour.",
-        [Query("max by (run, against) (tactus_policy_kl_nats)", "{{run}} {{against}}")],
-        width=width,
-    )
-
-
-def mismatch_kl(width: int = 6) -> Panel:
-    return series(
-        "Mismatch KL between actors and learner",
-        "short",
-        "Nats per token between recorded and recomputed log-probs. Exactly 0 with plain sampling and one build.",
-        [Query("max by (run) (tactus_sampler_mismatch_kl_nats)", "{{run}}")],
-        thresholds=[(None, GREEN), (0.01, RED)],
-        width=width,
-    )
-
-
-def clip(width: int = 6) -> Panel:
-    return series(
-        "Clipped tokens",
-        "percentunit",
-        "Share of tokens whose probability ratio was clipped, by side.",
-        [Query("max by (run, side) (tactus_clip_ratio)", "{{run}} {{side}}")],
-        width=width,
-    )
-
-
-def gradient_norm(width: int = 6) -> Panel:
-    return series(
-        "Gradient norm",
-        "short",
-        "Global norm before clipping.",
-        [Query("max by (run) (tactus_gradient_norm)", "{{run}}")],
-        width=width,
-    )
+def mismatch_kl(width: int) -> Panel:
+    return of_step("tactus_sampler_mismatch_kl_nats", width, thresholds=[(None, GREEN), (0.01, RED)])
 
 
 def staleness(width: int = 12) -> Panel:
