@@ -9,6 +9,7 @@
 #include "common/rhythm/credit_assigner.h"
 #include "common/rhythm/rhythm.h"
 #include "common/rhythm/rhythm_stats.h"
+#include "proto/config.pb.h"
 
 namespace tactus {
 namespace {

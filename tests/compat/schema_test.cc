@@ -1,5 +1,6 @@
 // Every message that the last minor release wrote to a socket, a checkpoint or a configuration must still be read:
-// tests/goldens/compat/schema-0.1.binpb is `protoc -I. --descriptor_set_out=F proto/*.proto` of its tree.
+// tests/goldens/compat/schema-0.2.binpb is `protoc -I. --include_imports --descriptor_set_out=F proto/*.proto` of its
+// tree.
 #include <fstream>
 #include <string>
 
@@ -28,7 +29,7 @@ std::string GoldenPath(const std::string& name) { return TACTUS_SOURCE_DIR "/tes
 class Compat : public ::testing::Test {
  protected:
   void SetUp() override {
-    std::ifstream file(GoldenPath("schema-0.1.binpb"), std::ios::binary);
+    std::ifstream file(GoldenPath("schema-0.2.binpb"), std::ios::binary);
     google::protobuf::FileDescriptorSet set;
     ASSERT_TRUE(set.ParseFromIstream(&file));
     // Imported files first: they stand in the order that protoc was given, which is the alphabet's.
