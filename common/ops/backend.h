@@ -31,8 +31,8 @@
 #include <span>
 #include <vector>
 
-#include "common/ops/cpu/attention.h"  // AttentionShape
-#include "common/ops/cpu/sampling.h"   // TokenLogProb
+#include "common/ops/attention_types.h"
+#include "common/ops/token_types.h"
 #include "common/ops/upload.h"
 
 namespace tactus::ops {
