@@ -7,6 +7,7 @@
 #include <limits>
 #include <random>
 
+#include "proto/trajectory.pb.h"
 #include "tests/data/group_builder.h"
 
 namespace tactus {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
@@ -21,7 +22,7 @@ namespace tactus {
 namespace {
 
 std::string ReadSource(const std::string& path) {
-  std::ifstream file(std::string(TACTUS_SOURCE_DIR) + "/" + path);
+  std::ifstream file(absl::StrCat(TACTUS_SOURCE_DIR "/", path));
   std::stringstream text;
   text << file.rdbuf();
   return text.str();
@@ -104,7 +105,7 @@ TEST(WorkedExample, PageShowsWhatTheCodeComputes) {
   for (size_t t = 0; t < tokens; ++t) {
     const bool eligible = static_cast<int64_t>(t) < rhythm.num_eligible;
     const std::vector<std::string> computed = {absl::StrFormat("%d", t),
-                                               "`" + example["answer"][t].get<std::string>() + "`",
+                                               absl::StrCat("`", example["answer"][t].get<std::string>(), "`"),
                                                absl::StrFormat("%.1f", rhythm.waad[t]),
                                                absl::StrFormat("%.1f", rhythm.delta[t]),
                                                eligible ? absl::StrFormat("%.3f", rhythm.fai[t]) : "none",

@@ -8,6 +8,7 @@
 
 #include "common/weights/weight_codec.h"
 #include "common/weights/weight_publisher.h"
+#include "proto/weight_service.pb.h"
 #include "tests/weights/sample_weights.h"
 
 namespace tactus {
