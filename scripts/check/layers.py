@@ -18,7 +18,7 @@ order too (ROOMS; "." is the component's own folder):
 
 No circle of includes: between files, and between rooms of tests and benches, which have no order. Besides:
 gRPC only in grpc_* files, c10d and NCCL only in common/collective, CUDA only in *.cu and *_cuda.*, torch/torch.h
-nowhere, generated protobuf only in the .cc files of codecs, checkpoints and users of config, and in grpc_* files.
+nowhere, generated protobuf only in the .cc files of codecs, checkpoints, tests and users of config, and in grpc_* files.
 --self-test runs the rules on seeded violations; exit 0 = no violation (or every seeded one found).
 """
 
