@@ -2,8 +2,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <functional>
-#include <random>
 #include <string>
 #include <thread>
 #include <utility>
@@ -21,8 +19,8 @@ constexpr absl::Duration kSlice = absl::Milliseconds(200);
 constexpr absl::Duration kCallTimeout = absl::Seconds(1);
 constexpr absl::Duration kSubmitTimeout = absl::Seconds(30);
 constexpr absl::Duration kLogWaitEvery = absl::Seconds(10);
-constexpr absl::Duration kFirstBackOff = absl::Milliseconds(100);
-constexpr absl::Duration kLongestBackOff = absl::Seconds(5);
+constexpr absl::Duration kFirstPause = absl::Milliseconds(100);
+constexpr absl::Duration kLongestPause = absl::Seconds(5);
 // Groups the learner refuses as malformed in a row before the actor gives up: the fault is ours and will not pass.
 constexpr int kMaxRefusedInRow = 8;
 
@@ -109,7 +107,7 @@ bool Actor::Done(absl::Time& drain_deadline) {
   }
   absl::MutexLock lock(&mutex_);
   if (!fatal_.ok()) return true;
-  if (!stop_requested_.load(std::memory_order_relaxed)) return false;
+  if (!stop_requested()) return false;
   if (drain_deadline == absl::InfiniteFuture()) {
     drain_deadline = MonotonicNow() + settings_.drain_grace;
     TACTUS_LOG(INFO) << "asked to stop: finishing " << open_groups_ << " groups within "
@@ -236,8 +234,8 @@ int Actor::LeaseRoom() const {
 }
 
 void Actor::LeaseLoop() {
-  int failures = 0;
-  while (!closing() && !stop_requested_.load(std::memory_order_relaxed)) {
+  BackOff pauses(kFirstPause, kLongestPause, /*jitter=*/true);
+  while (!closing() && !stop_requested()) {
     PolicyVersion held;
     int room = 0;
     {
@@ -251,14 +249,14 @@ void Actor::LeaseLoop() {
       held = *held_;
       room = LeaseRoom();
     }
-    if (!HandleLeases(port_->Lease(room, held, kCallTimeout), held, failures)) return;
+    if (!HandleLeases(port_->Lease(room, held, kCallTimeout), held, pauses)) return;
   }
 }
 
 // False: leasing is over.
-bool Actor::HandleLeases(absl::StatusOr<std::vector<PromptLease>> leases, PolicyVersion held, int& failures) {
+bool Actor::HandleLeases(absl::StatusOr<std::vector<PromptLease>> leases, PolicyVersion held, BackOff& pauses) {
   if (leases.ok()) {
-    failures = 0;
+    pauses.Reset();
     HeardLearner();
     absl::MutexLock lock(&mutex_);
     for (PromptLease& lease : *leases) {
@@ -281,7 +279,7 @@ bool Actor::HandleLeases(absl::StatusOr<std::vector<PromptLease>> leases, Policy
   }
   const absl::Status& status = leases.status();
   if (absl::IsFailedPrecondition(status)) {
-    failures = 0;
+    pauses.Reset();
     HeardLearner();
     absl::MutexLock lock(&mutex_);
     version_too_old_ = held_ == held;
@@ -293,7 +291,7 @@ bool Actor::HandleLeases(absl::StatusOr<std::vector<PromptLease>> leases, Policy
     SetFatal(status);
     return false;
   }
-  BackOff(status, "leasing prompts", failures++);
+  Pause(status, "leasing prompts", pauses);
   return true;
 }
 
@@ -301,7 +299,7 @@ bool Actor::HandleLeases(absl::StatusOr<std::vector<PromptLease>> leases, Policy
 
 void Actor::WeightsLoop() {
   std::optional<PolicyVersion> have;
-  int failures = 0;
+  BackOff pauses(kFirstPause, kLongestPause, /*jitter=*/true);
   while (!closing()) {
     {
       absl::MutexLock lock(&mutex_);
@@ -310,7 +308,7 @@ void Actor::WeightsLoop() {
     }
     absl::StatusOr<std::optional<NewWeights>> fetched = weights_->Fetch(have, kCallTimeout);
     if (fetched.ok()) {
-      failures = 0;
+      pauses.Reset();
       if (!fetched->has_value()) continue;
       HeardLearner();
       if (const absl::Status staged = Stage(**fetched); absl::IsAborted(staged)) {
@@ -325,7 +323,7 @@ void Actor::WeightsLoop() {
     } else if (absl::IsCancelled(fetched.status())) {
       return;
     } else if (MayPass(fetched.status()) || absl::IsDataLoss(fetched.status())) {
-      BackOff(fetched.status(), "fetching weights", failures++);
+      Pause(fetched.status(), "fetching weights", pauses);
     } else {
       SetFatal(fetched.status());
       return;
@@ -392,7 +390,8 @@ void Actor::ScoreAndSubmit(OpenGroup& open) {
 
 // Until the lease runs out.
 absl::Status Actor::SubmitWithRetry(const OpenGroup& open) {
-  for (int failures = 0;; ++failures) {
+  BackOff pauses(kFirstPause, kLongestPause, /*jitter=*/true);
+  while (true) {
     const absl::Duration left = open.deadline - MonotonicNow();
     const absl::Status status = port_->Submit(open.group, std::clamp(left, kCallTimeout, kSubmitTimeout));
     if (!MayPass(status)) {
@@ -400,7 +399,7 @@ absl::Status Actor::SubmitWithRetry(const OpenGroup& open) {
       return status;
     }
     if (MonotonicNow() >= open.deadline) return status;
-    BackOff(status, "submitting a group", failures);
+    Pause(status, "submitting a group", pauses);
     absl::MutexLock lock(&mutex_);
     if (closing_) return absl::CancelledError("the actor stops");
     ++stats_.submit_retries;
@@ -424,20 +423,17 @@ void Actor::HeardLearner() {
   last_contact_ = MonotonicNow();
 }
 
-void Actor::BackOff(const absl::Status& status, const char* what, int failures) {
-  thread_local std::minstd_rand random(static_cast<uint32_t>(std::hash<std::string>{}(settings_.actor_id)));
-  const double jitter = std::uniform_real_distribution<double>(0.5, 1.0)(random);
-  const absl::Duration pause =
-      std::min(kLongestBackOff, kFirstBackOff * static_cast<double>(1 << std::min(failures, 10))) * jitter;
+void Actor::Pause(const absl::Status& status, const char* what, BackOff& pauses) {
+  if (pauses.failures() % 10 == 0) {
+    TACTUS_LOG(WARNING) << what << " failed (try " << pauses.failures() + 1 << "), trying again: " << status.ToString();
+  }
+  const absl::Duration pause = pauses.Next();
   absl::MutexLock lock(&mutex_);
   const absl::Duration silent = MonotonicNow() - last_contact_;
   if (silent > settings_.learner_timeout && fatal_.ok()) {
     fatal_ = absl::UnavailableError(absl::StrCat("no answer from the learner for ",
                                                  absl::FormatDuration(absl::Trunc(silent, absl::Seconds(1))), " while ",
                                                  what, ": ", status.message()));
-  }
-  if (failures % 10 == 0) {
-    TACTUS_LOG(WARNING) << what << " failed (try " << failures + 1 << "), trying again: " << status.ToString();
   }
   const auto out = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return closing_ || !fatal_.ok(); };
   mutex_.AwaitWithTimeout(absl::Condition(&out), pause);
@@ -449,7 +445,7 @@ bool Actor::closing() const {
 }
 
 std::string Actor::NotReady() const {
-  if (stop_requested_.load(std::memory_order_relaxed)) return "draining: asked to stop";
+  if (stop_requested()) return "draining: asked to stop";
   if (!port_->Attached()) return "not attached to the learner";
   absl::MutexLock lock(&mutex_);
   if (!held_.has_value()) return "no weights from the learner yet";

@@ -27,6 +27,7 @@
 #include "actor/group_scorer.h"
 #include "actor/head_class_history.h"
 #include "actor/weight_source.h"
+#include "common/base/back_off.h"
 #include "common/data/types.h"
 #include "common/rollout/rollout_port.h"
 
@@ -39,8 +40,11 @@ struct ActorSettings {
   int max_completion_tokens = 256;
   SamplingOptions sampling;
   std::vector<TokenId> stop_ids;                       // the model's eos ids and the run's own
-  absl::Duration drain_grace = absl::Seconds(30);      // to finish what is running after RequestStop
+  absl::Duration drain_grace = absl::Seconds(30);      // to finish what is running after *stop
   absl::Duration learner_timeout = absl::Minutes(10);  // without any answer from the learner: give up
+  // Once it is true: lease no more, finish and submit what is running within the grace, end Run. Outlives the actor;
+  // null: nobody asks. A signal handler may set it, so it wakes nobody and is looked at.
+  const std::atomic<bool>* stop = nullptr;
 };
 
 // Counts since start; gauges of this moment.
@@ -73,12 +77,9 @@ class Actor {
         GroupScorer scorer);
   ~Actor();
 
-  // Blocks. OK: the run is finished, or RequestStop was called and everything was handed in or its grace is over.
+  // Blocks. OK: the run is finished, or a stop was asked for and everything was handed in or its grace is over.
   // Unavailable: the learner was out of reach for too long. Otherwise what made going on senseless.
   absl::Status Run();
-
-  // Stops leasing, finishes and submits what is running within the grace, ends Run. Async-signal-safe.
-  void RequestStop() { stop_requested_.store(true, std::memory_order_relaxed); }
 
   ActorStats stats() const;  // thread-safe
 
@@ -109,7 +110,7 @@ class Actor {
 
   // The other threads.
   void LeaseLoop();
-  bool HandleLeases(absl::StatusOr<std::vector<PromptLease>> leases, PolicyVersion held, int& failures);
+  bool HandleLeases(absl::StatusOr<std::vector<PromptLease>> leases, PolicyVersion held, BackOff& pauses);
   void WeightsLoop();
   // Hands a set's numbers to the engine, beside those it samples with.
   absl::Status Stage(NewWeights& weights);
@@ -121,8 +122,9 @@ class Actor {
   void CloseGroup(int unfinished_completions) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void SetFatal(absl::Status status) ABSL_LOCKS_EXCLUDED(mutex_);
   void HeardLearner() ABSL_LOCKS_EXCLUDED(mutex_);
-  // Sleeps before try `failures` + 1, jittered; ends the run when the learner has been silent for too long.
-  void BackOff(const absl::Status& status, const char* what, int failures) ABSL_LOCKS_EXCLUDED(mutex_);
+  // Sleeps before the next try; ends the run when the learner has been silent for too long.
+  void Pause(const absl::Status& status, const char* what, BackOff& pauses) ABSL_LOCKS_EXCLUDED(mutex_);
+  bool stop_requested() const { return settings_.stop != nullptr && *settings_.stop; }
   bool closing() const ABSL_LOCKS_EXCLUDED(mutex_);
 
   // Constant after construction.
@@ -135,8 +137,6 @@ class Actor {
   std::unique_ptr<Engine> engine_;      // its Stage*: the weights thread's, while staged_ is empty
   std::map<uint64_t, OpenGroup> open_;  // by lease id: in the engine
   HeadClassHistory head_classes_;       // of the versions since the oldest of them started
-
-  std::atomic<bool> stop_requested_{false};
 
   mutable absl::Mutex mutex_;
   bool closing_ ABSL_GUARDED_BY(mutex_) = false;  // everybody out, at once

@@ -2,6 +2,7 @@
 
 #include <grpcpp/create_channel.h>
 
+#include <algorithm>
 #include <atomic>
 #include <string>
 #include <utility>
@@ -15,15 +16,14 @@
 namespace tactus {
 namespace {
 
-// How often the announced version is looked at: no more than this is added to a synchronous step.
-constexpr absl::Duration kLook = absl::Milliseconds(2);
+// Longest time between two looks at whether the source is closed; a new version ends the wait at once.
+constexpr absl::Duration kSlice = absl::Milliseconds(200);
 // A set that has begun to arrive may take this long.
 constexpr absl::Duration kFetchTimeout = absl::Minutes(10);
 
 class GrpcWeightSource final : public WeightSource {
  public:
-  GrpcWeightSource(std::unique_ptr<WeightReceiver> receiver, const RolloutPort* port, MetricSet* metrics,
-                   bool reads_shared)
+  GrpcWeightSource(std::unique_ptr<WeightReceiver> receiver, RolloutPort* port, MetricSet* metrics, bool reads_shared)
       : receiver_(std::move(receiver)),
         port_(port),
         metrics_(metrics),
@@ -31,12 +31,11 @@ class GrpcWeightSource final : public WeightSource {
 
   absl::StatusOr<std::optional<NewWeights>> Fetch(std::optional<PolicyVersion> held, absl::Duration timeout) override {
     const absl::Time deadline = absl::Now() + timeout;
-    std::optional<PolicyVersion> latest = port_->LatestVersion();
-    while (!latest.has_value() || (held.has_value() && *latest <= *held)) {
+    std::optional<PolicyVersion> latest;
+    while (!latest.has_value()) {
       if (closed_) return absl::CancelledError("the weight source is closed");
       if (absl::Now() >= deadline) return std::optional<NewWeights>();
-      absl::SleepFor(kLook);
-      latest = port_->LatestVersion();
+      ASSIGN_OR_RETURN(latest, port_->AwaitVersion(held, std::min(kSlice, deadline - absl::Now())));
     }
     const absl::Time start = MonotonicNow();
     ASSIGN_OR_RETURN(ReceivedWeights received, receiver_->Fetch(*latest, kFetchTimeout, machine_));
@@ -59,7 +58,7 @@ class GrpcWeightSource final : public WeightSource {
 
  private:
   const std::unique_ptr<WeightReceiver> receiver_;
-  const RolloutPort* const port_;
+  RolloutPort* const port_;
   MetricSet* const metrics_;
   std::string machine_;  // empty: weights come in chunks
   std::atomic<bool> closed_{false};
@@ -68,7 +67,7 @@ class GrpcWeightSource final : public WeightSource {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<WeightSource>> MakeGrpcWeightSource(const GrpcWeightSourceOptions& options,
-                                                                   const RolloutPort* port) {
+                                                                   RolloutPort* port) {
   ASSIGN_OR_RETURN(std::shared_ptr<grpc::ChannelCredentials> credentials, MakeChannelCredentials(options.security));
   std::shared_ptr<grpc::Channel> channel = grpc::CreateCustomChannel(options.address, credentials, BoundChannel());
   return std::make_unique<GrpcWeightSource>(

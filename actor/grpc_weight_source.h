@@ -24,8 +24,8 @@ struct GrpcWeightSourceOptions {
   MetricSet* metrics = nullptr;  // takes the time of each fetch; null: nobody asks. Outlives the source
 };
 
-// `port` tells which version is the newest; it must outlive the source. Errors of the security options' files.
+// `port` tells when there is a newer version; it must outlive the source. Errors of the security options' files.
 absl::StatusOr<std::unique_ptr<WeightSource>> MakeGrpcWeightSource(const GrpcWeightSourceOptions& options,
-                                                                   const RolloutPort* port);
+                                                                   RolloutPort* port);
 
 }  // namespace tactus

@@ -2,7 +2,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
 #include <csignal>
 #include <cstdio>
 #include <memory>
@@ -18,9 +17,11 @@
 #include "actor/actor_metrics.h"
 #include "actor/engine/load_engine.h"
 #include "actor/grpc_weight_source.h"
+#include "common/base/exit_code.h"
 #include "common/base/file.h"
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
+#include "common/base/stop_signals.h"
 #include "common/config/flags.h"
 #include "common/config/run_config.h"
 #include "common/config/storage_dtype.h"
@@ -35,9 +36,6 @@
 
 namespace tactus {
 namespace {
-
-// 1 may pass when the process is started again; 2 will not.
-enum ExitCode { kOk = 0, kOurFailure = 1, kUsersMistake = 2 };
 
 struct ActorFlags {
   std::string config, learner, log_format = "text";
@@ -62,16 +60,6 @@ struct ActorFlags {
     AddLogFormat(app, log_format);
   }
 };
-
-std::atomic<Actor*> running_actor{nullptr};
-
-void OnStopSignal(int) {
-  if (Actor* actor = running_actor.load()) {
-    actor->RequestStop();
-  } else {
-    _exit(kOk);  // still connecting or loading: nothing is leased, so there is nothing to finish
-  }
-}
 
 std::string DefaultInstance() {
   char host[64] = "actor";
@@ -112,6 +100,7 @@ ActorSettings MakeSettings(const config::RunConfig& run, const ActorFlags& flags
                            run.rollout().stop_token_ids().end());
   settings.drain_grace = absl::Seconds(flags.drain_grace_s);
   settings.learner_timeout = absl::Seconds(flags.learner_timeout_s);
+  settings.stop = StopRequested();
   return settings;
 }
 
@@ -204,7 +193,7 @@ absl::Status Run(const ActorFlags& flags) {
   }
   ASSIGN_OR_RETURN(Parts parts, MakeParts(run, flags, instance, device, &metrics));
 
-  running_actor = parts.actor.get();
+  CatchStopSignals();
   readiness.Watch([actor = parts.actor.get()] { return actor->NotReady(); });
   absl::Status status;
   {
@@ -212,8 +201,6 @@ absl::Status Run(const ActorFlags& flags) {
     status = parts.actor->Run();
   }
   readiness.Watch([] { return std::string("stopped"); });
-  std::signal(SIGTERM, SIG_IGN);  // over already: the exit code is what Run says
-  std::signal(SIGINT, SIG_IGN);
   const ActorStats stats = parts.actor->stats();
   TACTUS_LOG(INFO) << "submitted " << stats.groups_submitted << " groups, " << stats.completion_tokens
                    << " tokens; expired " << stats.groups_expired << ", refused " << stats.groups_refused
@@ -222,18 +209,9 @@ absl::Status Run(const ActorFlags& flags) {
   return status;
 }
 
-int Fail(const absl::Status& status) {
-  LogFailure("tactus-actor", status.message());
-  switch (status.code()) {
-    case absl::StatusCode::kInvalidArgument:
-    case absl::StatusCode::kNotFound:
-    case absl::StatusCode::kFailedPrecondition:
-    case absl::StatusCode::kPermissionDenied:
-    case absl::StatusCode::kUnimplemented:
-      return kUsersMistake;
-    default:
-      return kOurFailure;
-  }
+int ExitWith(const absl::Status& status) {
+  if (!status.ok()) LogFailure("tactus-actor", status.message());
+  return ExitCodeOf(status, kExitFailure);
 }
 
 int Main(const std::vector<std::string>& args) {
@@ -245,18 +223,16 @@ int Main(const std::vector<std::string>& args) {
         "Example:\n  tactus-actor --config configs/quickstart.textproto --learner 10.0.0.5:7070\n\n"
         "Every flag may come from the environment: --learner from TACTUS_LEARNER, and so on.\n\nFlags:\n%s",
         FlagHelp(declare).c_str());
-    return kOk;
+    return kExitOk;
   }
   if (std::ranges::find(args, "--version") != args.end()) {
     std::fputs(VersionText("tactus-actor", ThisBuild(), ListGpus()).c_str(), stdout);
-    return kOk;
+    return kExitOk;
   }
   std::signal(SIGPIPE, SIG_IGN);
-  std::signal(SIGTERM, OnStopSignal);
-  std::signal(SIGINT, OnStopSignal);
-  absl::Status status = ParseFlags(declare, args, /*environment=*/true);
-  if (status.ok()) status = Run(flags);
-  return status.ok() ? static_cast<int>(kOk) : Fail(status);
+  ExitOnStopSignals(kExitOk);  // while it connects and loads nothing is leased, so there is nothing to finish
+  const absl::Status status = ParseFlags(declare, args, /*environment=*/true);
+  return ExitWith(status.ok() ? Run(flags) : status);
 }
 
 }  // namespace

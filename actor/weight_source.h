@@ -1,4 +1,4 @@
-// Where an actor gets its weights from. Implemented over gRPC in common/weights and by fakes in tests.
+// Where an actor gets its weights from. Implemented over gRPC in grpc_weight_source.h, and by fakes in tests.
 #pragma once
 
 #include <optional>

@@ -1,11 +1,12 @@
 // tactus-learner: one rank of the learner. See learner.h, and --help.
-#include <csignal>
 #include <cstdio>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "common/base/exit_code.h"
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
+#include "common/base/stop_signals.h"
 #include "common/config/flags.h"
 #include "common/config/run_config.h"
 #include "common/device/devices.h"
@@ -40,10 +41,6 @@ struct RankFlags {
   }
 };
 
-std::atomic<bool> stop_requested{false};
-static_assert(std::atomic<bool>::is_always_lock_free);  // set in a signal handler
-void OnStopSignal(int) { stop_requested = true; }
-
 absl::StatusOr<LearnerOptions> OptionsOf(const RankFlags& flags) {
   LearnerOptions options;
   std::vector<std::string> overrides = flags.set;
@@ -68,23 +65,6 @@ absl::StatusOr<LearnerOptions> OptionsOf(const RankFlags& flags) {
   return options;
 }
 
-// A cluster's controller tells by them whether to start the run again: see docs/ARCHITECTURE.md.
-enum ExitCode { kFinished = 0, kOurFailure = 1, kUsersMistake = 2, kStoppedEarly = 3 };
-
-ExitCode ExitCodeOf(const absl::Status& status) {
-  switch (status.code()) {
-    case absl::StatusCode::kCancelled:
-      return kStoppedEarly;
-    case absl::StatusCode::kInvalidArgument:
-    case absl::StatusCode::kNotFound:
-    case absl::StatusCode::kAlreadyExists:
-    case absl::StatusCode::kFailedPrecondition:
-      return kUsersMistake;
-    default:
-      return kOurFailure;
-  }
-}
-
 absl::Status RunMain(const std::vector<std::string>& args) {
   RankFlags flags;
   RETURN_IF_ERROR(ParseFlags([&flags](CLI::App& app) { flags.Declare(app); }, args, /*environment=*/true));
@@ -97,11 +77,8 @@ absl::Status RunMain(const std::vector<std::string>& args) {
   RouteGrpcLog();
   ASSIGN_OR_RETURN(options.device, OwnDevice(options.config->learner().device(),
                                              flags.device.has_value() ? "--device" : "learner.device"));
-  struct sigaction action {};
-  action.sa_handler = OnStopSignal;
-  sigaction(SIGTERM, &action, nullptr);
-  sigaction(SIGINT, &action, nullptr);
-  return RunLearner(std::move(options), &stop_requested);
+  CatchStopSignals();
+  return RunLearner(std::move(options), StopRequested());
 }
 
 }  // namespace
@@ -122,7 +99,6 @@ int main(int argc, char** argv) {
     return 0;
   }
   const absl::Status status = tactus::RunMain(args);
-  if (status.ok()) return tactus::kFinished;
-  tactus::LogFailure("tactus-learner", status.message());
-  return tactus::ExitCodeOf(status);
+  if (!status.ok()) tactus::LogFailure("tactus-learner", status.message());
+  return tactus::ExitCodeOf(status, tactus::kExitStoppedEarly);
 }

@@ -10,6 +10,7 @@
 #include "absl/time/time.h"
 #include "actor/engine/completion_text.h"
 #include "common/base/status_macros.h"
+#include "common/base/stop_signals.h"
 #include "common/config/run_config.h"
 #include "common/tasks/prompt_encoder.h"
 #include "common/tasks/task.h"
@@ -18,7 +19,6 @@
 #include "tools/batch/local_model.h"
 #include "tools/batch/run_requests.h"
 #include "tools/command.h"
-#include "tools/job/stop_signals.h"
 
 namespace tactus {
 namespace {
@@ -106,7 +106,7 @@ absl::Status Judge(const Evaluation& eval, const FinishedCompletion& done, Tally
     std::fprintf(stderr, "\r%lld of %lld answers\033[K", static_cast<long long>(tally->answers),
                  static_cast<long long>(eval.prompts) * eval.samples);
   }
-  return StopSignals::Count() > 0 ? absl::CancelledError("stopped by Ctrl-C.") : absl::OkStatus();
+  return StopSignalCount() > 0 ? absl::CancelledError("stopped by Ctrl-C.") : absl::OkStatus();
 }
 
 absl::StatusOr<Tally> Evaluate(const Evaluation& eval, Engine& engine) {
@@ -187,7 +187,7 @@ absl::Status Run(const EvalFlags& flags) {
   ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine,
                    OpenLocalEngine(flags, model, flags.draw.batch,
                                    int64_t{run.rollout().max_prompt_tokens()} + run.rollout().max_completion_tokens()));
-  const StopSignals signals;
+  CatchStopSignals();
   const absl::Time start = absl::Now();
   ASSIGN_OR_RETURN(const Tally tally, Evaluate(eval, *engine));
   const double seconds = absl::ToDoubleSeconds(absl::Now() - start);

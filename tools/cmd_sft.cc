@@ -3,12 +3,12 @@
 #include <cstdio>
 
 #include "common/base/status_macros.h"
+#include "common/base/stop_signals.h"
 #include "common/config/run_config.h"
 #include "common/device/devices.h"
 #include "learner/sft/sft.h"
 #include "proto/config.pb.h"
 #include "tools/command.h"
-#include "tools/job/stop_signals.h"
 #include "tools/report/html_page.h"
 
 namespace tactus {
@@ -41,14 +41,14 @@ absl::Status Run(const SftFlags& flags) {
   ASSIGN_OR_RETURN(const DeviceSpec spec, ParseDeviceSpec(run.learner().device()));
   ASSIGN_OR_RETURN(const DeviceChoice choice, ChooseDevice(spec, "learner.device", ListGpus()));
   const bool terminal = isatty(STDERR_FILENO) == 1;
-  const StopSignals signals;
+  CatchStopSignals();
   const absl::Status status = RunSft(
       run, choice.device, flags.out, [terminal](const SftProgress& progress) { Show(progress, terminal); },
-      [] { return StopSignals::Count() > 0; });
+      [] { return StopSignalCount() > 0; });
   if (terminal) std::fputc('\n', stderr);
   RETURN_IF_ERROR(status);
   std::printf("%s\n", flags.out.c_str());
-  return StopSignals::Count() > 0 ? absl::CancelledError("stopped early by Ctrl-C; the folder holds the policy so far.")
+  return StopSignalCount() > 0 ? absl::CancelledError("stopped early by Ctrl-C; the folder holds the policy so far.")
                                   : absl::OkStatus();
 }
 

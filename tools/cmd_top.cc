@@ -8,9 +8,9 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 #include "common/base/status_macros.h"
+#include "common/base/stop_signals.h"
 #include "common/metrics/run_folder.h"
 #include "tools/command.h"
-#include "tools/job/stop_signals.h"
 #include "tools/top/live_page.h"
 #include "tools/top/source.h"
 #include "tools/top/terminal_view.h"
@@ -81,12 +81,12 @@ void Draw(const std::vector<std::string>& lines, bool terminal) {
 
 void Pause(absl::Duration duration) {
   const absl::Time end = absl::Now() + duration;
-  while (absl::Now() < end && StopSignals::Count() == 0) absl::SleepFor(absl::Milliseconds(50));
+  while (absl::Now() < end && StopSignalCount() == 0) absl::SleepFor(absl::Milliseconds(50));
 }
 
 absl::Status Run(const TopFlags& flags) {
   ASSIGN_OR_RETURN(const std::unique_ptr<top::Source> source, SourceOf(flags));
-  const StopSignals signals;
+  CatchStopSignals();
   SharedLog log(flags.folder.has_value() ? *flags.folder : *flags.prometheus);
   std::unique_ptr<top::LivePage> page;
   if (flags.http.has_value()) {
@@ -101,7 +101,7 @@ absl::Status Run(const TopFlags& flags) {
   if (!once) log.Add(std::move(first));
   for (;;) {
     Pause(interval);
-    if (StopSignals::Count() > 0) return absl::CancelledError("stopped.");
+    if (StopSignalCount() > 0) return absl::CancelledError("stopped.");
     absl::StatusOr<top::Frame> frame = source->Read();
     if (!frame.ok()) {
       if (once || !absl::IsUnavailable(frame.status())) return frame.status();

@@ -97,7 +97,7 @@ absl::StatusOr<TrainJobOptions> Prepare(const TrainFlags& flags) {
     if (config::Fingerprint(started_with) != config::Fingerprint(*options.config)) {
       return absl::InvalidArgumentError(
           "--set changes what the checkpoint was trained with: with --resume expected only learner.steps, "
-          "learner.threads, learner.device, learner.gpu_memory_mib "
+          "learner.threads, learner.collective_timeout_s, learner.device, learner.gpu_memory_mib "
           "or fields of service, actor, checkpoint and eval.");
     }
   }

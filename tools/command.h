@@ -28,8 +28,7 @@ struct Command {
   const char* summary;   // one line for the list
   const char* synopsis;  // what follows "tactus <name> " in the usage line
   const char* example;   // a whole command line, or several
-  // OK: exit code 0. A user's mistake (InvalidArgument, NotFound, AlreadyExists, FailedPrecondition, OutOfRange,
-  // PermissionDenied, Unimplemented): 2. Cancelled, after a clean stop on Ctrl-C: 130. Anything else is our failure: 1.
+  // What it runs gives the exit code (common/base/exit_code.h). Cancelled: a clean stop on Ctrl-C.
   BoundCommand (*bind)();
   bool environment = false;  // flags may come from TACTUS_<NAME>
 };

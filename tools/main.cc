@@ -5,14 +5,13 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/exit_code.h"
 #include "common/device/devices.h"
 #include "common/metrics/build_info.h"
 #include "tools/command.h"
 
 namespace tactus {
 namespace {
-
-enum ExitCode { kOk = 0, kOurFailure = 1, kUsersMistake = 2, kInterrupted = 130 };
 
 void Print(std::FILE* to, const std::string& text) { std::fwrite(text.data(), 1, text.size(), to); }
 
@@ -35,61 +34,41 @@ std::string HelpOf(const Command& command) {
                       command.example, "\n\nFlags:\n", FlagHelp(command.bind().declare));
 }
 
-int ExitCodeOf(const absl::Status& status) {
-  switch (status.code()) {
-    case absl::StatusCode::kOk:
-      return kOk;
-    case absl::StatusCode::kCancelled:
-      return kInterrupted;
-    case absl::StatusCode::kInvalidArgument:
-    case absl::StatusCode::kNotFound:
-    case absl::StatusCode::kAlreadyExists:
-    case absl::StatusCode::kFailedPrecondition:
-    case absl::StatusCode::kOutOfRange:
-    case absl::StatusCode::kPermissionDenied:
-    case absl::StatusCode::kUnimplemented:  // asked for something we do not have
-      return kUsersMistake;
-    default:
-      return kOurFailure;
-  }
-}
-
-int Fail(const std::string& who, const absl::Status& status) {
-  const int code = ExitCodeOf(status);
-  if (code != kOk) Print(stderr, absl::StrCat(who, ": ", status.message(), "\n"));
-  return code;
+int ExitWith(const std::string& who, const absl::Status& status) {
+  if (!status.ok()) Print(stderr, absl::StrCat(who, ": ", status.message(), "\n"));
+  return ExitCodeOf(status, kExitInterrupted);
 }
 
 int RunCommand(const Command& command, const std::vector<std::string>& args) {
   if (AsksForHelp(args)) {
     Print(stdout, HelpOf(command));
-    return kOk;
+    return kExitOk;
   }
   const std::string who = absl::StrCat("tactus ", command.name);
   const BoundCommand bound = command.bind();
   const absl::Status parsed = ParseFlags(bound.declare, args, command.environment);
-  if (!parsed.ok()) return Fail(who, parsed);
+  if (!parsed.ok()) return ExitWith(who, parsed);
   const absl::Status status = bound.run();
   if (status.ok() && std::fflush(stdout) != 0) {
-    return Fail(who, absl::UnavailableError("standard output could not be written."));
+    return ExitWith(who, absl::UnavailableError("standard output could not be written."));
   }
-  return Fail(who, status);
+  return ExitWith(who, status);
 }
 
 int Main(const std::vector<std::string>& args) {
   std::signal(SIGPIPE, SIG_IGN);  // a closed pipe is a write error with a sentence, not a silent death
   if (args.empty()) {
     Print(stderr, Overview());
-    return kUsersMistake;
+    return kExitUsersMistake;
   }
   const std::string& name = args.front();
   if (name == "--help" || name == "-h" || name == "help") {
     Print(stdout, Overview());
-    return kOk;
+    return kExitOk;
   }
   if (name == "--version") {
     Print(stdout, VersionText("tactus", ThisBuild(), ListGpus()));
-    return kOk;
+    return kExitOk;
   }
   std::vector<std::string> names;
   for (const Command* command : Commands()) {
@@ -97,10 +76,10 @@ int Main(const std::vector<std::string>& args) {
     names.push_back(command->name);
   }
   const std::string nearest = Nearest(name, names);
-  return Fail("tactus", absl::InvalidArgumentError(
-                            absl::StrCat("there is no command \"", name,
-                                         nearest.empty() ? "\"; `tactus --help` lists them."
-                                                         : absl::StrCat("\": did you mean ", nearest, "?"))));
+  return ExitWith("tactus", absl::InvalidArgumentError(
+                                absl::StrCat("there is no command \"", name,
+                                             nearest.empty() ? "\"; `tactus --help` lists them."
+                                                             : absl::StrCat("\": did you mean ", nearest, "?"))));
 }
 
 }  // namespace

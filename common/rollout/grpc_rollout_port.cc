@@ -1,7 +1,6 @@
 #include "common/rollout/grpc_rollout_port.h"
 
 #include <algorithm>
-#include <random>
 #include <thread>
 #include <utility>
 
@@ -9,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
+#include "common/base/back_off.h"
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
 #include "common/rollout/grpc_channel.h"
@@ -19,8 +19,8 @@ namespace tactus {
 namespace {
 
 constexpr absl::Duration kHeartbeatInterval = absl::Seconds(5);
-constexpr absl::Duration kMinPause = absl::Milliseconds(500);
-constexpr absl::Duration kMaxPause = absl::Seconds(5);
+constexpr absl::Duration kFirstPause = absl::Milliseconds(500);
+constexpr absl::Duration kLongestPause = absl::Seconds(5);
 
 }  // namespace
 
@@ -44,6 +44,8 @@ class GrpcRolloutPort::Impl {
     absl::MutexLock lock(&mu_);
     return session_.latest_version();
   }
+  absl::StatusOr<std::optional<PolicyVersion>> AwaitVersion(std::optional<PolicyVersion> newer_than,
+                                                            absl::Duration timeout);
   bool Attached() const {
     absl::MutexLock lock(&mu_);
     return stream_ != nullptr && session_.welcomed();
@@ -166,11 +168,10 @@ void GrpcRolloutPort::Impl::Stream::OnDone(const grpc::Status& status) {
 }
 
 void GrpcRolloutPort::Impl::Run() {
-  std::mt19937 jitter(std::random_device{}());
-  absl::Duration pause = kMinPause;
+  BackOff pauses(kFirstPause, kLongestPause, /*jitter=*/true);
   while (true) {
-    pause = RunStream() ? kMinPause : std::min(2 * pause, kMaxPause);
-    const absl::Time again = absl::Now() + pause * std::uniform_real_distribution<>(0.5, 1.0)(jitter);
+    if (RunStream()) pauses.Reset();
+    const absl::Time again = absl::Now() + pauses.Next();
     absl::MutexLock lock(&mu_);
     while (!Over() && absl::Now() < again) changed_.WaitWithDeadline(&mu_, again);
     if (Over()) return;
@@ -235,6 +236,16 @@ absl::Status GrpcRolloutPort::Impl::WaitForWelcome(absl::Duration timeout) {
   while (!session_.welcomed() && !Over() && absl::Now() < deadline) changed_.WaitWithDeadline(&mu_, deadline);
   if (session_.welcomed() || session_.finished()) return absl::OkStatus();
   return WhyNotDone("cannot attach");
+}
+
+absl::StatusOr<std::optional<PolicyVersion>> GrpcRolloutPort::Impl::AwaitVersion(
+    std::optional<PolicyVersion> newer_than, absl::Duration timeout) {
+  const absl::Time deadline = absl::Now() + timeout;
+  absl::MutexLock lock(&mu_);
+  const auto newer = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return session_.latest_version() > newer_than; };
+  while (!newer() && !closed_ && absl::Now() < deadline) changed_.WaitWithDeadline(&mu_, deadline);
+  if (closed_) return absl::CancelledError("weights: the port was closed");
+  return newer() ? session_.latest_version() : std::nullopt;
 }
 
 absl::StatusOr<std::vector<PromptLease>> GrpcRolloutPort::Impl::Lease(int max_leases, PolicyVersion held,
@@ -303,6 +314,10 @@ absl::Status GrpcRolloutPort::Submit(const TrajectoryGroup& group, absl::Duratio
   return impl_->Submit(group, timeout);
 }
 std::optional<PolicyVersion> GrpcRolloutPort::LatestVersion() const { return impl_->LatestVersion(); }
+absl::StatusOr<std::optional<PolicyVersion>> GrpcRolloutPort::AwaitVersion(std::optional<PolicyVersion> newer_than,
+                                                                           absl::Duration timeout) {
+  return impl_->AwaitVersion(newer_than, timeout);
+}
 bool GrpcRolloutPort::Attached() const { return impl_->Attached(); }
 bool GrpcRolloutPort::RunFinished() const { return impl_->RunFinished(); }
 void GrpcRolloutPort::Close() { impl_->Close(); }

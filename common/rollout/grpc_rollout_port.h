@@ -38,6 +38,8 @@ class GrpcRolloutPort final : public RolloutPort {
   absl::StatusOr<std::vector<PromptLease>> Lease(int max_leases, PolicyVersion held, absl::Duration timeout) override;
   absl::Status Submit(const TrajectoryGroup& group, absl::Duration timeout) override;
   std::optional<PolicyVersion> LatestVersion() const override;
+  absl::StatusOr<std::optional<PolicyVersion>> AwaitVersion(std::optional<PolicyVersion> newer_than,
+                                                            absl::Duration timeout) override;
   bool Attached() const override;
   bool RunFinished() const override;
   void Close() override;

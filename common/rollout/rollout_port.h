@@ -31,6 +31,10 @@ class RolloutPort {
   // The newest version the learner has published, as last heard. Never blocks. nullopt before the first.
   virtual std::optional<PolicyVersion> LatestVersion() const = 0;
 
+  // Blocks until that is newer than `newer_than`, as any is newer than none, and returns it; nullopt at the timeout.
+  virtual absl::StatusOr<std::optional<PolicyVersion>> AwaitVersion(std::optional<PolicyVersion> newer_than,
+                                                                    absl::Duration timeout) = 0;
+
   // Whether the learner can be heard at this moment. Never blocks.
   virtual bool Attached() const = 0;
 

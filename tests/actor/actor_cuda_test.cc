@@ -63,6 +63,9 @@ class Learner : public RolloutPort, public WeightSource {
     return absl::OkStatus();
   }
   std::optional<PolicyVersion> LatestVersion() const override { return kFirst; }
+  absl::StatusOr<std::optional<PolicyVersion>> AwaitVersion(std::optional<PolicyVersion>, absl::Duration) override {
+    return LatestVersion();
+  }
   bool Attached() const override { return true; }
   bool RunFinished() const override {
     absl::MutexLock lock(&mutex_);

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <map>
 #include <memory>
 #include <set>
@@ -114,6 +115,7 @@ class ActorTest : public ::testing::Test {
     settings_.completions_per_prompt = kCompletions;
     settings_.max_completion_tokens = kMaxTokens;
     settings_.stop_ids = {4, 9};
+    settings_.stop = &stop_;
     weights_.Publish(kFirst, {0});
   }
 
@@ -155,6 +157,7 @@ class ActorTest : public ::testing::Test {
     }
   }
 
+  std::atomic<bool> stop_{false};
   ActorSettings settings_;
   FakeWeights weights_;
   FakeTokenizer tokenizer_;
@@ -291,7 +294,7 @@ TEST_F(ActorTest, DrainsWhenAskedToStop) {
   FakePort port(1000);
   settings_.max_completion_tokens = 200;
   port.after_submit = [&](const TrajectoryGroup&) {
-    if (port.groups.size() == 5) actor_->RequestStop();
+    if (port.groups.size() == 5) stop_ = true;
   };
   ASSERT_TRUE(Run(port).ok());
   EXPECT_EQ(port.open, 0) << "a leased group was left behind";
@@ -302,7 +305,7 @@ TEST_F(ActorTest, DrainsWhenAskedToStop) {
 TEST_F(ActorTest, SaysWhyItIsNotReady) {
   FakePort port(1);
   port.attached = false;
-  port.after_submit = [&](const TrajectoryGroup&) { actor_->RequestStop(); };
+  port.after_submit = [&](const TrajectoryGroup&) { stop_ = true; };
   Start(port);
   EXPECT_EQ(actor_->NotReady(), "not attached to the learner");
   port.attached = true;
@@ -321,7 +324,7 @@ TEST_F(ActorTest, TellsThatItWaitsForALostLearner) {
   std::thread stopper([&] {
     while (actor_->stats().wait_disconnected_s == 0) absl::SleepFor(absl::Milliseconds(5));
     EXPECT_EQ(actor_->NotReady(), "not attached to the learner");
-    actor_->RequestStop();
+    stop_ = true;
   });
   EXPECT_TRUE(actor_->Run().ok());
   stopper.join();
@@ -334,7 +337,7 @@ TEST_F(ActorTest, LeavesWhatTheGraceDoesNotCover) {
   Start(port);
   std::thread stopper([&] {
     while (actor_->stats().submit_retries == 0) absl::SleepFor(absl::Milliseconds(5));
-    actor_->RequestStop();
+    stop_ = true;
   });
   EXPECT_TRUE(actor_->Run().ok());
   stopper.join();
@@ -345,7 +348,7 @@ TEST_F(ActorTest, DropsAGroupWhoseLeaseRanOut) {
   FakePort port(2);
   port.waiting[0].timeout_s = 0;  // gone before the engine sees it
   port.finish_when_empty = false;
-  port.after_submit = [&](const TrajectoryGroup&) { actor_->RequestStop(); };
+  port.after_submit = [&](const TrajectoryGroup&) { stop_ = true; };
   ASSERT_TRUE(Run(port).ok());
   EXPECT_EQ(port.groups.count(1), 0u);
   EXPECT_EQ(port.groups.count(2), 1u);
@@ -368,7 +371,7 @@ TEST_F(ActorTest, StopsWhileItWaitsForTheFirstWeights) {
   FakeWeights none;
   auto engine = *Engine::Create({.max_sequences = 5}, std::make_unique<FakeModelRunner>(40, kVocab, 1000));
   Actor actor(settings_, std::move(engine), &port, &none, GroupScorer(&tokenizer_, &verifier_, &credit_));
-  actor.RequestStop();
+  stop_ = true;
   EXPECT_TRUE(actor.Run().ok());
   EXPECT_EQ(actor.stats().groups_leased, 0);
 }

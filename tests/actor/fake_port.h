@@ -78,6 +78,9 @@ class FakePort : public RolloutPort {
   }
 
   std::optional<PolicyVersion> LatestVersion() const override { return kFirst; }
+  absl::StatusOr<std::optional<PolicyVersion>> AwaitVersion(std::optional<PolicyVersion>, absl::Duration) override {
+    return LatestVersion();
+  }
   bool Attached() const override {
     absl::MutexLock lock(&mutex);
     return attached;

@@ -10,15 +10,15 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
+#include "common/base/exit_code.h"
 #include "common/base/status_macros.h"
+#include "common/base/stop_signals.h"
 #include "tools/job/child_process.h"
-#include "tools/job/stop_signals.h"
 
 namespace tactus {
 namespace {
 
 constexpr absl::Duration kTick = absl::Milliseconds(50);
-constexpr int kUsersMistake = 2, kStoppedEarly = 3;
 
 // The r-th device of CUDA_VISIBLE_DEVICES, or r where that is not set.
 std::string DeviceOfRank(int r) {
@@ -36,13 +36,6 @@ absl::StatusOr<std::string> MetricsAddress(const std::string& from, int r) {
         absl::StrCat("--metrics-from is ", from, ": expected HOST:PORT with room for ", r + 1, " ports."));
   }
   return absl::StrCat(address.first, ":", port == 0 ? 0 : port + r);
-}
-
-absl::Status Died(int rank, int code) {
-  const std::string how =
-      code > 128 ? absl::StrCat("was ended by signal ", code - 128) : absl::StrCat("ended with exit code ", code);
-  const std::string text = absl::StrCat("learner rank ", rank, " ", how, "; its own words stand above.");
-  return code == kUsersMistake ? absl::InvalidArgumentError(text) : absl::InternalError(text);
 }
 
 }  // namespace
@@ -66,7 +59,7 @@ absl::StatusOr<RankCommand> CommandOfRank(const RankGroupOptions& options, int r
 }
 
 absl::Status RunRankGroup(const RankGroupOptions& options) {
-  const StopSignals signals;
+  CatchStopSignals();
   std::vector<RankCommand> commands;
   for (int r = 0; r < options.ranks; ++r) {
     ASSIGN_OR_RETURN(commands.emplace_back(), CommandOfRank(options, r));
@@ -81,12 +74,15 @@ absl::Status RunRankGroup(const RankGroupOptions& options) {
     for (int r = 0; r < options.ranks; ++r) {
       const std::optional<int> code = ranks[static_cast<size_t>(r)]->Poll();
       if (!code) all_ended = false;
-      if (code == kStoppedEarly) stopped = true;
-      if (code && *code != 0 && *code != kStoppedEarly) return Died(options.host_index * options.ranks + r, *code);
+      if (code == kExitStoppedEarly) stopped = true;
+      if (code && *code != 0 && *code != kExitStoppedEarly) {
+        return ErrorOfExit(absl::StrCat("learner rank ", options.host_index * options.ranks + r), *code,
+                           "; its own words stand above.");
+      }
     }
     if (all_ended) return stopped ? absl::CancelledError("the learner stopped early.") : absl::OkStatus();
-    if (StopSignals::Count() > 1) return absl::CancelledError("ended at once by a second signal.");
-    if (StopSignals::Count() > 0 && !std::exchange(told, true)) {
+    if (StopSignalCount() > 1) return absl::CancelledError("ended at once by a second signal.");
+    if (StopSignalCount() > 0 && !std::exchange(told, true)) {
       for (const auto& rank : ranks) rank->Signal(SIGTERM);
     }
     absl::SleepFor(kTick);

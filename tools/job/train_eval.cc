@@ -7,10 +7,10 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
+#include "common/base/stop_signals.h"
 #include "common/base/strict_json.h"
 #include "proto/config.pb.h"
 #include "tools/job/child_process.h"
-#include "tools/job/stop_signals.h"
 
 namespace tactus {
 namespace {
@@ -42,7 +42,7 @@ absl::StatusOr<HeldOutRecord> MeasureHeldOut(const TrainJobOptions& options, con
   const absl::Time deadline = absl::Now() + kTimeout;
   std::optional<int> code;
   while (!(code = process->Wait(kTick)).has_value()) {
-    if (StopSignals::Count() == 0 && absl::Now() < deadline) continue;
+    if (StopSignalCount() == 0 && absl::Now() < deadline) continue;
     process->Signal(SIGKILL);
     return absl::CancelledError("the evaluation on held-out prompts was stopped");
   }

@@ -13,11 +13,12 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
+#include "common/base/exit_code.h"
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
+#include "common/base/stop_signals.h"
 #include "common/base/strict_json.h"
 #include "proto/config.pb.h"
-#include "tools/job/stop_signals.h"
 #include "tools/job/train_eval.h"
 #include "tools/report/html_page.h"
 #include "tools/report/report.h"
@@ -29,12 +30,9 @@ constexpr absl::Duration kReadyTimeout = absl::Minutes(10);
 constexpr absl::Duration kCheckpointTimeout = absl::Minutes(10);
 constexpr absl::Duration kActorStopTimeout = absl::Seconds(10);
 constexpr absl::Duration kDrainedPause = absl::Seconds(10);
-constexpr absl::Duration kMaxBackoff = absl::Seconds(30);
 constexpr absl::Duration kTick = absl::Milliseconds(100);
 constexpr int kMaxRestarts = 20;
 constexpr int kTailLines = 15;
-constexpr int kUsersMistake = 2;
-constexpr int kStoppedEarly = 3;  // a learner that was asked to stop, after its checkpoint
 
 // A TCP port of loopback that nobody listens on now; another process could take it before we do.
 absl::StatusOr<int> FreePort() {
@@ -53,6 +51,11 @@ absl::StatusOr<int> FreePort() {
 std::string RankName(size_t rank) { return absl::StrCat("learner-", rank); }
 std::string ActorName(size_t index) { return absl::StrCat("actor-", index); }
 
+absl::Status Died(const ChildProcess& process, const std::string& name, int exit_code) {
+  return ErrorOfExit(name, exit_code,
+                     absl::StrCat("; the end of ", process.log_path(), ":\n", LogTail(process.log_path(), kTailLines)));
+}
+
 }  // namespace
 
 TrainJob::TrainJob(TrainJobOptions options)
@@ -65,14 +68,6 @@ TrainJob::TrainJob(TrainJobOptions options)
       started_(absl::Now()),
       ready_file_(absl::StrCat(options_.folder.logs(), "/learner-0.ready")),
       actors_(static_cast<size_t>(options_.actors)) {}
-
-absl::Status TrainJob::Died(const ChildProcess& process, const std::string& name, int exit_code) const {
-  const std::string how = exit_code > 128 ? absl::StrCat("was ended by signal ", exit_code - 128)
-                                          : absl::StrCat("ended with exit code ", exit_code);
-  const std::string text =
-      absl::StrCat(name, " ", how, "; the end of ", process.log_path(), ":\n", LogTail(process.log_path(), kTailLines));
-  return exit_code == kUsersMistake ? absl::InvalidArgumentError(text) : absl::InternalError(text);
-}
 
 absl::Status TrainJob::StartLearners() {
   std::filesystem::remove(ready_file_);
@@ -111,7 +106,7 @@ absl::Status TrainJob::AwaitLearner() {
     bool done = false;
     RETURN_IF_ERROR(CheckLearners(&done));
     if (done) return absl::OkStatus();  // nothing left to train, and it has said so
-    if (StopSignals::Count() > 0) return absl::OkStatus();
+    if (StopSignalCount() > 0) return absl::OkStatus();
     if (absl::Now() > deadline) {
       return absl::InternalError(absl::StrCat("the learner was not ready after ", absl::FormatDuration(kReadyTimeout),
                                               "; see ", options_.folder.logs(), "."));
@@ -189,16 +184,16 @@ absl::Status TrainJob::CheckActors() {
         continue;
       }
       absl::Status death = Died(*actor.process, ActorName(i), *code);
-      if (*code == kUsersMistake) return death;
+      if (*code == kExitUsersMistake) return death;
       if (++restarts_ > kMaxRestarts) {
         return absl::InternalError(absl::StrCat("actors died more than ", kMaxRestarts, " times: ", death.message()));
       }
+      const absl::Duration pause = actor.pauses.Next();
       display_.Note(absl::StrCat(ActorName(i), " died (exit code ", *code, ") and starts again in ",
-                                 absl::FormatDuration(actor.backoff), "; see ", actor.process->log_path(), "."));
+                                 absl::FormatDuration(pause), "; see ", actor.process->log_path(), "."));
       actor.cpu_seconds += actor.process->cpu_seconds();
       actor.process.reset();
-      actor.start_at = absl::Now() + actor.backoff;
-      actor.backoff = std::min(2 * actor.backoff, kMaxBackoff);
+      actor.start_at = absl::Now() + pause;
     } else if (absl::Now() >= actor.start_at) {
       RETURN_IF_ERROR(StartActor(i));
     }
@@ -214,8 +209,8 @@ absl::Status TrainJob::CheckLearners(bool* done) {
   for (size_t rank = 0; rank < learners_.size(); ++rank) {
     const std::optional<int> code = learners_[rank]->Poll();
     if (!code) *done = false;
-    if (code && *code == kStoppedEarly) stopped_ = true;
-    if (code && *code != 0 && *code != kStoppedEarly) return Died(*learners_[rank], RankName(rank), *code);
+    if (code && *code == kExitStoppedEarly) stopped_ = true;
+    if (code && *code != 0 && *code != kExitStoppedEarly) return Died(*learners_[rank], RankName(rank), *code);
   }
   return absl::OkStatus();
 }
@@ -226,7 +221,7 @@ void TrainJob::ShowNewSteps() {
 }
 
 absl::Status TrainJob::Watch() {
-  for (bool done = false; !done && StopSignals::Count() == 0;) {
+  for (bool done = false; !done && StopSignalCount() == 0;) {
     RETURN_IF_ERROR(CheckLearners(&done));
     if (!done) {
       RETURN_IF_ERROR(CheckActors());
@@ -244,8 +239,7 @@ absl::Status TrainJob::StopLearners() {
   const absl::Time deadline = absl::Now() + kCheckpointTimeout;
   for (bool done = false; !done;) {
     RETURN_IF_ERROR(CheckLearners(&done));
-    if (StopSignals::Count() > 1)
-      return absl::CancelledError("ended at once; the newest complete checkpoint stays good.");
+    if (StopSignalCount() > 1) return absl::CancelledError("ended at once; the newest complete checkpoint stays good.");
     if (absl::Now() > deadline) {
       return absl::InternalError(absl::StrCat("the learner did not stop within ",
                                               absl::FormatDuration(kCheckpointTimeout), "; see ",
@@ -264,7 +258,7 @@ void TrainJob::StopActors() {
   const absl::Time deadline = absl::Now() + kActorStopTimeout;
   for (Actor& actor : actors_) {
     if (actor.process == nullptr) continue;
-    while (!actor.process->Poll() && absl::Now() < deadline && StopSignals::Count() < 2) absl::SleepFor(kTick);
+    while (!actor.process->Poll() && absl::Now() < deadline && StopSignalCount() < 2) absl::SleepFor(kTick);
     actor.process->Signal(SIGKILL);
     actor.process->Wait(kActorStopTimeout);
     actor.cpu_seconds += actor.process->cpu_seconds();
@@ -307,7 +301,7 @@ void TrainJob::PrintSummary(bool stopped) {
 
 // A failure is told and does not end the job: the training is what matters.
 void TrainJob::EvaluateHeldOut(const std::string& model_folder, int64_t step, const std::string& name) {
-  if (options_.config->eval().max_prompts() == 0 || StopSignals::Count() > 0) return;
+  if (options_.config->eval().max_prompts() == 0 || StopSignalCount() > 0) return;
   const absl::StatusOr<HeldOutRecord> rate = MeasureHeldOut(options_, model_folder, step, name);
   absl::StrAppend(&held_out_, held_out_.empty() ? "" : ", ",
                   rate.ok() ? absl::StrFormat("%.3f [%.3f, %.3f] %s", rate->pass1, rate->low, rate->high, name)
@@ -315,7 +309,7 @@ void TrainJob::EvaluateHeldOut(const std::string& model_folder, int64_t step, co
 }
 
 absl::Status TrainJob::Run() {
-  const StopSignals signals;
+  CatchStopSignals();
   display_.Note(absl::StrCat("Run folder: ", options_.folder.root));
   for (const std::string& line : options_.devices.Lines()) display_.Note(line);
   if (!options_.resume) EvaluateHeldOut(options_.config->model().path(), 0, "before");
@@ -329,7 +323,7 @@ absl::Status TrainJob::Run() {
     for (size_t i = 0; i < actors_.size() && status.ok(); ++i) status = StartActor(i);
     if (status.ok()) status = Watch();
   }
-  if (status.ok() && StopSignals::Count() > 0) {
+  if (status.ok() && StopSignalCount() > 0) {
     stopped_ = true;
     status = StopLearners();
   }

@@ -4,9 +4,10 @@
 // Contract with the processes (found beside this executable):
 //   tactus-learner --config F --out DIR --rank R --world N --store HOST:PORT --device D --ready-file F [--resume]
 //     rank 0 writes F atomically once it serves: {"listen":"HOST:PORT","metrics":"HOST:PORT"}. SIGTERM: it finishes the
-//     step, writes a checkpoint and exits 0. Exit 2 = a user's mistake, explained on stderr.
+//     step, writes a checkpoint and exits 3, or 0 if that was the last step.
 //   tactus-actor --config F --learner HOST:PORT --instance NAME --metrics-listen HOST:PORT --ready-file F --device D
-//     writes F likewise: {"metrics":"HOST:PORT"}. SIGTERM: it stops and exits 0.
+//     writes F likewise: {"metrics":"HOST:PORT"}. SIGTERM: it hands in what it has and exits 0.
+//   Exit codes: common/base/exit_code.h; each process explains its own on stderr.
 //
 // Bounds: the learner must be ready within 10 minutes; it has 10 minutes to write its checkpoint when stopped, actors
 // 10 s to stop; an actor that dies is started again after 1, 2, 4, ... 30 s, at most 20 times in the job.
@@ -20,6 +21,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "common/base/back_off.h"
 #include "common/config/config_fwd.h"
 #include "common/metrics/run_folder.h"
 #include "tools/job/child_process.h"
@@ -53,7 +55,7 @@ class TrainJob {
   struct Actor {
     std::unique_ptr<ChildProcess> process;
     absl::Time start_at;  // when it may start again, while there is no process
-    absl::Duration backoff = absl::Seconds(1);
+    BackOff pauses{absl::Seconds(1), absl::Seconds(30), /*jitter=*/false};  // between a death and a start
     double cpu_seconds = 0;
   };
 
@@ -71,7 +73,6 @@ class TrainJob {
   void StopActors();
   void ShowNewSteps();
   void PrintSummary(bool stopped);
-  absl::Status Died(const ChildProcess& process, const std::string& name, int exit_code) const;
 
   TrainJobOptions options_;
   TrainDisplay display_;

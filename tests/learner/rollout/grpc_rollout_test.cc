@@ -29,9 +29,12 @@ TEST_F(GrpcRollout, OneStepAndTheEnd) {
   const absl::StatusOr<std::vector<TrajectoryGroup>> groups = server->TakeGroups(4, kLong);
   EXPECT_THAT(Ids(groups), ElementsAre(0, 1, 2, 3));
   EXPECT_EQ((*groups)[2].completions[1].logprobs, MakeGroup(leases[2], "actor-1", {0, 0}).completions[1].logprobs);
-  ASSERT_TRUE(server->SetVersion({0, 1}).ok());
+  EXPECT_EQ(*port->AwaitVersion(PolicyVersion{0, 0}, absl::Milliseconds(1)), std::nullopt);
+  std::thread later([&] { EXPECT_TRUE(server->SetVersion({0, 1}).ok()); });
+  EXPECT_EQ(*port->AwaitVersion(PolicyVersion{0, 0}, kLong), (PolicyVersion{0, 1}));
+  EXPECT_EQ(*port->AwaitVersion(std::nullopt, kLong), (PolicyVersion{0, 1}));
+  later.join();
   ASSERT_TRUE(server->Release(4).ok());
-  Eventually([&] { return port->LatestVersion() == PolicyVersion{0, 1}; });
   EXPECT_FALSE(port->RunFinished());
   server->Finish();
   Eventually([&] { return port->RunFinished(); });
