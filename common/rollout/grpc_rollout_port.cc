@@ -40,10 +40,6 @@ class GrpcRolloutPort::Impl {
   absl::Status WaitForWelcome(absl::Duration timeout);
   absl::StatusOr<std::vector<PromptLease>> Lease(int max_leases, PolicyVersion held, absl::Duration timeout);
   absl::Status Submit(const TrajectoryGroup& group, absl::Duration timeout);
-  std::optional<PolicyVersion> LatestVersion() const {
-    absl::MutexLock lock(&mu_);
-    return session_.latest_version();
-  }
   absl::StatusOr<std::optional<PolicyVersion>> AwaitVersion(std::optional<PolicyVersion> newer_than,
                                                             absl::Duration timeout);
   bool Attached() const {
@@ -313,7 +309,6 @@ absl::StatusOr<std::vector<PromptLease>> GrpcRolloutPort::Lease(int max_leases, 
 absl::Status GrpcRolloutPort::Submit(const TrajectoryGroup& group, absl::Duration timeout) {
   return impl_->Submit(group, timeout);
 }
-std::optional<PolicyVersion> GrpcRolloutPort::LatestVersion() const { return impl_->LatestVersion(); }
 absl::StatusOr<std::optional<PolicyVersion>> GrpcRolloutPort::AwaitVersion(std::optional<PolicyVersion> newer_than,
                                                                            absl::Duration timeout) {
   return impl_->AwaitVersion(newer_than, timeout);

@@ -37,7 +37,6 @@ class GrpcRolloutPort final : public RolloutPort {
   // to the next one.
   absl::StatusOr<std::vector<PromptLease>> Lease(int max_leases, PolicyVersion held, absl::Duration timeout) override;
   absl::Status Submit(const TrajectoryGroup& group, absl::Duration timeout) override;
-  std::optional<PolicyVersion> LatestVersion() const override;
   absl::StatusOr<std::optional<PolicyVersion>> AwaitVersion(std::optional<PolicyVersion> newer_than,
                                                             absl::Duration timeout) override;
   bool Attached() const override;

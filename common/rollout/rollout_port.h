@@ -1,4 +1,4 @@
-// The actor's view of the learner: gRPC in every process (grpc_rollout_port.h), fakes in tests of the actor.
+// The actor's view of the learner, over gRPC (grpc_rollout_port.h) and by fakes in tests.
 #pragma once
 
 #include <cstdint>
@@ -28,10 +28,8 @@ class RolloutPort {
   // it on Unavailable. NotFound: the lease expired: drop the group. InvalidArgument: the group is malformed.
   virtual absl::Status Submit(const TrajectoryGroup& group, absl::Duration timeout) = 0;
 
-  // The newest version the learner has published, as last heard. Never blocks. nullopt before the first.
-  virtual std::optional<PolicyVersion> LatestVersion() const = 0;
-
-  // Blocks until that is newer than `newer_than`, as any is newer than none, and returns it; nullopt at the timeout.
+  // Blocks until the newest version that the learner has published, as last heard, is newer than `newer_than`, as any
+  // is newer than none, and returns it; nullopt at the timeout.
   virtual absl::StatusOr<std::optional<PolicyVersion>> AwaitVersion(std::optional<PolicyVersion> newer_than,
                                                                     absl::Duration timeout) = 0;
 

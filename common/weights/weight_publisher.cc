@@ -93,17 +93,6 @@ absl::Status WeightPublisher::Publish(PolicyVersion version, const ParameterLayo
   return absl::OkStatus();
 }
 
-absl::Status WeightPublisher::Publish(PolicyVersion version, const ParameterLayout& layout, std::span<const float> flat,
-                                      StorageDType dtype, std::optional<HeadClasses> head_classes,
-                                      std::optional<SharedWeights> shared) {
-  if (static_cast<int64_t>(flat.size()) != layout.total_numel) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("weights to publish: ", flat.size(), " floats are given for ", layout.total_numel));
-  }
-  return Publish(version, layout, EncodeWeights(layout, flat, dtype), dtype, std::move(head_classes),
-                 std::move(shared));
-}
-
 std::shared_ptr<const WeightSnapshot> WeightPublisher::Newest() const {
   absl::MutexLock lock(&mu_);
   return newest_;

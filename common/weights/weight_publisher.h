@@ -57,10 +57,6 @@ class WeightPublisher {
   absl::Status Publish(PolicyVersion version, const ParameterLayout& layout, std::vector<char> bytes,
                        StorageDType dtype, std::optional<HeadClasses> head_classes = std::nullopt,
                        std::optional<SharedWeights> shared = std::nullopt) ABSL_LOCKS_EXCLUDED(mu_);
-  // The same of float32 values [layout.total_numel], encoded here.
-  absl::Status Publish(PolicyVersion version, const ParameterLayout& layout, std::span<const float> flat,
-                       StorageDType dtype, std::optional<HeadClasses> head_classes = std::nullopt,
-                       std::optional<SharedWeights> shared = std::nullopt) ABSL_LOCKS_EXCLUDED(mu_);
 
   // nullptr before the first Publish.
   std::shared_ptr<const WeightSnapshot> Newest() const ABSL_LOCKS_EXCLUDED(mu_);

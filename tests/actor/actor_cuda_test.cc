@@ -62,9 +62,8 @@ class Learner : public RolloutPort, public WeightSource {
     groups_[group.lease_id] = group;
     return absl::OkStatus();
   }
-  std::optional<PolicyVersion> LatestVersion() const override { return kFirst; }
   absl::StatusOr<std::optional<PolicyVersion>> AwaitVersion(std::optional<PolicyVersion>, absl::Duration) override {
-    return LatestVersion();
+    return kFirst;
   }
   bool Attached() const override { return true; }
   bool RunFinished() const override {

@@ -77,9 +77,8 @@ class FakePort : public RolloutPort {
     return absl::OkStatus();
   }
 
-  std::optional<PolicyVersion> LatestVersion() const override { return kFirst; }
   absl::StatusOr<std::optional<PolicyVersion>> AwaitVersion(std::optional<PolicyVersion>, absl::Duration) override {
-    return LatestVersion();
+    return kFirst;
   }
   bool Attached() const override {
     absl::MutexLock lock(&mutex);

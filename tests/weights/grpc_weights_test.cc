@@ -50,7 +50,7 @@ class GrpcWeightsTest : public testing::Test {
         server_(service_.get()) {}
 
   void Publish(uint64_t step, float scale = 1, StorageDType dtype = StorageDType::kFloat32) {
-    ASSERT_TRUE(publisher_.Publish({0, step}, layout_, SampleValues(layout_, scale), dtype).ok());
+    ASSERT_TRUE(PublishValues(publisher_, {0, step}, layout_, SampleValues(layout_, scale), dtype).ok());
   }
   WeightReceiver Receiver(const std::string& run = "run") { return {server_.channel(), run, "actor", layout_}; }
 
@@ -81,7 +81,7 @@ TEST_F(GrpcWeightsTest, DeliversTheNewestSet) {
 
 TEST_F(GrpcWeightsTest, DeliversTheHeadClasses) {
   const HeadClasses classes{.local = {0}, .global = {2, 3}};
-  ASSERT_TRUE(publisher_.Publish({0, 1}, layout_, values_, StorageDType::kFloat32, classes).ok());
+  ASSERT_TRUE(PublishValues(publisher_, {0, 1}, layout_, values_, StorageDType::kFloat32, classes).ok());
   WeightReceiver calibrated(server_.channel(), "run", "actor", layout_, 4);
   const auto weights = calibrated.Fetch({0, 1}, kPatience);
   ASSERT_TRUE(weights.ok()) << weights.status();
@@ -93,7 +93,7 @@ TEST_F(GrpcWeightsTest, DeliversTheHeadClasses) {
 
 TEST_F(GrpcWeightsTest, TellsAnActorOfTheSameMachineWhereTheWeightsAre) {
   const SharedWeights shared{.machine = "m", .handle = std::string("\0h", 2), .elements = values_.size()};
-  ASSERT_TRUE(publisher_.Publish({0, 1}, layout_, values_, StorageDType::kFloat32, std::nullopt, shared).ok());
+  ASSERT_TRUE(PublishValues(publisher_, {0, 1}, layout_, values_, StorageDType::kFloat32, std::nullopt, shared).ok());
   WeightReceiver receiver = Receiver();
   for (const char* machine : {"", "other"}) {
     const auto sent = receiver.Fetch({0, 1}, kPatience, machine);
@@ -113,7 +113,7 @@ TEST_F(GrpcWeightsTest, TellsAnActorOfTheSameMachineWhereTheWeightsAre) {
   // Of another size than the model here.
   SharedWeights longer = shared;
   ++longer.elements;
-  ASSERT_TRUE(publisher_.Publish({0, 2}, layout_, values_, StorageDType::kFloat32, std::nullopt, longer).ok());
+  ASSERT_TRUE(PublishValues(publisher_, {0, 2}, layout_, values_, StorageDType::kFloat32, std::nullopt, longer).ok());
   EXPECT_EQ(receiver.Fetch({0, 2}, kPatience, "m").status().code(), absl::StatusCode::kInvalidArgument);
 }
 
@@ -158,7 +158,7 @@ TEST_F(GrpcWeightsTest, AReaderOfAnOldSetGetsItWholeAndThenItIsFreed) {
   // Larger than what gRPC buffers between a stalled reader and the server.
   const ParameterLayout large = SampleLayout(8'000'000);
   const auto publish = [&](uint64_t step, float scale) {
-    ASSERT_TRUE(publisher_.Publish({0, step}, large, SampleValues(large, scale), StorageDType::kFloat32).ok());
+    ASSERT_TRUE(PublishValues(publisher_, {0, step}, large, SampleValues(large, scale), StorageDType::kFloat32).ok());
   };
   publish(1, 1);
   const std::weak_ptr<const WeightSnapshot> old = publisher_.Newest();
@@ -236,7 +236,7 @@ class ScriptedWeightsTest : public testing::Test {
  protected:
   ScriptedWeightsTest() : layout_(SampleLayout()), server_(&service_) {
     WeightPublisher publisher("run");
-    EXPECT_TRUE(publisher.Publish({0, 1}, layout_, SampleValues(layout_), StorageDType::kFloat32).ok());
+    EXPECT_TRUE(PublishValues(publisher, {0, 1}, layout_, SampleValues(layout_), StorageDType::kFloat32).ok());
     const auto snapshot = publisher.Newest();
     *good_.messages.emplace_back().mutable_manifest() = ToWire(snapshot->manifest);
     constexpr size_t kChunk = 100'000;

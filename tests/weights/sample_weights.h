@@ -1,9 +1,13 @@
 // A small layout with odd sizes, and numbers to fill it.
 #pragma once
 
+#include <optional>
+#include <span>
+#include <utility>
 #include <vector>
 
 #include "common/model/folder/model_config.h"
+#include "common/weights/weight_publisher.h"
 
 namespace tactus {
 
@@ -25,6 +29,15 @@ inline std::vector<float> SampleValues(const ParameterLayout& layout, float scal
     }
   }
   return flat;
+}
+
+// As the learner publishes: `values` [layout.total_numel] rounded to `dtype`.
+inline absl::Status PublishValues(WeightPublisher& publisher, PolicyVersion version, const ParameterLayout& layout,
+                                  std::span<const float> values, StorageDType dtype,
+                                  std::optional<HeadClasses> head_classes = {},
+                                  std::optional<SharedWeights> shared = {}) {
+  return publisher.Publish(version, layout, EncodeWeights(layout, values, dtype), dtype, std::move(head_classes),
+                           std::move(shared));
 }
 
 }  // namespace tactus

@@ -21,7 +21,7 @@ class WeightsTest : public testing::Test {
   WeightsTest() : layout_(SampleLayout()), values_(SampleValues(layout_)), publisher_("run") {}
 
   std::shared_ptr<const WeightSnapshot> Publish(StorageDType dtype, uint64_t step = 1) {
-    EXPECT_TRUE(publisher_.Publish({0, step}, layout_, values_, dtype).ok());
+    EXPECT_TRUE(PublishValues(publisher_, {0, step}, layout_, values_, dtype).ok());
     return publisher_.Newest();
   }
 
@@ -70,14 +70,15 @@ TEST_F(WeightsTest, PublishKeepsTheLastGoodSet) {
   EXPECT_EQ(publisher_.Newest(), nullptr);
   const auto first = Publish(StorageDType::kFloat32, 5);
   const auto code = [&](PolicyVersion version, std::span<const float> flat) {
-    return publisher_.Publish(version, layout_, flat, StorageDType::kFloat32).code();
+    return PublishValues(publisher_, version, layout_, flat, StorageDType::kFloat32).code();
   };
   EXPECT_EQ(code({0, 5}, values_), absl::StatusCode::kFailedPrecondition);
   EXPECT_EQ(code({0, 4}, values_), absl::StatusCode::kFailedPrecondition);
-  EXPECT_EQ(code({0, 6}, std::span(values_).first(10)), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(publisher_.Publish({0, 6}, layout_, std::vector<char>(10), StorageDType::kFloat32).code(),
+            absl::StatusCode::kInvalidArgument);
   std::vector<float> poisoned = values_;
   poisoned[20] = NAN;
-  EXPECT_THAT(std::string(publisher_.Publish({0, 6}, layout_, poisoned, StorageDType::kFloat32).message()),
+  EXPECT_THAT(std::string(PublishValues(publisher_, {0, 6}, layout_, poisoned, StorageDType::kFloat32).message()),
               HasSubstr("weights of version 0.6: tensor middle.weight holds NaN at element 4"));
   EXPECT_EQ(publisher_.Newest(), first);
   EXPECT_EQ(code({1, 0}, values_), absl::StatusCode::kOk);    // a restore: the incarnation counts first
@@ -122,7 +123,7 @@ TEST_F(WeightsTest, ChunksHaveBounds) {
   const ParameterLayout large = SampleLayout(1'000'000);
   const std::vector<float> flat = SampleValues(large);
   WeightPublisher publisher("run");
-  ASSERT_TRUE(publisher.Publish({0, 1}, large, flat, StorageDType::kFloat32).ok());
+  ASSERT_TRUE(PublishValues(publisher, {0, 1}, large, flat, StorageDType::kFloat32).ok());
   auto assembler = WeightAssembler::Start(publisher.Newest()->manifest, large);
   EXPECT_EQ(assembler->Append(0, std::string(kMaxWeightChunkBytes + 4, '\0')).code(),
             absl::StatusCode::kInvalidArgument);
@@ -159,7 +160,7 @@ TEST_F(WeightsTest, WireManifestIsChecked) {
 
 TEST_F(WeightsTest, HeadClassesComeWithTheSet) {
   const HeadClasses classes{.local = {1, 4}, .global = {0}};
-  ASSERT_TRUE(publisher_.Publish({0, 1}, layout_, values_, StorageDType::kBFloat16, classes).ok());
+  ASSERT_TRUE(PublishValues(publisher_, {0, 1}, layout_, values_, StorageDType::kBFloat16, classes).ok());
   const wire::WeightManifest good = ToWire(publisher_.Newest()->manifest);
   EXPECT_EQ(FromWire(good, 5)->head_classes, classes);
   EXPECT_EQ(FromWire(ToWire(Publish(StorageDType::kBFloat16, 2)->manifest), 5)->head_classes, std::nullopt);

@@ -99,7 +99,7 @@ TEST_F(LearnerRestart, ActorsFindTheNewIncarnation) {
   EXPECT_EQ(port->Lease(1, {0, 0}, kShort).status().code(), absl::StatusCode::kUnavailable);
   StartServer(options, restore);
   EXPECT_EQ(port->Submit(MakeGroup(lease, "actor-1", {0, 0}), kLong).code(), absl::StatusCode::kNotFound);
-  EXPECT_EQ(port->LatestVersion(), (PolicyVersion{1, 0}));
+  EXPECT_EQ(*port->AwaitVersion(std::nullopt, kLong), (PolicyVersion{1, 0}));
   EXPECT_EQ(port->Lease(1, {0, 0}, kLong).status().code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_EQ(Lease(*port, 4, {1, 0}).size(), 4u);
 }

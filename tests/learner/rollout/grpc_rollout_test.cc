@@ -17,7 +17,7 @@ struct GrpcRollout : RolloutFixture {};
 TEST_F(GrpcRollout, OneStepAndTheEnd) {
   StartServer(ServerOptions());
   const auto port = Attach("actor-1");
-  EXPECT_EQ(port->LatestVersion(), (PolicyVersion{0, 0}));
+  EXPECT_EQ(*port->AwaitVersion(std::nullopt, kLong), (PolicyVersion{0, 0}));
   AddPrompts();
   const std::vector<PromptLease> leases = Lease(*port, 4, {0, 0});
   ASSERT_EQ(leases.size(), 4u);
@@ -50,7 +50,7 @@ TEST_F(GrpcRollout, TwoActorsShareTenSteps) {
     actors.emplace_back([this, name] {
       const auto port = Attach(name);
       while (!port->RunFinished()) {
-        const PolicyVersion held = *port->LatestVersion();
+        const PolicyVersion held = **port->AwaitVersion(std::nullopt, kLong);
         const absl::StatusOr<std::vector<PromptLease>> leases = port->Lease(2, held, absl::Seconds(1));
         if (!leases.ok()) continue;  // newer weights are out
         for (const PromptLease& lease : *leases) {
@@ -238,6 +238,7 @@ TEST_F(GrpcRollout, CloseEndsAWaitingCall) {
   });
   EXPECT_EQ(port->Lease(1, {0, 0}, kLong).status().code(), absl::StatusCode::kCancelled);
   closer.join();
+  EXPECT_EQ(port->AwaitVersion(PolicyVersion{0, 0}, kLong).status().code(), absl::StatusCode::kCancelled);
   EXPECT_EQ(port->Submit({}, kLong).code(), absl::StatusCode::kCancelled);
 }
 
