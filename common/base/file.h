@@ -9,7 +9,7 @@
 
 namespace tactus {
 
-// NotFound, or ResourceExhausted when larger than max_bytes; both name the path.
+// NotFound, InvalidArgument: no regular file, ResourceExhausted: larger than max_bytes; each names the path.
 absl::StatusOr<std::string> ReadFile(const std::string& path, size_t max_bytes = size_t{1} << 30);
 
 // Writes path.tmp, syncs it, renames it over `path` and syncs the folder: a reader sees the old content or the new.

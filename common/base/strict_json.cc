@@ -1,5 +1,6 @@
 #include "common/base/strict_json.h"
 
+#include <algorithm>
 #include <set>
 #include <vector>
 
@@ -8,12 +9,13 @@
 namespace tactus {
 namespace {
 
-using Json = nlohmann::ordered_json;
+using Json = nlohmann::json;
 
 // Walks the text once without building anything; the first broken rule ends the walk and stays in status().
 class LimitChecker : public nlohmann::json_sax<Json> {
  public:
-  LimitChecker(absl::string_view source, const JsonLimits& limits) : source_(source), limits_(limits) {}
+  LimitChecker(absl::string_view text, absl::string_view source, const JsonLimits& limits)
+      : text_(text), source_(source), limits_(limits) {}
 
   bool null() override { return Value(); }
   bool boolean(bool) override { return Value(); }
@@ -34,7 +36,11 @@ class LimitChecker : public nlohmann::json_sax<Json> {
   }
 
   bool parse_error(size_t position, const std::string&, const nlohmann::detail::exception&) override {
-    return Fail(absl::InvalidArgumentError(absl::StrCat(source_, ": not valid JSON at byte ", position)));
+    const absl::string_view before = text_.substr(0, position);
+    const size_t line_start = before.rfind('\n') == before.npos ? 0 : before.rfind('\n') + 1;
+    const std::string line = line_start == 0 ? "" : absl::StrCat("line ", 1 + std::ranges::count(before, '\n'), ", ");
+    return Fail(absl::InvalidArgumentError(
+        absl::StrCat(source_, ": not valid JSON at ", line, "byte ", position - line_start)));
   }
 
   const absl::Status& status() const { return status_; }
@@ -45,7 +51,7 @@ class LimitChecker : public nlohmann::json_sax<Json> {
     return false;
   }
   bool Exceeded(absl::string_view what, size_t limit) {
-    return Fail(absl::ResourceExhaustedError(absl::StrCat(source_, ": more than ", limit, " ", what)));
+    return Fail(absl::InvalidArgumentError(absl::StrCat(source_, ": more than ", limit, " ", what)));
   }
   bool StringSize(const std::string& text) {
     return text.size() <= limits_.max_string || Exceeded("bytes in one string", limits_.max_string);
@@ -63,27 +69,37 @@ class LimitChecker : public nlohmann::json_sax<Json> {
     return true;
   }
 
-  absl::string_view source_;
+  absl::string_view text_, source_;
   const JsonLimits& limits_;
   std::vector<std::set<std::string>> keys_;  // per open level; an array's stays empty
   size_t values_ = 0;
   absl::Status status_;
 };
 
-}  // namespace
-
-absl::StatusOr<Json> ParseStrictJson(absl::string_view text, absl::string_view source, const JsonLimits& limits) {
+template <typename Document>
+absl::StatusOr<Document> Parse(absl::string_view text, absl::string_view source, const JsonLimits& limits) {
   if (text.size() > limits.max_bytes) {
-    return absl::ResourceExhaustedError(
+    return absl::InvalidArgumentError(
         absl::StrCat(source, ": ", text.size(), " bytes of JSON, more than the limit of ", limits.max_bytes));
   }
-  LimitChecker checker(source, limits);
+  LimitChecker checker(text, source, limits);
   const bool good = Json::sax_parse(text.begin(), text.end(), &checker);
   if (!checker.status().ok()) return checker.status();
-  Json document = good ? Json::parse(text.begin(), text.end(), nullptr, /*allow_exceptions=*/false)
-                       : Json(Json::value_t::discarded);
+  Document document = good ? Document::parse(text.begin(), text.end(), nullptr, /*allow_exceptions=*/false)
+                           : Document(Document::value_t::discarded);
   if (document.is_discarded()) return absl::InvalidArgumentError(absl::StrCat(source, ": not valid JSON"));
   return document;
+}
+
+}  // namespace
+
+absl::StatusOr<Json> ParseJson(absl::string_view text, absl::string_view source, const JsonLimits& limits) {
+  return Parse<Json>(text, source, limits);
+}
+
+absl::StatusOr<nlohmann::ordered_json> ParseStrictJson(absl::string_view text, absl::string_view source,
+                                                       const JsonLimits& limits) {
+  return Parse<nlohmann::ordered_json>(text, source, limits);
 }
 
 }  // namespace tactus

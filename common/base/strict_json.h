@@ -18,7 +18,11 @@ struct JsonLimits {
   size_t max_string = size_t{1} << 20;  // bytes of one string or key
 };
 
-// InvalidArgument, or ResourceExhausted beyond a limit; the message starts with `source`. Keys keep their order.
+// InvalidArgument: not JSON, a key twice, or beyond a limit; the message starts with `source`. For reading (JsonField).
+absl::StatusOr<nlohmann::json> ParseJson(absl::string_view text, absl::string_view source,
+                                         const JsonLimits& limits = {});
+// The same with keys in their order, for writing them again. Its objects search one key after the other: not for large
+// ones.
 absl::StatusOr<nlohmann::ordered_json> ParseStrictJson(absl::string_view text, absl::string_view source,
                                                        const JsonLimits& limits = {});
 

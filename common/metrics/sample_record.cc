@@ -1,10 +1,9 @@
 #include "common/metrics/sample_record.h"
 
 #include <limits>
-#include <nlohmann/json.hpp>
-#include <type_traits>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/json_field.h"
 #include "common/base/status_macros.h"
 #include "common/base/strict_json.h"
 
@@ -15,70 +14,32 @@ using Json = nlohmann::ordered_json;
 
 constexpr JsonLimits kLimits = {.max_bytes = size_t{16} << 20, .max_depth = 4, .max_values = size_t{1} << 22};
 
-absl::Status Wrong(const char* key, const char* expected) {
-  return absl::InvalidArgumentError(absl::StrCat("sample line: \"", key, "\" is missing or is not ", expected, "."));
-}
-
-absl::Status Read(const Json& json, const char* key, std::string* out) {
-  const auto it = json.find(key);
-  if (it == json.end() || !it->is_string()) return Wrong(key, "a string");
-  *out = it->get<std::string>();
+// A list that older builds did not write.
+template <typename Reader, typename List>
+absl::Status ReadLaterList(const JsonField& line, const char* key, Reader reader, List* out) {
+  ASSIGN_OR_RETURN(const JsonField field, line.Member(key));
+  if (field.is_null()) return absl::OkStatus();
+  ASSIGN_OR_RETURN(*out, (field.*reader)());
   return absl::OkStatus();
 }
 
-template <typename T>
-absl::Status ReadNumber(const Json& json, const char* key, T* out) {
-  const auto it = json.find(key);
-  if (it == json.end() || !(std::is_integral_v<T> ? it->is_number_integer() : it->is_number())) {
-    return Wrong(key, "a number");
-  }
-  *out = it->get<T>();
-  return absl::OkStatus();
-}
-
-template <typename T>
-bool Holds(const Json& item) {
-  if constexpr (std::is_same_v<T, std::string>) return item.is_string();
-  if constexpr (std::is_same_v<T, double>) return item.is_number();
-  if constexpr (std::is_same_v<T, int32_t>) {  // an index or an id
-    return item.is_number_integer() && item >= 0 && item <= std::numeric_limits<int32_t>::max();
-  }
-}
-
-template <typename T>
-absl::Status ReadList(const Json& json, const char* key, std::vector<T>* out) {
-  const auto it = json.find(key);
-  if (it == json.end() || !it->is_array()) return Wrong(key, "a list");
-  for (const Json& item : *it) {
-    if (!Holds<T>(item)) return Wrong(key, "a list of its type");
-    out->push_back(item.get<T>());
-  }
-  return absl::OkStatus();
-}
-
-// Older builds did not write it.
-template <typename T>
-absl::Status ReadLaterList(const Json& json, const char* key, std::vector<T>* out) {
-  return json.contains(key) ? ReadList(json, key, out) : absl::OkStatus();
-}
-
-absl::Status ReadVersions(const Json& json, std::vector<SampleSpan>* out) {
-  const auto it = json.find("versions");
-  if (it == json.end()) return absl::OkStatus();
-  if (!it->is_array()) return Wrong("versions", "a list");
-  for (const Json& item : *it) {
-    if (!item.is_object()) return Wrong("versions", "a list of objects");
+absl::Status ReadVersions(const JsonField& line, std::vector<SampleSpan>* out) {
+  ASSIGN_OR_RETURN(const JsonField field, line.Member("versions"));
+  if (field.is_null()) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const size_t size, field.ArraySize());
+  for (size_t i = 0; i < size; ++i) {
+    const JsonField item = field.Element(i);
     SampleSpan& span = out->emplace_back();
-    RETURN_IF_ERROR(ReadNumber(item, "start_token", &span.start_token));
-    RETURN_IF_ERROR(Read(item, "version", &span.version));
+    JSON_MEMBER(span.start_token, item, "start_token", Integer());
+    JSON_MEMBER(span.version, item, "version", String());
   }
   return absl::OkStatus();
 }
 
-absl::Status CheckHeads(const char* key, const std::vector<int32_t>& heads, size_t num_heads) {
+absl::Status CheckHeads(const JsonField& line, const char* key, const std::vector<int32_t>& heads, size_t num_heads) {
   for (size_t i = 0; i < heads.size(); ++i) {
     if (static_cast<size_t>(heads[i]) >= num_heads || (i > 0 && heads[i] <= heads[i - 1])) {
-      return Wrong(key, "a list of increasing indices into \"span\"");
+      return line.Error(absl::StrCat(key, ": expected increasing indices into span"));
     }
   }
   return absl::OkStatus();
@@ -140,37 +101,36 @@ std::string SampleRecordToJson(const SampleRecord& record) {
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
-absl::StatusOr<SampleRecord> SampleRecordFromJson(absl::string_view line) {
-  ASSIGN_OR_RETURN(const Json json, ParseStrictJson(line, "sample line", kLimits));
-  if (!json.is_object()) return absl::InvalidArgumentError("sample line: expected a JSON object.");
+absl::StatusOr<SampleRecord> SampleRecordFromJson(absl::string_view text) {
+  constexpr absl::string_view kSource = "sample line";
+  ASSIGN_OR_RETURN(const nlohmann::json json, ParseJson(text, kSource, kLimits));
+  const JsonField line(json, kSource);
   SampleRecord record;
-  RETURN_IF_ERROR(ReadNumber(json, "step", &record.step));
-  RETURN_IF_ERROR(Read(json, "version", &record.version));
-  RETURN_IF_ERROR(ReadNumber(json, "prompt_id", &record.prompt_id));
-  RETURN_IF_ERROR(ReadNumber(json, "completion", &record.completion));
-  RETURN_IF_ERROR(ReadNumber(json, "reward", &record.reward));
-  const auto correct = json.find("correct");
-  if (correct == json.end() || !correct->is_boolean()) return Wrong("correct", "true or false");
-  record.correct = correct->get<bool>();
-  RETURN_IF_ERROR(Read(json, "reason", &record.reason));
-  RETURN_IF_ERROR(Read(json, "prompt", &record.prompt));
-  RETURN_IF_ERROR(Read(json, "text", &record.text));
-  RETURN_IF_ERROR(ReadList(json, "tokens", &record.tokens));
-  RETURN_IF_ERROR(ReadList(json, "gamma", &record.gamma));
-  RETURN_IF_ERROR(ReadList(json, "logprobs", &record.logprobs));
-  RETURN_IF_ERROR(ReadLaterList(json, "entropy", &record.entropy));
-  RETURN_IF_ERROR(ReadLaterList(json, "prompt_ids", &record.prompt_ids));
-  RETURN_IF_ERROR(ReadLaterList(json, "token_ids", &record.token_ids));
-  RETURN_IF_ERROR(ReadVersions(json, &record.versions));
-  RETURN_IF_ERROR(ReadLaterList(json, "waad", &record.waad));
-  RETURN_IF_ERROR(ReadLaterList(json, "fai", &record.fai));
-  RETURN_IF_ERROR(ReadLaterList(json, "layers", &record.layers));
-  RETURN_IF_ERROR(ReadLaterList(json, "span", &record.span));
-  RETURN_IF_ERROR(ReadLaterList(json, "local_heads", &record.local_heads));
-  RETURN_IF_ERROR(ReadLaterList(json, "global_heads", &record.global_heads));
+  JSON_MEMBER(record.step, line, "step", Integer());
+  JSON_MEMBER(record.version, line, "version", String());
+  JSON_MEMBER(record.prompt_id, line, "prompt_id", Unsigned());
+  JSON_MEMBER(record.completion, line, "completion", IntegerIn(0, std::numeric_limits<int>::max()));
+  JSON_MEMBER(record.reward, line, "reward", Number());
+  JSON_MEMBER(record.correct, line, "correct", Bool());
+  JSON_MEMBER(record.reason, line, "reason", String());
+  JSON_MEMBER(record.prompt, line, "prompt", String());
+  JSON_MEMBER(record.text, line, "text", String());
+  JSON_MEMBER(record.tokens, line, "tokens", Strings());
+  JSON_MEMBER(record.gamma, line, "gamma", Numbers());
+  JSON_MEMBER(record.logprobs, line, "logprobs", Numbers());
+  RETURN_IF_ERROR(ReadLaterList(line, "entropy", &JsonField::Numbers, &record.entropy));
+  RETURN_IF_ERROR(ReadLaterList(line, "prompt_ids", &JsonField::Indices, &record.prompt_ids));
+  RETURN_IF_ERROR(ReadLaterList(line, "token_ids", &JsonField::Indices, &record.token_ids));
+  RETURN_IF_ERROR(ReadVersions(line, &record.versions));
+  RETURN_IF_ERROR(ReadLaterList(line, "waad", &JsonField::Numbers, &record.waad));
+  RETURN_IF_ERROR(ReadLaterList(line, "fai", &JsonField::Numbers, &record.fai));
+  RETURN_IF_ERROR(ReadLaterList(line, "layers", &JsonField::Indices, &record.layers));
+  RETURN_IF_ERROR(ReadLaterList(line, "span", &JsonField::Numbers, &record.span));
+  RETURN_IF_ERROR(ReadLaterList(line, "local_heads", &JsonField::Indices, &record.local_heads));
+  RETURN_IF_ERROR(ReadLaterList(line, "global_heads", &JsonField::Indices, &record.global_heads));
   RETURN_IF_ERROR(CheckLengths(record));
-  RETURN_IF_ERROR(CheckHeads("local_heads", record.local_heads, record.span.size()));
-  RETURN_IF_ERROR(CheckHeads("global_heads", record.global_heads, record.span.size()));
+  RETURN_IF_ERROR(CheckHeads(line, "local_heads", record.local_heads, record.span.size()));
+  RETURN_IF_ERROR(CheckHeads(line, "global_heads", record.global_heads, record.span.size()));
   return record;
 }
 

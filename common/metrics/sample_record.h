@@ -51,7 +51,7 @@ struct SampleRecord {
 std::string SampleRecordToJson(const SampleRecord& record);
 
 // InvalidArgument names the key: wrong type, a list per token of another length than tokens, a head that is not in
-// span, or layers that span cannot be divided among. ResourceExhausted: a line over 16 MiB.
+// span, layers that span cannot be divided among, or a line over 16 MiB.
 absl::StatusOr<SampleRecord> SampleRecordFromJson(absl::string_view line);
 
 }  // namespace tactus

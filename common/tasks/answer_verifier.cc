@@ -3,9 +3,9 @@
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/ascii.h"
+#include "common/base/json_lines.h"
 #include "common/base/status_macros.h"
 #include "common/tasks/answer_text.h"
-#include "common/tasks/json_fields.h"
 #include "common/tasks/number_text.h"
 
 namespace tactus {
@@ -28,8 +28,10 @@ std::string FinalAnswer(absl::string_view reference) {
 
 absl::StatusOr<Reward> AnswerVerifier::Score(absl::string_view answer_key_json, absl::string_view completion) const {
   constexpr absl::string_view kWhere = "answer key";
-  ASSIGN_OR_RETURN(const auto key, ParseJsonLine(answer_key_json, kWhere, {"answer"}));
-  ASSIGN_OR_RETURN(const std::string reference, JsonString(key, kWhere, "answer"));
+  ASSIGN_OR_RETURN(const nlohmann::json json, ParseJson(answer_key_json, kWhere, kJsonLineLimits));
+  const JsonField key(json, kWhere);
+  RETURN_IF_ERROR(key.CheckKeys({"answer"}));
+  JSON_MEMBER(const std::string reference, key, "answer", String());
   const auto marked = LastMarkedAnswer(completion);
   const absl::string_view answer = marked ? OpenBox(marked->text) : absl::StripAsciiWhitespace(completion);
   if (answer.empty()) return Reward{.reason = marked ? "empty_answer" : "no_answer"};

@@ -4,10 +4,10 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "common/base/json_lines.h"
 #include "common/base/status_macros.h"
 #include "common/tasks/answer_text.h"
 #include "common/tasks/expression.h"
-#include "common/tasks/json_fields.h"
 
 namespace tactus {
 namespace {
@@ -49,24 +49,24 @@ std::string CountdownKey(const CountdownPuzzle& puzzle) {
   return absl::StrCat("{\"numbers\":[", absl::StrJoin(puzzle.numbers, ","), "],\"target\":", puzzle.target, "}");
 }
 
-absl::StatusOr<CountdownPuzzle> PuzzleFromJson(const nlohmann::ordered_json& object, absl::string_view where) {
+absl::StatusOr<CountdownPuzzle> ReadPuzzle(const JsonField& object) {
   CountdownPuzzle puzzle;
-  const auto& numbers = object.at("numbers");
-  if (!numbers.is_array() || numbers.empty() || numbers.size() > 100) {
-    return absl::InvalidArgumentError(absl::StrCat(where, ": numbers: expected an array of 1 to 100 integers"));
+  ASSIGN_OR_RETURN(const JsonField numbers, object.Member("numbers"));
+  const absl::StatusOr<size_t> count = numbers.ArraySize();
+  if (!count.ok() || *count < 1 || *count > 100) return numbers.Expected("an array of 1 to 100 integers");
+  for (size_t i = 0; i < *count; ++i) {
+    ASSIGN_OR_RETURN(puzzle.numbers.emplace_back(), numbers.Element(i).Integer());
   }
-  for (const auto& number : numbers) {
-    ASSIGN_OR_RETURN(const int64_t parsed, JsonInt64(number, where, "numbers"));
-    puzzle.numbers.push_back(parsed);
-  }
-  ASSIGN_OR_RETURN(puzzle.target, JsonInt64(object.at("target"), where, "target"));
+  JSON_MEMBER(puzzle.target, object, "target", Integer());
   return puzzle;
 }
 
 absl::StatusOr<CountdownPuzzle> ParseCountdownKey(absl::string_view answer_key_json) {
   constexpr absl::string_view kWhere = "countdown answer key";
-  ASSIGN_OR_RETURN(const auto json, ParseJsonLine(answer_key_json, kWhere, {"numbers", "target"}));
-  return PuzzleFromJson(json, kWhere);
+  ASSIGN_OR_RETURN(const nlohmann::json json, ParseJson(answer_key_json, kWhere, kJsonLineLimits));
+  const JsonField key(json, kWhere);
+  RETURN_IF_ERROR(key.CheckKeys({"numbers", "target"}));
+  return ReadPuzzle(key);
 }
 
 absl::StatusOr<Reward> CountdownVerifier::Score(absl::string_view answer_key_json, absl::string_view completion) const {

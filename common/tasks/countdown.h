@@ -5,13 +5,13 @@
 
 #include <cstdint>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "common/base/json_field.h"
 #include "common/tasks/draw_stream.h"
 #include "common/tasks/task.h"
 
@@ -25,8 +25,8 @@ struct CountdownPuzzle {
 // {"numbers":[...],"target":n}, and back. InvalidArgument names the field; numbers may be 1 to 100 of any 64-bit value.
 std::string CountdownKey(const CountdownPuzzle& puzzle);
 absl::StatusOr<CountdownPuzzle> ParseCountdownKey(absl::string_view answer_key_json);
-// The same from a parsed object that has both keys; `where` starts the errors.
-absl::StatusOr<CountdownPuzzle> PuzzleFromJson(const nlohmann::ordered_json& object, absl::string_view where);
+// The same from the members of an object, which may have others.
+absl::StatusOr<CountdownPuzzle> ReadPuzzle(const JsonField& object);
 
 // The answer is the text of the last complete <answer>...</answer> (see answer_text.h) in the grammar of expression.h.
 // A right answer earns total = correct = 1 and format = 0. One that parses but is wrong earns total = format =
@@ -52,8 +52,8 @@ struct CountdownShape {
 };
 
 // One attempt at a puzzle: numbers in [1, max_number], joined by drawn operations. None when a step is not a whole
-// number
-// >= 0 or the result is outside [1, max_target]; so a puzzle that comes back has a solution with whole steps.
+// number of at least 0 or the result is outside [1, max_target]; so a puzzle that comes back has a solution with whole
+// steps.
 std::optional<CountdownPuzzle> DrawCountdown(const CountdownShape& shape, DrawStream& draws);
 
 }  // namespace tactus

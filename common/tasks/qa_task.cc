@@ -6,11 +6,9 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
-#include "common/base/file.h"
+#include "common/base/json_lines.h"
 #include "common/base/status_macros.h"
 #include "common/tasks/answer_verifier.h"
-#include "common/tasks/json_fields.h"
 
 namespace tactus {
 namespace {
@@ -18,20 +16,19 @@ namespace {
 struct Item {
   std::string question;
   std::string answer;  // final answer
-  int64_t line = 0;
+  std::string where;   // "train.jsonl:3"
 };
 
-absl::StatusOr<Item> ParseItem(absl::string_view text, absl::string_view where) {
-  ASSIGN_OR_RETURN(const auto json, ParseJsonLine(text, where, {"question", "answer"}));
+absl::StatusOr<Item> ReadItem(const JsonField& line) {
+  RETURN_IF_ERROR(line.CheckKeys({"question", "answer"}));
   Item item;
-  ASSIGN_OR_RETURN(const std::string question, JsonString(json, where, "question"));
-  ASSIGN_OR_RETURN(const std::string answer, JsonString(json, where, "answer"));
+  JSON_MEMBER(const std::string question, line, "question", String());
+  JSON_MEMBER(const std::string answer, line, "answer", String());
   item.question = std::string(absl::StripAsciiWhitespace(question));
   item.answer = FinalAnswer(answer);
-  if (item.question.empty()) return absl::InvalidArgumentError(absl::StrCat(where, ": question: expected some text"));
-  if (item.answer.empty()) {
-    return absl::InvalidArgumentError(absl::StrCat(where, ": answer: expected a final answer, found none"));
-  }
+  item.where = std::string(line.source());
+  if (item.question.empty()) return line.Error("question: expected some text");
+  if (item.answer.empty()) return line.Error("answer: expected a final answer, found none");
   return item;
 }
 
@@ -39,16 +36,11 @@ absl::StatusOr<std::vector<Item>> ReadItems(absl::string_view field, const std::
   if (path.empty()) {
     return absl::InvalidArgumentError(absl::StrCat("task.", field, ": expected the path of a JSONL file for task qa"));
   }
-  ASSIGN_OR_RETURN(const std::string content, ReadFile(path));
   std::vector<Item> items;
-  int64_t number = 0;
-  for (const absl::string_view line : absl::StrSplit(content, '\n')) {
-    ++number;
-    if (absl::StripAsciiWhitespace(line).empty()) continue;
-    ASSIGN_OR_RETURN(Item item, ParseItem(line, absl::StrCat(path, ":", number)));
-    item.line = number;
-    items.push_back(std::move(item));
-  }
+  RETURN_IF_ERROR(ForEachJsonLine(path, [&items](const JsonField& line) -> absl::Status {
+    ASSIGN_OR_RETURN(items.emplace_back(), ReadItem(line));
+    return absl::OkStatus();
+  }));
   if (items.empty()) return absl::InvalidArgumentError(absl::StrCat(path, ": expected at least one question"));
   return items;
 }
@@ -91,14 +83,13 @@ class QaTask : public Task {
 absl::StatusOr<std::unique_ptr<Task>> CreateQaTask(const TaskSettings& settings) {
   ASSIGN_OR_RETURN(std::vector<Item> train, ReadItems("train_path", settings.train_path));
   ASSIGN_OR_RETURN(std::vector<Item> test, ReadItems("test_path", settings.test_path));
-  std::map<absl::string_view, int64_t> train_lines;
-  for (const Item& item : train) train_lines.emplace(item.question, item.line);
+  std::map<absl::string_view, absl::string_view> train_lines;
+  for (const Item& item : train) train_lines.emplace(item.question, item.where);
   for (const Item& item : test) {
     const auto found = train_lines.find(item.question);
     if (found == train_lines.end()) continue;
-    return absl::InvalidArgumentError(absl::StrCat("task.test_path: ", settings.test_path, ":", item.line,
-                                                   " asks the question of ", settings.train_path, ":", found->second,
-                                                   ", expected test questions that are not trained on"));
+    return absl::InvalidArgumentError(absl::StrCat("task.test_path: ", item.where, " asks the question of ",
+                                                   found->second, ", expected test questions that are not trained on"));
   }
   return std::make_unique<QaTask>(settings.style, settings.format_reward, std::move(train), std::move(test));
 }

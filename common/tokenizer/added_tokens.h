@@ -8,9 +8,9 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "common/base/json_field.h"
 #include "common/data/types.h"
 #include "common/tokenizer/bpe_model.h"
-#include "common/tokenizer/json_field.h"
 
 namespace tactus {
 
@@ -27,7 +27,7 @@ struct Segment {
   absl::string_view text;
 };
 
-// Finds the leftmost and there longest of a set of added tokens. Immutable after Build: thread-safe.
+// Finds the leftmost and there longest of a set of added tokens. Immutable after the last Add: thread-safe.
 class AddedTokenMatcher {
  public:
   void Add(const AddedToken& token);

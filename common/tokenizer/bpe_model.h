@@ -9,8 +9,8 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "common/base/json_field.h"
 #include "common/data/types.h"
-#include "common/tokenizer/json_field.h"
 
 namespace tactus {
 

@@ -11,10 +11,11 @@
 #include "absl/strings/str_replace.h"
 #include "absl/strings/strip.h"
 #include "common/base/file.h"
+#include "common/base/json_field.h"
 #include "common/base/sha256.h"
 #include "common/base/status_macros.h"
+#include "common/base/strict_json.h"
 #include "common/tokenizer/chat_families.h"
-#include "common/tokenizer/json_field.h"
 
 namespace tactus {
 namespace {
@@ -165,7 +166,7 @@ absl::StatusOr<TemplateSource> ReadTemplateSource(const std::string& folder) {
   out.path = folder + "/tokenizer_config.json";
   absl::StatusOr<std::string> config = ReadFile(out.path, kMaxFileBytes);
   if (config.ok()) {
-    ASSIGN_OR_RETURN(const nlohmann::json json, ParseJson(*config, out.path));
+    ASSIGN_OR_RETURN(const nlohmann::json json, ParseJson(*config, out.path, {.max_bytes = kMaxFileBytes}));
     const JsonField root(json, out.path);
     ASSIGN_OR_RETURN(const JsonField source, root.Member("chat_template"));
     ASSIGN_OR_RETURN(out.source, ReadTemplateField(source));

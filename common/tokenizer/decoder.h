@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "common/tokenizer/json_field.h"
+#include "common/base/json_field.h"
 
 namespace tactus {
 

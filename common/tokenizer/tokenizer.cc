@@ -5,11 +5,12 @@
 
 #include "absl/strings/str_format.h"
 #include "common/base/file.h"
+#include "common/base/json_field.h"
 #include "common/base/status_macros.h"
+#include "common/base/strict_json.h"
 #include "common/tokenizer/added_tokens.h"
 #include "common/tokenizer/bpe_model.h"
 #include "common/tokenizer/decoder.h"
-#include "common/tokenizer/json_field.h"
 #include "common/tokenizer/pre_tokenizer.h"
 #include "common/tokenizer/unicode.h"
 #include "common/tokenizer/utf8.h"
@@ -18,6 +19,8 @@ namespace tactus {
 namespace {
 
 constexpr size_t kMaxFileBytes = size_t{128} << 20;
+constexpr JsonLimits kLimits = {
+    .max_bytes = kMaxFileBytes, .max_depth = 64, .max_values = size_t{1} << 24, .max_string = size_t{4} << 20};
 
 // Ids that the post-processor puts around a text.
 struct SpecialFrame {
@@ -231,7 +234,7 @@ TokenId BpeTokenizer::TokenToId(absl::string_view token) const {
 
 absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::FromFile(const std::string& tokenizer_json_path) {
   ASSIGN_OR_RETURN(const std::string content, ReadFile(tokenizer_json_path, kMaxFileBytes));
-  ASSIGN_OR_RETURN(const nlohmann::json json, ParseJson(content, tokenizer_json_path));
+  ASSIGN_OR_RETURN(const nlohmann::json json, ParseJson(content, tokenizer_json_path, kLimits));
   return BpeTokenizer::FromJson(JsonField(json, tokenizer_json_path));
 }
 

@@ -15,6 +15,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "common/base/file.h"
+#include "common/base/json_field.h"
 #include "common/base/sha256.h"
 #include "common/base/status_macros.h"
 #include "common/base/strict_json.h"
@@ -64,20 +65,18 @@ bool IsPlainRelativePath(const std::string& name) {
   return name.find('\0') == std::string::npos;
 }
 
-absl::Status VerifyFile(const std::string& folder, const std::string& name, const Json& entry) {
+absl::Status VerifyFile(const std::string& folder, const JsonField& files, const std::string& name) {
   const std::string path = absl::StrCat(folder, "/", name);
-  if (!IsPlainRelativePath(name) || !entry.is_object() || !entry.contains("bytes") ||
-      !entry["bytes"].is_number_unsigned() || !entry.contains("sha256") || !entry["sha256"].is_string()) {
-    return absl::InvalidArgumentError(absl::StrCat(folder, "/", kManifest, ": the entry of ", name,
-                                                   " is not {bytes, sha256} of a file in this folder"));
-  }
+  ASSIGN_OR_RETURN(const JsonField entry, files.Member(name));
+  if (!IsPlainRelativePath(name)) return entry.Expected("the name of a file in this folder");
+  JSON_MEMBER(const uint64_t bytes, entry, "bytes", Unsigned());
+  JSON_MEMBER(const std::string sha256, entry, "sha256", String());
   ASSIGN_OR_RETURN(const FileDigest digest, Digest(path));
-  const uint64_t bytes = entry["bytes"].get<uint64_t>();
   if (digest.bytes != bytes) {
     return absl::DataLossError(
         absl::StrCat(path, " has ", digest.bytes, " bytes; the checkpoint's manifest says ", bytes));
   }
-  if (digest.sha256_hex != entry["sha256"].get<std::string>()) {
+  if (digest.sha256_hex != sha256) {
     return absl::DataLossError(absl::StrCat(path, " has another SHA-256 than the checkpoint's manifest says"));
   }
   return absl::OkStatus();
@@ -110,13 +109,14 @@ absl::Status VerifyManifest(const std::string& path) {
   if (hash_line != HashLine(manifest)) {
     return absl::DataLossError(absl::StrCat(manifest_path, " does not have the SHA-256 in ", kManifestHash));
   }
-  ASSIGN_OR_RETURN(const Json json, ParseStrictJson(manifest, manifest_path));
-  if (!json.is_object() || !json.contains("format") || json["format"] != kFormat || !json.contains("files") ||
-      !json["files"].is_object() || json["files"].empty()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(manifest_path, ": expected format ", kFormat, " and a list of files"));
+  ASSIGN_OR_RETURN(const nlohmann::json json, ParseJson(manifest, manifest_path));
+  const JsonField root(json, manifest_path);
+  if (!json.is_object() || json.value("format", nlohmann::json()) != kFormat) {
+    return root.Expected(absl::StrCat("format ", kFormat, " and an object of files"));
   }
-  for (const auto& [name, entry] : json["files"].items()) RETURN_IF_ERROR(VerifyFile(path, name, entry));
+  ASSIGN_OR_RETURN(const JsonField files, root.Member("files"));
+  if (!files.value().is_object() || files.value().empty()) return files.Expected("an object of files");
+  for (const auto& item : files.value().items()) RETURN_IF_ERROR(VerifyFile(path, files, item.key()));
   return absl::OkStatus();
 }
 

@@ -1,10 +1,8 @@
 #include "learner/sft/sft_data.h"
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
-#include "common/base/file.h"
+#include "common/base/json_lines.h"
 #include "common/base/status_macros.h"
-#include "common/base/strict_json.h"
 #include "proto/config.pb.h"
 
 namespace tactus {
@@ -27,24 +25,13 @@ absl::StatusOr<std::unique_ptr<SftData>> SftData::Create(const config::RunConfig
 size_t SftData::size() const { return task_ != nullptr ? task_->Size(Split::kTrain) : pairs_.size(); }
 
 absl::Status SftData::ReadFile(const std::string& path) {
-  ASSIGN_OR_RETURN(const std::string content, tactus::ReadFile(path));
-  int number = 0;
-  for (const absl::string_view line : absl::StrSplit(content, '\n')) {
-    ++number;
-    if (line.empty()) continue;
-    const std::string where = absl::StrCat(path, ":", number);
-    ASSIGN_OR_RETURN(const nlohmann::ordered_json json, ParseStrictJson(line, where));
-    const auto text = [&json](const char* key) {
-      const auto found = json.is_object() ? json.find(key) : json.end();
-      return found != json.end() && found->is_string();
-    };
-    if (!text("prompt") || !text("response") || json.size() != 2) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(where, ": expected an object with the strings \"prompt\" and \"response\" and nothing else"));
-    }
-    pairs_.emplace_back(json["prompt"].get<std::string>(), json["response"].get<std::string>());
-  }
-  return absl::OkStatus();
+  return ForEachJsonLine(path, [this](const JsonField& line) -> absl::Status {
+    RETURN_IF_ERROR(line.CheckKeys({"prompt", "response"}));
+    auto& [prompt, response] = pairs_.emplace_back();
+    JSON_MEMBER(prompt, line, "prompt", String());
+    JSON_MEMBER(response, line, "response", String());
+    return absl::OkStatus();
+  });
 }
 
 absl::StatusOr<SftExample> SftData::At(uint64_t place) {

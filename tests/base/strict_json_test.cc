@@ -28,6 +28,11 @@ TEST(StrictJsonTest, RefusesAKeyTwiceInOneObjectOnly) {
               HasSubstr("key \"a\" stands twice"));
 }
 
+TEST(StrictJsonTest, NamesThePlaceOfAMistake) {
+  EXPECT_EQ(ParseJson("{\"a\":x}", "f").status().message(), "f: not valid JSON at byte 6");
+  EXPECT_EQ(ParseJson("{\n \"a\": 1,\n \"b\":x}", "f").status().message(), "f: not valid JSON at line 3, byte 6");
+}
+
 TEST(StrictJsonTest, HoldsEveryLimit) {
   JsonLimits limits;
   limits.max_bytes = 40;
@@ -36,19 +41,19 @@ TEST(StrictJsonTest, HoldsEveryLimit) {
   limits.max_string = 4;
   EXPECT_TRUE(ParseStrictJson("[[[1,2]]]", "f", limits).ok());
   EXPECT_TRUE(ParseStrictJson(R"({"abcd":"efgh"})", "f", limits).ok());
-  const auto code = [&](const std::string& text) { return ParseStrictJson(text, "f", limits).status().code(); };
-  EXPECT_EQ(code("[[[[1]]]]"), absl::StatusCode::kResourceExhausted);
-  EXPECT_EQ(code("[1,2,3,4,5]"), absl::StatusCode::kResourceExhausted);
-  EXPECT_EQ(code(R"(["abcde"])"), absl::StatusCode::kResourceExhausted);
-  EXPECT_EQ(code(R"({"abcde":1})"), absl::StatusCode::kResourceExhausted);
-  EXPECT_EQ(code(std::string(41, ' ')), absl::StatusCode::kResourceExhausted);
+  const auto error = [&](const std::string& text) { return ParseStrictJson(text, "f", limits).status(); };
+  EXPECT_EQ(error("[[[[1]]]]"), absl::InvalidArgumentError("f: more than 3 nested levels"));
+  EXPECT_EQ(error("[1,2,3,4,5]"), absl::InvalidArgumentError("f: more than 5 values"));
+  EXPECT_EQ(error(R"(["abcde"])"), absl::InvalidArgumentError("f: more than 4 bytes in one string"));
+  EXPECT_EQ(error(R"({"abcde":1})"), absl::InvalidArgumentError("f: more than 4 bytes in one string"));
+  EXPECT_EQ(error(std::string(41, ' ')), absl::InvalidArgumentError("f: 41 bytes of JSON, more than the limit of 40"));
 }
 
 TEST(StrictJsonTest, DeepNestingDoesNotOverflowTheStack) {
   JsonLimits limits;
   limits.max_bytes = 4 << 20;
-  EXPECT_EQ(ParseStrictJson(std::string(3 << 20, '['), "f", limits).status().code(),
-            absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(ParseStrictJson(std::string(3 << 20, '['), "f", limits).status(),
+            absl::InvalidArgumentError("f: more than 32 nested levels"));
 }
 
 }  // namespace

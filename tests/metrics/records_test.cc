@@ -263,20 +263,20 @@ TEST(SampleRecordTest, BadListsNameTheKey) {
   };
   EXPECT_EQ(with("\"waad\"", "\"waad\""), "");
   EXPECT_THAT(with("[1,151935]", "[1]"), HasSubstr("token_ids"));
-  EXPECT_THAT(with("[1,151935]", "[1,2.5]"), HasSubstr("\"token_ids\""));
-  EXPECT_THAT(with("[1,151935]", "[1,-1]"), HasSubstr("\"token_ids\""));
-  EXPECT_THAT(with("[1,151935]", "[1,4294967296]"), HasSubstr("\"token_ids\""));
-  EXPECT_THAT(with("[1,151935]", "[1,18446744073709551615]"), HasSubstr("\"token_ids\""));
+  EXPECT_THAT(with("[1,151935]", "[1,2.5]"), HasSubstr("token_ids[1]: expected"));
+  EXPECT_THAT(with("[1,151935]", "[1,-1]"), HasSubstr("token_ids[1]: expected"));
+  EXPECT_THAT(with("[1,151935]", "[1,4294967296]"), HasSubstr("token_ids[1]: expected"));
+  EXPECT_THAT(with("[1,151935]", "[1,18446744073709551615]"), HasSubstr("token_ids[1]: expected"));
   EXPECT_THAT(with("[0.25,1.5]", "[0.25]"), HasSubstr("entropy"));
   EXPECT_THAT(with("[0.125,0.0]", "[0.125]"), HasSubstr("fai"));
   EXPECT_THAT(with("\"fai\"", "\"fay\""), HasSubstr("fai"));
-  EXPECT_THAT(with("\"global_heads\":[0,2]", "\"global_heads\":[0,3]"), HasSubstr("\"global_heads\""));
-  EXPECT_THAT(with("\"global_heads\":[0,2]", "\"global_heads\":[2,0]"), HasSubstr("\"global_heads\""));
-  EXPECT_THAT(with("\"local_heads\":[1]", "\"local_heads\":[1,1]"), HasSubstr("\"local_heads\""));
+  EXPECT_THAT(with("\"global_heads\":[0,2]", "\"global_heads\":[0,3]"), HasSubstr("global_heads: expected increasing"));
+  EXPECT_THAT(with("\"global_heads\":[0,2]", "\"global_heads\":[2,0]"), HasSubstr("global_heads: expected increasing"));
+  EXPECT_THAT(with("\"local_heads\":[1]", "\"local_heads\":[1,1]"), HasSubstr("local_heads: expected increasing"));
   EXPECT_THAT(with("[10,13,15]", "[10,13]"), HasSubstr("\"layers\""));
   EXPECT_EQ(with("[10,13,15]", "[]"), "") << "as older builds wrote it";
-  EXPECT_THAT(with("{\"start_token\":1", "{\"start\":1"), HasSubstr("\"start_token\""));
-  EXPECT_THAT(with("[{\"start_token\":0", "[7,{\"start_token\":0"), HasSubstr("\"versions\""));
+  EXPECT_THAT(with("{\"start_token\":1", "{\"start\":1"), HasSubstr("versions[1].start_token: expected"));
+  EXPECT_THAT(with("[{\"start_token\":0", "[7,{\"start_token\":0"), HasSubstr("versions[0]: expected an object"));
 }
 
 TEST(SampleRecordTest, BadLinesNameTheKey) {
@@ -287,10 +287,10 @@ TEST(SampleRecordTest, BadLinesNameTheKey) {
     return std::string(SampleRecordFromJson(changed).status().message());
   };
   EXPECT_THAT(with("\"gamma\":[1.0,1.5]", "\"gamma\":[1.0]"), HasSubstr("differ in length"));
-  EXPECT_THAT(with("\"gamma\":[1.0,1.5]", "\"gamma\":[1.0,\"x\"]"), HasSubstr("\"gamma\""));
-  EXPECT_THAT(with("\"correct\":false", "\"correct\":0"), HasSubstr("\"correct\""));
-  EXPECT_THAT(with("\"text\"", "\"txt\""), HasSubstr("\"text\""));
-  EXPECT_THAT(with("\"step\":3", "\"step\":3.5"), HasSubstr("\"step\""));
+  EXPECT_THAT(with("\"gamma\":[1.0,1.5]", "\"gamma\":[1.0,\"x\"]"), HasSubstr("gamma[1]: expected a number"));
+  EXPECT_THAT(with("\"correct\":false", "\"correct\":0"), HasSubstr("correct: expected true or false"));
+  EXPECT_THAT(with("\"text\"", "\"txt\""), HasSubstr("text: expected a string"));
+  EXPECT_THAT(with("\"step\":3", "\"step\":3.5"), HasSubstr("step: expected a 64-bit integer"));
 }
 
 TEST(HeldOutTest, RoundTripsAndJoinsItsStep) {

@@ -209,12 +209,12 @@ TEST(BadTokenizerFileTest, RefusesRegexesThatMeanSomethingElse) {
 }
 
 TEST(BadTokenizerFileTest, RefusesTextThatIsNoJson) {
-  EXPECT_THAT(LoadText("").message(), HasSubstr("expected JSON"));
+  EXPECT_THAT(LoadText("").message(), HasSubstr("not valid JSON"));
   EXPECT_THAT(LoadText("{\"a\": 1,\n}").message(), HasSubstr("line 2"));
-  EXPECT_THAT(LoadText("{\"a\": \"\xff\"}").message(), HasSubstr("expected JSON"));
-  EXPECT_THAT(LoadText(std::string(1000000, '[')).message(), HasSubstr("no deeper than 64 levels"));
+  EXPECT_THAT(LoadText("{\"a\": \"\xff\"}").message(), HasSubstr("not valid JSON"));
+  EXPECT_THAT(LoadText(std::string(1000000, '[')).message(), HasSubstr("more than 64 nested levels"));
   EXPECT_THAT(LoadText(R"({"model": )" + std::string(70, '[') + std::string(70, ']') + "}").message(),
-              HasSubstr("no deeper than 64 levels"));
+              HasSubstr("more than 64 nested levels"));
 }
 
 // Any single byte of a good file changed: an error or a tokenizer, never a crash.

@@ -150,7 +150,7 @@ TEST_F(ChatTemplateTest, RefusesBadFiles) {
   Write("tokenizer_config.json", "{\"bos_token\": 3}");
   EXPECT_THAT(Render("", {{"user", "Hi"}}).status().message(), HasSubstr("bos_token: expected a string"));
   Write("tokenizer_config.json", "[");
-  EXPECT_THAT(Render("", {{"user", "Hi"}}).status().message(), HasSubstr("tokenizer_config.json: expected JSON"));
+  EXPECT_THAT(Render("", {{"user", "Hi"}}).status().message(), HasSubstr("tokenizer_config.json: not valid JSON"));
 }
 
 TEST_F(ChatTemplateTest, FillsALiteral) {

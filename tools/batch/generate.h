@@ -31,7 +31,7 @@ struct GenerateOptions {
 };
 
 // Blocks. The draws are keyed by (seed, line's place among the prompts, sample, token). `chat_template` may be an
-// error: it is returned when a line has messages. InvalidArgument, ResourceExhausted: a bad line, by number; what was
+// error: it is returned when a line has messages. InvalidArgument: a bad line, by number; what was
 // written before stays. DataLoss: `out` failed.
 absl::Status GenerateJsonl(Engine& engine, const Tokenizer& tokenizer,
                            const absl::StatusOr<std::unique_ptr<ChatTemplate>>& chat_template,

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "actor/engine/load_engine.h"
 #include "common/base/file.h"
+#include "common/base/json_field.h"
 #include "common/base/status_macros.h"
 #include "common/base/strict_json.h"
 #include "common/ops/cpu/parallel.h"
@@ -18,12 +19,10 @@ namespace {
 absl::StatusOr<StorageDType> FolderDtype(const std::string& path) {
   const std::string file = path + "/config.json";
   ASSIGN_OR_RETURN(const std::string text, ReadFile(file, size_t{1} << 20));
-  ASSIGN_OR_RETURN(const auto json, ParseStrictJson(text, file));
+  ASSIGN_OR_RETURN(const nlohmann::json json, ParseJson(text, file));
   for (const char* key : {"dtype", "torch_dtype"}) {
-    const auto it = json.find(key);
-    if (it != json.end() && it->is_string()) {
-      return it->template get<std::string>() == "bfloat16" ? StorageDType::kBFloat16 : StorageDType::kFloat32;
-    }
+    ASSIGN_OR_RETURN(const JsonField dtype, JsonField(json, file).Member(key));
+    if (!dtype.is_null()) return dtype.value() == "bfloat16" ? StorageDType::kBFloat16 : StorageDType::kFloat32;
   }
   return StorageDType::kFloat32;
 }

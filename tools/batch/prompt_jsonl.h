@@ -13,10 +13,16 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "common/base/json_lines.h"
 #include "common/tokenizer/chat_template.h"
 #include "common/tokenizer/tokenizer.h"
 
 namespace tactus {
+
+// The ids of [{"role", "content"}] through the chat template, the generation prompt added. `chat_template` may be an
+// error: it is returned. InvalidArgument names the place.
+absl::StatusOr<std::vector<TokenId>> EncodeMessages(const JsonField& messages, const Tokenizer& tokenizer,
+                                                    const absl::StatusOr<std::unique_ptr<ChatTemplate>>& chat_template);
 
 struct PromptLine {
   std::string id_json;  // as it came
@@ -35,18 +41,15 @@ class PromptReader {
   PromptReader(const Tokenizer& tokenizer, const absl::StatusOr<std::unique_ptr<ChatTemplate>>& chat_template,
                const PromptLimits& limits, std::istream& in, absl::string_view input_name);
 
-  // The next prompt, at least one token; nullopt at the end. Blank lines are skipped. InvalidArgument,
-  // ResourceExhausted: a bad line, by number, or a prompt that leaves no room for an answer.
+  // The next prompt, at least one token; nullopt at the end. Blank lines are skipped. InvalidArgument:
+  // a bad line, by number, or a prompt that leaves no room for an answer.
   absl::StatusOr<std::optional<PromptLine>> Next();
 
  private:
   const Tokenizer& tokenizer_;
   const absl::StatusOr<std::unique_ptr<ChatTemplate>>& chat_template_;
   const PromptLimits limits_;
-  std::istream& in_;
-  const std::string input_name_;
-  std::string text_;
-  int64_t line_number_ = 0;
+  JsonLines lines_;
 };
 
 }  // namespace tactus

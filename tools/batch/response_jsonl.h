@@ -21,7 +21,7 @@ struct ResponseLine {
 };
 
 // Reads all of `in` and hands over up to lines_at_once lines at a time, in order. Blank lines are skipped.
-// InvalidArgument, ResourceExhausted: a bad line, by number; lines before it were handed over. Or what `use` returned.
+// InvalidArgument: a bad line, by number; lines before it were handed over. Or what `use` returned.
 absl::Status ForEachResponses(std::istream& in, absl::string_view input_name, size_t lines_at_once,
                               absl::FunctionRef<absl::Status(std::span<const ResponseLine>)> use);
 

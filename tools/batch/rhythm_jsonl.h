@@ -53,8 +53,8 @@ struct RhythmJsonlOptions {
   std::optional<HeadClasses> head_classes = {};  // as for MeasureResponses
 };
 
-// Blocks. `seen` gets every response with its id as JSON, in order; it may be moved from. InvalidArgument,
-// ResourceExhausted: a bad line, by number; what was written before stays. DataLoss: `out` failed.
+// Blocks. `seen` gets every response with its id as JSON, in order; it may be moved from. InvalidArgument:
+// a bad line, by number; what was written before stays. DataLoss: `out` failed.
 absl::Status RhythmJsonl(Engine& engine, const CreditAssigner& credit, const RhythmJsonlOptions& options,
                          std::istream& in, absl::string_view input_name, std::ostream& out,
                          absl::FunctionRef<void(const std::string& id_json, MeasuredResponse& response)> seen);

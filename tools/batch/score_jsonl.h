@@ -13,7 +13,7 @@
 
 namespace tactus {
 
-// Blocks; holds 8 * batch lines at once. InvalidArgument, ResourceExhausted: a bad line, by number; what was written
+// Blocks; holds 8 * batch lines at once. InvalidArgument: a bad line, by number; what was written
 // before stays. DataLoss: `out` failed.
 absl::Status ScoreJsonl(ResponseScorer& scorer, int batch, std::istream& in, absl::string_view input_name,
                         std::ostream& out);

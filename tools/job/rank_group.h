@@ -1,8 +1,9 @@
 // The learner ranks of one host, as processes of their own: what a container of a cluster job runs.
 //
-// Rank r of the host is learner rank first_rank + r and sees one accelerator, the r-th of those that this process sees
-// (CUDA_VISIBLE_DEVICES). All end together: the first that fails ends the others at once, since a collective with a
-// dead rank only waits for its timeout; a stop signal goes to all, and they stop in order by themselves.
+// Rank r of the host is learner rank host_index * ranks + r and sees one accelerator, the r-th of those that this
+// process sees (CUDA_VISIBLE_DEVICES). All end together: the first that fails ends the others at once, since a
+// collective with a dead rank only waits for its timeout; a stop signal goes to all, and they stop in order by
+// themselves.
 #pragma once
 
 #include <string>
@@ -19,8 +20,8 @@ struct RankGroupOptions {
   int hosts = 1;
   int host_index = 0;
   int ranks = 1;  // on every host
-  std::string metrics_from =
-      {};  // HOST:PORT; rank r of this host serves its metrics at PORT + r. "" = the configuration's
+  // HOST:PORT; rank r of this host serves its metrics at PORT + r. "" = the configuration's.
+  std::string metrics_from = {};
 };
 
 // The command line and the environment's additions of rank r of this host. InvalidArgument: host_index or metrics_from.

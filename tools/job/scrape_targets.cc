@@ -5,7 +5,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/file.h"
+#include "common/base/json_field.h"
 #include "common/base/status_macros.h"
+#include "common/base/strict_json.h"
 
 namespace tactus {
 
@@ -21,9 +23,11 @@ void ScrapeTargets::SetFromReadyFile(const std::string& role, const std::string&
                                      const std::string& ready_file) {
   const absl::StatusOr<std::string> text = ReadFile(ready_file, 4096);
   if (!text.ok()) return;
-  const auto json = nlohmann::json::parse(*text, nullptr, /*allow_exceptions=*/false);
-  if (json.is_object() && json.contains("metrics") && json["metrics"].is_string())
-    Set(role, instance, json["metrics"].get<std::string>());
+  const absl::StatusOr<nlohmann::json> json = ParseJson(*text, ready_file);
+  if (!json.ok()) return;
+  const absl::StatusOr<JsonField> field = JsonField(*json, ready_file).Member("metrics");
+  const absl::StatusOr<std::string> address = field.ok() ? field->String() : field.status();
+  if (address.ok()) Set(role, instance, *address);
 }
 
 absl::Status ScrapeTargets::Write() {

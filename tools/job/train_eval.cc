@@ -2,10 +2,10 @@
 
 #include <csignal>
 #include <filesystem>
-#include <nlohmann/json.hpp>
 
 #include "absl/strings/str_cat.h"
 #include "common/base/file.h"
+#include "common/base/json_field.h"
 #include "common/base/status_macros.h"
 #include "common/base/stop_signals.h"
 #include "common/base/strict_json.h"
@@ -17,14 +17,6 @@ namespace {
 
 constexpr absl::Duration kTimeout = absl::Minutes(60);
 constexpr absl::Duration kTick = absl::Milliseconds(100);
-
-absl::StatusOr<double> Number(const nlohmann::ordered_json& json, const char* key, const std::string& source) {
-  const auto found = json.is_object() ? json.find(key) : json.end();
-  if (found == json.end() || !found->is_number()) {
-    return absl::InternalError(absl::StrCat(source, ": expected a number \"", key, "\" in \"pass@1\""));
-  }
-  return found->get<double>();
-}
 
 }  // namespace
 
@@ -48,12 +40,12 @@ absl::StatusOr<HeldOutRecord> MeasureHeldOut(const TrainJobOptions& options, con
   }
   if (*code != 0) return absl::InternalError(absl::StrCat("tactus eval failed: ", LogTail(log, 3)));
   ASSIGN_OR_RETURN(const std::string text, ReadFile(log));
-  ASSIGN_OR_RETURN(const nlohmann::ordered_json json, ParseStrictJson(text, log));
-  const nlohmann::ordered_json rate = json.is_object() ? json.value("pass@1", nlohmann::ordered_json()) : json;
+  ASSIGN_OR_RETURN(const nlohmann::json json, ParseJson(text, log));
+  ASSIGN_OR_RETURN(const JsonField rate, JsonField(json, log).Member("pass@1"));
   HeldOutRecord record{.step = step};
-  ASSIGN_OR_RETURN(record.pass1, Number(rate, "value", log));
-  ASSIGN_OR_RETURN(record.low, Number(rate, "low", log));
-  ASSIGN_OR_RETURN(record.high, Number(rate, "high", log));
+  JSON_MEMBER(record.pass1, rate, "value", Number());
+  JSON_MEMBER(record.low, rate, "low", Number());
+  JSON_MEMBER(record.high, rate, "high", Number());
   RETURN_IF_ERROR(AppendHeldOut(options.folder.held_out(), record));
   return record;
 }

@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <csignal>
 #include <filesystem>
-#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -15,6 +14,7 @@
 #include "absl/time/clock.h"
 #include "common/base/exit_code.h"
 #include "common/base/file.h"
+#include "common/base/json_field.h"
 #include "common/base/status_macros.h"
 #include "common/base/stop_signals.h"
 #include "common/base/strict_json.h"
@@ -114,20 +114,14 @@ absl::Status TrainJob::AwaitLearner() {
     absl::SleepFor(kTick);
   }
   ASSIGN_OR_RETURN(const std::string text, ReadFile(ready_file_, 4096));
-  ASSIGN_OR_RETURN(const auto json, ParseStrictJson(text, ready_file_));
-  const auto address = [&json](const char* key) {
-    const auto it = json.find(key);
-    return it != json.end() && it->is_string() ? it->template get<std::string>() : std::string();
+  const auto read = [&]() -> absl::Status {
+    ASSIGN_OR_RETURN(const nlohmann::json json, ParseJson(text, ready_file_));
+    JSON_MEMBER(learner_address_, JsonField(json, ready_file_), "listen", String());
+    JSON_MEMBER(metrics_address_, JsonField(json, ready_file_), "metrics", String());
+    return absl::OkStatus();
   };
-  if (json.is_object()) {
-    learner_address_ = address("listen");
-    metrics_address_ = address("metrics");
-  }
-  if (learner_address_.empty()) {
-    return absl::InternalError(
-        absl::StrCat(ready_file_, ": expected {\"listen\":\"HOST:PORT\",\"metrics\":\"HOST:PORT\"}."));
-  }
-  return absl::OkStatus();
+  const absl::Status status = read();
+  return status.ok() ? status : absl::InternalError(status.message());  // our own process wrote it
 }
 
 std::string TrainJob::ActorReadyFile(size_t index) const {

@@ -13,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "common/base/file.h"
+#include "common/base/json_field.h"
 #include "common/base/status_macros.h"
 #include "common/base/strict_json.h"
 
@@ -52,26 +53,20 @@ struct Target {
 // A file of Prometheus' file_sd form.
 absl::StatusOr<std::vector<Target>> ReadTargets(const std::string& path) {
   ASSIGN_OR_RETURN(const std::string text, ReadFile(path, kMaxTargetsBytes));
-  ASSIGN_OR_RETURN(const auto json, ParseStrictJson(text, path));
-  const auto malformed = [&] {
-    return absl::InvalidArgumentError(
-        absl::StrCat(path, ": expected a list of {\"targets\":[\"HOST:PORT\"],\"labels\":{}}."));
-  };
-  if (!json.is_array() || json.size() > kMaxTargets) return malformed();
+  ASSIGN_OR_RETURN(const nlohmann::json json, ParseJson(text, path));
+  const JsonField root(json, path);
+  if (!json.is_array() || json.size() > kMaxTargets) {
+    return root.Expected("a list of {\"targets\":[\"HOST:PORT\"],\"labels\":{}}.");
+  }
   std::vector<Target> targets;
-  for (const auto& group : json) {
-    if (!group.is_object() || !group.contains("targets") || !group["targets"].is_array()) return malformed();
-    for (const auto& address : group["targets"]) {
-      if (!address.is_string()) return malformed();
-      Target target{.address = address.get<std::string>(), .labels = {}};
-      if (group.contains("labels") && group["labels"].is_object()) {
-        for (const auto& [name, value] : group["labels"].items()) {
-          if (!value.is_string()) return malformed();
-          target.labels[name] = value.get<std::string>();
-        }
-      }
-      targets.push_back(std::move(target));
+  for (size_t i = 0; i < json.size(); ++i) {
+    JSON_MEMBER(const std::vector<std::string> addresses, root.Element(i), "targets", Strings());
+    ASSIGN_OR_RETURN(const JsonField labels, root.Element(i).Member("labels"));
+    std::map<std::string, std::string> by_name;
+    for (const auto& label : labels.value().items()) {
+      JSON_MEMBER(by_name[label.key()], labels, label.key(), String());
     }
+    for (const std::string& address : addresses) targets.push_back({.address = address, .labels = by_name});
   }
   return targets;
 }

@@ -199,7 +199,8 @@ TEST_F(CheckpointerTest, AForeignManifestCannotReachOutside) {
     EXPECT_THAT(error("{\"format\": 1, \"files\": {\"" + std::string(name) + R"(": {"bytes": 1, "sha256": "x"}}})"),
                 HasSubstr("file in this folder"));
   }
-  EXPECT_THAT(error(R"({"format": 1, "files": {"a": {"bytes": -1, "sha256": "x"}}})"), HasSubstr("entry of a"));
+  EXPECT_THAT(error(R"({"format": 1, "files": {"a": {"bytes": -1, "sha256": "x"}}})"),
+              HasSubstr("manifest.json: files.a.bytes: expected"));
   EXPECT_THAT(error(R"({"format": 2, "files": {"a": {"bytes": 1, "sha256": "x"}}})"), HasSubstr("expected format 1"));
   EXPECT_THAT(error(R"({"format": "1", "files": {}})"), HasSubstr("expected format 1"));
   EXPECT_THAT(error("[]"), HasSubstr("expected format 1"));

@@ -7,9 +7,12 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "absl/strings/str_cat.h"
+
 namespace tactus {
 namespace {
 
+using ::testing::AnyOf;
 using ::testing::HasSubstr;
 using Json = nlohmann::json;
 
@@ -21,7 +24,7 @@ Json Line() {
     "logp_ref": [[-1, -2], [-3, -4]]})");
 }
 
-absl::Status ErrorOf(const Json& line) { return LossLine(line.dump(), "f, line 3").status(); }
+absl::Status ErrorOf(const Json& line) { return LossLine(line.dump(), "f:3").status(); }
 
 TEST(LossJsonlTest, ComputesByHand) {
   const auto result = LossLine(Line().dump(), "f");
@@ -85,7 +88,9 @@ TEST(LossJsonlTest, NonFiniteTrainedValuesAreErrors) {
   for (const char* garbage : {"NaN", "-Infinity", "null", "\"-3\"", "true"}) {
     std::string text = Line().dump();
     text.replace(text.find("[-3", text.find("logp_new")), 3, std::string("[") + garbage);
-    EXPECT_THAT(std::string(LossLine(text, "f").status().message()), HasSubstr("row 1, entry 0")) << garbage;
+    EXPECT_THAT(std::string(LossLine(text, "f").status().message()),
+                HasSubstr("logp_new[1][0]: expected a finite number"))
+        << garbage;
   }
 }
 
@@ -104,7 +109,9 @@ TEST(LossJsonlTest, AFieldWithAnEffectMayNot) {
     line["kl_beta"] = 1;
     line.erase(field);
     if (std::string(field) == "kl_beta") line["kl_beta"] = nullptr;
-    EXPECT_THAT(std::string(ErrorOf(line).message()), HasSubstr(std::string("field \"") + field)) << field;
+    EXPECT_THAT(std::string(ErrorOf(line).message()), AnyOf(HasSubstr(absl::StrCat("key \"", field, "\" is missing")),
+                                                            HasSubstr(absl::StrCat("f:3: ", field, ": "))))
+        << field;
   }
 }
 
@@ -114,23 +121,23 @@ TEST(LossJsonlTest, ErrorsNameTheLineAndTheField) {
     line[field] = value;
     const absl::Status status = ErrorOf(line);
     EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << field;
-    EXPECT_THAT(std::string(status.message()), HasSubstr("f, line 3")) << field;
+    EXPECT_THAT(std::string(status.message()), HasSubstr("f:3")) << field;
     EXPECT_THAT(std::string(status.message()), HasSubstr(message)) << field;
   };
-  expect("gama", 1, "\"gama\" is unknown");
+  expect("gama", 1, "unknown key \"gama\"");
   expect("loss", "ppo", "\"clip\", \"gspo\", \"cispo\"");
-  expect("eps_low", "0.2", "must be a number");
-  expect("eps_low", -0.1, "at least 0");
-  expect("rewards", Json::array(), "list of numbers");
-  expect("rewards", {1, "a"}, "at index 1");
+  expect("eps_low", "0.2", "eps_low: expected a number of at least 0");
+  expect("eps_low", -0.1, "eps_low: expected a number of at least 0");
+  expect("rewards", Json::array(), "rewards: expected an array of numbers");
+  expect("rewards", {1, "a"}, "rewards[1]: expected a number");
   expect("group_ids", {"g"}, "2 strings");
-  expect("group_ids", {"g", 1}, "at index 1");
-  expect("mask", {{1, 1}, {1}}, "row 1 has 1 entries, expected 2");
-  expect("mask", {{1, 1}, {1, 2}}, "must be 0 or 1");
+  expect("group_ids", {"g", 1}, "group_ids[1]: expected a string");
+  expect("mask", {{1, 1}, {1}}, "mask[1]: expected 2 entries, found 1");
+  expect("mask", {{1, 1}, {1, 2}}, "mask[1][1]: expected 0 or 1");
   expect("mask", {{1, 1}}, "2 rows");
-  expect("logp_new", {{1, 1, 1}, {1, 1, 1}}, "row 0 has 3 entries, expected 2");
-  expect("logp_old", {1, 2}, "row 0 must be a list");
-  expect("agg", "fixed", "must be one of");
+  expect("logp_new", {{1, 1, 1}, {1, 1, 1}}, "logp_new[0]: expected 2 entries, found 3");
+  expect("logp_old", {1, 2}, "logp_old[0]: expected an array");
+  expect("agg", "fixed", "agg: expected one of \"token_mean\", \"seq_mean\", \"fixed_length\"");
   Json fixed = Line();
   fixed["agg"] = "fixed_length";
   for (const Json& length : {Json(0), Json(1.5), Json(-4), Json("4"), Json(nullptr)}) {
@@ -157,9 +164,22 @@ TEST(LossJsonlTest, LinesAreNumberedAndBlankOnesSkipped) {
   std::istringstream in(Line().dump() + "\n\n" + Line().dump() + "\n{}\n");
   std::ostringstream out;
   const absl::Status status = LossJsonl(in, out, "in.jsonl");
-  EXPECT_THAT(std::string(status.message()), HasSubstr("in.jsonl, line 4"));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("in.jsonl:4"));
   const std::string line = *LossLine(Line().dump(), "f");
   EXPECT_EQ(out.str(), line + "\n" + line + "\n");
+}
+
+TEST(LossJsonlTest, ALineIsBoundedAndMayEndInCrLf) {
+  std::istringstream good(Line().dump() + "\r\n\r\n");
+  std::ostringstream out;
+  EXPECT_TRUE(LossJsonl(good, out, "in.jsonl").ok());
+  std::istringstream endless(std::string(kMaxLossLineBytes + 1, ' '));
+  const absl::Status status = LossJsonl(endless, out, "in.jsonl");
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("in.jsonl:1: expected a line of at most"));
+  std::string values = "{\"id\": [";
+  for (int i = 0; i < (1 << 22); ++i) values += "1,";
+  EXPECT_THAT(std::string(LossLine(values + "1]}", "f").status().message()), HasSubstr("more than 4194304 values"));
 }
 
 TEST(LossJsonlTest, NumbersKeepAllTheirDigits) {

@@ -48,15 +48,15 @@ TEST_F(TokenizeJsonlTest, TextsGetSpecialTokensAndPromptsDoNot) {
 
 TEST_F(TokenizeJsonlTest, NamesTheBadLine) {
   const std::pair<const char*, const char*> cases[] = {
-      {"{\"id\": 1, \"text\": \"a\"}\n{\"id\": 2,", "in.jsonl:2: expected JSON"},
-      {"[]", "in.jsonl:1: expected an object"},
+      {"{\"id\": 1, \"text\": \"a\"}\n{\"id\": 2,", "in.jsonl:2: not valid JSON at byte 9"},
+      {"[]", "in.jsonl:1: expected a JSON object with the keys id, text, messages"},
       {"{\"id\": 1, \"text\": \"a\", \"x\": 1}", "in.jsonl:1: unknown key \"x\""},
       {"{\"text\": \"a\"}", "in.jsonl:1: id: expected a string or an integer"},
       {"{\"id\": 1.5, \"text\": \"a\"}", "in.jsonl:1: id: expected a string or an integer"},
       {"{\"id\": 1}", "in.jsonl:1: expected either text or messages"},
       {"{\"id\": 1, \"text\": \"a\", \"messages\": []}", "in.jsonl:1: expected either text or messages"},
       {"{\"id\": 1, \"text\": 3}", "in.jsonl:1: text: expected a string"},
-      {"{\"id\": 1, \"text\": \"\xff\"}", "in.jsonl:1: expected JSON"},
+      {"{\"id\": 1, \"text\": \"\xff\"}", "in.jsonl:1: not valid JSON"},
       {"{\"id\": 1, \"messages\": []}", "in.jsonl:1: messages: expected at least one"},
       {"{\"id\": 1, \"messages\": {}}", "in.jsonl:1: messages: expected an array"},
       {"{\"id\": 1, \"messages\": [{\"role\": \"user\", \"content\": \"a\", \"x\": 1}]}",

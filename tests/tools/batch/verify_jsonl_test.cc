@@ -9,7 +9,7 @@
 #include <sstream>
 #include <vector>
 
-#include "common/tasks/json_fields.h"
+#include "common/base/json_lines.h"
 
 namespace tactus {
 namespace {
@@ -72,7 +72,7 @@ TEST(VerifyJsonl, NamesTheLineOfAMistakeAndKeepsTheVerdictsBefore) {
       {"{\"id\":null,\"numbers\":[1],\"target\":1,\"response\":\"\"}", "id: expected a string or an integer"},
       {"{\"id\":1.5,\"numbers\":[1],\"target\":1,\"response\":\"\"}", "id: expected a string or an integer"},
       {"{\"id\":1,\"numbers\":[],\"target\":1,\"response\":\"\"}", "numbers: expected an array"},
-      {"{\"id\":1,\"numbers\":[\"1\"],\"target\":1,\"response\":\"\"}", "numbers: expected a 64-bit integer"},
+      {"{\"id\":1,\"numbers\":[\"1\"],\"target\":1,\"response\":\"\"}", "numbers[0]: expected a 64-bit integer"},
       {"{\"id\":1,\"numbers\":[1],\"target\":1.0,\"response\":\"\"}", "target: expected a 64-bit integer"},
       {"{\"id\":1,\"numbers\":[1],\"target\":99999999999999999999,\"response\":\"\"}", "target: expected a 64-bit"},
       {"{\"id\":1,\"numbers\":[1],\"target\":1,\"response\":7}", "response: expected a string"},
@@ -92,8 +92,9 @@ TEST(VerifyJsonl, NamesTheLineOfAMistakeAndKeepsTheVerdictsBefore) {
 
 TEST(VerifyJsonl, BoundsTheLineAndKnowsItsTasks) {
   const Outcome outcome = Verify(std::string(kMaxJsonLineBytes + 1, ' ') + "\n");
-  EXPECT_EQ(outcome.status.code(), absl::StatusCode::kResourceExhausted);
-  EXPECT_THAT(std::string(outcome.status.message()), StartsWith("in.jsonl:1: "));
+  EXPECT_EQ(outcome.status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(outcome.status.message()),
+              StartsWith("in.jsonl:1: expected a line of at most 4194304 bytes"));
   EXPECT_THAT(std::string(Verify("", "chess").status.message()), HasSubstr("\"chess\""));
   EXPECT_TRUE(Verify("").status.ok());
 }

@@ -69,7 +69,7 @@ TEST(LocalSourceTest, SaysWhichFileOrAddressFails) {
   EXPECT_THAT(std::string(MakeLocalSource(missing, 60)->Read().status().message()), HasSubstr(missing));
   const std::string bad = absl::StrCat(testing::TempDir(), "/bad-targets.json");
   ASSERT_TRUE(WriteFileAtomic(bad, R"([{"targets":[7]}])").ok());
-  EXPECT_THAT(std::string(MakeLocalSource(bad, 60)->Read().status().message()), HasSubstr("expected a list of"));
+  EXPECT_THAT(std::string(MakeLocalSource(bad, 60)->Read().status().message()), HasSubstr("[0].targets[0]: expected a string"));
   const std::string gone = TargetsFile("targets-2.json", {{"actor-1", "127.0.0.1:1"}});
   const absl::Status status = MakeLocalSource(gone, 60)->Read().status();
   EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
