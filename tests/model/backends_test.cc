@@ -9,6 +9,7 @@
 
 #include "common/model/cpu/decoder_cpu.h"
 #include "common/model/cuda/decoder_cuda.h"
+#include "tests/model/golden_models.h"
 #include "tests/ops/cuda/device_array.h"
 
 namespace tactus {
@@ -16,15 +17,17 @@ namespace {
 
 using ops::cuda::DeviceArray;
 
-struct Case {
-  std::string folder;
-  StorageDType dtype = StorageDType::kFloat32;
-};
+// Every reference model in the type it is stored in, and every family in bfloat16.
+std::vector<GoldenModel> Cases() {
+  std::vector<GoldenModel> cases = GoldenModels();
+  for (const std::string& name : FamilyModels()) cases.push_back({name, StorageDType::kBFloat16});
+  return cases;
+}
 
 // A golden model on the CPU and, with the same parameters, on the device.
 struct Pair {
-  explicit Pair(const Case& of) {
-    const auto opened = OpenModelFolder(std::string(TACTUS_SOURCE_DIR) + "/tests/goldens/models/" + of.folder);
+  explicit Pair(const GoldenModel& of) {
+    const auto opened = OpenModelFolder(GoldenModelPath(of.name));
     EXPECT_TRUE(opened.ok()) << opened.status();
     host = *DecoderWeightsCpu::FromFolder(*opened, of.dtype);
     const std::span<const float> values = host->flat();
@@ -120,19 +123,13 @@ std::map<std::string, double> RelativeErrors(const ParameterLayout& layout, cons
   return errors;
 }
 
-class TrainableBackendsTest : public testing::TestWithParam<Case> {
+class TrainableBackendsTest : public testing::TestWithParam<GoldenModel> {
  protected:
   void SetUp() override { NEED_GPU(); }
 };
-INSTANTIATE_TEST_SUITE_P(Goldens, TrainableBackendsTest,
-                         testing::Values(Case{"llama"}, Case{"llama3rope"}, Case{"llama_tied_sharded"}, Case{"qwen2"},
-                                         Case{"qwen3"}, Case{"llama_bf16", StorageDType::kBFloat16},
-                                         Case{"qwen2", StorageDType::kBFloat16},
-                                         Case{"qwen3_bf16", StorageDType::kBFloat16}),
-                         [](const auto& tested) {
-                           return tested.param.folder +
-                                  (tested.param.dtype == StorageDType::kFloat32 ? "_float32" : "_bfloat16");
-                         });
+INSTANTIATE_TEST_SUITE_P(Goldens, TrainableBackendsTest, testing::ValuesIn(Cases()), [](const auto& tested) {
+  return tested.param.name + (tested.param.dtype == StorageDType::kFloat32 ? "_float32" : "_bfloat16");
+});
 
 double RootMeanSquare(const std::vector<float>& a, const std::vector<float>& b) {
   double sum = 0;

@@ -13,7 +13,7 @@ namespace {
 TYPED_TEST_SUITE(BackendTest, Backends);
 
 TYPED_TEST(BackendTest, PrefillLogitsAgreeWithTransformers) {
-  for (const std::string& name : kGoldenModels) {
+  for (const auto& [name, dtype] : GoldenModels()) {
     SCOPED_TRACE(name);
     // The goldens are computed from the weights as stored, so float32 holds bf16 folders exactly.
     Rig<TypeParam> rig(LoadGolden(name), StorageDType::kFloat32);
@@ -117,7 +117,7 @@ void ExpectDecodeAgrees(Rig<B>& rig, const TrainSequences& packed, const std::ve
 
 // All sequences at once; then cut into steps of different sizes, decode rows mixed with prefill rows.
 TYPED_TEST(BackendTest, LogProbsAgreeThroughDecodeAndPacked) {
-  for (const std::string& name : kGoldenModels) {
+  for (const auto& [name, dtype] : GoldenModels()) {
     SCOPED_TRACE(name);
     Rig<TypeParam> rig(LoadGolden(name), StorageDType::kFloat32);
     const Packed packed = PackGolden(name);

@@ -27,7 +27,6 @@ inline std::string GoldenModelPath(const std::string& name) {
 inline const std::map<std::string, std::string>& RefusedGoldenModels() {
   static const auto* const refused = new std::map<std::string, std::string>{
       {"llama_bias", "attention_bias is true"},
-      {"olmo2", "model_type asks for norms of what attention and the MLP add"},
   };
   return *refused;
 }
@@ -44,17 +43,10 @@ inline std::vector<GoldenModel> GoldenModels() {
   return models;
 }
 
-// The families that the decoder computes.
-inline std::vector<const ModelFamily*> Families() {
-  std::vector<const ModelFamily*> families(std::begin(kModelFamilies), std::end(kModelFamilies));
-  std::erase_if(families, [](const ModelFamily* family) { return RefusedGoldenModels().contains(family->model_type); });
-  return families;
-}
-
-// One folder for each of them, which is named after it.
+// One folder for each family, which is named after it.
 inline std::vector<std::string> FamilyModels() {
   std::vector<std::string> names;
-  for (const ModelFamily* family : Families()) names.emplace_back(family->model_type);
+  for (const ModelFamily* family : kModelFamilies) names.emplace_back(family->model_type);
   return names;
 }
 

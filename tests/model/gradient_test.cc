@@ -25,29 +25,24 @@ Model RandomModel(ModelConfig config) {
   return model;
 }
 
-// What a layer may be made of, all ways a family does it.
+// Every family's layer, tied and untied, and heads whose size is not hidden / heads.
 std::map<std::string, ModelConfig> TinyConfigs() {
-  ModelConfig llama;
-  llama.vocab_size = 50;
-  llama.hidden_size = 32;
-  llama.intermediate_size = 48;
-  llama.num_layers = 2;
-  llama.num_heads = 4;
-  llama.num_kv_heads = 2;
-  llama.head_dim = 16;
-  llama.max_position = 64;
-  ModelConfig qwen2 = llama, qwen3 = llama, norms_after = llama, wide_heads = llama;
-  qwen2.tie_word_embeddings = qwen3.tie_word_embeddings = true;
-  qwen2.qkv_bias = true;
-  qwen3.qk_norm = true;
-  norms_after.norms_after = norms_after.qk_norm = norms_after.qk_norm_whole = true;
-  wide_heads.num_heads = 3;  // the head size is not hidden / heads
-  wide_heads.num_kv_heads = 1;
-  return {{"llama", llama},
-          {"qwen2", qwen2},
-          {"qwen3", qwen3},
-          {"norms after, q/k norm over the whole width", norms_after},
-          {"wide heads", wide_heads}};
+  std::map<std::string, ModelConfig> configs;
+  for (const ModelFamily* family : kModelFamilies) {
+    ModelConfig& config = configs[family->model_type] = family->base;
+    config.vocab_size = 50;
+    config.hidden_size = 32;
+    config.intermediate_size = 48;
+    config.num_layers = 2;
+    config.num_heads = 4;
+    config.num_kv_heads = 2;
+    config.head_dim = 16;
+    config.max_position = 64;
+    config.tie_word_embeddings = configs.size() % 2 == 0;
+  }
+  configs["mistral"].num_heads = 3;
+  configs["mistral"].num_kv_heads = 1;
+  return configs;
 }
 
 // Of several pages on the CPU; shorter in the emulation, which is slow.

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <filesystem>
 #include <fstream>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -19,21 +18,15 @@
 #include "common/model/folder/hf_folder.h"
 #include "gtest/gtest.h"
 #include "tests/device/need_gpu.h"
+#include "tests/model/golden_models.h"
 #include "tests/ops/cuda/device_array.h"
 
 namespace tactus {
 
 using Backends = testing::Types<ops::CpuBackend, ops::CudaBackend>;
 
-// Every golden under tests/goldens/models: a family, or another way to store one.
-inline const std::vector<std::string> kGoldenModels = {"llama", "llama3rope", "llama_bf16", "llama_tied_sharded",
-                                                       "qwen2", "qwen3",      "qwen3_bf16"};
-
-inline std::filesystem::path GoldenFolder(const std::string& name) {
-  return std::filesystem::path(TACTUS_SOURCE_DIR) / "tests/goldens/models" / name;
-}
 inline nlohmann::json Golden(const std::string& name) {
-  std::ifstream file(GoldenFolder(name) / "golden.json");
+  std::ifstream file(GoldenModelPath(name) + "/golden.json");
   return nlohmann::json::parse(file);
 }
 
@@ -45,7 +38,7 @@ struct Model {
 };
 
 inline Model LoadGolden(const std::string& name) {
-  const absl::StatusOr<ModelFolder> folder = OpenModelFolder(GoldenFolder(name).string());
+  const absl::StatusOr<ModelFolder> folder = OpenModelFolder(GoldenModelPath(name));
   EXPECT_TRUE(folder.ok()) << folder.status();
   Model model{folder->config, folder->layout, std::vector<float>(static_cast<size_t>(folder->layout.total_numel))};
   EXPECT_TRUE(LoadParameters(*folder, model.parameters).ok());

@@ -9,6 +9,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/model/golden_models.h"
 
 namespace {
 
@@ -193,11 +194,13 @@ TEST_F(CliTest, ModelCommandsNameWhatIsMissing) {
 
 TEST_F(CliTest, ScoreAgreesBetweenThePaths) {
   const std::string line = R"({"id":"a","prompt_ids":[1,2,3],"response_ids":[4,5,6]})";
-  const std::string model = "score --model tests/goldens/models/llama --threads 1 --input - --path ";
-  const Result actor = Tactus(model + "actor", line), learner = Tactus(model + "learner", line);
-  EXPECT_EQ(actor.code, 0) << actor.err;
-  EXPECT_THAT(actor.out, StartsWith("{\"id\":\"a\",\"logprobs\":["));
-  EXPECT_EQ(actor.out, learner.out) << "to the last bit";
+  for (const tactus::GoldenModel& model : tactus::GoldenModels()) {
+    const std::string score = "score --model " + tactus::GoldenModelPath(model.name) + " --threads 1 --input - --path ";
+    const Result actor = Tactus(score + "actor", line), learner = Tactus(score + "learner", line);
+    EXPECT_EQ(actor.code, 0) << actor.err;
+    EXPECT_THAT(actor.out, StartsWith("{\"id\":\"a\",\"logprobs\":["));
+    EXPECT_EQ(actor.out, learner.out) << model.name << ", to the last bit";
+  }
 }
 
 TEST_F(CliTest, RhythmMeasuresDrawsAndRefuses) {

@@ -209,12 +209,6 @@ void FillNormal(std::span<float> values, uint64_t seed, uint64_t parameter, doub
   }
 }
 
-absl::Status CheckComputed(const ModelConfig& config, const std::string& source) {
-  if (!config.norms_after) return absl::OkStatus();
-  return absl::UnimplementedError(absl::StrCat(
-      source, ": model_type asks for norms of what attention and the MLP add; the decoder norms what they read only"));
-}
-
 }  // namespace
 
 bool HasWeights(const std::string& path) { return Exists(Join(path, kSingleFile)) || Exists(Join(path, kIndexFile)); }
@@ -229,7 +223,6 @@ absl::StatusOr<ModelFolder> OpenModelFolder(const std::string& path, WeightsExpe
   ModelFolder folder;
   folder.path = path;
   ASSIGN_OR_RETURN(folder.config, ParseModelConfig(config_text, generation_text, config_path));
-  RETURN_IF_ERROR(CheckComputed(folder.config, config_path));
   folder.layout = MakeParameterLayout(folder.config);
   if (expected == WeightsExpected::kOptional && !HasWeights(path)) return folder;
   ASSIGN_OR_RETURN(const std::vector<SafetensorsFile> files, OpenShards(path));
