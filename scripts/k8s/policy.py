@@ -160,8 +160,8 @@ def flags_of(program: list[str]) -> set[str]:
     files = {"tactus-actor": ["actor/main.cc"], "tactus-learner": ["learner/main.cc"],
              "tactus ranks": ["tools/cmd_ranks.cc", "learner/main.cc"]}  # fmt: skip
     name = " ".join(program[:2]) if program[0] == "tactus" else program[0]
-    files[name].append("common/config/log_flags.h")
-    return {flag for file in files[name] for flag in re.findall(r'\.name = "([a-z-]+)"', (ROOT / file).read_text())}
+    files[name].append("common/config/flags.cc")  # AddLogFormat
+    return {flag for file in files[name] for flag in re.findall(r'app, "--([a-z-]+)[ "]', (ROOT / file).read_text())}
 
 
 def uses_known_flags(m: Manifests) -> Iterator[str]:
