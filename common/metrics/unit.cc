@@ -48,6 +48,10 @@ const char* UnitName(Unit unit) {
   return "";
 }
 
+const char* UnitText(Unit unit) {
+  return unit == Unit::kPerSecond ? "per second" : unit == Unit::kPerHour ? "per hour" : UnitName(unit);
+}
+
 std::string ValueText(Unit unit, double value) {
   if (!std::isfinite(value)) return "—";
   switch (unit) {

@@ -26,106 +26,33 @@ namespace tactus {
 namespace {
 
 constexpr size_t kFirstSamples = 4, kLastSamples = 16;
-constexpr size_t kTrendSteps = 10;
 constexpr size_t kMaxTableRows = 500;
 
 using R = StepRecord;
 
-constexpr char kNoAudit[] = "no answer of the batch carried its raw metrics (credit.audit_share)";
-constexpr char kNoEvaluation[] = "no held-out evaluation belongs to the step (eval.max_prompts)";
-constexpr char kNoReference[] = "no reference policy is kept, as algorithm.kl_beta is 0";
-constexpr char kNotCompared[] =
-    "no token was compared: none was computed, or rollout.top_p or top_k changes what is sampled";
-
-// What every step measures.
-std::vector<ChartSpec> StepCharts() {
-  return {
-      {"Reward", "mean of the batch", "", {{"reward", &R::reward_mean}}, true},
-      {"Right answers",
-       "share of completions, and of well-formed ones",
-       "ratio",
-       {{"right", &R::correct_rate}, {"well-formed", &R::format_rate}},
-       true},
-      {"Held-out pass@1",
-       "on prompts never trained on",
-       "ratio",
-       {{"pass@1", &R::eval_pass1, kNoEvaluation}},
-       false,
-       true},
-      {"Length", "mean completion", "tokens", {{"length", &R::completion_tokens_mean}}, true},
-      {"KL", "to the starting policy, k3", "nats per token", {{"KL", &R::kl_k3, kNoReference}}, true},
-      {"Entropy", "of the sampling distribution", "nats per token", {{"entropy", &R::entropy_mean}}, true},
-      {"Agreement",
-       "|Δ log p| between actor and learner",
-       "nats",
-       {{"mean", &R::mismatch_mean, kNotCompared}, {"max", &R::mismatch_max, kNotCompared}}},
-      {"Staleness",
-       "age of the samples when trained",
-       "versions",
-       {{"mean", &R::staleness_mean}, {"max", &R::staleness_max}}},
-      {"Throughput",
-       "of actors and learner",
-       "tokens per second",
-       {{"generated", &R::tokens_generated_per_s}, {"trained", &R::tokens_trained_per_s}}},
-      {"Step time",
-       "and how much of it the learner waited for groups",
-       "seconds",
-       {{"step", &R::step_time_s}, {"waiting", &R::phase_wait_s}}},
-      {"Gradient norm", "before clipping", "", {{"norm", &R::grad_norm}}, true},
-      {"Credit",
-       "mean γ, and share of amplified tokens",
-       "",
-       {{"mean γ", &R::credit_mean}, {"amplified", &R::credit_amplified_share}}},
-      {"Age of γ",
-       "between its attention and training",
-       "versions",
-       {{"mean", &R::gamma_version_lag_mean}, {"max", &R::gamma_version_lag_max}}},
-  };
-}
-
-// What is measured of audited completions alone.
-std::vector<ChartSpec> AuditCharts() {
-  return {
-      {"Chosen tokens",
-       "share each strategy would amplify, of audited completions",
-       "ratio",
-       {{"global anchor", &R::credit_global_anchor_share, kNoAudit}, {"coupled", &R::credit_coupled_share, kNoAudit}},
-       false,
-       true},
-      {"Overlap",
-       "Jaccard of the tokens chosen; two random choices of a share q have q / (2 − q)",
-       "",
-       {{"coupled, entropy", &R::overlap_coupled_entropy, kNoAudit},
-        {"local, global", &R::overlap_local_global, kNoAudit}},
-       false,
-       true},
-      {"WAAD peaks and entropy",
-       "correlation",
-       "",
-       {{"correlation", &R::waad_peak_entropy_corr, kNoAudit}},
-       false,
-       true},
-      {"WAAD",
-       "windowed average attention distance",
-       "tokens",
-       {{"median", &R::waad_p50, kNoAudit}, {"0.9 quantile", &R::waad_p90, kNoAudit}},
-       false,
-       true},
-      {"FAI",
-       "future attention influence, share of attention",
-       "",
-       {{"median", &R::fai_p50, kNoAudit}, {"0.9 quantile", &R::fai_p90, kNoAudit}},
-       false,
-       true},
-  };
+// How a chart of the records' rows is drawn for these steps.
+ChartSpec SpecOf(const StepChart& chart, const std::vector<R>& steps) {
+  const StepField& first = *chart.fields.front();
+  ChartSpec spec = {.title = chart.title, .help = "", .unit = UnitText(first.unit), .series = {}};
+  for (const StepField* field : chart.fields) {
+    absl::StrAppend(&spec.help, spec.help.empty() ? "" : "; ", field->help);
+    if (field->unit != first.unit) spec.unit = "";
+    ChartSeries& series = spec.series.emplace_back(ChartSeries{.label = field->label, .member = field->member});
+    if (field->absent != nullptr) series.absent = field->absent;
+  }
+  const auto measured =
+      std::ranges::count_if(steps, [&first](const R& step) { return std::isfinite(step.*first.member); });
+  spec.sparse = 2 * static_cast<size_t>(measured) < steps.size();
+  spec.trend = !spec.sparse && absl::string_view(first.folder) == "train";
+  return spec;
 }
 
 // Of the finite ones, or NaN.
-double Mean(const std::vector<R>& steps, size_t begin, size_t end, double R::*member) {
+double Mean(const std::vector<R>& steps, double R::*member) {
   double sum = 0;
   int finite = 0;
-  for (size_t i = begin; i < end; ++i) {
-    if (std::isfinite(steps[i].*member)) sum += steps[i].*member, ++finite;
+  for (const R& step : steps) {
+    if (std::isfinite(step.*member)) sum += step.*member, ++finite;
   }
   return finite > 0 ? sum / finite : std::nan("");
 }
@@ -136,8 +63,7 @@ std::string Tile(absl::string_view value, absl::string_view label, absl::string_
 
 std::string Tiles(const std::vector<R>& steps) {
   if (steps.empty()) return "<p>No step has finished yet.</p>\n";
-  const size_t n = steps.size(), few = std::min(kTrendSteps, n);
-  const double first = Mean(steps, 0, few, &R::reward_mean), last = Mean(steps, n - few, n, &R::reward_mean);
+  const StepTrend reward = TrendOf(steps, &R::reward_mean);
   double worst = std::nan(""), pass_first = std::nan(""), pass_last = std::nan("");
   for (const R& step : steps) {
     if (std::isfinite(step.mismatch_max)) worst = std::fmax(worst, step.mismatch_max);
@@ -147,16 +73,19 @@ std::string Tiles(const std::vector<R>& steps) {
     }
   }
   std::string out = "<div class=\"tiles\">\n";
-  out += Tile(absl::StrFormat("%.3f → %.3f", first, last), absl::StrFormat("reward, first and last %d steps", few),
-              last > first ? "up" : "");
+  if (reward.steps > 0) {
+    out +=
+        Tile(absl::StrFormat("%.3f → %.3f", reward.first, reward.last),
+             absl::StrFormat("reward, first and last %d steps", reward.steps), reward.last > reward.first ? "up" : "");
+  }
   if (std::isfinite(pass_last)) {
     out += Tile(absl::StrFormat("%.3f → %.3f", pass_first, pass_last), "held-out pass@1, first and last",
                 pass_last > pass_first ? "up" : "");
   }
   out += Tile(absl::StrCat(steps.back().step), "steps");
   out += Tile(DurationText(steps.back().time_s), "run time");
-  out += Tile(absl::StrFormat("%.0f", Mean(steps, 0, n, &R::tokens_generated_per_s)), "tokens sampled per second");
-  out += Tile(absl::StrFormat("%.0f", Mean(steps, 0, n, &R::tokens_trained_per_s)), "tokens trained per second");
+  out += Tile(absl::StrFormat("%.0f", Mean(steps, &R::tokens_generated_per_s)), "tokens sampled per second");
+  out += Tile(absl::StrFormat("%.0f", Mean(steps, &R::tokens_trained_per_s)), "tokens trained per second");
   if (std::isfinite(worst)) out += Tile(NumberText(worst, 2), "largest |Δ log p|, nats");
   return out + "</div>\n";
 }
@@ -164,9 +93,8 @@ std::string Tiles(const std::vector<R>& steps) {
 // The charts that have numbers, and why the others have none.
 std::string Curves(const std::vector<R>& steps) {
   std::string charts, missing;
-  std::vector<ChartSpec> specs = StepCharts();
-  for (ChartSpec& spec : AuditCharts()) specs.push_back(std::move(spec));
-  for (const ChartSpec& spec : specs) {
+  for (const StepChart& chart : StepCharts()) {
+    const ChartSpec spec = SpecOf(chart, steps);
     if (HasValues(spec, steps)) {
       charts += ChartHtml(spec, steps);
     } else {

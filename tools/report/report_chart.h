@@ -16,7 +16,7 @@ struct ChartSeries {
 
 struct ChartSpec {
   const char* title;
-  const char* help;                 // what it shows
+  std::string help;                 // what it shows
   const char* unit;                 // of every series; "" = none, "ratio" = shown in percent
   std::vector<ChartSeries> series;  // at most two
   bool trend = false;               // draw the raw first series faint and its running mean strong

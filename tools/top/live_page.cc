@@ -49,8 +49,8 @@ const char* UnitSuffix(Unit unit) {
 }
 
 // Why a panel has no number now, or "".
-const char* Absent(const PanelValues& values) {
-  if (values.empty()) return "not reported so far";
+absl::string_view Absent(const Panel& panel, const PanelValues& values) {
+  if (values.empty()) return panel.absent.empty() ? "not reported so far" : panel.absent;
   const bool any = std::any_of(values.begin(), values.end(), [](const auto& one) { return std::isfinite(one.second); });
   return any ? "" : "not measured in this window";
 }
@@ -79,7 +79,7 @@ std::string FramesJson(const FrameLog& log, const std::string& title) {
                       {"query", PromQl(panel, "", 60)},
                       {"unit", UnitSuffix(panel.unit)},
                       {"values", shown},
-                      {"absent", Absent(values)},
+                      {"absent", Absent(panel, values)},
                       {"trend", trend}});
   }
   return nlohmann::json{{"title", title},

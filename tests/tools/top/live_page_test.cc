@@ -105,7 +105,7 @@ TEST(LivePageTest, ABrowserShowsTheNumbersAsText) {
   EXPECT_THAT(tile, HasSubstr(">0.5</text>"));
   // What no process reports is not 0.
   const size_t absent = dom.find("data-panel=\"held_out\"");
-  EXPECT_THAT(dom.substr(absent, 300), HasSubstr("<b>–</b><small class=\"absent\">not reported so far</small>"));
+  EXPECT_THAT(dom.substr(absent, 300), HasSubstr("<b>–</b><small class=\"absent\">no held-out evaluation"));
 }
 
 }  // namespace
