@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "actor/engine/model_runner.h"
+#include "actor/engine/request.h"
 #include "common/base/philox.h"
 
 namespace tactus::testing {
