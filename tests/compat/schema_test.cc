@@ -1,6 +1,6 @@
 // Every message that the last minor release wrote to a socket, a checkpoint or a configuration must still be read:
-// tests/goldens/compat/schema-0.2.binpb is `protoc -I. --include_imports --descriptor_set_out=F proto/*.proto` of its
-// tree.
+// tests/goldens/compat/schema-0.2.binpb is `protoc -I. --include_imports --descriptor_set_out=F` of its config, trajectory,
+// rollout_service, weight_service and checkpoint.proto.
 #include <fstream>
 #include <string>
 
