@@ -17,6 +17,7 @@
 #include "common/config/flags.h"
 #include "common/device/devices.h"
 #include "common/device/runtime_cuda.h"
+#include "common/model/folder/hf_folder.h"
 #include "common/ops/cuda/gemm_cuda.h"
 #include "learner/train/lm_policy_cuda.h"
 
