@@ -1,4 +1,4 @@
-// The decoder's forward pass over a paged cache, for actors: Llama, Qwen2 and Qwen3 families, on any backend
+// The decoder's forward pass over a paged cache, for actors: every family (folder/families), on any backend
 // (ops/backend.h). It runs the same layers on the same parameters as the learner (trainable.h): on the CPU every op's
 // result for a row depends on that row's sequence alone, so log-probs agree to the last bit however rows are batched,
 // packed or cut (docs/adr/0002). The CPU and a GPU agree up to rounding.

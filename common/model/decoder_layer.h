@@ -2,7 +2,7 @@
 // are, for every family, backend and kind of step. Internal to common/model.
 //
 // A layer is two branches off the residual stream, attention and the MLP. A branch may norm what it reads (Llama), what
-// it adds (OLMo-2), or both: a norm that the weights do not have is not computed. The forward pass stands in two
+// it adds (OLMo 2), or both: a norm that the weights do not have is not computed. The forward pass stands in two
 // halves, cut before the MLP's activation, so that activation checkpointing recomputes no more than the backward pass
 // reads.
 //

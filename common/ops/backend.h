@@ -4,10 +4,9 @@
 // tests/ops/conformance.
 //
 // Types, B being the backend. All pointers are to memory that B computes in; "rows" are row-major and dense.
-//   Rows, ConstRows   activations [R, width] in T, the backend's type for them: float32 on the CPU, the weights'
-//   storage
-//                     type on a GPU. The residual stream, its gradient, statistics, norm weights and all gradients of
-//                     parameters are float32 everywhere (float*).
+//   Rows, ConstRows   activations [R, width] in T, the backend's type for them: float32 on the CPU, on a GPU the
+//                     weights' storage type. The residual stream, its gradient, statistics, norm weights and all
+//                     gradients of parameters are float32 everywhere (float*).
 //   Buffer            memory that grows to its largest use and stays; asking for no more than before moves nothing and
 //                     keeps the content. It grows by a quarter at least. Empty at first.
 //   Matrix            a linear layer's weight [columns, depth] as B's products want it.
@@ -15,9 +14,8 @@
 //   Upload            HostArrays with Send and At<T>(place): where the arrays are for B.
 //   PagedBatch        a step's rows over a paged KvCache: tokens, rotary (RotaryRows), rows(), probe, AtLayer(pages,
 //                     first_head): which layer the next Attend is for; first_head < 0: it is not measured.
-//   SequenceBatch     whole sequences for training: tokens(), rotary, rows(), Add(tokens, starts, upload), then, once
-//   the
-//                     upload is sent, Bind(upload).
+//   SequenceBatch     whole sequences for training: tokens(), rotary, rows(), Add(tokens, starts, upload), then, when
+//                     the upload is sent, Bind(upload).
 //   KvCache           the pages of all layers; layer(i) are the Pages that AtLayer takes.
 //
 // Rules every backend keeps: a row's result depends on that row and its sequence alone, bit for bit, but for products
