@@ -1,9 +1,13 @@
 // Every message that the last minor release wrote to a socket, a checkpoint or a configuration must still be read:
-// tests/goldens/compat/schema-0.2.binpb is `protoc -I. --include_imports --descriptor_set_out=F` of its config, trajectory,
-// rollout_service, weight_service and checkpoint.proto.
+// tests/goldens/compat/schema-0.2.binpb is `protoc -I. --include_imports --descriptor_set_out=F` of its config,
+// trajectory, rollout_service, weight_service and checkpoint.proto.
 #include <fstream>
+#include <iterator>
 #include <string>
 
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "common/config/run_config.h"
 #include "google/protobuf/descriptor.h"
 #include "google/protobuf/descriptor.pb.h"
@@ -97,6 +101,22 @@ TEST_F(Compat, EveryFieldOfTheLastReleaseIsThereWithItsNumberAndType) {
     for (int i = 0; i < file->enum_type_count(); ++i) ExpectSame(*file->enum_type(i));
   }
   EXPECT_GT(fields, 150) << "the golden is not what it should be";
+}
+
+// A complete configuration, as `tactus check-config` of that release printed it.
+TEST_F(Compat, AConfigurationOfTheLastReleaseMeansWhatItMeant) {
+  std::ifstream file(GoldenPath("config-0.2.textproto"));
+  const std::string text{std::istreambuf_iterator<char>(file), {}};
+  const auto run = config::ParseRunConfig(text, "config-0.2.textproto", {});
+  ASSERT_TRUE(run.ok()) << run.status();
+  const std::string resolved = config::ResolvedText(*run);
+  int values = 0;
+  for (const absl::string_view line : absl::StrSplit(text, '\n')) {
+    if (!absl::StrContains(line, ": ")) continue;
+    ++values;
+    EXPECT_TRUE(absl::StrContains(resolved, absl::StrCat(line, "\n"))) << line;
+  }
+  EXPECT_GT(values, 60) << "the golden is not what it should be";
 }
 
 }  // namespace
