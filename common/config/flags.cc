@@ -2,6 +2,7 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cstdlib>
 #include <type_traits>
 #include <utility>
 
@@ -35,7 +36,9 @@ std::string AboutTheRest(CLI::App& app) {
   for (const std::string& rest : app.remaining()) {
     if (rest == "--") continue;
     if (rest.size() < 2 || rest[0] != '-') return absl::StrCat("did not expect \"", rest, "\"; --help shows the form.");
-    const std::string name = rest.substr(rest.find_first_not_of('-'), rest.find('=') - rest.find_first_not_of('-'));
+    const absl::string_view dashless =
+        absl::string_view(rest).substr(std::min(rest.find_first_not_of('-'), rest.size()));
+    const std::string name(dashless.substr(0, dashless.find('=')));
     const std::string nearest = Nearest(name, names);
     return absl::StrCat("there is no flag --", name,
                         nearest.empty() ? "; --help lists them." : absl::StrCat(": did you mean --", nearest, "?"));
@@ -45,8 +48,27 @@ std::string AboutTheRest(CLI::App& app) {
 
 bool Given(const CLI::Option& option, const std::vector<std::string>& args) {
   const std::string flag = "--" + option.get_lnames()[0];
-  return std::any_of(args.begin(), args.end(),
+  return std::any_of(args.begin(), std::find(args.begin(), args.end(), "--"),
                      [&flag](const std::string& arg) { return arg == flag || absl::StartsWith(arg, flag + "="); });
+}
+
+// The flags that are not given, from their variables. Not CLI11's envname: from 2.4 on it takes a value that a check
+// refuses for none. `sentence`: about a switch's value that says neither on nor off.
+std::vector<std::string> FromEnvironment(CLI::App& app, const std::vector<std::string>& args, std::string* sentence) {
+  std::vector<std::string> found;
+  for (const CLI::Option* flag : Flags(app)) {
+    const char* const text = std::getenv(VariableOf(*flag).c_str());
+    if (text == nullptr || *text == '\0' || Given(*flag, args)) continue;
+    const std::string value = text, name = "--" + flag->get_lnames()[0];
+    if (flag->get_expected_max() > 0) {
+      found.push_back(absl::StrCat(name, "=", value));
+    } else if (value == "1" || value == "true") {
+      found.push_back(name);
+    } else if (value != "0" && value != "false") {
+      *sentence = absl::StrCat(VariableOf(*flag), " ", Cannot(value, "1, true, 0 or false"));
+    }
+  }
+  return found;
 }
 
 // CLI11's message about a value names the flag; a value from the environment is the variable's.
@@ -72,9 +94,6 @@ std::string SentenceOf(CLI::App& app, const std::vector<std::string>& args, cons
     }
     if (flag->get_expected_max() == 1 && flag->count() > 1) {
       return absl::StrCat(name, " is given twice: expected it once.");
-    }
-    if (flag->get_expected_max() == 0 && flag->count() > 0 && !Given(*flag, args)) {
-      return absl::StrCat(VariableOf(*flag), " ", Cannot(flag->results()[0], "1, true, 0 or false"));
     }
   }
   for (const CLI::Option* option : app.get_options()) {
@@ -178,18 +197,18 @@ absl::Status ParseFlags(const DeclareFlags& declare, const std::vector<std::stri
   app.set_help_flag();
   app.allow_extras();
   declare(app);
-  for (CLI::Option* flag : Flags(app)) {
-    if (environment) flag->envname(VariableOf(*flag));
-  }
+  std::vector<std::string> all;
+  std::string sentence;
+  if (environment) all = FromEnvironment(app, args, &sentence);
+  all.insert(all.end(), args.begin(), args.end());
   std::vector<std::string> reversed;  // as CLI11 wants them
-  for (const std::string& arg : args) {
+  for (const std::string& arg : all) {
     // CLI11 takes the value of "--name=" from the next argument.
     const bool empty_value = arg.size() > 3 && absl::StartsWith(arg, "--") && arg.find('=') == arg.size() - 1;
     reversed.push_back(empty_value ? arg.substr(0, arg.size() - 1) : arg);
     if (empty_value) reversed.emplace_back();
   }
   std::reverse(reversed.begin(), reversed.end());
-  std::string sentence;
   try {
     app.parse(reversed);
   } catch (const CLI::ParseError& error) {

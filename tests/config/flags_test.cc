@@ -80,6 +80,7 @@ TEST(FlagsTest, MistakesGetOneSentence) {
   EXPECT_EQ(ErrorOf({"--confg", "x"}), "there is no flag --confg: did you mean --config?");
   EXPECT_EQ(ErrorOf({"--confg=x"}), "there is no flag --confg: did you mean --config?");
   EXPECT_EQ(ErrorOf({"--zzzzzz"}), "there is no flag --zzzzzz; --help lists them.");
+  EXPECT_EQ(ErrorOf({"---"}), "there is no flag --; --help lists them.");
   EXPECT_THAT(ErrorOf({"-config", "x"}), HasSubstr("did you mean --config?"));
   EXPECT_EQ(ErrorOf({"--config"}), "--config needs a value: expected --config FILE.");
   EXPECT_EQ(ErrorOf({}), "--config FILE is missing: the run's configuration.");
