@@ -12,9 +12,9 @@
 #include "common/ops/cuda/backend_cuda.h"
 #include "gtest/gtest.h"
 #include "tests/device/need_gpu.h"
-#include "tests/ops/conformance/slopes.h"
 #include "tests/ops/cuda/device_array.h"
 #include "tests/ops/reference.h"
+#include "tests/ops/slopes.h"
 
 namespace tactus::ops {
 

@@ -11,11 +11,10 @@
 #include "common/ops/cuda/backward_cuda.h"
 #include "common/ops/cuda/training_attention_cuda.h"
 #include "tests/ops/cuda/device_array.h"
+#include "tests/ops/slopes.h"
 
 namespace tactus::ops::cuda {
 namespace {
-
-using Doubles = std::vector<double>;
 
 template <typename T>
 Doubles ToDoubles(const std::vector<T>& values) {
@@ -24,36 +23,11 @@ Doubles ToDoubles(const std::vector<T>& values) {
   return result;
 }
 
-// d loss / d x.
-Doubles Slopes(Doubles x, const std::function<double(const Doubles&)>& loss) {
-  constexpr double kStep = 1e-5;
-  Doubles slopes;
-  for (double& value : x) {
-    const double keep = value;
-    value = keep + kStep;
-    const double up = loss(x);
-    value = keep - kStep;
-    slopes.push_back((up - loss(x)) / (2 * kStep));
-    value = keep;
-  }
-  return slopes;
-}
-
-double Dot(const Doubles& a, const Doubles& b) { return std::inner_product(a.begin(), a.end(), b.begin(), 0.0); }
-
 template <typename T>
 void ExpectAll(const std::vector<T>& actual, const Doubles& expected, double sum_error, const char* what) {
   ASSERT_EQ(actual.size(), expected.size()) << what;
   for (size_t i = 0; i < actual.size(); ++i)
     ASSERT_NO_FATAL_FAILURE(ExpectNear(actual[i], expected[i], sum_error, what, static_cast<int64_t>(i)));
-}
-
-// What a gradient that is added to held before.
-constexpr float kBefore = 0.25f;
-std::vector<float> Before(size_t count) { return std::vector<float>(count, kBefore); }
-Doubles Plus(Doubles values, double more) {
-  for (double& value : values) value += more;
-  return values;
 }
 
 template <typename T>
