@@ -1,9 +1,8 @@
-// Row-wise kernels and products on a GPU, against float64 loops over the same rounded inputs.
+// Row-wise kernels on a GPU, against float64 loops over the same rounded inputs.
 #include <gtest/gtest.h>
 
 #include <array>
 
-#include "common/ops/cuda/gemm_cuda.h"
 #include "common/ops/cuda/rows_cuda.h"
 #include "tests/ops/cuda/device_array.h"
 
@@ -78,14 +77,6 @@ TYPED_TEST(RowsTest, AddsAndNormalises) {
       }
     }
   }
-}
-
-TYPED_TEST(RowsTest, AddsAlone) {
-  NEED_GPU();
-  DeviceArray<float> x(std::vector<float>(8, 1.0f));
-  const DeviceArray<TypeParam> delta(std::vector<TypeParam>(8, static_cast<TypeParam>(0.5f)));
-  AddRmsNorm({.rows = 1, .hidden = 8, .type = TypeOf<TypeParam>(), .x = x.get(), .delta = delta.get()});
-  EXPECT_EQ(x.Read(), std::vector<float>(8, 1.5f));
 }
 
 TYPED_TEST(RowsTest, GatesTheUpProjection) {
@@ -238,60 +229,6 @@ TYPED_TEST(RowsTest, FinishesQueriesKeysAndValues) {
 TEST(FinishQkvTest, RefusesHeadsItHasNoRoomFor) {
   EXPECT_THROW(FinishQkv({.rows = 1, .num_heads = 1, .num_kv_heads = 1, .head_dim = 258}), std::invalid_argument);
   EXPECT_THROW(FinishQkv({.rows = 1, .num_heads = 1, .num_kv_heads = 1, .head_dim = 15}), std::invalid_argument);
-}
-
-// A sum of n products of numbers of the size of 1 in float32, in any order.
-double SumError(size_t n) { return 4 * std::sqrt(static_cast<double>(n)) * static_cast<double>(n) * 0x1p-24 + 1e-6; }
-
-template <typename T>
-struct Factors {
-  static constexpr size_t kRows = 5, kColumns = 24, kDepth = 72;
-  std::vector<T> x = RandomArray<T>(kRows * kDepth, 1), w = RandomArray<T>(kColumns * kDepth, 2),
-                 dy = RandomArray<T>(kRows * kColumns, 3);
-};
-
-template <typename T>
-double Dot(const std::vector<T>& a, size_t a_first, size_t a_step, const std::vector<T>& b, size_t b_first,
-           size_t b_step, size_t n) {
-  double sum = 0;
-  for (size_t k = 0; k < n; ++k) {
-    sum += static_cast<double>(static_cast<float>(a[a_first + k * a_step])) *
-           static_cast<double>(static_cast<float>(b[b_first + k * b_step]));
-  }
-  return sum;
-}
-
-TYPED_TEST(RowsTest, MultipliesForLinearLayers) {
-  NEED_GPU();
-  using T = TypeParam;
-  using F = Factors<T>;
-  const F f;
-  const DeviceArray<T> x(f.x), w(f.w), dy(f.dy);
-  DeviceArray<T> y(F::kRows * F::kColumns), dx(F::kRows * F::kDepth);
-  DeviceArray<float> y_float(F::kRows * F::kColumns), dw(std::vector<float>(F::kColumns * F::kDepth, 0.5f));
-  Linear(x.get(), F::kRows, w.get(), F::kColumns, F::kDepth, TypeOf<T>(), y.get(), TypeOf<T>());
-  Linear(x.get(), F::kRows, w.get(), F::kColumns, F::kDepth, TypeOf<T>(), y_float.get(), at::ScalarType::Float);
-  LinearBackwardInput(dy.get(), F::kRows, F::kColumns, w.get(), F::kDepth, TypeOf<T>(), dx.get());
-  LinearBackwardWeight(dy.get(), F::kRows, F::kColumns, x.get(), F::kDepth, TypeOf<T>(), dw.get());
-  const std::vector<T> y_out = y.Read(), dx_out = dx.Read();
-  const std::vector<float> y_float_out = y_float.Read(), dw_out = dw.Read();
-  for (size_t r = 0; r < F::kRows; ++r) {
-    for (size_t n = 0; n < F::kColumns; ++n) {
-      const size_t at = r * F::kColumns + n;
-      const double exact = Dot(f.x, r * F::kDepth, 1, f.w, n * F::kDepth, 1, F::kDepth);
-      ExpectNear(y_out[at], exact, SumError(F::kDepth), "y", static_cast<int64_t>(at));
-      ASSERT_NEAR(y_float_out[at], exact, SumError(F::kDepth)) << at;
-    }
-    for (size_t k = 0; k < F::kDepth; ++k) {
-      const size_t at = r * F::kDepth + k;
-      const double exact = Dot(f.dy, r * F::kColumns, 1, f.w, k, F::kDepth, F::kColumns);
-      ExpectNear(dx_out[at], exact, SumError(F::kColumns), "dx", static_cast<int64_t>(at));
-    }
-  }
-  for (size_t at = 0; at < F::kColumns * F::kDepth; ++at) {
-    const double exact = 0.5 + Dot(f.dy, at / F::kDepth, F::kColumns, f.x, at % F::kDepth, F::kDepth, F::kRows);
-    ASSERT_NEAR(dw_out[at], exact, SumError(F::kRows)) << at;
-  }
 }
 
 }  // namespace
