@@ -76,6 +76,7 @@ std::string VisibleText(absl::string_view text) {
 std::string NumberText(double value, int digits) { return absl::StrFormat("%.*g", digits, value); }
 
 std::string DurationText(double seconds) {
+  if (!std::isfinite(seconds)) return "—";
   const int64_t whole = std::llround(std::max(0.0, seconds));
   if (whole < 60) return absl::StrFormat("%d s", whole);
   if (whole < 3600) return absl::StrFormat("%d min %02d s", whole / 60, whole % 60);

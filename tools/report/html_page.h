@@ -18,7 +18,7 @@ std::string VisibleText(absl::string_view text);
 // At most `digits` significant digits, without needless zeros: "0.125", "1.2e-07".
 std::string NumberText(double value, int digits);
 
-// "41 s", "3 min 10 s", "2 h 05 min"; "0 s" for what is negative.
+// "41 s", "3 min 10 s", "2 h 05 min"; "0 s" for what is negative, "—" for what is not known.
 std::string DurationText(double seconds);
 
 // For a <script type="application/json">. A string is pure ASCII, and nothing in it could end the element; a number
