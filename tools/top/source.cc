@@ -53,7 +53,7 @@ struct Target {
 // A file of Prometheus' file_sd form.
 absl::StatusOr<std::vector<Target>> ReadTargets(const std::string& path) {
   ASSIGN_OR_RETURN(const std::string text, ReadFile(path, kMaxTargetsBytes));
-  ASSIGN_OR_RETURN(const nlohmann::json json, ParseJson(text, path));
+  ASSIGN_OR_RETURN(const nlohmann::json json, ParseJson(text, path, {.max_bytes = kMaxTargetsBytes}));
   const JsonField root(json, path);
   if (!json.is_array() || json.size() > kMaxTargets) {
     return root.Expected("a list of {\"targets\":[\"HOST:PORT\"],\"labels\":{}}.");
