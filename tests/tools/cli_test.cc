@@ -125,12 +125,12 @@ TEST_F(CliTest, CheckConfigPredictsMemoryWithoutTheModel) {
       "tests/goldens/model_configs/qwen3-4b-base/config.json --gpu-memory-gib ";
   const Result fits = Tactus(command + "79");
   EXPECT_EQ(fits.code, 0) << fits.err;
-  EXPECT_THAT(fits.out, HasSubstr("72.1 GiB of 79.0 GiB: 6.9 GiB left\n"));
+  EXPECT_THAT(fits.out, HasSubstr("71.7 GiB of 79.0 GiB: 7.3 GiB left\n"));
   const Result small = Tactus(command + "40");
   EXPECT_EQ(small.code, 2);
-  EXPECT_THAT(small.out, HasSubstr("72.1 GiB of 40.0 GiB: 32.1 GiB too much\n"));
+  EXPECT_THAT(small.out, HasSubstr("71.7 GiB of 40.0 GiB: 31.7 GiB too much\n"));
   EXPECT_THAT(small.err,
-              StartsWith("tactus check-config: learner-0 needs 72.1 GiB of memory on cuda:0, where 40.0 GiB "));
+              StartsWith("tactus check-config: learner-0 needs 71.7 GiB of memory on cuda:0, where 40.0 GiB "));
   ExpectMistake("check-config configs/quickstart.textproto --memory --set model.path=nowhere",
                 "nowhere/config.json is not there: expected the shape of the model of configs/quickstart.textproto");
   EXPECT_EQ(Tactus("check-config configs/quickstart.textproto --memory --actors 2").code, 0);
@@ -165,7 +165,7 @@ TEST_F(CliTest, LossComputesAndRefuses) {
                                R"("logp_new":[[-1],[-1]],"logp_old":[[-1],[-1]]})");
   EXPECT_EQ(result.code, 0) << result.err;
   EXPECT_THAT(result.out, HasSubstr("\"advantages\":[1.0,-1.0]"));
-  ExpectMistake("loss --input -", "standard input, line 1: field \"bogus\"", "{\"id\":\"a\",\"bogus\":1}\n");
+  ExpectMistake("loss --input -", "standard input:1: unknown key \"bogus\"", "{\"id\":\"a\",\"bogus\":1}\n");
 }
 
 TEST_F(CliTest, AFullDiskIsOurFailureNotSuccess) {

@@ -48,7 +48,7 @@ TEST_F(TokenizeJsonlTest, TextsGetSpecialTokensAndPromptsDoNot) {
 
 TEST_F(TokenizeJsonlTest, NamesTheBadLine) {
   const std::pair<const char*, const char*> cases[] = {
-      {"{\"id\": 1, \"text\": \"a\"}\n{\"id\": 2,", "in.jsonl:2: not valid JSON at byte 9"},
+      {"{\"id\": 1, \"text\": \"a\"}\n{\"id\": 2,", "in.jsonl:2: not valid JSON at byte 10"},
       {"[]", "in.jsonl:1: expected a JSON object with the keys id, text, messages"},
       {"{\"id\": 1, \"text\": \"a\", \"x\": 1}", "in.jsonl:1: unknown key \"x\""},
       {"{\"text\": \"a\"}", "in.jsonl:1: id: expected a string or an integer"},
