@@ -67,11 +67,12 @@ std::string DefaultInstance() {
   return absl::StrCat(host, "-", getpid());
 }
 
-// What an actor is made of, in the order of making; destroyed in the opposite order.
+// What an actor is made of, in the order of making; destroyed in the opposite order. Each part stays where it is when
+// this is moved, as others point to it.
 struct Parts {
   std::unique_ptr<Tokenizer> tokenizer;
   std::unique_ptr<Task> task;
-  std::optional<CreditAssigner> credit;
+  std::unique_ptr<const CreditAssigner> credit;
   std::unique_ptr<GrpcRolloutPort> port;
   std::unique_ptr<WeightSource> weights;
   std::unique_ptr<Actor> actor;
@@ -130,7 +131,8 @@ absl::StatusOr<Parts> MakeParts(const config::RunConfig& run, const ActorFlags& 
                                  run.actor().gpu_memory_mib(), ListGpus()));
   ASSIGN_OR_RETURN(parts.tokenizer, Tokenizer::FromFile(absl::StrCat(run.model().path(), "/tokenizer.json")));
   ASSIGN_OR_RETURN(parts.task, CreateTask(run.task()));
-  ASSIGN_OR_RETURN(parts.credit, CreditAssigner::FromProto(run.credit()));
+  ASSIGN_OR_RETURN(CreditAssigner credit, CreditAssigner::FromProto(run.credit()));
+  parts.credit = std::make_unique<const CreditAssigner>(std::move(credit));
 
   GrpcRolloutPortOptions port;
   port.address = flags.learner;
@@ -156,9 +158,9 @@ absl::StatusOr<Parts> MakeParts(const config::RunConfig& run, const ActorFlags& 
                                                         .metrics = metrics},
                                                        parts.port.get()));
   ASSIGN_OR_RETURN(std::unique_ptr<Engine> engine, MakeEngine(run, folder, *parts.credit, device));
-  parts.actor = std::make_unique<Actor>(MakeSettings(run, flags, instance, folder.config), std::move(engine),
-                                        parts.port.get(), parts.weights.get(),
-                                        GroupScorer(parts.tokenizer.get(), &parts.task->verifier(), &*parts.credit));
+  parts.actor = std::make_unique<Actor>(
+      MakeSettings(run, flags, instance, folder.config), std::move(engine), parts.port.get(), parts.weights.get(),
+      GroupScorer(parts.tokenizer.get(), &parts.task->verifier(), parts.credit.get()));
   return parts;
 }
 
