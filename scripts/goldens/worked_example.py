@@ -3,60 +3,36 @@
 
     python3 scripts/goldens/worked_example.py        prints the table, writes docs/img/worked_example.svg
 
-Plain Python after the definitions of docs/rhythm.md; tests/rhythm/worked_example_test.cc holds the page's table against
+Needs numpy. Metrics and credit are rhythm_reference.py's; tests/rhythm/worked_example_test.cc holds the page's table against
 the product's own functions.
 """
 
 import json
 import pathlib
 import statistics
-from fractions import Fraction
+
+import numpy as np
+from rhythm_reference import credit, measure
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 FONT = "ui-sans-serif,Helvetica,Arial,sans-serif"
 BLUE, ORANGE, GREY, INK = "#2563a8", "#b45309", "#6b7280", "#1f2937"
 
 
-def quantile(values: list[float], p: Fraction) -> float:
-    ordered, place = sorted(values), (len(values) - 1) * p
-    low = int(place)
-    high = min(low + 1, len(values) - 1)
-    return ordered[low] + (ordered[high] - ordered[low]) * float(place - low)
-
-
 def compute(example: dict) -> dict[str, list[float]]:
-    options, prompt = example["options"], len(example["prompt"])
-    n, bonus = len(example["answer"]), options["amplification"] - 1
-    window, near = options["window_tokens"], options["horizon_min_tokens"]
-
-    def waad_of(t: int) -> float:
-        return sum(p * min(prompt + t - int(j), window) for j, p in example["local_head"][t].items())
-
-    def fai_of(s: int) -> float:
-        rows = [example["global_head"][t].get(str(prompt + s), 0.0) for t in range(s + near, n)]
-        return sum(rows) / len(rows) if rows else 0.0
-
-    waad, fai = [waad_of(t) for t in range(n)], [fai_of(s) for s in range(n)]
-    delta = [abs(a - b) for a, b in zip(waad, waad[1:])] + [0.0]
-    eligible = range(max(0, n - near))
-    count = max(1, int(Fraction(options["q"]) * n))
-    anchors = sorted(eligible, key=lambda s: (-fai[s], s))[:count]
-    waad_bound = quantile(waad, Fraction(options["waad_quantile"]))
-    delta_bound = quantile(delta, Fraction(options["delta_quantile"]))
-    gamma, introduced_by = [1.0] * n, set()
-    for s in anchors:
-        before = range(max(0, s - options["lookback_tokens"]), s)
-        intro = max(before, key=lambda u: (delta[u], u), default=None)
-        dominated = intro is not None and waad[s] <= waad_bound and delta[intro] >= delta_bound
-        gamma[s] += bonus * (1 - options["alpha"]) if dominated else bonus
-        if dominated:
-            introduced_by.add(intro)
-    for u in introduced_by:
-        gamma[u] += bonus * options["alpha"]
-    rewards = example["group_rewards"]
+    options, prompt, n = example["options"], len(example["prompt"]), len(example["answer"])
+    maps = np.zeros((2, prompt + n, prompt + n))
+    for h, head in enumerate(("local_head", "global_head")):
+        for t, row in enumerate(example[head]):
+            for position, probability in row.items():
+                maps[h, prompt + t, int(position)] = probability
+    horizon = (options["horizon_min_tokens"], n)
+    rhythm = measure([maps], [0], prompt, options["window_tokens"], horizon)
+    weights = credit(rhythm, [0.0] * n, options["q"], options["amplification"], options["lookback_tokens"], options["alpha"])
+    rewards, gamma = example["group_rewards"], weights["COUPLED"]
     advantage = (rewards[0] - statistics.fmean(rewards)) / (statistics.pstdev(rewards) + 1e-6)
     gradient = [-g * advantage / (n * len(rewards)) for g in gamma]
-    return {"WAAD": waad, "Delta": delta, "FAI": fai, "gamma": gamma, "gradient": gradient}
+    return {"WAAD": rhythm["waad"], "Delta": rhythm["delta"], "FAI": rhythm["fai"], "gamma": gamma, "gradient": gradient}
 
 
 def table(example: dict, values: dict[str, list[float]]) -> str:
