@@ -1,8 +1,6 @@
 // Holds the table of docs/idea.md against the product: metrics, credit, advantage and the loss's gradient of its
 // answer.
-#include <fstream>
 #include <span>
-#include <sstream>
 #include <string>
 #include <vector>
 
@@ -11,6 +9,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
+#include "common/base/file.h"
 #include "common/rhythm/credit.h"
 #include "common/rhythm/rhythm.h"
 #include "gtest/gtest.h"
@@ -21,12 +20,7 @@
 namespace tactus {
 namespace {
 
-std::string ReadSource(const std::string& path) {
-  std::ifstream file(absl::StrCat(TACTUS_SOURCE_DIR "/", path));
-  std::stringstream text;
-  text << file.rdbuf();
-  return text.str();
-}
+std::string ReadSource(const std::string& path) { return *ReadFile(absl::StrCat(TACTUS_SOURCE_DIR "/", path)); }
 
 // Adds one head's rows, written as {position: probability}, to the sums that decoding would have kept.
 void AddHead(const nlohmann::json& rows, int64_t prompt, const RhythmOptions& options, HeadSums& sums) {
