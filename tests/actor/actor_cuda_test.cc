@@ -17,6 +17,7 @@
 #include "common/weights/shared_weights_cuda.h"
 #include "tests/actor/engine/run_all.h"
 #include "tests/device/need_gpu.h"
+#include "tests/tree.h"
 
 namespace tactus {
 namespace {
@@ -113,7 +114,7 @@ class AlwaysRight : public Verifier {
 TEST(CudaActorTest, FollowsALearnersWeightsAndHandsInMeasuredGroups) {
   NEED_GPU();
   if (!device::Emulated()) GTEST_SKIP() << "CUDA's memory handles need two processes";
-  const ModelFolder folder = *OpenModelFolder(TACTUS_SOURCE_DIR "/tests/goldens/models/qwen3");
+  const ModelFolder folder = *OpenModelFolder(SourcePath("tests/goldens/models/qwen3"));
   std::vector<float> parameters(folder.layout.total_numel);
   ASSERT_TRUE(LoadParameters(folder, parameters).ok());
   SharedWeightExport memory(0, folder.layout.total_numel, StorageDType::kFloat32);

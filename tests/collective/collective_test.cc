@@ -18,6 +18,8 @@
 #include <thread>
 #include <vector>
 
+#include "tests/tree.h"
+
 namespace tactus {
 namespace {
 
@@ -61,7 +63,7 @@ struct Launch {
 class Ranks {
  public:
   explicit Ranks(const Launch& launch) : start_(Clock::now()) {
-    const std::string program = std::string(TACTUS_BINARY_DIR) + "/bin/collective_rank";
+    const std::string program = BuildPath("bin/collective_rank");
     const std::string port = std::to_string(FreePort());
     std::vector<int> ranks = launch.ranks;
     for (int rank = 0; launch.ranks.empty() && rank < launch.world; ++rank) ranks.push_back(rank);

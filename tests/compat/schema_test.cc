@@ -17,6 +17,7 @@
 #include "proto/rollout_service.pb.h"
 #include "proto/trajectory.pb.h"
 #include "proto/weight_service.pb.h"
+#include "tests/tree.h"
 
 namespace tactus {
 namespace {
@@ -27,7 +28,7 @@ using google::protobuf::EnumDescriptor;
 using google::protobuf::FieldDescriptor;
 using google::protobuf::FileDescriptor;
 
-std::string GoldenPath(const std::string& name) { return TACTUS_SOURCE_DIR "/tests/goldens/compat/" + name; }
+std::string GoldenPath(const std::string& name) { return SourcePath("tests/goldens/compat/") + name; }
 
 // The files of the last release, in a pool of their own.
 class Compat : public ::testing::Test {

@@ -4,13 +4,14 @@
 #include "common/config/run_config.h"
 #include "gtest/gtest.h"
 #include "proto/config.pb.h"
+#include "tests/tree.h"
 
 namespace tactus::config {
 namespace {
 
 TEST(ConfigFilesTest, EveryFileLoads) {
   int files = 0;
-  for (const auto& entry : std::filesystem::directory_iterator(TACTUS_SOURCE_DIR "/configs")) {
+  for (const auto& entry : std::filesystem::directory_iterator(SourcePath("configs"))) {
     if (entry.path().extension() != ".textproto") continue;
     ++files;
     const absl::StatusOr<RunConfig> config = LoadRunConfig(entry.path().string(), {});
@@ -20,7 +21,7 @@ TEST(ConfigFilesTest, EveryFileLoads) {
 }
 
 TEST(ConfigFilesTest, QwenFollowsThePapersBatch) {
-  const RunConfig config = LoadRunConfig(TACTUS_SOURCE_DIR "/configs/qwen3_4b_countdown.textproto", {}).value();
+  const RunConfig config = LoadRunConfig(SourcePath("configs/qwen3_4b_countdown.textproto"), {}).value();
   const RolloutOptions& rollout = config.rollout();
   EXPECT_EQ(rollout.prompts_per_step() * rollout.completions_per_prompt(), 512);
   EXPECT_EQ(rollout.max_prompt_tokens() + rollout.max_completion_tokens(), 1024);

@@ -4,6 +4,7 @@
 #include "common/base/file.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/tree.h"
 
 namespace tactus::config {
 namespace {
@@ -23,7 +24,7 @@ TEST(FieldDocsTest, ATerminalGetsALineAField) {
 TEST(FieldDocsTest, TheFileInDocsIsCurrentAndEveryFieldHasAMeaning) {
   const absl::StatusOr<std::string> text = FieldsMarkdown(*ReadFile(TACTUS_CONFIG_DESCRIPTORS));
   ASSERT_TRUE(text.ok()) << text.status();
-  EXPECT_EQ(*ReadFile(TACTUS_SOURCE_DIR "/docs/configuration.md"), *text) << "run: build/release/bin/config_docs docs";
+  EXPECT_EQ(*ReadFile(SourcePath("docs/configuration.md")), *text) << "run: build/release/bin/config_docs docs";
   EXPECT_THAT(*text, ::testing::Not(HasSubstr(" |  |\n"))) << "a field of proto/config.proto without a comment";
   EXPECT_THAT(*text, HasSubstr("`SIGN_V1`: the weight applies where the advantage is >= 0."));
 }

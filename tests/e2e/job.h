@@ -17,6 +17,7 @@
 #include "common/base/file.h"
 #include "common/base/sha256.h"
 #include "common/metrics/run_folder.h"
+#include "tests/tree.h"
 
 namespace tactus {
 
@@ -37,13 +38,13 @@ class Job {
 
   Job(const std::string& name, std::vector<std::string> extra, bool fresh = true)
       : folder_{(std::filesystem::path(testing::TempDir()) / ("tactus_e2e_" + name)).string()} {
-    std::vector<std::string> argv = {TACTUS_BINARY_DIR "/bin/tactus", "train"};
+    std::vector<std::string> argv = {BuildPath("bin/tactus"), "train"};
     if (fresh) {
       std::filesystem::remove_all(folder_.root);
-      argv.insert(argv.end(), {"--config", TACTUS_SOURCE_DIR "/configs/quickstart.textproto", "--out", folder_.root});
+      argv.insert(argv.end(), {"--config", SourcePath("configs/quickstart.textproto"), "--out", folder_.root});
       const std::string steps = std::to_string(kDefaultSteps);
-      for (const std::string& set : {std::string("model.path=" TACTUS_SOURCE_DIR "/models/quickstart"),
-                                     "learner.steps=" + steps, std::string("rollout.prompts_per_step=6"),
+      for (const std::string& set : {"model.path=" + SourcePath("models/quickstart"), "learner.steps=" + steps,
+                                     std::string("rollout.prompts_per_step=6"),
                                      std::string("rollout.completions_per_prompt=4"), std::string("learner.threads=1"),
                                      std::string("checkpoint.every_steps=1"), std::string("eval.max_prompts=8")}) {
         argv.insert(argv.end(), {"--set", set});
@@ -57,7 +58,7 @@ class Job {
       std::vector<char*> raw;
       for (std::string& arg : argv) raw.push_back(arg.data());
       raw.push_back(nullptr);
-      ::chdir(TACTUS_SOURCE_DIR);
+      ::chdir(SourcePath().c_str());
       ::execv(raw[0], raw.data());
       ::_exit(127);
     }

@@ -14,6 +14,7 @@
 #include "absl/time/clock.h"
 #include "common/base/file.h"
 #include "common/metrics/run_folder.h"
+#include "tests/tree.h"
 #include "tools/job/child_process.h"
 
 namespace tactus {
@@ -39,8 +40,8 @@ class RanksTest : public ::testing::Test {
  protected:
   RunFolder folder_{::testing::TempDir() + "/ranks_test"};
   const std::string log_ = folder_.root + ".log";
-  const std::string config_ = TACTUS_SOURCE_DIR "/configs/quickstart.textproto";
-  const std::vector<std::string> settings_ = {std::string("model.path=" TACTUS_SOURCE_DIR "/models/quickstart"),
+  const std::string config_ = SourcePath("configs/quickstart.textproto");
+  const std::vector<std::string> settings_ = {"model.path=" + SourcePath("models/quickstart"),
                                               "rollout.prompts_per_step=6", "rollout.completions_per_prompt=4",
                                               "learner.threads=1", "checkpoint.every_steps=0"};
 
@@ -51,7 +52,7 @@ class RanksTest : public ::testing::Test {
   }
   std::unique_ptr<ChildProcess> StartRanks(const std::string& steps) {
     const std::string listen = absl::StrCat("127.0.0.1:", port_ = FreePort());
-    std::vector<std::string> argv = {TACTUS_BINARY_DIR "/bin/tactus", "ranks", "--"};
+    std::vector<std::string> argv = {BuildPath("bin/tactus"), "ranks", "--"};
     for (const std::string& set : settings_) argv.insert(argv.end(), {"--set", set});
     argv.insert(argv.end(), {"--set", absl::StrCat("service.listen=", listen), "--set", "learner.steps=" + steps});
     return ChildProcess::Start(argv, log_,
@@ -61,7 +62,7 @@ class RanksTest : public ::testing::Test {
         .value();
   }
   std::unique_ptr<ChildProcess> StartActor() {
-    std::vector<std::string> argv = {TACTUS_BINARY_DIR "/bin/tactus-actor"};
+    std::vector<std::string> argv = {BuildPath("bin/tactus-actor")};
     for (const std::string& set : settings_) argv.insert(argv.end(), {"--set", set});
     return ChildProcess::Start(argv, log_,
                                {absl::StrCat("TACTUS_CONFIG=", config_), "TACTUS_INSTANCE=actor-a",

@@ -20,6 +20,7 @@
 #include "common/base/sha256.h"
 #include "common/metrics/run_folder.h"
 #include "tests/e2e/job.h"
+#include "tests/tree.h"
 
 namespace tactus {
 namespace {
@@ -81,7 +82,7 @@ void ExpectCreditRecomputes(const RunFolder& folder) {
                                         {"prompt_ids", sample.at("prompt_ids")},
                                         {"response_ids", sample.at("token_ids")}}
                       << "\n";
-    const std::string command = absl::StrCat(TACTUS_BINARY_DIR "/bin/tactus rhythm --model ", model, " --config ",
+    const std::string command = absl::StrCat(BuildPath("bin/tactus"), " rhythm --model ", model, " --config ",
                                              folder.config(), " --input ", in, " --output ", out);
     ASSERT_EQ(std::system(command.c_str()), 0) << command;
     const nlohmann::json rhythm = nlohmann::json::parse(*ReadFile(out));

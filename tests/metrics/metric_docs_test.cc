@@ -9,6 +9,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/metrics/exposition_check.h"
+#include "tests/tree.h"
 
 namespace tactus {
 namespace {
@@ -68,7 +69,7 @@ TEST(MetricTableTest, EachRuleFindsItsViolation) {
 }
 
 TEST(MetricDocsTest, TheCommittedDocumentsAreThoseOfTheTable) {
-  const std::string docs = TACTUS_SOURCE_DIR "/docs";
+  const std::string docs = SourcePath("docs");
   EXPECT_EQ(FileText(docs + "/metrics.md"), MetricsMarkdown()) << "run: build/release/bin/metric_docs docs";
   EXPECT_EQ(FileText(docs + "/metrics.json"), MetricsJson()) << "run: build/release/bin/metric_docs docs";
 }

@@ -11,6 +11,7 @@
 #include "absl/strings/match.h"
 #include "common/base/dtype.h"
 #include "common/model/folder/families/family.h"
+#include "tests/tree.h"
 
 namespace tactus {
 
@@ -19,9 +20,7 @@ struct GoldenModel {
   StorageDType dtype;  // of the weights in it
 };
 
-inline std::string GoldenModelPath(const std::string& name) {
-  return TACTUS_SOURCE_DIR "/tests/goldens/models/" + name;
-}
+inline std::string GoldenModelPath(const std::string& name) { return SourcePath("tests/goldens/models/") + name; }
 
 // Folders that transformers reads and we must not, and what the refusal says.
 inline const std::map<std::string, std::string>& RefusedGoldenModels() {

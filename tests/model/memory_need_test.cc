@@ -5,6 +5,7 @@
 #include "common/config/run_config.h"
 #include "gtest/gtest.h"
 #include "proto/config.pb.h"
+#include "tests/tree.h"
 
 namespace tactus {
 namespace {
@@ -12,7 +13,7 @@ namespace {
 constexpr int64_t kMiB = int64_t{1} << 20, kGiB = int64_t{1} << 30;
 
 ModelConfig Model(const std::string& name) {
-  const std::string file = std::string(TACTUS_SOURCE_DIR "/tests/goldens/model_configs/") + name + "/config.json";
+  const std::string file = SourcePath("tests/goldens/model_configs/") + name + "/config.json";
   return ParseModelConfig(ReadFile(file).value(), "", file).value();
 }
 

@@ -16,11 +16,12 @@
 #include "learner/algo/advantage.h"
 #include "learner/algo/policy_loss.h"
 #include "nlohmann/json.hpp"
+#include "tests/tree.h"
 
 namespace tactus {
 namespace {
 
-std::string ReadSource(const std::string& path) { return *ReadFile(absl::StrCat(TACTUS_SOURCE_DIR "/", path)); }
+std::string ReadSource(const std::string& path) { return *ReadFile(SourcePath(path)); }
 
 // Adds one head's rows, written as {position: probability}, to the sums that decoding would have kept.
 void AddHead(const nlohmann::json& rows, int64_t prompt, const RhythmOptions& options, HeadSums& sums) {

@@ -9,11 +9,12 @@
 #include "common/tasks/task.h"
 #include "common/tokenizer/tokenizer.h"
 #include "proto/config.pb.h"
+#include "tests/tree.h"
 
 namespace tactus {
 namespace {
 
-const std::string kFolder = TACTUS_SOURCE_DIR "/models/quickstart-base/";
+const std::string kFolder = SourcePath("models/quickstart-base/");
 
 nlohmann::json Load(const std::string& path) {
   std::ifstream in(path);
@@ -29,7 +30,7 @@ std::unique_ptr<Tokenizer> LoadTokenizer() {
 
 TEST(QuickStartFiles, TokensAreThoseOfHuggingFace) {
   const auto tokenizer = LoadTokenizer();
-  const auto golden = Load(TACTUS_SOURCE_DIR "/tests/goldens/tasks/quickstart_tokens.json");
+  const auto golden = Load(SourcePath("tests/goldens/tasks/quickstart_tokens.json"));
   ASSERT_GT(golden["cases"].size(), 500u);
   for (const auto& item : golden["cases"]) {
     const auto ids = item["ids"].get<std::vector<TokenId>>();

@@ -7,6 +7,7 @@
 
 #include "common/tokenizer/tokenizer.h"
 #include "nlohmann/json.hpp"
+#include "tests/tree.h"
 
 namespace tactus {
 namespace {
@@ -14,7 +15,7 @@ namespace {
 using nlohmann::json;
 using testing::HasSubstr;
 
-const std::string kFolder = TACTUS_SOURCE_DIR "/tests/goldens/tokenizer/";
+const std::string kFolder = SourcePath("tests/goldens/tokenizer/");
 
 std::string TempFile() { return testing::TempDir() + "/bad_tokenizer.json"; }
 

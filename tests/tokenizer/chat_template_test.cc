@@ -10,13 +10,14 @@
 #include "common/base/file.h"
 #include "common/tokenizer/chat_families.h"
 #include "nlohmann/json.hpp"
+#include "tests/tree.h"
 
 namespace tactus {
 namespace {
 
 using testing::HasSubstr;
 
-const std::string kGoldens = TACTUS_SOURCE_DIR "/tests/goldens/tokenizer/chat.jsonl";
+const std::string kGoldens = SourcePath("tests/goldens/tokenizer/chat.jsonl");
 
 const char kLlama3Jinja[] =
     "{% set loop_messages = messages %}{% for message in loop_messages %}{% set content = '<|start_header_id|>' + "
@@ -120,7 +121,7 @@ TEST_F(ChatTemplateTest, MistralNemoTakesTurns) {
 }
 
 TEST_F(ChatTemplateTest, RecognisesTheQuickStartModel) {
-  auto chat_template = ChatTemplate::FromModelFolder(TACTUS_SOURCE_DIR "/models/quickstart-base", "");
+  auto chat_template = ChatTemplate::FromModelFolder(SourcePath("models/quickstart-base"), "");
   ASSERT_TRUE(chat_template.ok()) << chat_template.status();
   EXPECT_EQ(*(*chat_template)->Render({{"system", "a "}, {"user", "1 + 1 ="}}), "a 1 + 1 =");
 }

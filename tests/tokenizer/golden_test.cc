@@ -7,11 +7,12 @@
 #include "absl/strings/escaping.h"
 #include "common/tokenizer/tokenizer.h"
 #include "nlohmann/json.hpp"
+#include "tests/tree.h"
 
 namespace tactus {
 namespace {
 
-const std::string kFolder = TACTUS_SOURCE_DIR "/tests/goldens/tokenizer/";
+const std::string kFolder = SourcePath("tests/goldens/tokenizer/");
 constexpr const char* kNames[] = {"qwen", "llama3", "smol", "odd", "tekken"};
 
 class TokenizerGoldenTest : public testing::Test {

@@ -7,12 +7,13 @@
 #include <thread>
 
 #include "common/tokenizer/utf8.h"
+#include "tests/tree.h"
 
 namespace tactus {
 namespace {
 
 std::unique_ptr<Tokenizer> Load(const std::string& name) {
-  auto tokenizer = Tokenizer::FromFile(TACTUS_SOURCE_DIR "/tests/goldens/tokenizer/" + name + ".json");
+  auto tokenizer = Tokenizer::FromFile(SourcePath("tests/goldens/tokenizer/") + name + ".json");
   EXPECT_TRUE(tokenizer.ok()) << tokenizer.status();
   return *std::move(tokenizer);
 }

@@ -10,6 +10,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/model/golden_models.h"
+#include "tests/tree.h"
 
 namespace {
 
@@ -44,7 +45,7 @@ class CliTest : public ::testing::Test {
   // `arguments` go through the shell, so that a test reads like a session.
   Result Tactus(const std::string& arguments, const std::string& input = "") const {
     Write("stdin", input);
-    const std::string command = "cd " TACTUS_SOURCE_DIR " && '" TACTUS_BINARY_DIR "/bin/tactus' " + arguments + " <" +
+    const std::string command = "cd " + SourcePath() + " && '" + BuildPath("bin/tactus") + "' " + arguments + " <" +
                                 Path("stdin") + " >" + Path("stdout") + " 2>" + Path("stderr");
     const int status = std::system(command.c_str());
     return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, ReadAll(Path("stdout")), ReadAll(Path("stderr"))};
@@ -169,8 +170,8 @@ TEST_F(CliTest, LossComputesAndRefuses) {
 }
 
 TEST_F(CliTest, AFullDiskIsOurFailureNotSuccess) {
-  const std::string command = "'" TACTUS_BINARY_DIR "/bin/tactus' check-config " TACTUS_SOURCE_DIR
-                              "/configs/quickstart.textproto >/dev/full 2>/dev/null";
+  const std::string command = "'" + BuildPath("bin/tactus") + "' check-config " +
+                              SourcePath("configs/quickstart.textproto") + " >/dev/full 2>/dev/null";
   const int status = std::system(command.c_str());
   EXPECT_EQ(WEXITSTATUS(status), 1);
 }
@@ -224,7 +225,7 @@ TEST_F(CliTest, RhythmMeasuresDrawsAndRefuses) {
                 "expected --paper or --config, not both", lines);
   ExpectMistake(base + "models/quickstart",
                 "standard input:1: ", "{\"id\":1,\"prompt_ids\":[],\"response_ids\":[1]}\n");
-  std::string config = ReadAll(TACTUS_SOURCE_DIR "/configs/quickstart.textproto");
+  std::string config = ReadAll(SourcePath("configs/quickstart.textproto"));
   config.replace(config.find("strategy: COUPLED"), 17, "strategy: COUPLED layers: 9");
   ExpectMistake(base + "models/quickstart --config " + Write("layers.textproto", config),
                 "credit.layers holds 9: expected layers from 0 to", lines);
@@ -236,9 +237,8 @@ class RhythmStudyTest : public CliTest {
   // The tiny model with a tokenizer that knows all of its ids.
   void SetUp() override {
     CliTest::SetUp();
-    const std::string root = TACTUS_SOURCE_DIR;
-    std::filesystem::copy(root + "/tests/goldens/models/llama", Path("model"));
-    std::filesystem::copy_file(root + "/models/quickstart-base/tokenizer.json", Path("model/tokenizer.json"));
+    std::filesystem::copy(SourcePath("tests/goldens/models/llama"), Path("model"));
+    std::filesystem::copy_file(SourcePath("models/quickstart-base/tokenizer.json"), Path("model/tokenizer.json"));
     std::string prompts;
     for (int i = 0; i < 12; ++i) {
       prompts += "{\"id\":" + std::to_string(i) + ",\"prompt_ids\":[4," + std::to_string(5 + i) + "]}\n";

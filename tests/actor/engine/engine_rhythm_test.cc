@@ -19,6 +19,7 @@
 #include "common/rhythm/rhythm.h"
 #include "tests/actor/engine/run_all.h"
 #include "tests/model/golden_models.h"
+#include "tests/tree.h"
 
 namespace tactus {
 namespace {
@@ -34,7 +35,7 @@ ModelFolder Folder(const std::string& name) {
 }
 
 std::vector<Json> Goldens(const std::string& family) {
-  std::ifstream in(TACTUS_SOURCE_DIR "/tests/goldens/rhythm/" + family + ".jsonl");
+  std::ifstream in(SourcePath("tests/goldens/rhythm/") + family + ".jsonl");
   std::vector<Json> lines;
   for (std::string line; std::getline(in, line);) lines.push_back(Json::parse(line));
   return lines;

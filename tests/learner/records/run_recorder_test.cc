@@ -7,6 +7,7 @@
 #include <filesystem>
 
 #include "tests/learner/records/audited_batch.h"
+#include "tests/tree.h"
 
 namespace tactus {
 namespace {
@@ -53,7 +54,7 @@ class RunRecorderTest : public ::testing::Test {
 
   const RunFolder folder_{::testing::TempDir() + "/run_recorder_test"};
   const std::unique_ptr<Tokenizer> tokenizer_ =
-      Tokenizer::FromFile(TACTUS_SOURCE_DIR "/tests/goldens/tokenizer/smol.json").value();
+      Tokenizer::FromFile(SourcePath("tests/goldens/tokenizer/smol.json")).value();
   MetricSet metrics_{{.role = ProcessRole::kLearner, .task = "t", .run_id = "r"}};
   std::unique_ptr<RunRecorder> recorder_;
 };

@@ -10,6 +10,7 @@
 
 #include "common/base/file.h"
 #include "learner/train/lr_schedule.h"
+#include "tests/tree.h"
 
 namespace tactus {
 namespace {
@@ -37,7 +38,7 @@ std::vector<float> Random(size_t size, int seed) {
 }
 
 TEST(AdamWTest, EqualsTorch) {
-  const auto text = ReadFile(TACTUS_SOURCE_DIR "/tests/goldens/train/adamw.json");
+  const auto text = ReadFile(SourcePath("tests/goldens/train/adamw.json"));
   ASSERT_TRUE(text.ok());
   const Json golden = Json::parse(*text);
   const Json& o = golden["options"];

@@ -8,6 +8,7 @@
 #include "learner/train/lm_policy_cpu.h"
 #include "learner/train/trainer.h"
 #include "tests/learner/train/trainer_fixtures.h"
+#include "tests/tree.h"
 
 namespace tactus {
 namespace {
@@ -15,7 +16,7 @@ namespace {
 constexpr PolicyVersion kNow{0, 0};
 
 std::unique_ptr<TrainablePolicy> TinyPolicy(const std::string& name = "qwen3") {
-  const auto folder = OpenModelFolder(std::string(TACTUS_SOURCE_DIR) + "/tests/goldens/models/" + name);
+  const auto folder = OpenModelFolder(SourcePath("tests/goldens/models/") + name);
   EXPECT_TRUE(folder.ok()) << folder.status();
   auto model = DecoderWeightsCpu::Create(folder->config, StorageDType::kFloat32);
   EXPECT_TRUE(model.ok()) << model.status();

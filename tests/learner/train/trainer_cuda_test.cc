@@ -9,14 +9,15 @@
 #include "common/model/folder/hf_folder.h"
 #include "common/ops/cuda/adamw_cuda.h"
 #include "common/weights/weight_publisher.h"
-#include "learner/train/parameters_cuda.h"
 #include "learner/train/lm_policy_cpu.h"
 #include "learner/train/lm_policy_cuda.h"
+#include "learner/train/parameters_cuda.h"
 #include "learner/train/trainer.h"
 #include "tests/device/need_gpu.h"
 #include "tests/learner/train/trainer_fixtures.h"
 #include "tests/model/golden_models.h"
 #include "tests/ops/cuda/device_array.h"
+#include "tests/tree.h"
 
 namespace tactus {
 namespace {
@@ -25,7 +26,7 @@ constexpr PolicyVersion kNow{0, 0};
 constexpr int64_t kVocab = 144;  // no model has fewer
 
 ModelFolder Folder(const std::string& name) {
-  const auto folder = OpenModelFolder(std::string(TACTUS_SOURCE_DIR) + "/tests/goldens/models/" + name);
+  const auto folder = OpenModelFolder(SourcePath("tests/goldens/models/") + name);
   EXPECT_TRUE(folder.ok()) << folder.status();
   return *folder;
 }

@@ -6,6 +6,7 @@
 #include <sstream>
 
 #include "common/tokenizer/chat_families.h"
+#include "tests/tree.h"
 
 namespace tactus {
 namespace {
@@ -15,7 +16,7 @@ using testing::HasSubstr;
 class TokenizeJsonlTest : public testing::Test {
  protected:
   TokenizeJsonlTest() {
-    auto tokenizer = Tokenizer::FromFile(TACTUS_SOURCE_DIR "/tests/goldens/tokenizer/llama3.json");
+    auto tokenizer = Tokenizer::FromFile(SourcePath("tests/goldens/tokenizer/llama3.json"));
     EXPECT_TRUE(tokenizer.ok()) << tokenizer.status();
     tokenizer_ = *std::move(tokenizer);
   }

@@ -5,6 +5,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "proto/config.pb.h"
+#include "tests/tree.h"
 
 namespace tactus {
 namespace {
@@ -28,13 +29,12 @@ GpuList Gpus(int count, int64_t bytes) {
 }
 
 std::string ShapeFile(const std::string& model) {
-  return std::string(TACTUS_SOURCE_DIR "/tests/goldens/model_configs/") + model + "/config.json";
+  return SourcePath("tests/goldens/model_configs/") + model + "/config.json";
 }
 
 absl::StatusOr<MemoryReport> Predict(const std::string& config, const std::string& model, int learners, int actors,
                                      const GpuList& gpus, const std::vector<std::string>& overrides = {}) {
-  const config::RunConfig run =
-      config::LoadRunConfig(std::string(TACTUS_SOURCE_DIR "/configs/") + config, overrides).value();
+  const config::RunConfig run = config::LoadRunConfig(SourcePath("configs/") + config, overrides).value();
   const DevicePlan plan =
       PlanDevices({.learners = learners, .actors = actors, .learner = {}, .actor = {}, .gpus = gpus}).value();
   return PredictMemory(run, ShapeFile(model), plan, gpus);
@@ -86,7 +86,7 @@ TEST(MemoryReportTest, WithoutAGpuEverythingIsOnTheCpu) {
 }
 
 TEST(MemoryReportTest, AMissingOrOddShapeIsNamed) {
-  const config::RunConfig run = config::LoadRunConfig(TACTUS_SOURCE_DIR "/configs/quickstart.textproto", {}).value();
+  const config::RunConfig run = config::LoadRunConfig(SourcePath("configs/quickstart.textproto"), {}).value();
   EXPECT_THAT(std::string(PredictMemory(run, "/nowhere/config.json", {}, {}).status().message()),
               HasSubstr("/nowhere/config.json"));
 }

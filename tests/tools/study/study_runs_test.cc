@@ -11,14 +11,14 @@
 
 #include "absl/strings/str_cat.h"
 #include "actor/engine/load_engine.h"
+#include "tests/tree.h"
 #include "tools/study/study_perturb.h"
 
 namespace tactus {
 namespace {
 
 const ModelFolder& Folder() {
-  static const ModelFolder* const kFolder =
-      new ModelFolder(*OpenModelFolder(TACTUS_SOURCE_DIR "/tests/goldens/models/llama"));
+  static const ModelFolder* const kFolder = new ModelFolder(*OpenModelFolder(SourcePath("tests/goldens/models/llama")));
   return *kFolder;
 }
 
