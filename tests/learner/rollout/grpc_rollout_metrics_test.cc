@@ -14,6 +14,7 @@ namespace {
 using ::testing::HasSubstr;
 
 struct RolloutMetrics : RolloutFixture {
+  ~RolloutMetrics() override { server.reset(); }  // its timer writes into `metrics`, which ends before the base class
   void SetUp() override {
     RolloutServerOptions options = ServerOptions();
     options.metrics = &metrics;
