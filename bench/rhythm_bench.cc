@@ -23,6 +23,7 @@
 #include "bench/step_case.h"
 #include "common/base/status_macros.h"
 #include "common/config/flags.h"
+#include "common/ops/cpu/attention.h"
 #include "common/ops/cpu/buffer.h"
 #include "common/ops/cpu/kernels.h"
 #include "common/ops/cpu/parallel.h"

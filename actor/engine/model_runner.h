@@ -12,7 +12,7 @@
 #include "common/device/device_spec.h"
 #include "common/model/folder/hf_folder.h"
 #include "common/model/folder/model_config.h"
-#include "common/ops/cpu/sampling.h"
+#include "common/ops/token_types.h"
 #include "common/weights/shared_weights.h"
 
 namespace tactus {

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "common/model/forward_batch.h"
-#include "common/ops/cpu/sampling.h"
+#include "common/ops/token_types.h"
 
 namespace tactus {
 

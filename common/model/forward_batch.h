@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "common/data/types.h"
-#include "common/ops/cpu/attention.h"  // SequenceRun, kPageTokens
+#include "common/ops/attention_types.h"  // SequenceRun, kPageTokens
 
 namespace tactus {
 

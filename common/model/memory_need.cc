@@ -9,7 +9,7 @@
 #include "absl/strings/str_join.h"
 #include "common/base/dtype.h"
 #include "common/config/storage_dtype.h"
-#include "common/ops/cpu/attention.h"
+#include "common/ops/attention_types.h"
 #include "proto/config.pb.h"
 
 namespace tactus {

@@ -8,7 +8,7 @@
 #include "absl/status/statusor.h"
 #include "common/base/decimal.h"
 #include "common/config/config_fwd.h"
-#include "common/ops/cpu/attention.h"
+#include "common/ops/attention_types.h"
 #include "common/rhythm/credit.h"
 #include "common/rhythm/rhythm.h"
 

@@ -16,7 +16,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "common/ops/cpu/attention.h"
+#include "common/ops/attention_types.h"
 #include "common/rhythm/rhythm.h"
 
 namespace tactus {

@@ -11,8 +11,8 @@
 #include <vector>
 
 #include "actor/engine/cuda/device_step.h"
-#include "common/ops/cpu/sampling.h"
 #include "common/ops/cuda/backend_cuda.h"
+#include "common/ops/token_types.h"
 
 namespace tactus {
 

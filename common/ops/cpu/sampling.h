@@ -5,7 +5,6 @@
 #include <cstdint>
 #include <span>
 
-#include "common/ops/cpu/parallel.h"  // SetThreads
 #include "common/ops/token_types.h"
 
 namespace tactus::ops {

@@ -16,7 +16,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "common/ops/cpu/attention.h"  // AttentionShape, kPageTokens
+#include "common/ops/attention_types.h"  // AttentionShape, kPageTokens
 
 namespace tactus::ops::cuda {
 

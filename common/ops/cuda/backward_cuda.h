@@ -14,7 +14,7 @@
 
 #include <cstdint>
 
-#include "common/ops/cpu/sampling.h"  // TokenLogProb
+#include "common/ops/token_types.h"  // TokenLogProb
 
 namespace tactus::ops::cuda {
 

@@ -5,7 +5,7 @@
 
 #include <cstdint>
 
-#include "common/ops/cpu/attention.h"
+#include "common/ops/attention_types.h"
 
 namespace tactus::ops::cuda {
 

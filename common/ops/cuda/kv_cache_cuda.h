@@ -9,7 +9,7 @@
 #include <span>
 
 #include "common/base/dtype.h"
-#include "common/ops/cpu/attention.h"
+#include "common/ops/attention_types.h"
 
 namespace tactus::ops {
 

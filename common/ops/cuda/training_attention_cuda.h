@@ -12,7 +12,7 @@
 
 #include <cstdint>
 
-#include "common/ops/cpu/attention.h"  // AttentionShape
+#include "common/ops/attention_types.h"  // AttentionShape
 
 namespace tactus::ops::cuda {
 

@@ -8,6 +8,7 @@
 #include <functional>
 #include <numeric>
 
+#include "common/ops/cpu/sampling.h"
 #include "common/ops/cuda/backward_cuda.h"
 #include "common/ops/cuda/training_attention_cuda.h"
 #include "tests/ops/cuda/device_array.h"
