@@ -7,11 +7,13 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/model/golden_models.h"
 #include "tests/tree.h"
 
+namespace tactus {
 namespace {
 
 using ::testing::HasSubstr;
@@ -45,8 +47,8 @@ class CliTest : public ::testing::Test {
   // `arguments` go through the shell, so that a test reads like a session.
   Result Tactus(const std::string& arguments, const std::string& input = "") const {
     Write("stdin", input);
-    const std::string command = "cd " + SourcePath() + " && '" + BuildPath("bin/tactus") + "' " + arguments + " <" +
-                                Path("stdin") + " >" + Path("stdout") + " 2>" + Path("stderr");
+    const std::string command = absl::StrCat("cd ", SourcePath(), " && '", BuildPath("bin/tactus"), "' ", arguments,
+                                             " <", Path("stdin"), " >", Path("stdout"), " 2>", Path("stderr"));
     const int status = std::system(command.c_str());
     return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, ReadAll(Path("stdout")), ReadAll(Path("stderr"))};
   }
@@ -170,8 +172,8 @@ TEST_F(CliTest, LossComputesAndRefuses) {
 }
 
 TEST_F(CliTest, AFullDiskIsOurFailureNotSuccess) {
-  const std::string command = "'" + BuildPath("bin/tactus") + "' check-config " +
-                              SourcePath("configs/quickstart.textproto") + " >/dev/full 2>/dev/null";
+  const std::string command = absl::StrCat("'", BuildPath("bin/tactus"), "' check-config ",
+                                           SourcePath("configs/quickstart.textproto"), " >/dev/full 2>/dev/null");
   const int status = std::system(command.c_str());
   EXPECT_EQ(WEXITSTATUS(status), 1);
 }
@@ -195,8 +197,8 @@ TEST_F(CliTest, ModelCommandsNameWhatIsMissing) {
 
 TEST_F(CliTest, ScoreAgreesBetweenThePaths) {
   const std::string line = R"({"id":"a","prompt_ids":[1,2,3],"response_ids":[4,5,6]})";
-  for (const tactus::GoldenModel& model : tactus::GoldenModels()) {
-    const std::string score = "score --model " + tactus::GoldenModelPath(model.name) + " --threads 1 --input - --path ";
+  for (const GoldenModel& model : GoldenModels()) {
+    const std::string score = "score --model " + GoldenModelPath(model.name) + " --threads 1 --input - --path ";
     const Result actor = Tactus(score + "actor", line), learner = Tactus(score + "learner", line);
     EXPECT_EQ(actor.code, 0) << actor.err;
     EXPECT_THAT(actor.out, StartsWith("{\"id\":\"a\",\"logprobs\":["));
@@ -352,3 +354,4 @@ TEST_F(CliTest, ReportWritesOnePage) {
 }
 
 }  // namespace
+}  // namespace tactus
