@@ -128,8 +128,8 @@ def skipped_check(name: str, why: str) -> Outcome:
     return Outcome(name, skipped=[f"{name}: {why}"])
 
 
-def kubernetes_checks(build: pathlib.Path) -> list[Outcome]:
-    """The manifests without a cluster, and against a real API server where its binaries are cached."""
+def cluster_checks(build: pathlib.Path) -> list[Outcome]:
+    """SLURM, and the manifests: without a cluster, and against a real API server where its binaries are cached."""
     python = sys.executable
     outcomes = [
         check("k8s.self_test", [python, "scripts/k8s/check.py", "--self-test"]),
@@ -140,6 +140,8 @@ def kubernetes_checks(build: pathlib.Path) -> list[Outcome]:
     if (build / "bin" / "tactus-actor").exists():
         outcomes.append(check("k8s.local_run", [python, "scripts/k8s/run_local.py", "--build", str(build)], 400))
         outcomes.append(check("k8s.scale_local", [python, "scripts/k8s/scale_local.py", "--build", str(build)], 400))
+    if (build / "bin" / "tactus-actor").exists():
+        outcomes.append(check("slurm", [python, "scripts/check/slurm.py", "--build", str(build)], 700))
     return outcomes + [check("k8s.api_server", [python, "scripts/k8s/apiserver_check.py"], 240)]
 
 
@@ -151,7 +153,7 @@ def script_checks(build: pathlib.Path) -> list[Outcome]:
         check("sizes.self_test", [python, "scripts/check/sizes.py", "--self-test"]),
         check("sizes.tree", [python, "scripts/check/sizes.py"]),
         check("web", [python, "scripts/check/web.py"], 300),
-        *kubernetes_checks(build),
+        *cluster_checks(build),
     ]
     for name in MONITORING:
         command = [python, "scripts/monitoring/check.py", name, "--build", str(build)]
