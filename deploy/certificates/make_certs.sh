@@ -6,7 +6,7 @@
 # NAME: what actors call the learner, a DNS name or an IP address, beside the names of its Service in the Kubernetes namespace
 # `tactus` and localhost. FOLDER gets ca.crt, ca.key, learner/ and actor/, each with tls.crt, tls.key and ca.crt. An authority
 # that is there is used again; the roles' certificates (90 days; DAYS=N changes it) are made anew. The programs read replaced
-# files within 10 s. Keep ca.key off the machines that train. As Secrets of the component k8s/components/mtls:
+# files within 10 s. Keep ca.key off the machines that train. As Secrets for the chart's `tls: secrets`:
 #
 #   for role in learner actor; do
 #     kubectl -n tactus create secret generic tactus-$role-tls --from-file=FOLDER/$role

@@ -3,7 +3,7 @@
 
     scripts/k8s/tools.sh --server && python3 scripts/k8s/failures.py
 
-The learner's JobSet of k8s/overlays/multi-node-gpu and its Job of k8s/overlays/kind-cpu run as they are on fake nodes with
+The learner's JobSet of the overlay multi-node-gpu and its Job of kind-cpu run as they are on fake nodes with
 fake GPUs. In place of a kubelet this script writes how a container ended. Exit code 1 when an
 expectation fails.
 """
@@ -16,7 +16,7 @@ from collections.abc import Callable
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from base.local import Expectations, free_port, wait  # noqa: E402
 from k8s.cluster import Cluster, need_tools, node  # noqa: E402
-from k8s.manifests import BIN, OVERLAYS, build, load  # noqa: E402
+from k8s.manifests import BIN, load, render, with_namespace  # noqa: E402
 
 NS, WAIT_S = "tactus", 150  # the Job controller waits longer after each failure
 
@@ -64,7 +64,7 @@ class Failures(Expectations):
     # ---- the Job of kind-cpu
 
     def job(self) -> None:
-        objects = [o for o in load(build(OVERLAYS / "kind-cpu"))
+        objects = [o for o in with_namespace(load(render("kind-cpu")))
                    if o["kind"] not in ("Deployment", "PodDisruptionBudget")]  # fmt: skip
         self.cluster.apply(sorted(objects, key=lambda o: o["kind"] != "Namespace"))
         self.within(lambda: len(self.pods()) == 1, "kind-cpu: the Job starts one learner")
@@ -124,7 +124,7 @@ class Failures(Expectations):
         return self.get("jobset", "tactus-learner").get("status", {})
 
     def job_set(self) -> None:
-        objects = [o for o in load(build(OVERLAYS / "multi-node-gpu"))
+        objects = [o for o in load(render("multi-node-gpu"))
                    if o["kind"] in ("ConfigMap", "JobSet", "PersistentVolumeClaim", "Service")]  # fmt: skip
         job_set = next(o for o in objects if o["kind"] == "JobSet")
         objects.append({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "tactus-models", "namespace": NS},
@@ -182,7 +182,7 @@ def volume(name: str, mode: str, size: str) -> dict:
 
 
 def main() -> int:
-    need_tools("kube-apiserver", "kubectl", "kube-controller-manager", "kube-scheduler", "kwok", "kustomize", "jobset")
+    need_tools("kube-apiserver", "kubectl", "kube-controller-manager", "kube-scheduler", "kwok", "helm", "jobset")
     with Cluster() as cluster:
         cluster.install_crds("sigs.k8s.io_jobset")
         cluster.start_controllers([node(f"fake-{i}", gpu="8", cpu="128", memory="1Ti") for i in range(2)])

@@ -1,4 +1,4 @@
-"""Reads the objects of k8s/: what kustomize makes of an overlay, and what a pod of it runs, sees and mounts.
+"""Reads the objects of a run: what deploy/chart makes of its values, and what a pod of it runs, sees and mounts.
 
 Thread-safe: nothing here changes what it reads.
 """
@@ -15,32 +15,52 @@ from base.local import ROOT, yaml_module
 
 yaml = yaml_module()
 
-RENDERED = ROOT / "k8s" / "rendered"
+CHART = ROOT / "deploy" / "chart"
 OVERLAYS = ROOT / "k8s" / "overlays"
-VARIANTS = ROOT / "tests" / "k8s" / "variants"
+PLATFORM = ROOT / "k8s" / "platform"
+NAMESPACE = ROOT / "k8s" / "namespace.yaml"
+VARIANTS = ROOT / "tests" / "k8s" / "values"  # more values, for what the overlays do not use
+CONFIGS = {"single-node-gpu": "qwen3_4b_countdown", "multi-node-gpu": "qwen3_4b_countdown"}  # else the quick start
 SCHEMAS = ROOT / "k8s" / "schemas"
 CACHE = pathlib.Path(os.environ.get("TACTUS_K8S_TOOLS", pathlib.Path.home() / ".cache/tactus-k8s-tools"))
 BIN = CACHE / "bin"  # what scripts/k8s/tools.sh puts there
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+COMPONENT = "app.kubernetes.io/component"
 INDEX = "batch.kubernetes.io/job-completion-index"
 VARIABLE = re.compile(r"\$\((\w+)\)")
 
 
-def kustomizations(folder: pathlib.Path) -> list[pathlib.Path]:
-    """The overlays or variants in a folder."""
-    return sorted(p.parent for p in folder.glob("*/kustomization.yaml"))
+def value_files() -> dict[str, pathlib.Path]:
+    """Of each overlay and variant, by its name."""
+    overlays = {p.parent.name: p for p in sorted(OVERLAYS.glob("*/values.yaml"))}
+    return overlays | {p.stem: p for p in sorted(VARIANTS.glob("*.yaml"))}
 
 
-def build(folder: pathlib.Path) -> str:
-    """What kustomize makes of an overlay or variant."""
-    done = subprocess.run([str(BIN / "kustomize"), "build", str(folder)], capture_output=True, text=True)
+def template(*arguments: str, run: str = "tactus", namespace: str = "tactus") -> subprocess.CompletedProcess:
+    """Helm on the chart, with these arguments."""
+    command = [str(BIN / "helm"), "template", run, str(CHART), "--namespace", namespace, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+
+def render(name: str, *arguments: str, run: str = "tactus", namespace: str = "tactus") -> str:
+    """What the chart makes of an overlay's or variant's values."""
+    config = ROOT / "configs" / f"{CONFIGS.get(name, 'quickstart')}.textproto"
+    done = template("--values", str(value_files()[name]), "--set-file", f"config={config}", *arguments, run=run, namespace=namespace)
     if done.returncode or done.stderr:
-        sys.exit(f"kustomize build {folder.relative_to(ROOT)}: {done.stderr.strip()}")
+        sys.exit(f"helm template of {name}: {done.stderr.strip()}")
     return done.stdout
 
 
 def load(text: str) -> list[dict]:
     return [o for o in yaml.load_all(text, Loader=LOADER) if o]
+
+
+def with_namespace(objects: list[dict]) -> list[dict]:
+    """The objects of a run after the namespace that it lives in."""
+    found = load(NAMESPACE.read_text())
+    for o in found:
+        o["metadata"]["name"] = objects[0]["metadata"]["namespace"]
+    return found + objects
 
 
 @dataclasses.dataclass
@@ -74,17 +94,17 @@ class Pod:
 
 @dataclasses.dataclass
 class Manifests:
-    """The objects of one overlay. `allow` names exceptions that the overlay is made for: "writable-root", "rdma"."""
+    """The objects of one run, and its namespace."""
 
     name: str
     objects: list[dict]
-    allow: frozenset = frozenset()
     binaries: pathlib.Path | None = None
 
     @staticmethod
     def rendered(overlay: str) -> "Manifests":
-        """The committed ones, in which a ConfigMap's files are left out."""
-        return Manifests(overlay, load((RENDERED / f"{overlay}.yaml").read_text()))
+        """The committed ones."""
+        files = [OVERLAYS / overlay / name for name in ("claim.yaml", "run.yaml")]
+        return Manifests(overlay, with_namespace([o for file in files for o in load(file.read_text())]))
 
     def of(self, kind: str) -> list[dict]:
         return [o for o in self.objects if o["kind"] == kind]
@@ -92,15 +112,19 @@ class Manifests:
     def names(self, kind: str) -> set[str]:
         return {o["metadata"]["name"] for o in self.of(kind)}
 
-    def pods(self) -> list[Pod]:
+    def all_pods(self) -> list[Pod]:
         return [pod for o in self.objects for pod in pods_of(o)]
 
+    def pods(self) -> list[Pod]:
+        """Of learner and actors: all but the one that ends the run."""
+        return [p for p in self.all_pods() if p.labels[COMPONENT] != "end"]
+
     def actors(self) -> list[Pod]:
-        return [p for p in self.pods() if p.kind == "Deployment"]
+        return [p for p in self.pods() if p.labels[COMPONENT] == "actor"]
 
     def learners(self) -> list[Pod]:
         """In the order of their index."""
-        return [p for p in self.pods() if p.kind != "Deployment"]
+        return [p for p in self.pods() if p.labels[COMPONENT] == "learner"]
 
     def config_map(self, name: str) -> dict[str, str]:
         return next((o.get("data", {}) for o in self.of("ConfigMap") if o["metadata"]["name"] == name), {})
@@ -108,8 +132,6 @@ class Manifests:
     def environment(self, container: dict, fields: dict[str, str] | None = None) -> dict[str, str | None]:
         """Name to value; None where the value is a field of the pod that `fields` does not tell."""
         env: dict[str, str | None] = {}
-        for source in container.get("envFrom", []):
-            env |= self.config_map(source["configMapRef"]["name"])
         for entry in container.get("env", []):
             path = entry.get("valueFrom", {}).get("fieldRef", {}).get("fieldPath")
             env[entry["name"]] = entry.get("value") if path is None else (fields or {}).get(path)
@@ -124,7 +146,7 @@ def pods_of(owner: dict) -> Iterator[Pod]:
         yield Pod(name, kind, template["metadata"]["labels"], template["spec"])
     for job_name, job in jobs_of(owner):
         template = job["template"]
-        for index in range(job["completions"]):
+        for index in range(job.get("completions", 1)):
             yield Pod(job_name, kind, template["metadata"]["labels"] | {INDEX: str(index)}, template["spec"])
 
 

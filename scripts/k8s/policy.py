@@ -8,24 +8,30 @@ import json
 import pathlib
 import re
 import subprocess
+import tempfile
 from collections.abc import Iterator
 
 from base.local import ROOT
-from k8s.manifests import INDEX, SCHEMAS, VARIABLE, Manifests, Pod, jobs_of
+from k8s.manifests import COMPONENT, INDEX, PLATFORM, SCHEMAS, VARIABLE, Manifests, Pod, command, jobs_of, load
 
 try:
     import jsonschema
 except ImportError:
     jsonschema = None
 
-RULES = ROOT / "k8s" / "components" / "prometheus-operator" / "prometheusrule.yaml"
+RULES = PLATFORM / "prometheusrule.yaml"
+INSTANCE = "app.kubernetes.io/instance"
 EXTERNAL_CLAIMS = {"tactus-models"}  # the user's
 DNS_NAMESPACE = {"kubernetes.io/metadata.name": "kube-system"}
 MONITORING = {"kubernetes.io/metadata.name": "monitoring"}
 
 
 def matches(selector: dict | None, labels: dict) -> bool:
-    return selector is not None and all(labels.get(k) == v for k, v in (selector.get("matchLabels") or {}).items())
+    if selector is None or any(e["operator"] != "In" for e in selector.get("matchExpressions", [])):
+        return False
+    wanted = [(e["key"], e["values"]) for e in selector.get("matchExpressions", [])]
+    wanted += [(key, [value]) for key, value in (selector.get("matchLabels") or {}).items()]
+    return all(labels.get(key) in values for key, values in wanted)
 
 
 def quantity(text: str) -> float:
@@ -73,15 +79,15 @@ def containers(pod: Pod) -> Iterator[tuple[str, dict, bool]]:
 def is_restricted(m: Manifests) -> Iterator[str]:
     for namespace in m.of("Namespace"):
         level = namespace["metadata"]["labels"].get("pod-security.kubernetes.io/enforce")
-        if level != ("privileged" if "rdma" in m.allow else "restricted"):
+        if level != "restricted":
             yield f"namespace {namespace['metadata']['name']} enforces {level}, expected restricted"
-    for pod in m.pods():
+    for pod in m.all_pods():
         security = pod.spec.get("securityContext", {})
         if security.get("runAsNonRoot") is not True or not security.get("runAsUser", 0) >= 1000:
             yield f"{pod.owner} may run as root"
         if security.get("seccompProfile", {}).get("type") != "RuntimeDefault":
             yield f"{pod.owner} has no seccomp profile RuntimeDefault"
-        if pod.spec.get("automountServiceAccountToken") is not False:
+        if pod.spec.get("automountServiceAccountToken") is not (pod.labels[COMPONENT] == "end"):
             yield f"{pod.owner} mounts a service account token"
         if pod.spec.get("enableServiceLinks") is not False:
             yield f"{pod.owner} gets variables TACTUS_... from services: expected enableServiceLinks: false"
@@ -98,17 +104,17 @@ def is_restricted(m: Manifests) -> Iterator[str]:
                 yield f"{name} may gain privileges"
             if context.get("capabilities", {}).get("drop") != ["ALL"]:
                 yield f"{name} keeps capabilities"
-            if context.get("capabilities", {}).get("add") and "rdma" not in m.allow:
+            if context.get("capabilities", {}).get("add"):
                 yield f"{name} adds capabilities"
-            writable = "writable-root" in m.allow and not init
+            writable = m.name == "writable-root" and not init and pod.labels[COMPONENT] != "end"
             if context.get("readOnlyRootFilesystem") is not (not writable):
                 yield f"{name} has readOnlyRootFilesystem {context.get('readOnlyRootFilesystem')}"
-            if not init and "/tmp" not in {v["mountPath"] for v in c.get("volumeMounts", [])}:
+            if not init and pod.labels[COMPONENT] != "end" and "/tmp" not in {v["mountPath"] for v in c.get("volumeMounts", [])}:
                 yield f"{name} has no volume on /tmp"
 
 
 def has_resources(m: Manifests) -> Iterator[str]:
-    for pod in m.pods():
+    for pod in m.all_pods():
         scratch = {v["name"]: v["emptyDir"] for v in pod.volumes().values() if "emptyDir" in v}
         for name, empty in scratch.items():
             if "sizeLimit" not in empty:
@@ -188,13 +194,19 @@ def checks_its_config(m: Manifests) -> Iterator[str]:
         init, main = pod.init()[0], pod.main()
         if init.get("args") != main.get("args"):
             yield f"{pod.owner}: check-config checks {init.get('args')}, but {main['name']} runs with {main.get('args')}"
-        file = m.environment(main).get("TACTUS_CONFIG", "")
-        source = ROOT / "configs" / pathlib.PurePath(file).name
-        if not any(pathlib.PurePath(file).name in o.get("data", {}) for o in m.of("ConfigMap")):
+        file = pathlib.PurePath(m.environment(main).get("TACTUS_CONFIG", ""))
+        if command(init, {})[2] != str(file):
+            yield f"{pod.owner}: check-config reads {command(init, {})[2]}, but {main['name']} {file}"
+        mounted = {v["mountPath"]: pod.volumes()[v["name"]] for v in main["volumeMounts"] if v["name"] in pod.volumes()}
+        text = m.config_map(mounted.get(str(file.parent), {}).get("configMap", {}).get("name", "")).get(file.name)
+        if text is None:
             yield f"{pod.owner}: TACTUS_CONFIG is {file}, which no ConfigMap holds"
         elif m.binaries:
-            command = [str(m.binaries / "tactus"), "check-config", str(source), *main.get("args", [])]
-            done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+            with tempfile.NamedTemporaryFile("w", suffix=".textproto") as config:
+                config.write(text)
+                config.flush()
+                done = subprocess.run([str(m.binaries / "tactus"), "check-config", config.name, *main.get("args", [])],
+                                      capture_output=True, text=True, timeout=60, cwd=ROOT)  # fmt: skip
             if done.returncode:
                 yield f"{pod.owner}: {done.stderr.strip()}"
 
@@ -212,16 +224,16 @@ def names_version(m: Manifests) -> Iterator[str]:
 
 def refers_to_what_exists(m: Manifests) -> Iterator[str]:
     secrets = {c["spec"]["secretName"] for c in m.of("Certificate")}
-    for pod in m.pods():
+    priorities = {o["metadata"]["name"] for o in load((PLATFORM / "priority-classes.yaml").read_text())}
+    for pod in m.all_pods():
         needs = [("ServiceAccount", pod.spec.get("serviceAccountName"), m.names("ServiceAccount")),
-                 ("PriorityClass", pod.spec.get("priorityClassName"), m.names("PriorityClass"))]  # fmt: skip
+                 ("PriorityClass", pod.spec.get("priorityClassName"), priorities)]  # fmt: skip
         for volume in pod.volumes().values():
             needs.append(("ConfigMap", volume.get("configMap", {}).get("name"), m.names("ConfigMap")))
             needs.append(("Secret", volume.get("secret", {}).get("secretName"), secrets))
             needs.append(("PersistentVolumeClaim", volume.get("persistentVolumeClaim", {}).get("claimName"),
                           m.names("PersistentVolumeClaim") | EXTERNAL_CLAIMS))  # fmt: skip
         for name, c, _ in containers(pod):
-            needs += [("ConfigMap", e["configMapRef"]["name"], m.names("ConfigMap")) for e in c.get("envFrom", [])]
             missing = {v["name"] for v in c.get("volumeMounts", [])} - pod.volumes().keys()
             if missing:
                 yield f"{name} mounts {', '.join(sorted(missing))}, which is no volume"
@@ -249,10 +261,10 @@ def selects_what_it_means(m: Manifests) -> Iterator[str]:
             if not chosen:
                 yield f"{kind} {o['metadata']['name']} selects nothing"
             for pod in chosen if kind == "PodMonitor" else []:
-                scraped = {endpoint["port"] for endpoint in o["spec"]["podMetricsEndpoints"]}
+                kept = [r["regex"] for e in o["spec"]["podMetricsEndpoints"] for r in e["relabelings"] if r.get("action") == "keep"]
                 for port in pod.main().get("ports", []):
-                    if port["name"].startswith("metrics") and port["name"] not in scraped:
-                        yield f"PodMonitor {o['metadata']['name']} leaves out {port['name']} of {pod.owner}"
+                    if port["name"].startswith("metrics") != any(re.fullmatch(regex, port["name"]) for regex in kept):
+                        yield f"PodMonitor {o['metadata']['name']} leaves out {port['name']} of {pod.owner}, or should"
     address = {(s["metadata"]["name"], p["port"]) for s in m.of("Service") for p in s["spec"]["ports"]}
     for pod in pods:
         host, _, port = (m.environment(pod.main()).get("TACTUS_LEARNER") or "").partition(":")
@@ -288,6 +300,8 @@ def fits_the_job_set(m: Manifests) -> Iterator[str]:
                 yield f"JobSet {name}: TACTUS_HOST_INDEX comes from {index}"
     jobs = [("Ignore" if o["kind"] == "Job" else "FailJob", *job) for o in m.objects for job in jobs_of(o)]
     for on_disruption, name, job in jobs:
+        if job["template"]["metadata"]["labels"][COMPONENT] == "end":
+            continue
         rules = job["podFailurePolicy"]["rules"]
         if "onPodConditions" not in rules[0] or rules[0]["action"] != on_disruption:
             yield f"{name}: the first pod failure rule is not {on_disruption} on DisruptionTarget"
@@ -298,14 +312,84 @@ def fits_the_job_set(m: Manifests) -> Iterator[str]:
             yield f"{name}: expected restartPolicy Never and completionMode Indexed"
 
 
+def metrics_run(m: Manifests) -> str:
+    """The label `run` of the run's metrics."""
+    deployment = m.of("Deployment")[0]["metadata"]
+    return f"{deployment['namespace']}.{deployment['labels'][INSTANCE]}"
+
+
+def belongs_to_its_run(m: Manifests) -> Iterator[str]:
+    """So that a second run beside it, in this namespace or another, shares nothing with it."""
+    run = m.of("Deployment")[0]["metadata"]["labels"][INSTANCE]
+    for o in m.objects:
+        name, labels = f"{o['kind']} {o['metadata']['name']}", o["metadata"].get("labels", {})
+        if o["kind"] == "Namespace":
+            continue
+        if o["metadata"].get("namespace") != m.of("Namespace")[0]["metadata"]["name"]:
+            yield f"{name} is not of the run's namespace"
+        if labels.get(INSTANCE) != run or not f"{o['metadata']['name']}-".startswith(f"{run}-"):
+            yield f"{name} is not named and labelled by the run {run}"
+    for name, selector in selectors(m.objects):
+        if selector.get("matchLabels", {}).get(INSTANCE) != run:
+            yield f"{name} selects pods of other runs"
+    for monitor in m.of("PodMonitor"):
+        for endpoint in monitor["spec"]["podMetricsEndpoints"]:
+            label = [r["replacement"] for r in endpoint["relabelings"] if r.get("targetLabel") == "run"]
+            if label != [metrics_run(m)]:
+                yield f"PodMonitor {monitor['metadata']['name']} calls the run {label}, expected {metrics_run(m)}"
+
+
+def selectors(objects: list[dict]) -> Iterator[tuple[str, dict]]:
+    """Every selector of pods of the run's own namespace, and what a message calls its object."""
+    for o in objects:
+        name, spec = f"{o['kind']} {o['metadata']['name']}", o.get("spec", {})
+        if o["kind"] == "Service":
+            yield name, {"matchLabels": spec["selector"]}
+        elif "selector" in spec:
+            yield name, spec["selector"]
+        if o["kind"] == "NetworkPolicy":
+            yield name, spec["podSelector"]
+            peers = [p for rule in spec.get("ingress", []) for p in rule.get("from", [])]
+            peers += [p for rule in spec.get("egress", []) for p in rule.get("to", [])]
+            yield from ((name, p["podSelector"]) for p in peers if "podSelector" in p and "namespaceSelector" not in p)
+
+
+def outlives_its_objects(m: Manifests) -> Iterator[str]:
+    for claim in m.of("PersistentVolumeClaim"):
+        if claim["metadata"].get("annotations", {}).get("helm.sh/resource-policy") != "keep":
+            yield f"PersistentVolumeClaim {claim['metadata']['name']} is deleted with the run"
+    for config in m.of("ConfigMap"):
+        if config.get("immutable") is not True:
+            yield f"ConfigMap {config['metadata']['name']} may change under a run"
+
+
+def ends(m: Manifests) -> Iterator[str]:
+    """Under a JobSet a pod waits for its end and takes the actors away, and may do no more than that."""
+    found = [p for p in m.all_pods() if p.labels[COMPONENT] == "end"]
+    if len(found) != len(m.of("JobSet")):
+        yield f"{len(found)} pods end {len(m.of('JobSet'))} JobSets"
+    for pod in found:
+        role = next((r for r in m.of("Role") if r["metadata"]["name"] == pod.spec["serviceAccountName"]), {"rules": []})
+        allowed = {(resource, name) for r in role["rules"] for resource in r["resources"] for name in r.get("resourceNames", ["*"])}
+        needed = {("jobsets", m.of("JobSet")[0]["metadata"]["name"])}
+        needed |= {(kind, d) for d in m.names("Deployment") for kind in ("deployments", "deployments/scale")}
+        needed |= {("scaledobjects", s) for s in m.names("ScaledObject")}
+        if allowed != needed:
+            yield f"{pod.owner} may use {sorted(allowed)}, expected {sorted(needed)}"
+        words = [" ".join(command(c, {})) for _, c, _ in containers(pod)]
+        verbs = ["kubectl wait jobset/", *["kubectl annotate scaledobject/"] * len(m.of("ScaledObject")), "kubectl scale deployment/"]
+        if len(words) != len(verbs) or not all(w.startswith(v) for w, v in zip(words, verbs)):
+            yield f"{pod.owner} calls {words}, expected {verbs}"
+
+
 def scales_actors_only(m: Manifests) -> Iterator[str]:
     scalers = m.of("ScaledObject") + m.of("HorizontalPodAutoscaler")
     if len(scalers) > 1:
         yield "two autoscalers would fight"
     for scaler in scalers:
         name = f"{scaler['kind']} {scaler['metadata']['name']}"
-        if scaler["spec"]["scaleTargetRef"]["name"] != "tactus-actor":
-            yield f"{name} scales {scaler['spec']['scaleTargetRef']['name']}, expected tactus-actor"
+        if scaler["spec"]["scaleTargetRef"]["name"] not in m.names("Deployment"):
+            yield f"{name} scales {scaler['spec']['scaleTargetRef']['name']}, which is no Deployment"
         spec = scaler["spec"]
         if scaler["kind"] == "ScaledObject":
             spec = spec["advanced"]["horizontalPodAutoscalerConfig"]
@@ -313,6 +397,8 @@ def scales_actors_only(m: Manifests) -> Iterator[str]:
             series = re.match(r"[a-zA-Z_:][\w:]*", trigger["query"])[0]
             if f"record: {series}\n" not in RULES.read_text():
                 yield f"{name} asks for {series}, which {RULES.name} does not record"
+            if not trigger["query"].endswith(f'{{run="{metrics_run(m)}"}}'):
+                yield f"{name} asks for {trigger['query']}, expected the run {metrics_run(m)}"
             if trigger.get("ignoreNullValues") != "false" or trigger.get("threshold") != "1":
                 yield f"{name}: expected threshold 1 and ignoreNullValues false"
             if scaler["spec"].get("fallback", {}).get("behavior") != "currentReplicas":
@@ -339,11 +425,16 @@ def certificates_name_the_service(m: Manifests) -> Iterator[str]:
 
 
 def peer_allows(peers: list[dict] | None, labels: dict, namespace: dict | None, own_namespace: dict) -> bool:
-    """Whether a rule's from/to admits a pod with these labels in a namespace with those; None = outside the cluster."""
+    """Whether a rule's from/to admits a pod with these labels in a namespace with those; None = none of the cluster's, whose
+    label `address` is where it is."""
     if not peers:
         return True
     for peer in peers:
-        if namespace is None or "ipBlock" in peer:
+        if "ipBlock" in peer:
+            if labels.get("address") == peer["ipBlock"]["cidr"].removesuffix("/32"):
+                return True
+            continue
+        if namespace is None:
             continue
         wanted = peer.get("namespaceSelector")
         in_namespace = namespace == own_namespace if wanted is None else matches(wanted, namespace)
@@ -392,8 +483,10 @@ def reaches_what_it_needs(m: Manifests) -> Iterator[str]:
                 yield f"Prometheus {'cannot reach' if scraped else 'reaches'} port {number} of {pod.owner}"
             if allows(m, "Ingress", pod.labels, {}, {"kubernetes.io/metadata.name": "other"}, number, own):
                 yield f"other namespaces reach port {number} of {pod.owner}"
-        if not allows(m, "Egress", pod.labels, {"k8s-app": "kube-dns"}, DNS_NAMESPACE, 53, own):
-            yield f"{pod.owner} cannot reach the DNS"
+        for labels, namespace in [({"k8s-app": "kube-dns"}, DNS_NAMESPACE), ({"k8s-app": "node-local-dns"}, DNS_NAMESPACE),
+                                  ({"address": "169.254.20.10"}, None)]:  # fmt: skip
+            if not allows(m, "Egress", pod.labels, labels, namespace, 53, own):
+                yield f"{pod.owner} cannot reach the DNS at {labels}"
         if allows(m, "Egress", pod.labels, {}, None, 443, own):
             yield f"{pod.owner} reaches the internet"
 
@@ -401,7 +494,7 @@ def reaches_what_it_needs(m: Manifests) -> Iterator[str]:
 NO_SCHEMAS = "" if jsonschema else "SKIPPED: k8s/schemas: no jsonschema (scripts/setup.sh --lint installs python3-jsonschema)"
 CHECKS = [*([fits_schemas] if jsonschema else []), is_restricted, has_resources, has_probes, gives_time, uses_known_flags,
           checks_its_config, names_version, refers_to_what_exists, selects_what_it_means, fits_the_job_set, scales_actors_only,
-          certificates_name_the_service, reaches_what_it_needs]  # fmt: skip
+          belongs_to_its_run, outlives_its_objects, ends, certificates_name_the_service, reaches_what_it_needs]  # fmt: skip
 
 
 def problems(m: Manifests) -> list[str]:

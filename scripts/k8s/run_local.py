@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Runs the pods of k8s/rendered as processes of this machine: are the commands, settings, probes and exit codes right?
+"""Runs the pods of k8s/overlays as processes of this machine: are the commands, settings, probes and exit codes right?
 
     python3 scripts/k8s/run_local.py [--build build/release]
 
@@ -66,8 +66,7 @@ class Runner(Expectations):
             ("tactus-learner-hosts-0-0.tactus-learner-hosts:29500", f"localhost:{self.store_port}"),
             ("0.0.0.0:8080", f"127.0.0.1:{metrics}"),
             ("/etc/tactus-tls", str(self.scratch / "certs" / role)),
-            ("/etc/tactus/qwen3_4b_countdown.textproto", str(ROOT / "configs/quickstart.textproto")),
-            ("/etc/tactus", str(ROOT / "configs")),
+            ("/etc/tactus/run.textproto", str(ROOT / "configs/quickstart.textproto")),
             ("/var/lib/tactus", str(self.scratch / "run")),
         ]:
             text = text.replace(old, new)
@@ -78,6 +77,7 @@ class Runner(Expectations):
         env = {k: self.localize(v, metrics, role) for k, v in self.manifests.environment(container, fields).items()}
         if "TACTUS_RANKS_PER_HOST" in env:
             env["TACTUS_RANKS_PER_HOST"] = "1"
+        env.pop("TACTUS_DEVICE", None)  # no GPU here
         words = [self.localize(w, metrics, role) for w in manifests.command(container, env)]
         return {"args": words + SMALLER + [f"--set=learner.steps={self.goal}"], "cwd": ROOT,
                 "env": {"PATH": f"{self.binaries}:{os.environ['PATH']}"} | env}  # fmt: skip

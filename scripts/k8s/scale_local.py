@@ -3,7 +3,7 @@
 
     sudo python3 scripts/k8s/scale_local.py [--build build/release] [--keep DIR]
 
-The commands, environments, volumes, probes, users and grace periods are read from k8s/rendered/kind-cpu.yaml and obeyed:
+The commands, environments, volumes, probes, users and grace periods are read from k8s/overlays/kind-cpu and obeyed:
 each pod has a network namespace with an address of its own, finds the learner by the Service's DNS name (in its hosts
 file), sees a read-only root and runs as the manifest's user without capabilities. No image, no kubelet: what the image
 would hold at /usr/share/tactus is bound from the tree. Needs root, for namespaces; exits 77 where they cannot be made.
@@ -153,8 +153,8 @@ class World:
     def config_folder(self, config_map: str) -> pathlib.Path:
         path = self.folder / f"config-{config_map}"
         path.mkdir(exist_ok=True)
-        for name in self.manifests.config_map(config_map):  # without their text there, so they come from configs/
-            (path / name).write_bytes((ROOT / "configs" / name).read_bytes())
+        for name, text in self.manifests.config_map(config_map).items():
+            (path / name).write_text(text)
         return path
 
 

@@ -28,8 +28,11 @@ KINDS = [
     "io.k8s.api.scheduling.v1.PriorityClass",
     "io.k8s.api.networking.v1.NetworkPolicy",
     "io.k8s.api.autoscaling.v2.HorizontalPodAutoscaler",
+    "io.k8s.api.rbac.v1.Role",
+    "io.k8s.api.rbac.v1.RoleBinding",
 ]
-CRD_KINDS = {"JobSet", "ScaledObject", "PodMonitor", "PrometheusRule", "Certificate", "Issuer", "LocalQueue"}
+CRD_KINDS = {"JobSet", "ScaledObject", "PodMonitor", "PrometheusRule", "Certificate", "Issuer", "LocalQueue",
+             "ClusterQueue", "ResourceFlavor"}  # fmt: skip
 KEPT = {"type", "properties", "required", "items", "enum", "additionalProperties", "minimum", "maximum", "pattern",
         "minItems", "maxItems"}  # fmt: skip
 INT_OR_STRING = {"anyOf": [{"type": "integer"}, {"type": "string"}]}

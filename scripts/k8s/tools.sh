@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds the tools that check the Kubernetes manifests, at pinned versions, into a cache outside the repository.
 #
-#   scripts/k8s/tools.sh            kustomize and kubeconform: about a minute on two cores
+#   scripts/k8s/tools.sh            helm, kustomize and kubeconform: about two minutes on two cores
 #   scripts/k8s/tools.sh --server   also kube-apiserver, kubectl, kube-controller-manager, kube-scheduler, kwok, the JobSet operator
 #                                   and the CRDs of all operators: about ten minutes on two cores, once
 #   scripts/k8s/tools.sh --where    prints the folder of the binaries, builds nothing
@@ -10,6 +10,7 @@
 # already is not built again; an interrupted build goes on where Go's own cache stands.
 set -euo pipefail
 
+HELM=v3.19.0
 KUSTOMIZE=v5.8.1
 KUBECONFORM=v0.8.0
 KUBERNETES=1.36.3
@@ -123,6 +124,7 @@ copy_manifests() {
   done > "$cache/kwok-stages.yaml"
 }
 
+install_tool helm "$HELM" helm.sh/helm/v3/cmd/helm
 install_tool kustomize "$KUSTOMIZE" sigs.k8s.io/kustomize/kustomize/v5
 install_tool kubeconform "$KUBECONFORM" github.com/yannh/kubeconform/cmd/kubeconform
 if $server; then

@@ -19,7 +19,7 @@ from monitoring.tools import ROOT  # noqa: E402
 
 DASHBOARDS = ROOT / "deploy/grafana/dashboards"
 RULES = ROOT / "deploy/prometheus/rules"
-PROMETHEUS_RULE = ROOT / "k8s/components/prometheus-operator/prometheusrule.yaml"
+PROMETHEUS_RULE = ROOT / "k8s/platform/prometheusrule.yaml"
 RULE_HEADER = """\
 # Written by scripts/monitoring/make.py from deploy/prometheus/rules/: edit those, and run it.
 apiVersion: monitoring.coreos.com/v1
