@@ -97,7 +97,7 @@ def two_runs() -> list[str]:
     first, second = (Manifests("two runs", objects) for objects in sets[:2])
     for a, b in [(first, second), (second, first)]:
         for name, selector in rules.selectors(a.objects):
-            found += [f"two runs: {name} selects {p.owner} of the other" for p in b.all_pods() if rules.matches(selector, p.labels)]
+            found += [f"two runs: {name} selects {p.owner} of the other" for p in b.all_pods() if manifests.matches(selector, p.labels)]
     names = {rules.metrics_run(Manifests("", objects)) for objects in sets}
     return found + [f"two runs: three runs have the names {sorted(names)} in the metrics"] * (len(names) != 3)
 

@@ -63,6 +63,15 @@ def with_namespace(objects: list[dict]) -> list[dict]:
     return found + objects
 
 
+def matches(selector: dict | None, labels: dict) -> bool:
+    """Whether a selector of Kubernetes admits these labels."""
+    if selector is None or any(e["operator"] != "In" for e in selector.get("matchExpressions", [])):
+        return False
+    wanted = [(e["key"], e["values"]) for e in selector.get("matchExpressions", [])]
+    wanted += [(key, [value]) for key, value in (selector.get("matchLabels") or {}).items()]
+    return all(labels.get(key) in values for key, values in wanted)
+
+
 @dataclasses.dataclass
 class Pod:
     """One pod that the objects would make."""
