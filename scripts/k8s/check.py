@@ -29,15 +29,15 @@ HEAD = "# Written by scripts/k8s/check.py --render from deploy/chart and values.
 # What --set is given, and what Helm must say.
 REFUSED = [
     ("learner.host=2", "'host' not allowed"),
-    ("learner.hosts=2", "'learner.hosts': value must be 1"),
-    ("learner.workload=StatefulSet", "'learner.workload': value must be one of"),
-    ("learner.memory=lots", "'learner.memory': 'lots' does not match pattern"),
+    ("learner.hosts=2", "at '/learner/hosts': value must be 1"),
+    ("learner.workload=StatefulSet", "at '/learner/workload': value must be one of"),
+    ("learner.memory=lots", "at '/learner/memory': 'lots' does not match pattern"),
     ("actors.min=0", "minimum: got 0, want 1"),
     ("actors.min=3", "actors.min is 3 and actors.max 2: expected no more than that"),
     ("gpu.enabled=true", "expected JobSet"),
-    ("image=tactus", "'image': 'tactus' does not match pattern"),
+    ("image=tactus", "at '/image': 'tactus' does not match pattern"),
     ("settings={lr}", "does not match pattern"),
-    ("config=", "minLength: got 0, want 1"),
+    ("tls=mutual", "at '/tls': value must be one of"),
 ]
 
 
@@ -80,6 +80,8 @@ def refused_values() -> list[str]:
         done = manifests.template("--set-file", f"config={ROOT / 'configs/quickstart.textproto'}", "--set", setting)
         if not done.returncode or expected not in done.stderr:
             found.append(f"helm template --set {setting}: expected '{expected}', got '{done.stderr.strip()}'")
+    done = manifests.template()
+    found += [f"a run without a configuration: got '{done.stderr.strip()}'"] * ("at '/config': minLength: got 0, want 1" not in done.stderr)
     done = manifests.template("--set", "config=x", run="a-name-of-which-no-pod-could-be-named-after-all")
     return found + ["a run's name that is too long is accepted"] * ("expected at most 36" not in done.stderr)
 

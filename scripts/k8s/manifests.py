@@ -38,7 +38,7 @@ def value_files() -> dict[str, pathlib.Path]:
 
 def template(*arguments: str, run: str = "tactus", namespace: str = "tactus") -> subprocess.CompletedProcess:
     """Helm on the chart, with these arguments."""
-    command = [str(BIN / "helm"), "template", run, str(CHART), "--namespace", namespace, *arguments]
+    command = [str(BIN / "helm"), "template", run, str(CHART), "--namespace", namespace, "--kube-version", "1.29.0", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=60)
 
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Scales fake actors with the real controllers, from the real recording rule: a check of the autoscaling, and its figures.
 
-    scripts/k8s/tools.sh --server && python3 scripts/k8s/simulate.py [--svg docs/img/k8s_scaling.svg] [--json FILE]
+    scripts/k8s/tools.sh --server && python3 scripts/k8s/simulate.py [--svg FILE] [--json FILE]
 
 What is real: the API server, the controller manager with its autoscaler, disruption and Job controllers, the scheduler, the
 chart with the values of tests/k8s/values/hpa.yaml, Prometheus and the rules of deploy/prometheus/rules. What is not: kubelets
