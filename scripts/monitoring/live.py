@@ -32,6 +32,8 @@ STOPPED = 130  # exit code of `tactus train` after Ctrl-C
 # Series that a run like this one has no value of, and why.
 NO_DATA_HERE = {
     "DCGM_": "the exporter runs beside GPUs",
+    "kube": "no cluster is here",
+    "kueue_": "no cluster is here",
     "ALERTS": "no alert is pending or firing in a healthy run",
     "tactus_tls_certificate_expiry_timestamp_seconds > 0": "the run is in plaintext, as on any loopback",
     "up == 0": "all processes answer",

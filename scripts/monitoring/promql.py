@@ -3,9 +3,9 @@
 import dataclasses
 import re
 
-# All that our expressions select from: our metrics and records, the process's, Prometheus' own, the GPU exporter's.
+# All that our expressions select from: our metrics and records, the process's, Prometheus' own, the GPU exporter's, the cluster's.
 _SELECTOR = re.compile(
-    r'(?<![\w:"])(?P<name>(?:tactus|run)(?::\w+)+|tactus_\w+|process_\w+|DCGM_\w+|ALERTS|up)\b(?!\s*\()'
+    r'(?<![\w:"])(?P<name>(?:tactus|run)(?::\w+)+|tactus_\w+|process_\w+|DCGM_\w+|kube(?:let)?_\w+|kueue_\w+|ALERTS|up)\b(?!\s*\()'
     r"(?P<braces>\{(?P<matchers>(?:[^{}\"]|\"(?:[^\"\\]|\\.)*\")*)\})?(?P<range>\[[^\]]*\])?"
 )
 _LABEL_LIST = re.compile(r"\b(?:by|without|on|ignoring|group_left|group_right)\s*\([^)]*\)")
