@@ -133,6 +133,7 @@ def cluster_checks(build: pathlib.Path) -> list[Outcome]:
     python = sys.executable
     outcomes = [
         check("k8s.self_test", [python, "scripts/k8s/check.py", "--self-test"]),
+        check("k8s.preflight", [python, "scripts/k8s/preflight.py", "--self-test"]),
         check("k8s.manifests", [python, "scripts/k8s/check.py", "--build", str(build)]),
     ]
     for outcome in outcomes:
