@@ -3,13 +3,14 @@
 #
 #   deploy/certificates/make_certs.sh FOLDER [NAME ...]
 #
-# NAME: what actors call the learner, a DNS name or an IP address, beside the names of its Service in the Kubernetes namespace
-# `tactus` and localhost. FOLDER gets ca.crt, ca.key, learner/ and actor/, each with tls.crt, tls.key and ca.crt. An authority
+# NAME: what actors call the learner, a DNS name or an IP address, beside localhost and the names of its Service in Kubernetes: of
+# the run RUN in the namespace NAMESPACE, both `tactus` when left out. FOLDER gets ca.crt, ca.key, learner/ and actor/, each with tls.crt, tls.key and ca.crt. An authority
 # that is there is used again; the roles' certificates (90 days; DAYS=N changes it) are made anew. The programs read replaced
 # files within 10 s. Keep ca.key off the machines that train. As Secrets for the chart's `tls: secrets`:
 #
+#   RUN=mine NAMESPACE=team deploy/certificates/make_certs.sh FOLDER
 #   for role in learner actor; do
-#     kubectl -n tactus create secret generic tactus-$role-tls --from-file=FOLDER/$role
+#     kubectl -n team create secret generic mine-$role-tls --from-file=FOLDER/$role
 #   done
 set -euo pipefail
 
@@ -31,7 +32,10 @@ if [[ ! -e ca.key ]]; then
     -addext basicConstraints=critical,CA:TRUE -addext keyUsage=critical,keyCertSign,cRLSign
 fi
 
-names=DNS:tactus-learner,DNS:tactus-learner.tactus.svc,DNS:tactus-learner.tactus.svc.cluster.local,DNS:localhost,IP:127.0.0.1
+run=${RUN:-tactus} namespace=${NAMESPACE:-tactus}
+service=$run-learner
+names=DNS:$service,DNS:$service.$namespace.svc,DNS:$service.$namespace.svc.cluster.local,DNS:localhost,IP:127.0.0.1
+installation=spiffe://tactus${RUN:+/$namespace/$run}
 for name in "$@"; do
   if [[ $name =~ ^[0-9.]+$ || $name == *:* ]]; then names+=,IP:$name; else names+=,DNS:$name; fi
 done
@@ -52,5 +56,5 @@ certificate() {
   echo "$folder/$1: $2, until $(openssl x509 -in "$1/tls.crt" -noout -enddate | cut -d= -f2)"
 }
 
-certificate learner "URI:spiffe://tactus/learner,$names" serverAuth,clientAuth
-certificate actor URI:spiffe://tactus/actor clientAuth
+certificate learner "URI:$installation/learner,$names" serverAuth,clientAuth
+certificate actor "URI:$installation/actor" clientAuth

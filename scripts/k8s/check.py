@@ -201,6 +201,7 @@ MUTATIONS: Mutations = [
     ("no fallback", lambda m: m.of("ScaledObject")[0]["spec"].pop("fallback"), "outage"),
     ("fast down", lambda m: m.of("ScaledObject")[0]["spec"]["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]["scaleDown"].update(stabilizationWindowSeconds=0), "too fast"),
     ("certificate of another name", lambda m: [c["spec"].update(dnsNames=["x"]) for c in m.of("Certificate")], "does not name"),
+    ("identity of another run", lambda m: m.of("Certificate")[-1]["spec"].update(uris=["spiffe://tactus/actor"]), "expected spiffe://tactus/tactus/tactus/actor"),
     ("no certificate volume", lambda m: actor(m).update(volumes=[v for v in actor(m)["volumes"] if v["name"] != "tls"]), "go together"),
     ("actors cut off", lambda m: drop(m, "NetworkPolicy", "tactus-actors-to-learner"), "cannot reach port 7070"),
     ("learner cut off", lambda m: policy(m, "tactus-learner-from-actors")["ingress"][0]["ports"][0].update(port=7071), "cannot reach port 7070"),

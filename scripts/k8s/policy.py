@@ -403,6 +403,11 @@ def scales_actors_only(m: Manifests) -> Iterator[str]:
 
 def certificates_name_the_service(m: Manifests) -> Iterator[str]:
     names = {n for c in m.of("Certificate") for n in c["spec"].get("dnsNames", [])}
+    own = metrics_run(m).replace(".", "/")
+    for c in m.of("Certificate"):
+        role = c["metadata"]["labels"].get(COMPONENT)
+        if role and c["spec"].get("uris") != [f"spiffe://tactus/{own}/{role}"]:
+            yield f"Certificate {c['metadata']['name']} is of {c['spec'].get('uris')}, expected spiffe://tactus/{own}/{role}"
     for pod in m.pods():
         secure = any(a.startswith("--set=service.tls_cert_path") for a in pod.main().get("args", []))
         if secure != any("secret" in v for v in pod.volumes().values()) or secure != bool(m.of("Certificate")):
