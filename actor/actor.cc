@@ -51,6 +51,11 @@ struct Actor::Wait {
   void End() { since = absl::InfinitePast(); }
 };
 
+struct Actor::Drain {
+  absl::Time deadline = absl::InfiniteFuture();  // until a stop is asked for
+  absl::Time attached;                           // last seen so
+};
+
 Actor::Actor(ActorSettings settings, std::unique_ptr<Engine> engine, RolloutPort* port, WeightSource* weights,
              GroupScorer scorer)
     : settings_(std::move(settings)), port_(port), weights_(weights), scorer_(scorer), engine_(std::move(engine)) {}
@@ -80,8 +85,8 @@ absl::Status Actor::Run() {
 
 absl::Status Actor::EngineLoop() {
   Wait wait;
-  absl::Time drain_deadline = absl::InfiniteFuture();
-  while (!Done(drain_deadline)) {
+  Drain drain;
+  while (!Done(drain)) {
     RETURN_IF_ERROR(SwapStagedWeights());
     RETURN_IF_ERROR(StartLeasedGroups());
     DropExpiredGroups();
@@ -100,21 +105,24 @@ absl::Status Actor::EngineLoop() {
   return absl::OkStatus();
 }
 
-bool Actor::Done(absl::Time& drain_deadline) {
+bool Actor::Done(Drain& drain) {
   if (port_->RunFinished()) {
     TACTUS_LOG(INFO) << "the learner says that the run is finished";
     return true;
   }
+  const bool attached = port_->Attached();
+  const absl::Time now = MonotonicNow();
   absl::MutexLock lock(&mutex_);
   if (!fatal_.ok()) return true;
   if (!stop_requested()) return false;
-  if (drain_deadline == absl::InfiniteFuture()) {
-    drain_deadline = MonotonicNow() + settings_.drain_grace;
+  if (attached || drain.deadline == absl::InfiniteFuture()) drain.attached = now;
+  if (drain.deadline == absl::InfiniteFuture()) {
+    drain.deadline = now + settings_.drain_grace;
     TACTUS_LOG(INFO) << "asked to stop: finishing " << open_groups_ << " groups within "
                      << absl::FormatDuration(settings_.drain_grace);
   }
   if (open_groups_ == 0) return true;
-  if (MonotonicNow() < drain_deadline) return false;
+  if (now < drain.deadline && now - drain.attached < settings_.drain_detached) return false;
   TACTUS_LOG(WARNING) << "leaving " << open_groups_ << " groups unfinished: their leases return to the queue";
   return true;
 }

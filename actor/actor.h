@@ -41,8 +41,9 @@ struct ActorSettings {
   SamplingOptions sampling;
   std::vector<TokenId> stop_ids;                       // the model's eos ids and the run's own
   absl::Duration drain_grace = absl::Seconds(30);      // to finish what is running after *stop
+  absl::Duration drain_detached = absl::Seconds(5);    // of it without a stream: the learner gives the leases back then
   absl::Duration learner_timeout = absl::Minutes(10);  // without any answer from the learner: give up
-  // Once it is true: lease no more, finish and submit what is running within the grace, end Run. Outlives the actor;
+  // Once it is true: lease no more, finish and submit what is running while that is of use, end Run. Outlives the actor;
   // null: nobody asks. A signal handler may set it, so it wakes nobody and is looked at.
   const std::atomic<bool>* stop = nullptr;
 };
@@ -97,11 +98,12 @@ class Actor {
     int unfinished = 0;
     PolicyVersion started;  // in the engine: no token is of an older version
   };
-  struct Wait;  // what is awaited, since when
+  struct Wait;   // what is awaited, since when
+  struct Drain;  // since a stop was asked for
 
   // Engine thread.
   absl::Status EngineLoop();
-  bool Done(absl::Time& drain_deadline);
+  bool Done(Drain& drain);
   absl::Status SwapStagedWeights();
   absl::Status StartLeasedGroups();
   void DropExpiredGroups();

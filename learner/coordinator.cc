@@ -121,8 +121,9 @@ absl::Status Coordinator::Run() {
   }
   RETURN_IF_ERROR(rank_.Exchange({.kind = StepOrder::Kind::kStop, .version = rank_.version(), .groups = {}}).status());
   if (checkpointed_step_ != rank_.step()) RETURN_IF_ERROR(Checkpoint());
-  server_->Finish();
-  return rank_.Ending();
+  const absl::Status ending = rank_.Ending();
+  if (ending.ok()) server_->Finish();  // otherwise actors stay: the run goes on when a learner is started again
+  return ending;
 }
 
 // Keeps the ledger's slots full, but never asks for more than the run will train.

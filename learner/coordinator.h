@@ -33,8 +33,8 @@ class Coordinator {
   static absl::StatusOr<std::unique_ptr<Coordinator>> Create(Rank* rank, std::optional<TrainFacts> resumed);
   ~Coordinator();
 
-  // Trains until learner.steps are done or a stop is asked of any rank, then writes a checkpoint and tells the actors
-  // that the run is over. Blocks. As Rank::Ending. After a stop, what is waited for is the step under way, a checkpoint
+  // Trains until learner.steps are done or a stop is asked of any rank, then writes a checkpoint. After the last step the
+  // actors are told that the run is over; after a stop they keep looking for a learner. Blocks. As Rank::Ending. After a stop, what is waited for is the step under way, a checkpoint
   // and, to hear of another rank's stop, kKeepAlive (coordinator.cc).
   absl::Status Run();
 

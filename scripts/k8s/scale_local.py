@@ -225,15 +225,15 @@ def play(world: World) -> None:
     check_books(learner, actors)
     require(actors[0].restarts == 0, "the actor that stayed ran all the time")
 
-    before = step()
     code = learner.stop()
     require(code == STOPPED_EARLY, f"the learner checkpointed and stopped on SIGTERM, exit code {code}")
     checkpoints = sorted((world.folder / "volume-tactus-run" / "checkpoints").glob("step-*"))
     require(bool(checkpoints), f"its newest checkpoint is {checkpoints[-1].name if checkpoints else 'missing'}")
+    before = int(checkpoints[-1].name.removeprefix("step-"))
     learner.start()
     wait_for("the learner that started anew", lambda: learner.passes("readinessProbe"), learner)
-    # The actor leaves with 0 if it hears that the learner ends; otherwise it waits for it.
     wait_for("an actor that found it, and a step beyond the checkpoint", lambda: step() > before, learner, *actors)
+    require(actors[0].restarts == 0, "the actor waited for it")
     codes = [pod.stop() for pod in actors] + [learner.stop()]
     require(codes == [0, STOPPED_EARLY], f"everything stopped on SIGTERM, exit codes {codes}")
     lines = [line for pod in (learner, *actors) for line in pod.log().splitlines() if line.strip()]

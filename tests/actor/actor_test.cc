@@ -344,6 +344,24 @@ TEST_F(ActorTest, LeavesWhatTheGraceDoesNotCover) {
   EXPECT_GT(port.open, 0);
 }
 
+// What it holds goes back to the queue while it has no stream, so there is nothing to stay for.
+TEST_F(ActorTest, DoesNotFinishForALearnerThatIsGone) {
+  FakePort port(3);
+  settings_.drain_grace = absl::Hours(1);
+  settings_.drain_detached = absl::Milliseconds(1);
+  port.submit_errors.assign(100000, absl::UnavailableError("down"));
+  Start(port);
+  std::thread stopper([&] {
+    while (actor_->stats().submit_retries == 0) absl::SleepFor(absl::Milliseconds(5));
+    absl::MutexLock lock(&port.mutex);
+    port.attached = false;
+    stop_ = true;
+  });
+  EXPECT_TRUE(actor_->Run().ok());
+  stopper.join();
+  EXPECT_GT(port.open, 0);
+}
+
 TEST_F(ActorTest, DropsAGroupWhoseLeaseRanOut) {
   FakePort port(2);
   port.waiting[0].timeout_s = 0;  // gone before the engine sees it
