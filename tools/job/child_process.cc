@@ -17,6 +17,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "common/base/monotonic_clock.h"
 
 namespace tactus {
 namespace {
@@ -100,8 +101,8 @@ std::optional<int> ChildProcess::Poll() {
 }
 
 std::optional<int> ChildProcess::Wait(absl::Duration timeout) {
-  const absl::Time deadline = absl::Now() + timeout;
-  while (!Poll() && absl::Now() < deadline) absl::SleepFor(absl::Milliseconds(20));
+  const absl::Time deadline = MonotonicNow() + timeout;
+  while (!Poll() && MonotonicNow() < deadline) absl::SleepFor(absl::Milliseconds(20));
   return status_;
 }
 

@@ -15,6 +15,7 @@
 #include "common/base/exit_code.h"
 #include "common/base/file.h"
 #include "common/base/json_field.h"
+#include "common/base/monotonic_clock.h"
 #include "common/base/status_macros.h"
 #include "common/base/stop_signals.h"
 #include "common/base/strict_json.h"
@@ -31,7 +32,6 @@ constexpr absl::Duration kCheckpointTimeout = absl::Minutes(10);
 constexpr absl::Duration kActorStopTimeout = absl::Seconds(10);
 constexpr absl::Duration kDrainedPause = absl::Seconds(10);
 constexpr absl::Duration kTick = absl::Milliseconds(100);
-constexpr int kMaxRestarts = 20;
 constexpr int kTailLines = 15;
 
 // A TCP port of loopback that nobody listens on now; another process could take it before we do.
@@ -65,9 +65,10 @@ TrainJob::TrainJob(TrainJobOptions options)
                 .terminal = options_.terminal}),
       follower_(options_.folder.metrics()),
       targets_(options_.folder.targets(), options_.config->service().run_id()),
-      started_(absl::Now()),
+      started_(MonotonicNow()),
       ready_file_(absl::StrCat(options_.folder.logs(), "/learner-0.ready")),
-      actors_(static_cast<size_t>(options_.actors)) {}
+      actors_(static_cast<size_t>(options_.actors)),
+      restarts_(actors_.size()) {}
 
 absl::Status TrainJob::StartLearners() {
   std::filesystem::remove(ready_file_);
@@ -101,13 +102,13 @@ absl::Status TrainJob::StartLearners() {
 }
 
 absl::Status TrainJob::AwaitLearner() {
-  const absl::Time deadline = absl::Now() + kReadyTimeout;
+  const absl::Time deadline = MonotonicNow() + kReadyTimeout;
   while (!std::filesystem::exists(ready_file_)) {
     bool done = false;
     RETURN_IF_ERROR(CheckLearners(&done));
     if (done) return absl::OkStatus();  // nothing left to train, and it has said so
     if (StopSignalCount() > 0) return absl::OkStatus();
-    if (absl::Now() > deadline) {
+    if (MonotonicNow() > deadline) {
       return absl::InternalError(absl::StrCat("the learner was not ready after ", absl::FormatDuration(kReadyTimeout),
                                               "; see ", options_.folder.logs(), "."));
     }
@@ -128,10 +129,10 @@ std::string TrainJob::ActorReadyFile(size_t index) const {
   return absl::StrCat(options_.folder.logs(), "/", ActorName(index), ".ready");
 }
 
-// Once a second: who exposes metrics where.
-absl::Status TrainJob::UpdateTargets() {
-  if (absl::Now() < targets_updated_ + absl::Seconds(1)) return absl::OkStatus();
-  targets_updated_ = absl::Now();
+// Once a second: who exposes metrics where. That nobody can read it, on a full disk, is no reason to stop training.
+void TrainJob::UpdateTargets() {
+  if (MonotonicNow() < targets_updated_ + absl::Seconds(1)) return;
+  targets_updated_ = MonotonicNow();
   targets_.Set("learner", RankName(0), metrics_address_);
   for (size_t i = 0; i < actors_.size(); ++i) {
     if (actors_[i].process == nullptr) {
@@ -140,7 +141,8 @@ absl::Status TrainJob::UpdateTargets() {
       targets_.SetFromReadyFile("actor", ActorName(i), ActorReadyFile(i));
     }
   }
-  return targets_.Write();
+  const absl::Status written = targets_.Write();
+  if (!written.ok() && !std::exchange(targets_told_, true)) display_.Note(written.message());
 }
 
 absl::Status TrainJob::StartActor(size_t index) {
@@ -162,39 +164,52 @@ absl::Status TrainJob::StartActor(size_t index) {
   }
   ASSIGN_OR_RETURN(actors_[index].process,
                    ChildProcess::Start(argv, absl::StrCat(options_.folder.logs(), "/", name, ".log")));
+  actors_[index].started = MonotonicNow();
+  return absl::OkStatus();
+}
+
+void TrainJob::EndActor(Actor& actor, absl::Duration pause) {
+  if (actor.process != nullptr) actor.cpu_seconds += actor.process->cpu_seconds();
+  actor.process.reset();
+  actor.start_at = MonotonicNow() + pause;
+}
+
+// Not-OK: it is senseless to start it, or any, again.
+absl::Status TrainJob::ActorDied(size_t index, const absl::Status& death, absl::Duration lived) {
+  ShowNewSteps();
+  if (absl::IsInvalidArgument(death) && !trained_) return death;
+  const absl::Duration pause = restarts_.Died(index, lived);
+  if (restarts_.Hopeless()) {
+    return absl::InternalError(absl::StrCat("each actor died more than ", ActorRestarts::kMaxDeaths,
+                                            " times without a step between; mend it and go on with tactus train --resume ",
+                                            options_.folder.root, "; the last: ", death.message()));
+  }
+  display_.Note(absl::StrCat(death.message().substr(0, death.message().find(';')), "; it starts again in ",
+                             absl::FormatDuration(pause), ", see ", options_.folder.logs(), "."));
+  EndActor(actors_[index], pause);
   return absl::OkStatus();
 }
 
 absl::Status TrainJob::CheckActors() {
   for (size_t i = 0; i < actors_.size(); ++i) {
     Actor& actor = actors_[i];
-    if (actor.process != nullptr) {
-      const std::optional<int> code = actor.process->Poll();
-      if (!code) continue;
-      if (*code == 0) {  // drained: the run is over, or somebody asked it to stop; the learner will soon tell which
-        actor.cpu_seconds += actor.process->cpu_seconds();
-        actor.process.reset();
-        actor.start_at = absl::Now() + kDrainedPause;
-        continue;
-      }
-      absl::Status death = Died(*actor.process, ActorName(i), *code);
-      if (*code == kExitUsersMistake) return death;
-      if (++restarts_ > kMaxRestarts) {
-        return absl::InternalError(absl::StrCat("actors died more than ", kMaxRestarts, " times: ", death.message()));
-      }
-      const absl::Duration pause = actor.pauses.Next();
-      display_.Note(absl::StrCat(ActorName(i), " died (exit code ", *code, ") and starts again in ",
-                                 absl::FormatDuration(pause), "; see ", actor.process->log_path(), "."));
-      actor.cpu_seconds += actor.process->cpu_seconds();
-      actor.process.reset();
-      actor.start_at = absl::Now() + pause;
-    } else if (absl::Now() >= actor.start_at) {
-      RETURN_IF_ERROR(StartActor(i));
+    if (actor.process == nullptr) {
+      if (MonotonicNow() < actor.start_at) continue;
+      const absl::Status started = StartActor(i);
+      if (!started.ok()) RETURN_IF_ERROR(ActorDied(i, started, absl::ZeroDuration()));
+      continue;
+    }
+    const std::optional<int> code = actor.process->Poll();
+    if (!code) continue;
+    if (*code == 0) {  // drained: the run is over, or somebody asked it to stop; the learner will soon tell which
+      EndActor(actor, kDrainedPause);
+    } else {
+      RETURN_IF_ERROR(ActorDied(i, Died(*actor.process, ActorName(i), *code), MonotonicNow() - actor.started));
     }
   }
   const auto running =
       std::count_if(actors_.begin(), actors_.end(), [](const Actor& a) { return a.process != nullptr; });
-  display_.SetActors(static_cast<int>(running), restarts_);
+  display_.SetActors(static_cast<int>(running), restarts_.total());
   return absl::OkStatus();
 }
 
@@ -210,7 +225,11 @@ absl::Status TrainJob::CheckLearners(bool* done) {
 }
 
 void TrainJob::ShowNewSteps() {
-  for (const StepRecord& record : follower_.Poll()) display_.AddStep(record);
+  for (const StepRecord& record : follower_.Poll()) {
+    display_.AddStep(record);
+    restarts_.Stepped();
+    trained_ = true;
+  }
   display_.Redraw();
 }
 
@@ -219,7 +238,7 @@ absl::Status TrainJob::Watch() {
     RETURN_IF_ERROR(CheckLearners(&done));
     if (!done) {
       RETURN_IF_ERROR(CheckActors());
-      RETURN_IF_ERROR(UpdateTargets());
+      UpdateTargets();
     }
     ShowNewSteps();
     absl::SleepFor(kTick);
@@ -230,11 +249,11 @@ absl::Status TrainJob::Watch() {
 absl::Status TrainJob::StopLearners() {
   display_.Note("Stopping: the learner finishes its step and writes a checkpoint. Ctrl-C again ends it at once.");
   for (const auto& learner : learners_) learner->Signal(SIGTERM);
-  const absl::Time deadline = absl::Now() + kCheckpointTimeout;
+  const absl::Time deadline = MonotonicNow() + kCheckpointTimeout;
   for (bool done = false; !done;) {
     RETURN_IF_ERROR(CheckLearners(&done));
     if (StopSignalCount() > 1) return absl::CancelledError("ended at once; the newest complete checkpoint stays good.");
-    if (absl::Now() > deadline) {
+    if (MonotonicNow() > deadline) {
       return absl::InternalError(absl::StrCat("the learner did not stop within ",
                                               absl::FormatDuration(kCheckpointTimeout), "; see ",
                                               options_.folder.logs(), "."));
@@ -245,23 +264,22 @@ absl::Status TrainJob::StopLearners() {
   return absl::OkStatus();
 }
 
-void TrainJob::StopActors() {
+void TrainJob::StopActors(absl::Duration grace) {
   for (Actor& actor : actors_) {
     if (actor.process != nullptr) actor.process->Signal(SIGTERM);
   }
-  const absl::Time deadline = absl::Now() + kActorStopTimeout;
+  const absl::Time deadline = MonotonicNow() + grace;
   for (Actor& actor : actors_) {
     if (actor.process == nullptr) continue;
-    while (!actor.process->Poll() && absl::Now() < deadline && StopSignalCount() < 2) absl::SleepFor(kTick);
+    while (!actor.process->Poll() && MonotonicNow() < deadline && StopSignalCount() < 2) absl::SleepFor(kTick);
     actor.process->Signal(SIGKILL);
     actor.process->Wait(kActorStopTimeout);
-    actor.cpu_seconds += actor.process->cpu_seconds();
-    actor.process.reset();
+    EndActor(actor, absl::InfiniteDuration());
   }
 }
 
 void TrainJob::PrintSummary(bool stopped) {
-  const double wall = absl::ToDoubleSeconds(absl::Now() - started_);
+  const double wall = SecondsSince(started_);
   const std::vector<StepRecord>& steps = display_.steps();
   const RunFolder& folder = options_.folder;
   std::string text =
@@ -314,17 +332,19 @@ absl::Status TrainJob::Run() {
   absl::Status status;
   if (!learner_address_.empty()) {
     display_.Note(absl::StrCat("Learner at ", learner_address_, ", metrics at http://", metrics_address_, "/metrics"));
-    for (size_t i = 0; i < actors_.size() && status.ok(); ++i) status = StartActor(i);
-    if (status.ok()) status = Watch();
+    status = Watch();
   }
-  if (status.ok() && StopSignalCount() > 0) {
-    stopped_ = true;
-    status = StopLearners();
+  stopped_ = stopped_ || StopSignalCount() > 0;
+  bool done = false;
+  if (CheckLearners(&done).ok() && !done) {  // stopped, or no actor is of use any more: what was trained is kept
+    const absl::Status kept = StopLearners();
+    if (status.ok()) status = kept;
   }
   const bool stopped = stopped_;
   ShowNewSteps();
   display_.Finish();
-  StopActors();
+  // After the last step they leave by themselves; after anything else nobody takes what they could still hand in.
+  StopActors(status.ok() && !stopped ? kActorStopTimeout : absl::ZeroDuration());
   if (!status.ok()) return status;
   if (!stopped && !display_.steps().empty()) {
     EvaluateHeldOut(NewestCheckpoint(options_.folder) + "/model", display_.steps().back().step, "after");

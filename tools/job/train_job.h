@@ -10,8 +10,9 @@
 //   Exit codes: common/base/exit_code.h; each process explains its own on stderr.
 //
 // Bounds: the learner must be ready within 10 minutes; it has 10 minutes to write its checkpoint when stopped, actors
-// 10 s to stop; an actor that dies is started again after 1, 2, 4, ... 30 s, at most 20 times in the job.
-// Not thread-safe; blocks until the job has ended.
+// 10 s to leave after the last step. An actor that dies is started again (actor_restarts.h); one that refuses its
+// input before the first step ends the job, as it would again. Whatever ends the job while the learner lives lets it
+// write its checkpoint first. Not thread-safe; blocks until the job has ended.
 #pragma once
 
 #include <memory>
@@ -21,9 +22,9 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "common/base/back_off.h"
 #include "common/config/config_fwd.h"
 #include "common/metrics/run_folder.h"
+#include "tools/job/actor_restarts.h"
 #include "tools/job/child_process.h"
 #include "tools/job/device_plan.h"
 #include "tools/job/scrape_targets.h"
@@ -48,14 +49,15 @@ class TrainJob {
  public:
   explicit TrainJob(TrainJobOptions options);
   // OK: all steps done. Cancelled: stopped by SIGINT or SIGTERM after a checkpoint. InvalidArgument: a process refused
-  // the configuration or its input. Internal: a process failed; the message ends with its log's tail.
+  // the configuration or its input. Internal: a learner failed, or actors kept dying; the message ends with the log's
+  // tail.
   absl::Status Run();
 
  private:
   struct Actor {
     std::unique_ptr<ChildProcess> process;
-    absl::Time start_at;  // when it may start again, while there is no process
-    BackOff pauses{absl::Seconds(1), absl::Seconds(30), /*jitter=*/false};  // between a death and a start
+    absl::Time started;   // while there is one
+    absl::Time start_at;  // when it may start, while there is none
     double cpu_seconds = 0;
   };
 
@@ -63,14 +65,16 @@ class TrainJob {
   absl::Status StartLearners();
   absl::Status AwaitLearner();
   absl::Status StartActor(size_t index);
+  void EndActor(Actor& actor, absl::Duration pause);  // it may start again after the pause
+  absl::Status ActorDied(size_t index, const absl::Status& death, absl::Duration lived);
   absl::Status CheckActors();
   std::string ActorReadyFile(size_t index) const;
-  absl::Status UpdateTargets();
+  void UpdateTargets();
   // Not-OK when a rank has failed; sets *done when all have ended well.
   absl::Status CheckLearners(bool* done);
   absl::Status Watch();
   absl::Status StopLearners();
-  void StopActors();
+  void StopActors(absl::Duration grace);
   void ShowNewSteps();
   void PrintSummary(bool stopped);
 
@@ -84,7 +88,9 @@ class TrainJob {
   std::string held_out_;  // pass rates, for the summary
   std::vector<std::unique_ptr<ChildProcess>> learners_;
   std::vector<Actor> actors_;
-  int restarts_ = 0;
+  ActorRestarts restarts_;
+  bool trained_ = false;       // a step, in this job
+  bool targets_told_ = false;  // that they cannot be written
   bool stopped_ = false;  // before the last step, by whoever asked
 };
 

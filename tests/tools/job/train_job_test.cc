@@ -130,6 +130,28 @@ TEST_F(TrainJobTest, AUsersMistakeInAProcessIsAUsersMistake) {
   EXPECT_EQ(TrainJob(Options()).Run().code(), absl::StatusCode::kInvalidArgument);
 }
 
+// An error of an actor does not cost the learner's checkpoint.
+TEST_F(TrainJobTest, WhateverEndsTheJobStopsTheLearnerInOrder) {
+  Script("tactus-learner", absl::StrCat("trap 'mkdir -p $out/checkpoints/step-000002; exit 3' TERM", kServe,
+                                        "while :; do sleep 0.05; done\n"));
+  Script("tactus-actor", "exit 2\n");
+  EXPECT_EQ(TrainJob(Options()).Run().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(NewestCheckpoint(folder_), folder_.checkpoints() + "/step-000002");
+}
+
+// What an actor was given was good: a mount that is lost for a moment is no reason to end.
+TEST_F(TrainJobTest, AfterAStepNothingAnActorSaysIsAMistakeOfTheUser) {
+  Script("tactus-learner", absl::StrCat(kServe, "while [ ! -e \"$out/started\" ]; do sleep 0.05; done\n",
+                                        "echo '{\"step\":1,\"version\":\"0.1\"}' >> \"$out/metrics.jsonl\"\n",
+                                        "while [ ! -e \"$out/second\" ]; do sleep 0.05; done", kThreeSteps));
+  Script("tactus-actor",
+         absl::StrCat("cd ", folder_.root, "\nif [ -e first ]; then touch second; exec sleep 100; fi\n",
+                      "touch started; while [ ! -s metrics.jsonl ]; do sleep 0.05; done; touch first; exit 2\n"));
+  TrainJobOptions options = Options();
+  options.actors = 1;
+  EXPECT_EQ(TrainJob(options).Run(), absl::OkStatus());
+}
+
 TEST_F(TrainJobTest, ABadReadyFileIsNamed) {
   Script("tactus-learner", "echo '{\"listen\":7}' > \"$ready.tmp\"; mv \"$ready.tmp\" \"$ready\"; exec sleep 100\n");
   Script("tactus-actor", "exec sleep 100\n");
