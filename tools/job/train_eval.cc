@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/file.h"
 #include "common/base/json_field.h"
+#include "common/base/monotonic_clock.h"
 #include "common/base/status_macros.h"
 #include "common/base/stop_signals.h"
 #include "common/base/strict_json.h"
@@ -22,6 +23,10 @@ constexpr absl::Duration kTick = absl::Milliseconds(100);
 
 absl::StatusOr<HeldOutRecord> MeasureHeldOut(const TrainJobOptions& options, const std::string& model_folder,
                                              int64_t step, const std::string& name) {
+  ASSIGN_OR_RETURN(const std::vector<HeldOutRecord> measured, ReadHeldOut(options.folder.held_out()));
+  for (const HeldOutRecord& record : measured) {
+    if (record.step == step) return record;
+  }
   const std::string log = absl::StrCat(options.folder.logs(), "/eval-", name, ".json");
   std::filesystem::remove(log);  // a child appends
   const config::EvalOptions& eval = options.config->eval();
@@ -31,10 +36,10 @@ absl::StatusOr<HeldOutRecord> MeasureHeldOut(const TrainJobOptions& options, con
                            options.folder.config(), "--prompts", absl::StrCat(eval.max_prompts()), "--samples",
                            absl::StrCat(eval.samples_per_prompt())},
                           log));
-  const absl::Time deadline = absl::Now() + kTimeout;
+  const absl::Time deadline = MonotonicNow() + kTimeout;
   std::optional<int> code;
   while (!(code = process->Wait(kTick)).has_value()) {
-    if (StopSignalCount() == 0 && absl::Now() < deadline) continue;
+    if (StopSignalCount() == 0 && MonotonicNow() < deadline) continue;
     process->Signal(SIGKILL);
     return absl::CancelledError("the evaluation on held-out prompts was stopped");
   }
