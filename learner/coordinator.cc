@@ -40,13 +40,14 @@ Coordinator::Coordinator(Rank* rank, HeadCalibration calibration, const std::opt
 
 Coordinator::~Coordinator() = default;
 
-absl::StatusOr<std::unique_ptr<Coordinator>> Coordinator::Create(Rank* rank, std::optional<TrainFacts> resumed) {
+absl::StatusOr<std::unique_ptr<Coordinator>> Coordinator::Create(Rank* rank, FolderLock lock,
+                                                                 std::optional<TrainFacts> resumed) {
   const ModelConfig& shape = rank->model().config;
   ASSIGN_OR_RETURN(HeadCalibration calibration,
                    HeadCalibration::FromProto(rank->options().config->credit(), shape.num_layers, shape.num_heads));
   std::unique_ptr<Coordinator> coordinator(new Coordinator(rank, std::move(calibration), resumed));
   ASSIGN_OR_RETURN(coordinator->prompts_, PromptSource::Create(coordinator->config()));
-  ASSIGN_OR_RETURN(std::optional<RolloutRestore> restore, coordinator->OpenCheckpoints(std::move(resumed)));
+  ASSIGN_OR_RETURN(std::optional<RolloutRestore> restore, coordinator->OpenCheckpoints(std::move(lock), std::move(resumed)));
   RETURN_IF_ERROR(coordinator->Serve(std::move(restore)));
   RETURN_IF_ERROR(coordinator->OpenRecords());
   RETURN_IF_ERROR(coordinator->WriteReadyFile());
@@ -55,11 +56,12 @@ absl::StatusOr<std::unique_ptr<Coordinator>> Coordinator::Create(Rank* rank, std
 
 // Where the ledger goes on; nullopt in a folder that no learner has served from, where there is nothing to restore:
 // --resume may stand on a run's first start too.
-absl::StatusOr<std::optional<RolloutRestore>> Coordinator::OpenCheckpoints(std::optional<TrainFacts> resumed) {
-  ASSIGN_OR_RETURN(checkpointer_, Checkpointer::Open({.folder = options().folder.checkpoints(),
-                                                      .keep = config().checkpoint().keep(),
-                                                      .model = rank_.model(),
-                                                      .model_dtype = StorageDTypeOf(config().model().dtype())}));
+absl::StatusOr<std::optional<RolloutRestore>> Coordinator::OpenCheckpoints(FolderLock lock, std::optional<TrainFacts> resumed) {
+  ASSIGN_OR_RETURN(checkpointer_,
+                   Checkpointer::Open(std::move(lock), {.folder = options().folder.checkpoints(),
+                                                        .keep = config().checkpoint().keep(),
+                                                        .model = rank_.model(),
+                                                        .model_dtype = StorageDTypeOf(config().model().dtype())}));
   if (!options().resume || (!resumed.has_value() && checkpointer_->incarnation() == 0)) return std::nullopt;
   RolloutRestore restore;
   restore.incarnation = checkpointer_->incarnation();

@@ -27,10 +27,11 @@ namespace tactus {
 // Owned by the rank's thread.
 class Coordinator {
  public:
-  // Serves actors and weights and opens the records. `rank` outlives it; `resumed` is what its checkpoint knew.
-  // InvalidArgument / NotFound: the configuration or a file. FailedPrecondition: the address is taken, or the folder is
-  // another process's or another run's.
-  static absl::StatusOr<std::unique_ptr<Coordinator>> Create(Rank* rank, std::optional<TrainFacts> resumed);
+  // Serves actors and weights and opens the records. `rank` outlives it; `lock` is that of the run's checkpoints, and
+  // `resumed` what the rank's knew. InvalidArgument / NotFound: the configuration or a file. FailedPrecondition: the
+  // address is taken, or the folder is another run's.
+  static absl::StatusOr<std::unique_ptr<Coordinator>> Create(Rank* rank, FolderLock lock,
+                                                             std::optional<TrainFacts> resumed);
   ~Coordinator();
 
   // Trains until learner.steps are done or a stop is asked of any rank, then writes a checkpoint. After the last step the
@@ -43,7 +44,7 @@ class Coordinator {
 
   const LearnerOptions& options() const { return rank_.options(); }
   const config::RunConfig& config() const { return *rank_.options().config; }
-  absl::StatusOr<std::optional<RolloutRestore>> OpenCheckpoints(std::optional<TrainFacts> resumed);
+  absl::StatusOr<std::optional<RolloutRestore>> OpenCheckpoints(FolderLock lock, std::optional<TrainFacts> resumed);
   absl::Status Serve(std::optional<RolloutRestore> restore);
   absl::Status OpenRecords();
   absl::Status WriteReadyFile() const;

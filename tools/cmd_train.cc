@@ -8,6 +8,7 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "common/base/file.h"
+#include "common/base/folder_lock.h"
 #include "common/base/status_macros.h"
 #include "common/config/run_config.h"
 #include "common/device/devices.h"
@@ -44,19 +45,30 @@ absl::Status MakeFolder(const std::string& path) {
              : absl::OkStatus();
 }
 
-absl::StatusOr<RunFolder> NewFolder(const TrainFlags& flags) {
+// The folder is this process's before anything in it is changed: a live run's configuration is read again by each actor
+// that it starts.
+absl::StatusOr<FolderLock> LockRun(const RunFolder& folder) {
+  ASSIGN_OR_RETURN(FolderLock lock, FolderLock::Take(folder.root, "another tactus train"));
+  if (std::filesystem::is_directory(folder.checkpoints())) {  // a learner that was started by hand holds these alone
+    RETURN_IF_ERROR(FolderLock::Take(folder.checkpoints(), "another learner").status());
+  }
+  return lock;
+}
+
+RunFolder NewFolder(const TrainFlags& flags) {
   RunFolder folder{flags.out.value_or("")};
   if (folder.root.empty()) {
     const std::string stem = std::filesystem::path(*flags.config).stem().string();
     folder.root =
         absl::StrCat("runs/", stem, "-", absl::FormatTime("%Y%m%d-%H%M%S", absl::Now(), absl::LocalTimeZone()));
   }
-  if (std::filesystem::exists(folder.config())) {
-    return absl::AlreadyExistsError(absl::StrCat(
-        folder.root, " already holds a run: expected a new folder, or --resume ", folder.root, " to go on with it."));
-  }
-  RETURN_IF_ERROR(MakeFolder(folder.logs()));
   return folder;
+}
+
+absl::Status CheckNew(const RunFolder& folder) {
+  if (!std::filesystem::exists(folder.config())) return absl::OkStatus();
+  return absl::AlreadyExistsError(absl::StrCat(
+      folder.root, " already holds a run: expected a new folder, or --resume ", folder.root, " to go on with it."));
 }
 
 absl::StatusOr<DevicePlan> PlanOf(const TrainJobOptions& options) {
@@ -74,7 +86,8 @@ absl::StatusOr<DevicePlan> PlanOf(const TrainJobOptions& options) {
   return plan;
 }
 
-absl::StatusOr<TrainJobOptions> Prepare(const TrainFlags& flags) {
+// Changes nothing on disk.
+absl::StatusOr<TrainJobOptions> OptionsOf(const TrainFlags& flags) {
   const bool resume = flags.resume.has_value();
   if (resume == flags.config.has_value()) {
     return absl::InvalidArgumentError("expected either --config FILE, for a new run, or --resume DIR.");
@@ -111,14 +124,26 @@ absl::StatusOr<TrainJobOptions> Prepare(const TrainFlags& flags) {
     return absl::NotFoundError(absl::StrCat(options.folder.checkpoints(), " holds no checkpoint to go on from."));
   }
   if (!resume) {
-    ASSIGN_OR_RETURN(options.folder, NewFolder(flags));
+    options.folder = NewFolder(flags);
+    RETURN_IF_ERROR(CheckNew(options.folder));
   }
-  RETURN_IF_ERROR(WriteFileAtomic(options.folder.config(), config::ResolvedText(*options.config)));
   return options;
 }
 
+// Takes the run's folder and writes what this job goes by.
+absl::StatusOr<FolderLock> Begin(const TrainJobOptions& options) {
+  const RunFolder& folder = options.folder;
+  if (!options.resume) RETURN_IF_ERROR(MakeFolder(folder.root));
+  ASSIGN_OR_RETURN(FolderLock lock, LockRun(folder));
+  if (!options.resume) RETURN_IF_ERROR(CheckNew(folder));  // of two that found it new
+  RETURN_IF_ERROR(MakeFolder(folder.logs()));
+  RETURN_IF_ERROR(WriteFileAtomic(folder.config(), config::ResolvedText(*options.config)));
+  return lock;
+}
+
 absl::Status Run(const TrainFlags& flags) {
-  ASSIGN_OR_RETURN(TrainJobOptions options, Prepare(flags));
+  ASSIGN_OR_RETURN(TrainJobOptions options, OptionsOf(flags));
+  ASSIGN_OR_RETURN(const FolderLock lock, Begin(options));
   for (const std::string& warning : config::Warnings(*options.config)) {
     std::fprintf(stderr, "warning: %s\n", warning.c_str());
   }

@@ -1,17 +1,11 @@
 #include "learner/checkpoint/checkpointer.h"
 
-#include <fcntl.h>
-#include <sys/file.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
 #include <filesystem>
 #include <map>
 #include <optional>
 #include <utility>
 
-#include "absl/cleanup/cleanup.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -115,16 +109,6 @@ absl::StatusOr<LoadedCheckpoint> LoadCheckpoint(const std::string& path, const P
   return out;
 }
 
-absl::StatusOr<int> LockFolder(const std::string& folder) {
-  const int fd = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (fd < 0) return absl::ErrnoToStatus(errno, absl::StrCat("cannot open ", folder));
-  if (::flock(fd, LOCK_EX | LOCK_NB) == 0) return fd;
-  const int reason = errno;
-  ::close(fd);
-  if (reason != EWOULDBLOCK) return absl::ErrnoToStatus(reason, absl::StrCat("cannot lock ", folder));
-  return absl::FailedPreconditionError(absl::StrCat(folder, " is in use by another learner"));
-}
-
 // One more than the last one written there, which is the new last one from now on.
 absl::StatusOr<uint32_t> ClaimIncarnation(const std::string& folder) {
   const std::string path = Join(folder, kIncarnationFile);
@@ -194,21 +178,20 @@ absl::StatusOr<LoadedCheckpoint> LoadNewestCheckpoint(const std::string& folder,
                                           " is usable; the newest: ", newest_error.message()));
 }
 
-Checkpointer::Checkpointer(Options options, int lock_fd, uint32_t incarnation)
-    : options_(std::move(options)), lock_fd_(lock_fd), incarnation_(incarnation) {}
-
-Checkpointer::~Checkpointer() { ::close(lock_fd_); }
-
-absl::StatusOr<std::unique_ptr<Checkpointer>> Checkpointer::Open(Options options) {
+absl::StatusOr<FolderLock> LockCheckpoints(const std::string& folder) {
   std::error_code error;
-  fs::create_directories(options.folder, error);
-  if (error) return absl::ErrnoToStatus(error.value(), absl::StrCat("cannot create ", options.folder));
-  ASSIGN_OR_RETURN(const int lock_fd, LockFolder(options.folder));
-  auto unlock = absl::MakeCleanup([lock_fd] { ::close(lock_fd); });
+  fs::create_directories(folder, error);
+  if (error) return absl::ErrnoToStatus(error.value(), absl::StrCat("cannot create ", folder));
+  return FolderLock::Take(folder, "another learner");
+}
+
+Checkpointer::Checkpointer(FolderLock lock, Options options, uint32_t incarnation)
+    : lock_(std::move(lock)), options_(std::move(options)), incarnation_(incarnation) {}
+
+absl::StatusOr<std::unique_ptr<Checkpointer>> Checkpointer::Open(FolderLock lock, Options options) {
   RemoveLeftovers(options.folder);
   ASSIGN_OR_RETURN(const uint32_t incarnation, ClaimIncarnation(options.folder));
-  std::move(unlock).Cancel();
-  return std::unique_ptr<Checkpointer>(new Checkpointer(std::move(options), lock_fd, incarnation));
+  return std::unique_ptr<Checkpointer>(new Checkpointer(std::move(lock), std::move(options), incarnation));
 }
 
 absl::Status Checkpointer::WriteAside(const std::string& aside, const TrainFacts& facts,

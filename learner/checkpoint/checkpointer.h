@@ -21,6 +21,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "common/base/folder_lock.h"
 #include "common/model/folder/hf_folder.h"
 #include "learner/checkpoint/state_codec.h"
 
@@ -57,20 +58,22 @@ absl::StatusOr<std::optional<HeadClasses>> ReadHeadClasses(const std::string& pa
 absl::StatusOr<LoadedCheckpoint> LoadNewestCheckpoint(const std::string& folder, const ParameterLayout& layout,
                                                       const TrajectoryLimits& limits);
 
+// Makes the folder where it is missing and takes it for this process: before anything of a run is read or changed.
+// Unavailable: another learner has it.
+absl::StatusOr<FolderLock> LockCheckpoints(const std::string& folder);
+
 // The one writer of a folder: held by learner rank 0.
 class Checkpointer {
  public:
   struct Options {
-    std::string folder;        // "…/checkpoints"; made when missing
+    std::string folder;        // "…/checkpoints", whose lock is held
     int keep = 3;              // newest ones that Save leaves, at least 1
     ModelFolder model;         // whose config and tokenizer go into model/
     StorageDType model_dtype;  // of model/
   };
 
-  // Takes the folder's lock, clears what a crash left behind and claims a new incarnation, durably.
-  // FailedPrecondition: another process holds the lock.
-  static absl::StatusOr<std::unique_ptr<Checkpointer>> Open(Options options);
-  ~Checkpointer();
+  // Clears what a crash left behind and claims a new incarnation, durably.
+  static absl::StatusOr<std::unique_ptr<Checkpointer>> Open(FolderLock lock, Options options);
   Checkpointer(const Checkpointer&) = delete;
   Checkpointer& operator=(const Checkpointer&) = delete;
 
@@ -89,12 +92,12 @@ class Checkpointer {
   uint64_t OldestLogSegment() const;
 
  private:
-  Checkpointer(Options options, int lock_fd, uint32_t incarnation);
+  Checkpointer(FolderLock lock, Options options, uint32_t incarnation);
   absl::Status WriteAside(const std::string& aside, const TrainFacts& facts, const TrainTensors& tensors) const;
   void Prune(uint64_t newest_step) const;
 
+  const FolderLock lock_;
   const Options options_;
-  const int lock_fd_;
   const uint32_t incarnation_;
 };
 

@@ -11,12 +11,14 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <thread>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "common/base/file.h"
+#include "common/base/folder_lock.h"
 #include "common/base/sha256.h"
 #include "common/metrics/run_folder.h"
 #include "tests/e2e/job.h"
@@ -143,6 +145,40 @@ TEST(TrainTest, AKilledJobResumesFromItsCheckpoint) {
   Job again("crashed", {"--actors", "2"}, /*fresh=*/false);
   ASSERT_EQ(again.Wait(), 0);
   EXPECT_EQ(again.WeightsHash(), Reference().WeightsHash());
+}
+
+// Every file of a folder with its content's hash and its time.
+std::map<std::string, std::string> Listing(const std::string& folder) {
+  std::map<std::string, std::string> files;
+  for (const auto& entry : fs::recursive_directory_iterator(folder)) {
+    if (!entry.is_regular_file()) continue;
+    files[entry.path()] =
+        absl::StrCat(Sha256Hex(*ReadFile(entry.path())), " ", entry.last_write_time().time_since_epoch().count());
+  }
+  return files;
+}
+
+// A live run reads its own configuration again whenever an actor is started.
+TEST(TrainTest, ARefusedJobHasChangedNothing) {
+  Job owned("owned", {"--actors", "1"});
+  ASSERT_EQ(owned.Wait(), 0);
+  const RunFolder& folder = owned.folder();
+  ASSERT_TRUE(WriteFileAtomic(folder.logs() + "/learner-0.ready", "{}").ok());
+  const std::map<std::string, std::string> before = Listing(folder.root);
+  for (const std::string& locked : {folder.root, folder.checkpoints()}) {
+    const FolderLock lock = FolderLock::Take(locked, "us").value();
+    EXPECT_EQ(Job("owned", {"--set", "learner.steps=9"}, /*fresh=*/false).Wait(), 1) << locked;
+    EXPECT_EQ(Listing(folder.root), before) << locked;
+  }
+  const std::string empty = testing::TempDir() + "/tactus_e2e_two_new";
+  fs::remove_all(empty);
+  fs::create_directories(empty);
+  const FolderLock lock = FolderLock::Take(empty, "us").value();
+  const int status =
+      std::system(absl::StrCat("cd ", SourcePath(), " && ", BuildPath("bin/tactus"),
+                               " train --config configs/quickstart.textproto --out ", empty).c_str());
+  EXPECT_EQ(WEXITSTATUS(status), 1);
+  EXPECT_TRUE(fs::is_empty(empty));
 }
 
 // Classes are made after steps 1 and 3, so a resume after step 1 or 2 needs those of its checkpoint.
