@@ -43,8 +43,8 @@ struct ActorSettings {
   absl::Duration drain_grace = absl::Seconds(30);      // to finish what is running after *stop
   absl::Duration drain_detached = absl::Seconds(5);    // of it without a stream: the learner gives the leases back then
   absl::Duration learner_timeout = absl::Minutes(10);  // without any answer from the learner: give up
-  // Once it is true: lease no more, finish and submit what is running while that is of use, end Run. Outlives the actor;
-  // null: nobody asks. A signal handler may set it, so it wakes nobody and is looked at.
+  // Once it is true: lease no more, finish and submit what is running while that is of use, end Run. Outlives the
+  // actor; null: nobody asks. A signal handler may set it, so it wakes nobody and is looked at.
   const std::atomic<bool>* stop = nullptr;
 };
 

@@ -47,7 +47,8 @@ absl::StatusOr<std::unique_ptr<Coordinator>> Coordinator::Create(Rank* rank, Fol
                    HeadCalibration::FromProto(rank->options().config->credit(), shape.num_layers, shape.num_heads));
   std::unique_ptr<Coordinator> coordinator(new Coordinator(rank, std::move(calibration), resumed));
   ASSIGN_OR_RETURN(coordinator->prompts_, PromptSource::Create(coordinator->config()));
-  ASSIGN_OR_RETURN(std::optional<RolloutRestore> restore, coordinator->OpenCheckpoints(std::move(lock), std::move(resumed)));
+  ASSIGN_OR_RETURN(std::optional<RolloutRestore> restore,
+                   coordinator->OpenCheckpoints(std::move(lock), std::move(resumed)));
   RETURN_IF_ERROR(coordinator->Serve(std::move(restore)));
   RETURN_IF_ERROR(coordinator->OpenRecords());
   RETURN_IF_ERROR(coordinator->WriteReadyFile());
@@ -56,7 +57,8 @@ absl::StatusOr<std::unique_ptr<Coordinator>> Coordinator::Create(Rank* rank, Fol
 
 // Where the ledger goes on; nullopt in a folder that no learner has served from, where there is nothing to restore:
 // --resume may stand on a run's first start too.
-absl::StatusOr<std::optional<RolloutRestore>> Coordinator::OpenCheckpoints(FolderLock lock, std::optional<TrainFacts> resumed) {
+absl::StatusOr<std::optional<RolloutRestore>> Coordinator::OpenCheckpoints(FolderLock lock,
+                                                                           std::optional<TrainFacts> resumed) {
   ASSIGN_OR_RETURN(checkpointer_,
                    Checkpointer::Open(std::move(lock), {.folder = options().folder.checkpoints(),
                                                         .keep = config().checkpoint().keep(),
@@ -175,18 +177,16 @@ absl::Status Coordinator::Step(std::vector<TrajectoryGroup> groups, double wait_
   RETURN_IF_ERROR(server_->SetVersion(rank_.version()));
   RETURN_IF_ERROR(server_->Release(static_cast<int>(order.groups.size())));
   context.publish_s = SecondsSince(publish_start);
-  if (CheckpointDue()) {
-    const absl::Time checkpoint_start = MonotonicNow();
-    RETURN_IF_ERROR(Checkpoint());
-    context.checkpoint_s = SecondsSince(checkpoint_start);
-  }
-  context.step_time_s = wait_s + SecondsSince(start);
+  context.checkpoint_s = std::exchange(checkpoint_s_, 0);
+  context.step_time_s = context.checkpoint_s + wait_s + SecondsSince(start);
   context.skipped_steps = rank_.trainer().counts().skipped;
   context.counters = server_->Counters();
   context.weight_bytes_sent = weight_bytes_sent_;
   context.parameters = rank_.trainer().policy().layout().total_numel;
   context.actors_connected = server_->AttachedActors();
-  return recorder_->Record(context, std::move(stats), order.groups);
+  // Before the checkpoint: a run resumed from it never writes this step's lines again.
+  RETURN_IF_ERROR(recorder_->Record(context, std::move(stats), order.groups));
+  return CheckpointDue() ? Checkpoint() : absl::OkStatus();
 }
 
 absl::Status Coordinator::PublishWeights() {
@@ -214,6 +214,7 @@ bool Coordinator::CheckpointDue() const {
 
 absl::Status Coordinator::Checkpoint() {
   const absl::Time start = MonotonicNow();
+  RETURN_IF_ERROR(recorder_->Sync());
   Trainer& trainer = rank_.trainer();
   MetricSet& metrics = rank_.metrics();
   const StepCounts& counts = trainer.counts();
@@ -243,6 +244,7 @@ absl::Status Coordinator::Checkpoint() {
   metrics.Observe(Metric::kCheckpointDuration, SecondsSince(start) - written_s, "truncate");
   metrics.Add(Metric::kLearnerPhaseSeconds, SecondsSince(start), "checkpoint");
   metrics.Set(Metric::kCheckpointLastSuccess, absl::ToDoubleSeconds(absl::Now() - absl::UnixEpoch()));
+  checkpoint_s_ = SecondsSince(start);
   return absl::OkStatus();
 }
 

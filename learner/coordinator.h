@@ -34,9 +34,10 @@ class Coordinator {
                                                              std::optional<TrainFacts> resumed);
   ~Coordinator();
 
-  // Trains until learner.steps are done or a stop is asked of any rank, then writes a checkpoint. After the last step the
-  // actors are told that the run is over; after a stop they keep looking for a learner. Blocks. As Rank::Ending. After a stop, what is waited for is the step under way, a checkpoint
-  // and, to hear of another rank's stop, kKeepAlive (coordinator.cc).
+  // Trains until learner.steps are done or a stop is asked of any rank, then writes a checkpoint. After the last step
+  // the actors are told that the run is over; after a stop they keep looking for a learner. Blocks. As Rank::Ending.
+  // After a stop, what is waited for is the step under way, a checkpoint and, to hear of another rank's stop,
+  // kKeepAlive (coordinator.cc).
   absl::Status Run();
 
  private:
@@ -62,6 +63,7 @@ class Coordinator {
 
   std::unique_ptr<Checkpointer> checkpointer_;
   int64_t checkpointed_step_ = -1;
+  double checkpoint_s_ = 0;  // that the newest took, until a step's record has it
 
   WeightPublisher publisher_;
   bool share_weights_;  // in GPU memory, for actors of this machine: where there is room

@@ -20,7 +20,8 @@ absl::Status RunLearner(LearnerOptions options, const std::atomic<bool>* stop) {
     ASSIGN_OR_RETURN(resumed, rank->Restore());
   }
   if (rank->options().rank != 0) return rank->WhileReady([&] { return rank->Follow(); });
-  ASSIGN_OR_RETURN(const std::unique_ptr<Coordinator> coordinator, Coordinator::Create(rank.get(), *std::move(lock), std::move(resumed)));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Coordinator> coordinator,
+                   Coordinator::Create(rank.get(), *std::move(lock), std::move(resumed)));
   return rank->WhileReady([&] { return coordinator->Run(); });
 }
 

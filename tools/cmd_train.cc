@@ -67,8 +67,8 @@ RunFolder NewFolder(const TrainFlags& flags) {
 
 absl::Status CheckNew(const RunFolder& folder) {
   if (!std::filesystem::exists(folder.config())) return absl::OkStatus();
-  return absl::AlreadyExistsError(absl::StrCat(
-      folder.root, " already holds a run: expected a new folder, or --resume ", folder.root, " to go on with it."));
+  return absl::AlreadyExistsError(absl::StrCat(folder.root, " already holds a run: expected a new folder, or --resume ",
+                                               folder.root, " to go on with it."));
 }
 
 absl::StatusOr<DevicePlan> PlanOf(const TrainJobOptions& options) {

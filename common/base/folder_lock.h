@@ -12,8 +12,8 @@ namespace tactus {
 // Held for as long as this lives. Movable; for one thread.
 class FolderLock {
  public:
-  // Does not wait and changes nothing in the folder. Unavailable: "<folder> is in use by <whom>", which may pass; `whom`
-  // says who else would take it. Other errors of the folder name it.
+  // Does not wait and changes nothing in the folder. Unavailable: "<folder> is in use by <whom>", which may pass;
+  // `whom` says who else would take it. Other errors of the folder name it.
   static absl::StatusOr<FolderLock> Take(const std::string& folder, absl::string_view whom);
 
   FolderLock(FolderLock&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}

@@ -30,6 +30,8 @@ class TensorBoardWriter {
   // Every number of the record that was measured, under its row's tag, flushed.
   absl::Status WriteStep(const StepRecord& record);
 
+  const std::string& path() const { return path_; }  // of this writer's file
+
  private:
   TensorBoardWriter(std::string path, std::FILE* file) : path_(std::move(path)), file_(file) {}
   absl::Status WriteRecord(absl::string_view event);

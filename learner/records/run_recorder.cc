@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "common/base/file.h"
 #include "common/base/status_macros.h"
 #include "common/data/codec.h"
 #include "common/metrics/process_metrics.h"
@@ -37,7 +38,7 @@ double FillCredit(const std::vector<TrajectoryGroup>& groups, StepRecord& record
 absl::StatusOr<std::unique_ptr<RunRecorder>> RunRecorder::Open(const RunFolder& folder, int64_t last_step,
                                                                const RhythmSummaryOptions& rhythm,
                                                                const Tokenizer* tokenizer, MetricSet* metrics) {
-  std::unique_ptr<RunRecorder> recorder(new RunRecorder(rhythm, tokenizer, metrics));
+  std::unique_ptr<RunRecorder> recorder(new RunRecorder(folder, rhythm, tokenizer, metrics));
   ASSIGN_OR_RETURN(recorder->steps_, JsonlWriter::Open(folder.metrics(), last_step));
   ASSIGN_OR_RETURN(recorder->samples_, JsonlWriter::Open(folder.samples(), last_step));
   ASSIGN_OR_RETURN(recorder->tensorboard_, TensorBoardWriter::Open(folder.tensorboard(), last_step + 1));
@@ -64,6 +65,14 @@ absl::Status RunRecorder::Record(const StepContext& context, StepRecord record,
   Expose(context, record);
   ExposeGroups(groups, context.before);
   return absl::OkStatus();
+}
+
+absl::Status RunRecorder::Sync() const {
+  absl::Status status;
+  for (const std::string& path : {folder_.metrics(), folder_.samples(), tensorboard_->path(), folder_.root}) {
+    status.Update(SyncPath(path));
+  }
+  return status;
 }
 
 void RunRecorder::FillRecord(const StepContext& context, const std::vector<TrajectoryGroup>& groups,

@@ -21,11 +21,12 @@ namespace tactus {
 
 // What the loop knows about a step beside what the trainer tells.
 struct StepContext {
-  int64_t step = 0;       // 1 for the first
-  PolicyVersion before;   // the weights the step started from
-  PolicyVersion version;  // after the step
-  double step_time_s = 0;
-  double wait_s = 0, publish_s = 0, checkpoint_s = 0;
+  int64_t step = 0;        // 1 for the first
+  PolicyVersion before;    // the weights the step started from
+  PolicyVersion version;   // after the step
+  double step_time_s = 0;  // since the record of the step before
+  double wait_s = 0, publish_s = 0;
+  double checkpoint_s = 0;  // of the checkpoint after the step before: its own comes when its record is written
   int actors_connected = 0;
   int64_t skipped_steps = 0;  // in the run so far
   LedgerCounters counters;
@@ -48,15 +49,19 @@ class RunRecorder {
   // `record` is the trainer's; the rest of it is filled here. Errors of the disk.
   absl::Status Record(const StepContext& context, StepRecord record, const std::vector<TrajectoryGroup>& groups);
 
+  // What was recorded outlives the machine's end when this returns OK: before a checkpoint that has those steps.
+  absl::Status Sync() const;
+
  private:
-  RunRecorder(const RhythmSummaryOptions& rhythm, const Tokenizer* tokenizer, MetricSet* metrics)
-      : rhythm_(rhythm), tokenizer_(tokenizer), metrics_(metrics) {}
+  RunRecorder(RunFolder folder, const RhythmSummaryOptions& rhythm, const Tokenizer* tokenizer, MetricSet* metrics)
+      : folder_(std::move(folder)), rhythm_(rhythm), tokenizer_(tokenizer), metrics_(metrics) {}
   void FillRecord(const StepContext& context, const std::vector<TrajectoryGroup>& groups, StepRecord& record);
   void Expose(const StepContext& context, const StepRecord& record);
   void ExposeGroups(const std::vector<TrajectoryGroup>& groups, PolicyVersion trained);
   absl::Status WriteSamples(int64_t step, const std::vector<TrajectoryGroup>& groups);
   SampleRecord MakeSample(int64_t step, const TrajectoryGroup& group, size_t index) const;
 
+  const RunFolder folder_;
   const RhythmSummaryOptions rhythm_;
   const Tokenizer* const tokenizer_;
   MetricSet* const metrics_;

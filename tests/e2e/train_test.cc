@@ -3,7 +3,9 @@
 // The promises under test: in synchronous mode the trained weights do not depend on how many actors there were, on one
 // being killed, or on an interruption and resume; and every recomputed log-prob has the bits of the sampled one.
 #include <gtest/gtest.h>
+#include <poll.h>
 #include <signal.h>
+#include <sys/inotify.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -15,6 +17,7 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "common/base/file.h"
@@ -174,11 +177,58 @@ TEST(TrainTest, ARefusedJobHasChangedNothing) {
   fs::remove_all(empty);
   fs::create_directories(empty);
   const FolderLock lock = FolderLock::Take(empty, "us").value();
-  const int status =
-      std::system(absl::StrCat("cd ", SourcePath(), " && ", BuildPath("bin/tactus"),
-                               " train --config configs/quickstart.textproto --out ", empty).c_str());
+  const int status = std::system(absl::StrCat("cd ", SourcePath(), " && ", BuildPath("bin/tactus"),
+                                              " train --config configs/quickstart.textproto --out ", empty)
+                                     .c_str());
   EXPECT_EQ(WEXITSTATUS(status), 1);
   EXPECT_TRUE(fs::is_empty(empty));
+}
+
+// Kills the learner, and the job with it, in the moment in which a checkpoint gets its name. False: the job ended
+// first.
+bool KillAtNextCheckpoint(Job& job) {
+  const std::string folder = job.folder().checkpoints();
+  while (!fs::exists(folder) || job.Processes("tactus-learner").empty()) std::this_thread::sleep_for(milliseconds(5));
+  const pid_t learner = job.Processes("tactus-learner").front();
+  const int events = inotify_init1(IN_CLOEXEC);
+  inotify_add_watch(events, folder.c_str(), IN_MOVED_TO);
+  bool killed = false;
+  while (!killed) {
+    pollfd wait{events, POLLIN, 0};
+    alignas(inotify_event) char buffer[4096];
+    if (poll(&wait, 1, 60000) != 1) break;  // a step takes a second
+    const ssize_t got = read(events, buffer, sizeof buffer);
+    for (ssize_t at = 0; at < got;) {
+      const auto* event = reinterpret_cast<const inotify_event*>(buffer + at);
+      if (event->len > 0 && absl::StartsWith(event->name, "step-")) killed = kill(learner, SIGKILL) == 0;
+      at += static_cast<ssize_t>(sizeof *event) + event->len;
+    }
+  }
+  close(events);
+  job.Signal(SIGKILL);
+  job.Wait();
+  for (int i = 0; i < 500 && !job.Processes("tactus-").empty(); ++i) std::this_thread::sleep_for(milliseconds(20));
+  return killed;
+}
+
+// A checkpoint never knows of a step whose lines are not written: a resumed run would not write them again.
+TEST(TrainTest, NoLineIsLostOrWrittenTwiceByAKillRightAfterACheckpoint) {
+  RunFolder folder;
+  for (int round = 0; round < kSteps - 1; ++round) {
+    Job job("lines", {"--actors", "2"}, /*fresh=*/round == 0);
+    folder = job.folder();
+    ASSERT_TRUE(KillAtNextCheckpoint(job)) << "round " << round;
+  }
+  Job last("lines", {"--actors", "2"}, /*fresh=*/false);
+  ASSERT_EQ(last.Wait(), 0);
+  const std::vector<StepRecord> steps = last.Steps();
+  ASSERT_EQ(steps.size(), static_cast<size_t>(kSteps));
+  for (size_t i = 0; i < steps.size(); ++i) EXPECT_EQ(steps[i].step, static_cast<int64_t>(i) + 1);
+  std::map<int64_t, int> samples;
+  const std::vector<SampleRecord> written = ReadSamples(folder.samples(), 1000, 0).value();
+  for (const SampleRecord& sample : written) ++samples[sample.step];
+  EXPECT_EQ(samples, (std::map<int64_t, int>{{1, 4}, {2, 4}, {3, 4}, {4, 4}}));
+  EXPECT_EQ(last.WeightsHash(), Reference().WeightsHash());
 }
 
 // Classes are made after steps 1 and 3, so a resume after step 1 or 2 needs those of its checkpoint.

@@ -16,8 +16,8 @@ class ActorRestarts {
 
   explicit ActorRestarts(size_t actors) : actors_(actors) {}
 
-  // Actor `index` died after it had `lived`; the pause until its next start: 1, 2, 4, ... 30 s, from the beginning after
-  // a life of a minute.
+  // Actor `index` died after it had `lived`; the pause until its next start: 1, 2, 4, ... 30 s, from the beginning
+  // after a life of a minute.
   absl::Duration Died(size_t index, absl::Duration lived);
   // A step was trained, so some actor works.
   void Stepped();

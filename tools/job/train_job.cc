@@ -180,9 +180,10 @@ absl::Status TrainJob::ActorDied(size_t index, const absl::Status& death, absl::
   if (absl::IsInvalidArgument(death) && !trained_) return death;
   const absl::Duration pause = restarts_.Died(index, lived);
   if (restarts_.Hopeless()) {
-    return absl::InternalError(absl::StrCat("each actor died more than ", ActorRestarts::kMaxDeaths,
-                                            " times without a step between; mend it and go on with tactus train --resume ",
-                                            options_.folder.root, "; the last: ", death.message()));
+    return absl::InternalError(
+        absl::StrCat("each actor died more than ", ActorRestarts::kMaxDeaths,
+                     " times without a step between; mend it and go on with tactus train --resume ",
+                     options_.folder.root, "; the last: ", death.message()));
   }
   display_.Note(absl::StrCat(death.message().substr(0, death.message().find(';')), "; it starts again in ",
                              absl::FormatDuration(pause), ", see ", options_.folder.logs(), "."));

@@ -91,7 +91,7 @@ class TrainJob {
   ActorRestarts restarts_;
   bool trained_ = false;       // a step, in this job
   bool targets_told_ = false;  // that they cannot be written
-  bool stopped_ = false;  // before the last step, by whoever asked
+  bool stopped_ = false;       // before the last step, by whoever asked
 };
 
 }  // namespace tactus

@@ -155,7 +155,8 @@ TEST_F(TrainJobTest, AfterAStepNothingAnActorSaysIsAMistakeOfTheUser) {
 TEST_F(TrainJobTest, ABadReadyFileIsNamed) {
   Script("tactus-learner", "echo '{\"listen\":7}' > \"$ready.tmp\"; mv \"$ready.tmp\" \"$ready\"; exec sleep 100\n");
   Script("tactus-actor", "exec sleep 100\n");
-  EXPECT_THAT(std::string(TrainJob(Options()).Run().message()), HasSubstr("learner-0.ready: listen: expected a string"));
+  EXPECT_THAT(std::string(TrainJob(Options()).Run().message()),
+              HasSubstr("learner-0.ready: listen: expected a string"));
 }
 
 // SIGINT to this process once the file `when` exists, `count` times.
