@@ -95,9 +95,32 @@ absl::Status RolloutLedger::Add(Prompt prompt) {
   return absl::OkStatus();
 }
 
+int64_t RolloutLedger::RoomFor(uint64_t held) const {
+  const auto max_steps = static_cast<uint64_t>(options_.max_staleness_steps);
+  std::vector<int64_t> open(max_steps + 1, 0);  // by steps behind, what is older with the oldest
+  int64_t training = 0;
+  for (const auto& [id, entry] : entries_) {
+    if (entry.state == State::kLeased || entry.state == State::kReady) {
+      ++open[std::min(Steps(entry.version, version_), max_steps)];
+    } else if (entry.state == State::kTaken && taken_at_ == version_.step) {
+      ++training;
+    }
+  }
+  int64_t as_old = training, room = slots_;
+  for (uint64_t behind = max_steps + 1; behind-- > 0;) {
+    as_old += open[behind];
+    if (behind > version_.step - std::min(held, version_.step)) continue;
+    const auto in_time = static_cast<int64_t>(max_steps - behind + 1) * options_.prompts_per_step;
+    room = std::min(room, in_time - as_old);
+  }
+  return room;
+}
+
 PolicyVersion RolloutLedger::OldestLeasable() const {
   const uint64_t lag = options_.max_staleness_steps > 1 ? static_cast<uint64_t>(options_.max_staleness_steps) - 1 : 0;
-  return {version_.incarnation, version_.step - std::min(version_.step, lag)};
+  uint64_t step = version_.step - std::min(version_.step, lag);
+  while (step < version_.step && RoomFor(step) <= 0) ++step;  // for the newest there is room while a prompt waits
+  return {version_.incarnation, step};
 }
 
 absl::StatusOr<std::vector<PromptLease>> RolloutLedger::Lease(const std::string& actor_id, int max_leases,
@@ -108,8 +131,9 @@ absl::StatusOr<std::vector<PromptLease>> RolloutLedger::Lease(const std::string&
                                                       " are too old: prompts are leased for ",
                                                       VersionName(OldestLeasable()), " or newer"));
   }
+  const int64_t most = held < version_ ? std::min<int64_t>(max_leases, RoomFor(held.step)) : max_leases;
   std::vector<PromptLease> granted;
-  while (!waiting_.empty() && granted.size() < static_cast<size_t>(max_leases)) {
+  while (!waiting_.empty() && static_cast<int64_t>(granted.size()) < most) {
     const uint64_t id = *waiting_.begin();
     Entry& entry = entries_.at(id);
     const uint64_t lease_id = uint64_t{version_.incarnation} << kLeaseCounterBits | next_lease_++;
@@ -229,27 +253,29 @@ std::vector<RolloutLedger::Entry*> RolloutLedger::ChooseInOrder(size_t count) {
 }
 
 std::vector<RolloutLedger::Entry*> RolloutLedger::ChooseOldestVersion(size_t count) {
-  const auto max_steps = static_cast<uint64_t>(options_.max_staleness_steps);
-  std::vector<Entry*> chosen;
-  size_t last_chance_ready = 0;
-  bool last_chance_leased = false;
+  std::vector<Entry*> ready;
+  std::map<uint64_t, int64_t> leased;  // by the step of their weights
   for (auto& [id, entry] : entries_) {
-    const bool last_chance = Steps(entry.version, version_) == max_steps;
-    if (entry.state == State::kReady) {
-      chosen.push_back(&entry);
-      last_chance_ready += last_chance;
-    } else if (entry.state == State::kLeased) {
-      last_chance_leased |= last_chance;
-    }
+    if (entry.state == State::kReady) ready.push_back(&entry);
+    if (entry.state == State::kLeased) ++leased[entry.version.step];
   }
-  // A lease on its last chance would be thrown away by the next step. Waiting for it costs a moment; not waiting would
-  // throw away long answers more often than short ones, and so bias what is learned.
-  if (chosen.size() < count || (last_chance_leased && last_chance_ready < count)) return {};
-  std::stable_sort(chosen.begin(), chosen.end(),
+  if (ready.size() < count) return {};
+  std::stable_sort(ready.begin(), ready.end(),
                    [](const Entry* a, const Entry* b) { return a->version.step < b->version.step; });
-  chosen.resize(count);
-  std::sort(chosen.begin(), chosen.end(), [](const Entry* a, const Entry* b) { return a->prompt.id < b->prompt.id; });
-  return chosen;
+  ready.resize(count);
+  // Leased groups that could not all be trained by later steps. Waiting for them costs a moment; not waiting would
+  // throw away long answers more often than short ones, and so bias what is learned.
+  int64_t later = 0;
+  for (const auto& [step, groups] : leased) {
+    const uint64_t last = step + static_cast<uint64_t>(options_.max_staleness_steps);
+    if (last < version_.step) continue;  // lost whatever is done
+    later += groups;
+    const bool all_as_old = ready.back()->version.step <= step;  // then there is nothing younger to put off
+    const auto in_time = static_cast<int64_t>(last - version_.step) * options_.prompts_per_step;
+    if (!all_as_old && later > in_time) return {};
+  }
+  std::sort(ready.begin(), ready.end(), [](const Entry* a, const Entry* b) { return a->prompt.id < b->prompt.id; });
+  return ready;
 }
 
 std::vector<TrajectoryGroup> RolloutLedger::Take(int count) {
@@ -260,6 +286,7 @@ std::vector<TrajectoryGroup> RolloutLedger::Take(int count) {
   for (Entry* entry : options_.max_staleness_steps == 0 ? ChooseInOrder(wanted) : ChooseOldestVersion(wanted)) {
     Enter(*entry, State::kTaken);
     taken_.push_back(entry->prompt.id);
+    taken_at_ = version_.step;
     groups.push_back(std::move(entry->group));
   }
   return groups;

@@ -5,9 +5,11 @@
 // Back to WAITING: LEASED whose lease expired or whose actor is lost; READY that became too old. WAITING is served in
 // admission order, so a prompt that comes back is the next one out.
 //
-// A slot is charged by Add and freed only by Release: at most (S+1)*P groups exist anywhere in the system. A lease is
-// granted only for weights at most max(0, S-1) steps behind, and Take prefers the oldest version and waits for leases
-// that would otherwise become too old; so with S <= 1 no finished work is ever thrown away for its age.
+// A slot is charged by Add and freed only by Release: at most (S+1)*P groups exist anywhere in the system.
+// No work is thrown away for its age. Steps take P groups, the oldest first, so what was begun with weights of step u
+// is in time if, at step w, no more than P*(u+S-w+1) groups are open (leased, ready or being trained) with weights as
+// old. Lease keeps to that, and to weights at most max(0, S-1) steps behind; Take keeps to it for the next step, and
+// waits for leased groups where younger ones would take the place of more than can be trained later.
 // With S = 0, Take gives exactly the oldest prompts in admission order: the batch does not depend on how many actors
 // there were, in which order they answered, or whether one was lost.
 //
@@ -40,7 +42,8 @@ class RolloutLedger {
   // InvalidArgument: another id. ResourceExhausted: no free slot.
   absl::Status Add(Prompt prompt);
 
-  // One to `max_leases` prompts. FailedPrecondition: `held` is too old or of another incarnation: fetch weights first.
+  // One to `max_leases` prompts. FailedPrecondition: `held` is of another incarnation, or so old that an answer could
+  // not be trained in time: fetch weights first.
   // ResourceExhausted: no prompt is waiting. InvalidArgument: max_leases < 1.
   absl::StatusOr<std::vector<PromptLease>> Lease(const std::string& actor_id, int max_leases, PolicyVersion held,
                                                  absl::Duration now);
@@ -113,6 +116,8 @@ class RolloutLedger {
   void MakeReady(Entry& entry, TrajectoryGroup group, PolicyVersion version);
   void RememberAnswered(uint64_t lease_id);
   void DropStale();
+  // How many more groups may be begun with weights of step `held`; see above.
+  int64_t RoomFor(uint64_t held) const;
   std::vector<Entry*> ChooseInOrder(size_t count);
   std::vector<Entry*> ChooseOldestVersion(size_t count);
 
@@ -127,6 +132,7 @@ class RolloutLedger {
   std::set<uint64_t> waiting_;                         // those of them that are WAITING
   std::unordered_map<uint64_t, uint64_t> leases_;      // lease id -> prompt id
   std::deque<uint64_t> taken_;                         // prompt ids in the order taken
+  uint64_t taken_at_ = 0;                              // the step that the newest of them were taken for
   std::deque<uint64_t> answered_order_;                // the newest accepted lease ids; bounded
   std::unordered_set<uint64_t> answered_;              // the same, for look-up
   std::map<uint64_t, TrajectoryGroup> not_yet_added_;  // replayed, by prompt id >= next_prompt_id_; at most slots_

@@ -221,6 +221,56 @@ TEST(LedgerAsync, StalenessCountsFromTheOldestToken) {
   EXPECT_EQ(ledger.counters()[DropReason::kStale], 1);
 }
 
+// P = 2, S = 2: of what is begun at step 0, two groups each can be trained at steps 0, 1 and 2.
+TEST(LedgerAsync, ASlowActorWithManyLeasesWastesNothing) {
+  RolloutLedger ledger(Options(2, 2));
+  uint64_t next_id = 0;
+  Fill(ledger, next_id);
+  const std::vector<PromptLease> slow = Lease(ledger, "slow", 3, {0, 0});
+  const auto train = [&](uint64_t step) {
+    const std::vector<uint64_t> ids = PromptIds(ledger.Take(2));
+    if (ids.empty()) return ids;
+    EXPECT_TRUE(ledger.SetVersion({0, step + 1}).ok());
+    EXPECT_TRUE(ledger.Release(2).ok());
+    Fill(ledger, next_id);
+    return ids;
+  };
+  const auto fast = [&](int groups, uint64_t step) {
+    for (const PromptLease& lease : Lease(ledger, "fast", groups, {0, step})) {
+      ASSERT_TRUE(Answer(ledger, lease, "fast", {0, step}).ok());
+    }
+  };
+  fast(2, 0);
+  EXPECT_THAT(train(0), ElementsAre(3, 4));
+  fast(2, 1);
+  EXPECT_THAT(train(1), ElementsAre()) << "the slow actor's three would not fit into the one step that is left then";
+  ASSERT_TRUE(Answer(ledger, slow[0], "slow", {0, 0}).ok());
+  EXPECT_THAT(train(1), ElementsAre(0, 5)) << "the other two will";
+  fast(2, 2);
+  EXPECT_THAT(train(2), ElementsAre()) << "their last chance";
+  ASSERT_TRUE(Answer(ledger, slow[1], "slow", {0, 0}).ok());
+  ASSERT_TRUE(Answer(ledger, slow[2], "slow", {0, 0}).ok());
+  EXPECT_THAT(train(2), ElementsAre(1, 2));
+  EXPECT_EQ(ledger.counters()[DropReason::kStale], 0);
+}
+
+TEST(LedgerAsync, WeightsAreLeasedForNoMoreThanCanBeTrainedWithThem) {
+  RolloutLedger ledger(Options(2, 2));
+  uint64_t next_id = 0;
+  Fill(ledger, next_id);
+  const std::vector<PromptLease> first = Lease(ledger, "a", 2, {0, 0});
+  for (const PromptLease& lease : first) ASSERT_TRUE(Answer(ledger, lease, "a", {0, 0}).ok());
+  ASSERT_EQ(ledger.Take(2).size(), 2u);
+  ASSERT_TRUE(ledger.SetVersion({0, 1}).ok());
+  ASSERT_TRUE(ledger.Release(2).ok());
+  Fill(ledger, next_id);
+  EXPECT_EQ(ledger.OldestLeasable(), (PolicyVersion{0, 0}));
+  EXPECT_EQ(Lease(ledger, "a", 6, {0, 0}).size(), 4u) << "steps 1 and 2 can train them";
+  EXPECT_EQ(ledger.OldestLeasable(), (PolicyVersion{0, 1}));
+  EXPECT_EQ(ledger.Lease("a", 1, {0, 0}, kStart).status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(Lease(ledger, "a", 6, {0, 1}).size(), 2u);
+}
+
 TEST(LedgerAsync, ClaimedFutureVersionEarnsNothing) {
   RolloutLedger ledger(Options(1));
   uint64_t next_id = 0;
