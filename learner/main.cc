@@ -77,7 +77,9 @@ absl::Status RunMain(const std::vector<std::string>& args) {
   RouteGrpcLog();
   ASSIGN_OR_RETURN(options.device, OwnDevice(options.config->learner().device(),
                                              flags.device.has_value() ? "--device" : "learner.device"));
-  CatchStopSignals();
+  // While ranks are awaited nothing is trained, so there is nothing to finish.
+  ExitOnStopSignals(kExitStoppedEarly);
+  options.joined = CatchStopSignals;
   return RunLearner(std::move(options), StopRequested());
 }
 

@@ -63,6 +63,7 @@ absl::Status Rank::Join() {
                                      .timeout = absl::Seconds(options_.config->learner().collective_timeout_s()),
                                      .device = options_.device.Text()}));
   collective_ = std::make_unique<CountedCollective>(std::move(collective), metrics_.get());
+  options_.joined();
   return absl::OkStatus();
 }
 

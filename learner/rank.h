@@ -4,6 +4,7 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -32,9 +33,10 @@ struct LearnerOptions {
   Device device = {};  // this rank's
   std::string store_host;
   int store_port = 0;
-  std::string ready_file;      // rank 0 writes its addresses here once it serves; "" = nowhere
-  std::string metrics_listen;  // "" = service.metrics_listen
-  bool resume = false;         // from the newest good checkpoint; from the start when there is none
+  std::string ready_file;                // rank 0 writes its addresses here once it serves; "" = nowhere
+  std::string metrics_listen;            // "" = service.metrics_listen
+  bool resume = false;                   // from the newest good checkpoint; from the start when there is none
+  std::function<void()> joined = [] {};  // called when all ranks have met: until then nothing looks at `stop`
 };
 
 // Owned by one thread. "Collective": every rank must call it; blocks for the others, at most

@@ -65,7 +65,7 @@ absl::Status RolloutServer::Impl::Serve() {
   for (grpc::Service* service : options_.more_services) builder.RegisterService(service);
   server_ = builder.BuildAndStart();
   if (server_ == nullptr || port_ == 0) {
-    return absl::FailedPreconditionError(absl::StrCat("cannot listen on ", options_.listen, ": is it taken?"));
+    return absl::UnavailableError(absl::StrCat("cannot listen on ", options_.listen, ": is it taken?"));
   }
   {
     absl::MutexLock lock(&mu_);
@@ -141,15 +141,19 @@ absl::StatusOr<std::vector<TrajectoryGroup>> RolloutServer::Impl::TakeGroups(int
   if (count < 1 || count > ledger_.slots()) {
     return absl::InvalidArgumentError(absl::StrCat("cannot take ", count, " groups: expected 1 to ", ledger_.slots()));
   }
+  if (!awaited_since_.has_value()) awaited_since_ = start;
   absl::Duration next_log = start + kWaitLogInterval;
   while (!finishing_) {
     std::vector<TrajectoryGroup> groups = ledger_.Take(count);
     PumpLeases(Now());  // prompts of stale groups wait again
-    if (!groups.empty()) return groups;
+    if (!groups.empty()) {
+      awaited_since_.reset();
+      return groups;
+    }
     const absl::Duration now = Now();
-    if (now >= start + timeout) return absl::DeadlineExceededError(WaitSentence(count, start));
+    if (now >= start + timeout) return absl::DeadlineExceededError(WaitSentence(count, *awaited_since_));
     if (now >= next_log) {
-      TACTUS_LOG(INFO) << WaitSentence(count, start);
+      TACTUS_LOG(INFO) << WaitSentence(count, *awaited_since_);
       next_log = now + kWaitLogInterval;
     }
     changed_.WaitWithTimeout(&mu_, std::min(start + timeout, next_log) - now);

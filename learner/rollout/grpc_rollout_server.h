@@ -55,8 +55,8 @@ struct RolloutRestore {
 class RolloutServer {
  public:
   // Listens when this returns. With `restore`, groups that the submission log has beyond the snapshot are used again.
-  // InvalidArgument: bad options or restore. FailedPrecondition: the address is taken, or there is no `restore` and the
-  // log folder holds groups of an earlier run. Errors of files and of the log are passed on.
+  // InvalidArgument: bad options or restore. Unavailable: the address is taken. FailedPrecondition: there is no
+  // `restore` and the log folder holds groups of an earlier run. Errors of files and of the log are passed on.
   static absl::StatusOr<std::unique_ptr<RolloutServer>> Start(const RolloutServerOptions& options,
                                                               std::optional<RolloutRestore> restore);
   // Stops serving without a word: actors try to come back, to a restarted learner.
@@ -71,8 +71,8 @@ class RolloutServer {
   absl::Status AddPrompts(std::vector<Prompt> prompts);
 
   // Blocks until exactly `count` groups can be taken; says every 10 s in the log what it waits for.
-  // DeadlineExceeded, with the same sentence. Cancelled: Finish was called. InvalidArgument: count is not in
-  // 1..(S+1)*P.
+  // DeadlineExceeded, with the same sentence, which counts from the first of the calls in a row that ended so.
+  // Cancelled: Finish was called. InvalidArgument: count is not in 1..(S+1)*P.
   absl::StatusOr<std::vector<TrajectoryGroup>> TakeGroups(int count, absl::Duration timeout);
 
   // Frees the slots of the `count` groups taken first, as trained.

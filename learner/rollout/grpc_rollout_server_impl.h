@@ -100,6 +100,7 @@ class RolloutServer::Impl final : public RolloutStreamOwner, public wire::Rollou
   std::vector<Submission> submissions_ ABSL_GUARDED_BY(mu_);  // bounded by the streams' credits
   uint64_t next_stream_id_ ABSL_GUARDED_BY(mu_) = 1;
   int64_t violations_ ABSL_GUARDED_BY(mu_) = 0;
+  std::optional<absl::Duration> awaited_since_ ABSL_GUARDED_BY(mu_);  // groups, by calls that ran out of time
   bool finishing_ ABSL_GUARDED_BY(mu_) = false;
   bool stopped_ ABSL_GUARDED_BY(mu_) = false;
 
