@@ -29,7 +29,7 @@ class Coordinator {
  public:
   // Serves actors and weights and opens the records. `rank` outlives it; `lock` is that of the run's checkpoints, and
   // `resumed` what the rank's knew. InvalidArgument / NotFound: the configuration or a file. FailedPrecondition: the
-  // address is taken, or the folder is another run's.
+  // folder is another run's. Unavailable: the address is taken.
   static absl::StatusOr<std::unique_ptr<Coordinator>> Create(Rank* rank, FolderLock lock,
                                                              std::optional<TrainFacts> resumed);
   ~Coordinator();

@@ -4,25 +4,47 @@
 #include <optional>
 #include <utility>
 
+#include "common/base/exit_code.h"
 #include "common/base/status_macros.h"
 #include "learner/coordinator.h"
 
 namespace tactus {
+namespace {
 
-absl::Status RunLearner(LearnerOptions options, const std::atomic<bool>* stop) {
+struct Parts {
+  std::unique_ptr<Rank> rank;
+  std::unique_ptr<Coordinator> coordinator;  // of rank 0
+};
+
+absl::StatusOr<Parts> MakeParts(LearnerOptions options, const std::atomic<bool>* stop) {
   std::optional<FolderLock> lock;  // before the checkpoints are read: a learner that still stops may write one more
   if (options.rank == 0) {
     ASSIGN_OR_RETURN(lock, LockCheckpoints(options.folder.checkpoints()));
   }
-  ASSIGN_OR_RETURN(const std::unique_ptr<Rank> rank, Rank::Create(std::move(options), stop));
+  Parts parts;
+  ASSIGN_OR_RETURN(parts.rank, Rank::Create(std::move(options), stop));
   std::optional<TrainFacts> resumed;
-  if (rank->options().resume) {
-    ASSIGN_OR_RETURN(resumed, rank->Restore());
+  if (parts.rank->options().resume) {
+    ASSIGN_OR_RETURN(resumed, parts.rank->Restore());
   }
-  if (rank->options().rank != 0) return rank->WhileReady([&] { return rank->Follow(); });
-  ASSIGN_OR_RETURN(const std::unique_ptr<Coordinator> coordinator,
-                   Coordinator::Create(rank.get(), *std::move(lock), std::move(resumed)));
-  return rank->WhileReady([&] { return coordinator->Run(); });
+  if (lock.has_value()) {
+    ASSIGN_OR_RETURN(parts.coordinator, Coordinator::Create(parts.rank.get(), *std::move(lock), std::move(resumed)));
+  }
+  return parts;
+}
+
+}  // namespace
+
+absl::Status RunLearner(LearnerOptions options, const std::atomic<bool>* stop) {
+  const bool trained = options.resume && !ListCheckpoints(options.folder.checkpoints()).empty();
+  const Phase before = trained ? Phase::kResuming : Phase::kStarting;
+  absl::StatusOr<Parts> parts = MakeParts(std::move(options), stop);
+  if (!parts.ok()) return InPhase(before, parts.status());
+  Rank& rank = *parts->rank;
+  const int64_t first = rank.step();
+  absl::Status status =
+      rank.WhileReady([&] { return parts->coordinator == nullptr ? rank.Follow() : parts->coordinator->Run(); });
+  return InPhase(rank.step() == first ? before : Phase::kWorking, std::move(status));
 }
 
 }  // namespace tactus

@@ -20,8 +20,8 @@ namespace tactus {
 
 // Loads the model (and checkpoint), joins the other ranks, serves; trains until learner.steps are done, or *stop is set
 // at any rank, and then writes a checkpoint. Blocks. Errors as LockCheckpoints, Rank::Create, Rank::Restore and
-// Coordinator::Create, and those of the disk and of the collective. Cancelled: stopped before the last step, with that
-// checkpoint complete.
+// Coordinator::Create, and those of the disk and of the collective, each as its phase has it (exit_code.h). Cancelled:
+// stopped before the last step, with that checkpoint complete.
 absl::Status RunLearner(LearnerOptions options, const std::atomic<bool>* stop);
 
 }  // namespace tactus

@@ -2,6 +2,7 @@
 
 #include <cstdio>
 
+#include "common/base/exit_code.h"
 #include "common/base/status_macros.h"
 #include "common/base/stop_signals.h"
 #include "common/config/run_config.h"
@@ -42,14 +43,17 @@ absl::Status Run(const SftFlags& flags) {
   ASSIGN_OR_RETURN(const DeviceChoice choice, ChooseDevice(spec, "learner.device", ListGpus()));
   const bool terminal = isatty(STDERR_FILENO) == 1;
   CatchStopSignals();
-  const absl::Status status = RunSft(
-      run, choice.device, flags.out, [terminal](const SftProgress& progress) { Show(progress, terminal); },
-      [] { return StopSignalCount() > 0; });
+  Phase phase = Phase::kStarting;
+  const auto on_step = [&](const SftProgress& progress) {
+    phase = Phase::kWorking;
+    Show(progress, terminal);
+  };
+  const absl::Status status = RunSft(run, choice.device, flags.out, on_step, [] { return StopSignalCount() > 0; });
   if (terminal) std::fputc('\n', stderr);
-  RETURN_IF_ERROR(status);
+  RETURN_IF_ERROR(InPhase(phase, status));
   std::printf("%s\n", flags.out.c_str());
   return StopSignalCount() > 0 ? absl::CancelledError("stopped early by Ctrl-C; the folder holds the policy so far.")
-                                  : absl::OkStatus();
+                               : absl::OkStatus();
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "common/base/exit_code.h"
 #include "common/base/file.h"
 #include "common/base/folder_lock.h"
 #include "common/base/status_macros.h"
@@ -79,9 +80,14 @@ absl::StatusOr<DevicePlan> PlanOf(const TrainJobOptions& options) {
   ASSIGN_OR_RETURN(DevicePlan plan, PlanDevices(input));
   if (!input.gpus.gpus.empty()) {  // as the processes will, but before any of them starts
     const std::string model = absl::StrCat(options.config->model().path(), "/config.json");
-    ASSIGN_OR_RETURN(MemoryReport report, PredictMemory(*options.config, model, plan, input.gpus));
-    std::erase_if(report.devices, [](const DeviceMemory& memory) { return !memory.device.is_gpu(); });
-    RETURN_IF_ERROR(report.Check());
+    const auto check = [&]() -> absl::Status {
+      ASSIGN_OR_RETURN(MemoryReport report, PredictMemory(*options.config, model, plan, input.gpus));
+      std::erase_if(report.devices, [](const DeviceMemory& memory) { return !memory.device.is_gpu(); });
+      return report.Check();
+    };
+    const absl::Status now = check();
+    for (GpuInfo& gpu : input.gpus.gpus) gpu.free_bytes.reset();
+    if (!now.ok()) return check().ok() ? absl::UnavailableError(now.message()) : now;  // once others have left
   }
   return plan;
 }
@@ -114,13 +120,15 @@ absl::StatusOr<TrainJobOptions> OptionsOf(const TrainFlags& flags) {
           "or fields of service, actor, checkpoint and eval.");
     }
   }
+  const bool trained = resume && !NewestCheckpoint(options.folder).empty();
   if (!std::filesystem::is_directory(options.config->model().path())) {
-    return absl::NotFoundError(absl::StrCat(config_path, ": model.path is \"", options.config->model().path(),
-                                            "\": expected a model folder, seen from the working directory."));
+    return InPhase(trained ? Phase::kResuming : Phase::kStarting,
+                   absl::NotFoundError(absl::StrCat(config_path, ": model.path is \"", options.config->model().path(),
+                                                    "\": expected a model folder, seen from the working directory.")));
   }
   ASSIGN_OR_RETURN(options.devices, PlanOf(options));
   ASSIGN_OR_RETURN(options.binary_folder, BinaryFolder());
-  if (resume && NewestCheckpoint(options.folder).empty()) {
+  if (resume && !trained) {
     return absl::NotFoundError(absl::StrCat(options.folder.checkpoints(), " holds no checkpoint to go on from."));
   }
   if (!resume) {

@@ -23,6 +23,13 @@ ExitCode ExitCodeOf(const absl::Status& status, ExitCode cancelled) {
   }
 }
 
+absl::Status InPhase(Phase phase, absl::Status status) {
+  const bool mistake = ExitCodeOf(status, kExitFailure) == kExitUsersMistake;
+  if (!mistake || phase == Phase::kStarting) return status;
+  if (phase == Phase::kResuming && absl::IsInvalidArgument(status)) return status;
+  return absl::UnavailableError(status.message());
+}
+
 absl::Status ErrorOfExit(absl::string_view who, int code, absl::string_view rest) {
   const std::string text = code > 128 ? absl::StrCat(who, " was ended by signal ", code - 128, rest)
                                       : absl::StrCat(who, " ended with exit code ", code, rest);

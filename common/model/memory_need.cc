@@ -246,7 +246,13 @@ absl::Status CheckMemory(const std::vector<MemoryNeed>& needs, const std::string
 
 absl::Status CheckOwnMemory(const MemoryNeed& need, const Device& device, int32_t gpu_memory_mib, const GpuList& gpus) {
   if (!device.is_gpu()) return absl::OkStatus();
-  return CheckMemory({need}, device.Text(), BudgetBytes(gpu_memory_mib, AvailableBytes(device, gpus)));
+  const auto with = [&](int64_t bytes) {
+    return CheckMemory({need}, device.Text(), BudgetBytes(gpu_memory_mib, bytes));
+  };
+  const absl::Status now = with(AvailableBytes(device, gpus));
+  const GpuInfo* gpu = FindGpu(gpus, *device.gpu);
+  const bool may_pass = !now.ok() && gpu != nullptr && with(gpu->total_bytes).ok();
+  return may_pass ? absl::UnavailableError(now.message()) : now;
 }
 
 int64_t AvailableBytes(const Device& device, const GpuList& gpus) {

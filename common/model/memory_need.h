@@ -57,7 +57,8 @@ absl::Status CheckMemory(const std::vector<MemoryNeed>& needs, const std::string
 int64_t AvailableBytes(const Device& device, const GpuList& gpus);
 
 // What a process does before it loads anything: CheckMemory of its own need within its budget, on a GPU. The CPU's
-// memory is shared with everything else and is not checked.
+// memory is shared with everything else and is not checked. Unavailable where it will fit once others have left the
+// GPU.
 absl::Status CheckOwnMemory(const MemoryNeed& need, const Device& device, int32_t gpu_memory_mib, const GpuList& gpus);
 
 }  // namespace tactus

@@ -9,7 +9,7 @@ namespace {
 
 using absl::StatusCode;
 
-// docs/ARCHITECTURE.md, "exit code of learner and actor": 2 will not pass, 1 may.
+// 2 will not pass, 1 may; 3 is what the program says of a clean stop.
 const std::map<StatusCode, int> kContract = {
     {StatusCode::kOk, 0},
     {StatusCode::kCancelled, 3},
@@ -41,6 +41,19 @@ TEST(ExitCodeTest, EveryStatusHasTheCodeOfTheContract) {
 
 TEST(ExitCodeTest, ACleanStopIsWhatTheProgramSays) {
   EXPECT_EQ(ExitCodeOf(absl::CancelledError("stopped"), kExitInterrupted), 130);
+}
+
+// A lost mount (NotFound), a folder that was deleted, a lock or a GPU's memory that a process still has.
+TEST(ExitCodeTest, AfterTheStartNothingIsTheUsersMistake) {
+  for (const auto& [code, exit] : kContract) {
+    const absl::Status status(code, "why");
+    EXPECT_EQ(InPhase(Phase::kStarting, status), status);
+    const int working = ExitCodeOf(InPhase(Phase::kWorking, status), kExitStoppedEarly);
+    EXPECT_EQ(working, exit == 2 ? 1 : exit) << absl::StatusCodeToString(code);
+    const int resuming = ExitCodeOf(InPhase(Phase::kResuming, status), kExitStoppedEarly);
+    EXPECT_EQ(resuming, code == StatusCode::kInvalidArgument ? 2 : working) << absl::StatusCodeToString(code);
+    EXPECT_EQ(InPhase(Phase::kWorking, status).message(), status.message());
+  }
 }
 
 TEST(ExitCodeTest, TellsHowAnotherProgramEnded) {

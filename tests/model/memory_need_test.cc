@@ -169,7 +169,9 @@ TEST(MemoryNeedTest, AProcessChecksItsOwnGpuOnly) {
                          .compute_minor = 0});
   }
   EXPECT_EQ(CheckOwnMemory(need, Device{1}, 0, gpus), absl::OkStatus());
-  EXPECT_EQ(CheckOwnMemory(need, Device{0}, 0, gpus).code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(CheckOwnMemory(need, Device{0}, 0, gpus).code(), absl::StatusCode::kUnavailable) << "not yet free";
+  const MemoryNeed large{.process = "actor-0", .items = {{"weights", 25 * kGiB}}};
+  EXPECT_EQ(CheckOwnMemory(large, Device{0}, 0, gpus).code(), absl::StatusCode::kFailedPrecondition) << "never fits";
   EXPECT_EQ(
       CheckOwnMemory(need, Device{1}, 8192, gpus).message(),
       "actor-0 needs 10.0 GiB of memory on cuda:1, where 8.0 GiB can be had: expected a smaller model, or less of "
