@@ -31,7 +31,8 @@ Coordinator::Coordinator(Rank* rank, HeadCalibration calibration, const std::opt
       calibration_(std::move(calibration)),
       publisher_(config().service().run_id()),
       share_weights_(rank->room_for_shared_weights()),
-      weight_service_(MakeWeightService(&publisher_, &weight_bytes_sent_)) {
+      weight_service_(MakeWeightService(&publisher_, &weight_bytes_sent_)),
+      signal_(config().rollout().max_completion_tokens()) {
   if (!resumed.has_value()) return;
   calibration_.Restore(resumed->head_classes);
   next_prompt_id_ = resumed->data_cursor;
@@ -184,6 +185,8 @@ absl::Status Coordinator::Step(std::vector<TrajectoryGroup> groups, double wait_
   context.weight_bytes_sent = weight_bytes_sent_;
   context.parameters = rank_.trainer().policy().layout().total_numel;
   context.actors_connected = server_->AttachedActors();
+  stats.step = context.step;
+  if (const auto told = signal_.Add(stats); told.has_value()) TACTUS_LOG(WARNING) << *told;
   // Before the checkpoint: a run resumed from it never writes this step's lines again.
   RETURN_IF_ERROR(recorder_->Record(context, std::move(stats), order.groups));
   return CheckpointDue() ? Checkpoint() : absl::OkStatus();

@@ -10,6 +10,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "common/data/types.h"
+#include "common/metrics/signal_watch.h"
 #include "common/weights/weight_publisher.h"
 #include "learner/checkpoint/checkpointer.h"
 #include "learner/head_calibration.h"
@@ -71,6 +72,7 @@ class Coordinator {
   std::unique_ptr<grpc::Service> weight_service_;
   std::unique_ptr<RolloutServer> server_;  // after what it serves: destroyed first
   std::unique_ptr<RunRecorder> recorder_;
+  SignalWatch signal_;
 };
 
 }  // namespace tactus

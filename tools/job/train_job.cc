@@ -64,6 +64,7 @@ TrainJob::TrainJob(TrainJobOptions options)
                 .total_steps = options_.config->learner().steps(),
                 .terminal = options_.terminal}),
       follower_(options_.folder.metrics()),
+      signal_(options_.config->rollout().max_completion_tokens()),
       targets_(options_.folder.targets(), options_.config->service().run_id()),
       started_(MonotonicNow()),
       ready_file_(absl::StrCat(options_.folder.logs(), "/learner-0.ready")),
@@ -228,6 +229,7 @@ absl::Status TrainJob::CheckLearners(bool* done) {
 void TrainJob::ShowNewSteps() {
   for (const StepRecord& record : follower_.Poll()) {
     display_.AddStep(record);
+    if (const auto told = signal_.Add(record); told.has_value()) display_.Note(absl::StrCat("warning: ", *told));
     restarts_.Stepped();
     trained_ = true;
   }

@@ -24,6 +24,7 @@
 #include "absl/time/time.h"
 #include "common/config/config_fwd.h"
 #include "common/metrics/run_folder.h"
+#include "common/metrics/signal_watch.h"
 #include "tools/job/actor_restarts.h"
 #include "tools/job/child_process.h"
 #include "tools/job/device_plan.h"
@@ -81,6 +82,7 @@ class TrainJob {
   TrainJobOptions options_;
   TrainDisplay display_;
   StepFollower follower_;
+  SignalWatch signal_;
   ScrapeTargets targets_;
   absl::Time targets_updated_;
   absl::Time started_;
