@@ -226,6 +226,7 @@ absl::Status Coordinator::Checkpoint() {
                    .skipped_steps = counts.skipped,
                    .schedule_step = counts.taken + counts.skipped,
                    .learner_step = rank_.step(),
+                   .planned_steps = config().learner().steps(),
                    .data_cursor = next_prompt_id_,
                    .seed = config().seed(),
                    .config_fingerprint = config::Fingerprint(config()),

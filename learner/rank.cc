@@ -118,6 +118,12 @@ absl::StatusOr<std::optional<TrainFacts>> Rank::Restore() {
   RETURN_IF_ERROR(trainer_->Restore(
       {.parameters = loaded->master, .first_moment = loaded->first_moment, .second_moment = loaded->second_moment},
       {.taken = loaded->facts.optimizer_steps, .skipped = loaded->facts.skipped_steps}));
+  LrSchedule planned = TrainerOptions::FromProto(*options_.config).schedule, now = planned;
+  if (loaded->facts.planned_steps > 0) {
+    planned.total_steps = now.total_steps / options_.config->learner().steps() * loaded->facts.planned_steps;
+  }
+  const std::string jump = RateJump(planned, now, loaded->facts.schedule_step);
+  if (!jump.empty()) TACTUS_LOG(WARNING) << jump;
   version_ = loaded->facts.version;
   step_ = loaded->facts.learner_step;
   TACTUS_LOG(INFO) << "resumed from " << loaded->path << ", step " << step_;

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <system_error>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
@@ -13,6 +14,7 @@
 #include "common/base/status_macros.h"
 #include "common/config/run_config.h"
 #include "common/device/devices.h"
+#include "learner/train/trainer_options.h"
 #include "proto/config.pb.h"
 #include "tools/command.h"
 #include "tools/job/child_process.h"
@@ -92,6 +94,14 @@ absl::StatusOr<DevicePlan> PlanOf(const TrainJobOptions& options) {
   return plan;
 }
 
+// What a resume does to the learning rate; empty without a checkpoint.
+std::string RateJumpOf(const config::RunConfig& before, const config::RunConfig& now, absl::string_view checkpoint) {
+  int64_t step = 0;
+  if (!absl::SimpleAtoi(checkpoint.substr(checkpoint.rfind('-') + 1), &step)) return "";
+  return RateJump(TrainerOptions::FromProto(before).schedule, TrainerOptions::FromProto(now).schedule,
+                  step * now.algorithm().updates_per_batch());
+}
+
 // Changes nothing on disk.
 absl::StatusOr<TrainJobOptions> OptionsOf(const TrainFlags& flags) {
   const bool resume = flags.resume.has_value();
@@ -119,6 +129,8 @@ absl::StatusOr<TrainJobOptions> OptionsOf(const TrainFlags& flags) {
           "learner.threads, learner.collective_timeout_s, learner.device, learner.gpu_memory_mib "
           "or fields of service, actor, checkpoint and eval.");
     }
+    const std::string jump = RateJumpOf(started_with, *options.config, NewestCheckpoint(options.folder));
+    if (!jump.empty()) std::fprintf(stderr, "warning: %s\n", jump.c_str());
   }
   const bool trained = resume && !NewestCheckpoint(options.folder).empty();
   if (!std::filesystem::is_directory(options.config->model().path())) {

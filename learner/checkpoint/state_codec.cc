@@ -103,6 +103,7 @@ std::string EncodeTrainFacts(const TrainFacts& facts) {
   out.set_skipped_steps(facts.skipped_steps);
   out.set_schedule_step(facts.schedule_step);
   out.set_learner_step(facts.learner_step);
+  out.set_planned_steps(facts.planned_steps);
   out.set_data_cursor(facts.data_cursor);
   out.set_seed(facts.seed);
   out.set_config_fingerprint(facts.config_fingerprint);
@@ -119,7 +120,8 @@ absl::StatusOr<TrainFacts> DecodeTrainFacts(absl::string_view bytes, const Traje
   const std::pair<const char*, int64_t> counts[] = {{"optimizer_steps", in.optimizer_steps()},
                                                     {"skipped_steps", in.skipped_steps()},
                                                     {"schedule_step", in.schedule_step()},
-                                                    {"learner_step", in.learner_step()}};
+                                                    {"learner_step", in.learner_step()},
+                                                    {"planned_steps", in.planned_steps()}};
   for (const auto& [name, count] : counts) {
     if (count < 0) return Malformed(absl::StrCat(name, " is ", count, "; expected 0 or more"));
   }
@@ -127,6 +129,7 @@ absl::StatusOr<TrainFacts> DecodeTrainFacts(absl::string_view bytes, const Traje
   out.skipped_steps = in.skipped_steps();
   out.schedule_step = in.schedule_step();
   out.learner_step = in.learner_step();
+  out.planned_steps = in.planned_steps();
   out.data_cursor = in.data_cursor();
   out.seed = in.seed();
   out.config_fingerprint = in.config_fingerprint();

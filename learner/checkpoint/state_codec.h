@@ -20,6 +20,7 @@ struct TrainFacts {
   int64_t skipped_steps = 0;
   int64_t schedule_step = 0;       // position in the learning-rate schedule
   int64_t learner_step = 0;        // batches trained
+  int64_t planned_steps = 0;       // learner.steps then; 0: a checkpoint that does not tell
   uint64_t data_cursor = 0;        // next position in the data's order
   uint64_t seed = 0;               // keys every draw: the whole state of the random numbers
   std::string config_fingerprint;  // SHA-256 of the resolved configuration

@@ -5,6 +5,8 @@
 #include <cstdlib>
 #include <numbers>
 
+#include "absl/strings/str_format.h"
+
 namespace tactus {
 
 double LrSchedule::At(int64_t step) const {
@@ -20,6 +22,17 @@ double LrSchedule::At(int64_t step) const {
     }
   }
   std::abort();
+}
+
+std::string RateJump(const LrSchedule& before, const LrSchedule& now, int64_t step) {
+  constexpr double kNoticed = 0.1;  // of the rate
+  const double old_rate = before.At(step), new_rate = now.At(step);
+  if (std::abs(new_rate - old_rate) <= kNoticed * old_rate) return "";
+  return absl::StrFormat(
+      "the learning rate goes on with %.3g after %d updates, where %.3g was planned: optimizer.schedule falls over all "
+      "updates of the run, which learner.steps has changed from %d to %d. To keep a rate, take CONSTANT in a new run "
+      "from this one's checkpoint.",
+      new_rate, step, old_rate, before.total_steps, now.total_steps);
 }
 
 }  // namespace tactus

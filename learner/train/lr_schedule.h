@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 namespace tactus {
 
@@ -17,5 +18,9 @@ struct LrSchedule {
   // step counts from 0. Step k of the warm-up has lr * (k + 1) / warmup_steps: never 0, and lr at its last.
   double At(int64_t step) const;
 };
+
+// One sentence when a run that has made `step` updates as `before` goes on as `now` with another rate, as when a cosine
+// is stretched over more steps; else empty.
+std::string RateJump(const LrSchedule& before, const LrSchedule& now, int64_t step);
 
 }  // namespace tactus

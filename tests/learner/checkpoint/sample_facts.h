@@ -20,6 +20,7 @@ inline TrainFacts SampleFacts(uint64_t step) {
   facts.skipped_steps = 1;
   facts.schedule_step = static_cast<int64_t>(step);
   facts.learner_step = static_cast<int64_t>(step) + 1;
+  facts.planned_steps = 40;
   facts.data_cursor = 77 + step;
   facts.seed = 0xFFFFFFFFFFFFFFF1;
   facts.config_fingerprint = "abc";

@@ -20,6 +20,7 @@ TEST(StateCodecTest, RoundTripKeepsEveryField) {
   EXPECT_EQ(back->skipped_steps, facts.skipped_steps);
   EXPECT_EQ(back->schedule_step, facts.schedule_step);
   EXPECT_EQ(back->learner_step, facts.learner_step);
+  EXPECT_EQ(back->planned_steps, facts.planned_steps);
   EXPECT_EQ(back->data_cursor, facts.data_cursor);
   EXPECT_EQ(back->seed, facts.seed);
   EXPECT_EQ(back->config_fingerprint, facts.config_fingerprint);

@@ -170,6 +170,17 @@ TEST(LrScheduleTest, CosineFallsToItsFloorAndStays) {
   for (int step = 10; step < 110; ++step) EXPECT_GT(schedule.At(step), schedule.At(step + 1));
 }
 
+TEST(LrScheduleTest, AStretchedCosineIsToldWithBothRates) {
+  const auto cosine = [](int64_t steps) { return LrSchedule{8e-5, 0, LrSchedule::Shape::kCosine, 0.125, steps}; };
+  const std::string jump = RateJump(cosine(100), cosine(400), 100);
+  EXPECT_NE(jump.find("goes on with 6.97e-05 after 100 updates, where 1e-05 was planned"), std::string::npos) << jump;
+  EXPECT_NE(jump.find("from 100 to 400"), std::string::npos) << jump;
+  EXPECT_EQ(RateJump(cosine(100), cosine(100), 60), "");
+  const auto constant = [](int64_t steps) { return LrSchedule{8e-5, 0, LrSchedule::Shape::kConstant, 0.1, steps}; };
+  EXPECT_EQ(RateJump(constant(100), constant(400), 100), "");
+  EXPECT_EQ(RateJump(cosine(100), cosine(105), 60), "") << "not to be noticed";
+}
+
 TEST(LrScheduleTest, WarmUpLongerThanTheRun) {
   const LrSchedule schedule{1.0, 10, LrSchedule::Shape::kCosine, 0.0, 5};
   EXPECT_DOUBLE_EQ(schedule.At(4), 0.5);
