@@ -7,10 +7,12 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
+#include "common/base/monotonic_clock.h"
 #include "common/base/status_macros.h"
 #include "common/base/stop_signals.h"
 #include "common/metrics/run_folder.h"
 #include "tools/command.h"
+#include "tools/job/run_end.h"
 #include "tools/top/live_page.h"
 #include "tools/top/source.h"
 #include "tools/top/terminal_view.h"
@@ -80,8 +82,17 @@ void Draw(const std::vector<std::string>& lines, bool terminal) {
 }
 
 void Pause(absl::Duration duration) {
-  const absl::Time end = absl::Now() + duration;
-  while (absl::Now() < end && StopSignalCount() == 0) absl::SleepFor(absl::Milliseconds(50));
+  const absl::Time end = MonotonicNow() + duration;
+  while (MonotonicNow() < end && StopSignalCount() == 0) absl::SleepFor(absl::Milliseconds(50));
+}
+
+// Where no process of a run answers, its folder tells how it ended; `error` where it does not.
+absl::Status ShowEnd(const TopFlags& flags, const absl::Status& error) {
+  if (!flags.folder.has_value() || !(absl::IsUnavailable(error) || absl::IsNotFound(error))) return error;
+  const absl::StatusOr<std::string> end = RunEnd({*flags.folder});
+  if (!end.ok()) return error;
+  std::printf("%s", end->c_str());
+  return absl::OkStatus();
 }
 
 absl::Status Run(const TopFlags& flags) {
@@ -97,14 +108,17 @@ absl::Status Run(const TopFlags& flags) {
   const absl::Duration interval = absl::Seconds(flags.interval_s);
   if (terminal) std::printf("\033[2J");
   // A rate needs two looks, so the first picture comes after the second.
-  ASSIGN_OR_RETURN(top::Frame first, source->Read());
-  if (!once) log.Add(std::move(first));
+  absl::StatusOr<top::Frame> first = source->Read();
+  if (!first.ok()) return ShowEnd(flags, first.status());
+  if (!once) log.Add(*std::move(first));
   for (;;) {
     Pause(interval);
     if (StopSignalCount() > 0) return absl::CancelledError("stopped.");
     absl::StatusOr<top::Frame> frame = source->Read();
     if (!frame.ok()) {
-      if (once || !absl::IsUnavailable(frame.status())) return frame.status();
+      const bool finished = flags.folder.has_value() && IsFinished({*flags.folder});
+      if (once || finished) return ShowEnd(flags, frame.status());
+      if (!absl::IsUnavailable(frame.status())) return frame.status();
       std::fprintf(stderr, "%s\n", std::string(frame.status().message()).c_str());
       continue;
     }

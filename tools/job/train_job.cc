@@ -20,6 +20,7 @@
 #include "common/base/stop_signals.h"
 #include "common/base/strict_json.h"
 #include "proto/config.pb.h"
+#include "tools/job/run_end.h"
 #include "tools/job/train_eval.h"
 #include "tools/report/html_page.h"
 #include "tools/report/report.h"
@@ -288,11 +289,7 @@ void TrainJob::PrintSummary(bool stopped) {
   std::string text =
       absl::StrFormat("%s after %d of %d steps in %s.\n", stopped ? "Stopped" : "Finished",
                       steps.empty() ? 0 : steps.back().step, options_.config->learner().steps(), DurationText(wall));
-  const StepTrend reward = TrendOf(steps, &StepRecord::reward_mean);
-  if (reward.steps > 0) {
-    absl::StrAppendFormat(&text, "  reward       %.3f -> %.3f, means of the first and the last %d steps\n",
-                          reward.first, reward.last, reward.steps);
-  }
+  absl::StrAppend(&text, RewardLine(steps));
   if (!held_out_.empty()) absl::StrAppend(&text, "  held-out     pass@1 ", held_out_, "\n");
   std::string shares;
   for (size_t i = 0; i < learners_.size(); ++i) {
@@ -302,8 +299,7 @@ void TrainJob::PrintSummary(bool stopped) {
     absl::StrAppend(&shares, absl::StrFormat("  %s %.2f", ActorName(i), actors_[i].cpu_seconds / wall));
   }
   absl::StrAppend(&text, "  cores busy ", shares, "\n");
-  const std::string checkpoint = NewestCheckpoint(folder);
-  absl::StrAppend(&text, "  checkpoint   ", checkpoint.empty() ? "none" : checkpoint, "\n");
+  absl::StrAppend(&text, CheckpointLine(folder));
   const absl::Status report = WriteReport(folder, folder.report(), options_.enrich_report);
   absl::StrAppend(&text, "  report       ", report.ok() ? folder.report() : std::string(report.message()), "\n");
   absl::StrAppend(&text, "  metrics      ", folder.metrics(), ", tensorboard --logdir ", folder.tensorboard(), "\n");
