@@ -117,15 +117,18 @@ absl::Status Coordinator::WriteReadyFile() const {
 }
 
 absl::Status Coordinator::Run() {
+  absl::Status status;
   while (rank_.step() < config().learner().steps() && !rank_.StopAsked()) {
-    RETURN_IF_ERROR(FillPrompts());
     const absl::Time start = MonotonicNow();
-    ASSIGN_OR_RETURN(std::vector<TrajectoryGroup> groups, AwaitGroups());
-    if (groups.empty()) break;
-    RETURN_IF_ERROR(Step(std::move(groups), SecondsSince(start)));
+    absl::StatusOr<std::vector<TrajectoryGroup>> groups = NextBatch();
+    status = groups.status();
+    if (!status.ok() || groups->empty()) break;
+    RETURN_IF_ERROR(Step(*std::move(groups), SecondsSince(start)));
   }
-  RETURN_IF_ERROR(rank_.Exchange({.kind = StepOrder::Kind::kStop, .version = rank_.version(), .groups = {}}).status());
-  if (checkpointed_step_ != rank_.step()) RETURN_IF_ERROR(Checkpoint());
+  // Between two steps, whatever ended them: what was trained is kept, also when another rank is gone.
+  status.Update(rank_.Exchange({.kind = StepOrder::Kind::kStop, .version = rank_.version(), .groups = {}}).status());
+  if (checkpointed_step_ != rank_.step()) status.Update(Checkpoint());
+  RETURN_IF_ERROR(status);
   const absl::Status ending = rank_.Ending();
   if (ending.ok()) server_->Finish();  // otherwise actors stay: the run goes on when a learner is started again
   return ending;
@@ -143,7 +146,8 @@ absl::Status Coordinator::FillPrompts() {
 }
 
 // The step's groups, or none when asked to stop.
-absl::StatusOr<std::vector<TrajectoryGroup>> Coordinator::AwaitGroups() {
+absl::StatusOr<std::vector<TrajectoryGroup>> Coordinator::NextBatch() {
+  RETURN_IF_ERROR(FillPrompts());
   absl::Time told = MonotonicNow();
   while (!rank_.StopAsked()) {
     const absl::Time start = MonotonicNow();

@@ -35,7 +35,8 @@ class Coordinator {
                                                              std::optional<TrainFacts> resumed);
   ~Coordinator();
 
-  // Trains until learner.steps are done or a stop is asked of any rank, then writes a checkpoint. After the last step
+  // Trains until learner.steps are done, a stop is asked of any rank or the next batch cannot be had, then writes a
+  // checkpoint. After the last step
   // the actors are told that the run is over; after a stop they keep looking for a learner. Blocks. As Rank::Ending.
   // After a stop, what is waited for is the step under way, a checkpoint and, to hear of another rank's stop,
   // kKeepAlive (coordinator.cc).
@@ -51,7 +52,7 @@ class Coordinator {
   absl::Status OpenRecords();
   absl::Status WriteReadyFile() const;
   absl::Status FillPrompts();
-  absl::StatusOr<std::vector<TrajectoryGroup>> AwaitGroups();
+  absl::StatusOr<std::vector<TrajectoryGroup>> NextBatch();
   absl::Status Step(std::vector<TrajectoryGroup> groups, double wait_s);
   absl::Status PublishWeights();
   bool CheckpointDue() const;

@@ -11,6 +11,7 @@
 #include <fstream>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
 #include "common/base/file.h"
 #include "common/metrics/run_folder.h"
@@ -61,6 +62,18 @@ class RanksTest : public ::testing::Test {
                                 absl::StrCat("TACTUS_STORE=127.0.0.1:", FreePort())})
         .value();
   }
+  // One rank of two, whom nobody ends when the other has gone.
+  std::unique_ptr<ChildProcess> StartRank(int rank, int store_port) {
+    std::vector<std::string> argv = {BuildPath("bin/tactus-learner")};
+    for (const std::string& set : settings_) argv.insert(argv.end(), {"--set", set});
+    argv.insert(argv.end(), {"--set", absl::StrCat("service.listen=127.0.0.1:", port_)});
+    return ChildProcess::Start(
+               argv, log_,
+               {absl::StrCat("TACTUS_RANK=", rank), "TACTUS_WORLD=2", "TACTUS_METRICS_LISTEN=127.0.0.1:0",
+                absl::StrCat("TACTUS_CONFIG=", config_), absl::StrCat("TACTUS_OUT=", folder_.root),
+                absl::StrCat("TACTUS_STORE=127.0.0.1:", store_port)})
+        .value();
+  }
   std::unique_ptr<ChildProcess> StartActor() {
     std::vector<std::string> argv = {BuildPath("bin/tactus-actor")};
     for (const std::string& set : settings_) argv.insert(argv.end(), {"--set", set});
@@ -106,10 +119,7 @@ TEST_F(RanksTest, AStopOfOneRankStopsAllWithACheckpointAndTheRunGoesOn) {
   }
   const size_t stopped_at = Steps();
   EXPECT_LT(stopped_at, 40u) << "the run was over before it could be stopped";
-  EXPECT_NE(NewestCheckpoint(folder_).find(
-                absl::StrCat("step-", std::string(6 - std::to_string(stopped_at).size(), '0'), stopped_at)),
-            std::string::npos)
-      << NewestCheckpoint(folder_) << " after " << stopped_at << " steps";
+  EXPECT_EQ(fs::path(NewestCheckpoint(folder_)).filename(), absl::StrFormat("step-%06d", stopped_at));
 
   const auto ranks = StartRanks(absl::StrCat(stopped_at + 2));
   ASSERT_EQ(ranks->Wait(kJobTimeout), 0) << LogTail(log_, 20);
@@ -131,6 +141,23 @@ TEST_F(RanksTest, AKillBeforeTheFirstCheckpointStartsOver) {
   const auto actor = StartActor();
   ASSERT_EQ(ranks->Wait(kJobTimeout), 0) << LogTail(log_, 20);
   EXPECT_EQ(Steps(), 3u);
+}
+
+TEST_F(RanksTest, ARankThatIsGoneBetweenStepsCostsNoStep) {
+  const int store = FreePort();
+  const auto first = StartRank(0, store), second = StartRank(1, store);
+  {
+    const auto actor = StartActor();
+    AwaitSteps(2);
+  }
+  const auto waits = [&] { return LogTail(log_, 1000).find("; 0 actors attached") != std::string::npos; };
+  for (const absl::Time end = absl::Now() + kJobTimeout; !waits() && absl::Now() < end;) {
+    absl::SleepFor(absl::Milliseconds(20));
+  }
+  ASSERT_TRUE(waits()) << LogTail(log_, 20);
+  second->Signal(SIGKILL);
+  EXPECT_EQ(first->Wait(kJobTimeout), 1) << LogTail(log_, 20);
+  EXPECT_EQ(fs::path(NewestCheckpoint(folder_)).filename(), absl::StrFormat("step-%06d", Steps()));
 }
 
 TEST_F(RanksTest, AMistakeEndsAllRanksWithExitCodeTwo) {
