@@ -7,7 +7,6 @@
 #include <string>
 #include <utility>
 
-#include "absl/time/clock.h"
 #include "common/base/monotonic_clock.h"
 #include "common/base/status_macros.h"
 #include "common/rollout/grpc_channel.h"
@@ -30,12 +29,12 @@ class GrpcWeightSource final : public WeightSource {
         machine_(reads_shared ? ThisMachine() : std::string()) {}
 
   absl::StatusOr<std::optional<NewWeights>> Fetch(std::optional<PolicyVersion> held, absl::Duration timeout) override {
-    const absl::Time deadline = absl::Now() + timeout;
+    const absl::Time deadline = MonotonicNow() + timeout;
     std::optional<PolicyVersion> latest;
     while (!latest.has_value()) {
       if (closed_) return absl::CancelledError("the weight source is closed");
-      if (absl::Now() >= deadline) return std::optional<NewWeights>();
-      ASSIGN_OR_RETURN(latest, port_->AwaitVersion(held, std::min(kSlice, deadline - absl::Now())));
+      if (MonotonicNow() >= deadline) return std::optional<NewWeights>();
+      ASSIGN_OR_RETURN(latest, port_->AwaitVersion(held, std::min(kSlice, deadline - MonotonicNow())));
     }
     const absl::Time start = MonotonicNow();
     ASSIGN_OR_RETURN(ReceivedWeights received, receiver_->Fetch(*latest, kFetchTimeout, machine_));
