@@ -29,7 +29,8 @@ constexpr absl::Duration kWaitSlice = absl::Seconds(1);
 Coordinator::Coordinator(Rank* rank, HeadCalibration calibration, const std::optional<TrainFacts>& resumed)
     : rank_(*rank),
       calibration_(std::move(calibration)),
-      publisher_(config().service().run_id()),
+      // An actor may hold any version that still gets leases, and one more while it fetches.
+      publisher_(config().service().run_id(), config().rollout().max_staleness_steps() + 2),
       share_weights_(rank->room_for_shared_weights()),
       weight_service_(MakeWeightService(&publisher_, &weight_bytes_sent_)),
       signal_(config().rollout().max_completion_tokens()) {

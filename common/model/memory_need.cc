@@ -197,8 +197,10 @@ MemoryNeed ActorMemory(const std::string& process, const ModelConfig& model, con
                        const Device& device) {
   const Weights w = WeightsOf(model, run, device);
   const Shape& s = w.shape;
-  // While a version arrives at a CPU, two more float32 sets were seen (peaks of resident size).
-  const int64_t arriving = w.gpu ? s.parameters * w.element : 2 * s.parameters * kFloat;
+  // While a version arrives at a CPU, two more float32 sets were seen (peaks of resident size), and the bytes of the
+  // last bfloat16 set are kept for a delta. A GPU's actor has those in host memory.
+  const int64_t kept = w.element == kFloat ? 0 : w.element;
+  const int64_t arriving = s.parameters * (w.gpu ? w.element : 2 * kFloat + kept);
   // On the CPU with copies of a prompt's row.
   const int64_t logit_rows = w.gpu ? std::max<int64_t>(kLogitRows, run.actor().max_sequences()) : 2 * kLogitRows;
   const int64_t rotary = w.gpu ? model.max_position * s.head_dim * kFloat : 0;

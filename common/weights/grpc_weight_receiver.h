@@ -1,8 +1,12 @@
-// The actor's side of proto/weight_service.proto: fetches the newest weights, whole and verified, or not at all.
+// The actor's side of proto/weight_service.proto: fetches the newest weights, whole and verified, or not at all. It
+// keeps the bytes of the last bfloat16 set, 2 a parameter, so that the next one can come as what has changed since.
 #pragma once
 
+#include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
@@ -41,11 +45,23 @@ class WeightReceiver {
   void Close() ABSL_LOCKS_EXCLUDED(mu_);
 
  private:
+  // A set as it came, for a delta to be applied to.
+  struct Held {
+    PolicyVersion version;
+    std::vector<uint16_t> numbers;
+  };
+  struct Stream;
+
+  absl::StatusOr<ReceivedWeights> ReadAll(Stream& stream, const std::string& machine, PolicyVersion at_least);
+  absl::StatusOr<ReceivedWeights> ReadSet(Stream& stream, const WeightManifest& manifest);
+  absl::StatusOr<ReceivedWeights> ReadDelta(Stream& stream, const WeightManifest& manifest);
+
   const std::shared_ptr<grpc::Channel> channel_;
   const std::string run_id_;
   const std::string actor_id_;
   const ParameterLayout layout_;
   const int calibrated_heads_;
+  std::optional<Held> held_;  // the fetching thread's
 
   absl::Mutex mu_;
   grpc::ClientContext* call_ ABSL_GUARDED_BY(mu_) = nullptr;  // of the Fetch that is running

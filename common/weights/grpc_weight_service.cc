@@ -2,9 +2,9 @@
 
 #include <grpcpp/grpcpp.h>
 
-#include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <deque>
 #include <optional>
 #include <utility>
 
@@ -24,14 +24,14 @@ using Reactor = grpc::ServerWriteReactor<wire::FetchWeightsResponse>;
 // is called from OnWriteDone alone, so never twice; a cancelled call ends through a failed write.
 class FetchStream : public Reactor {
  public:
-  FetchStream(std::shared_ptr<const WeightSnapshot> snapshot, std::atomic<int>* streams,
-              std::atomic<uint64_t>* bytes_sent, bool share)
-      : snapshot_(std::move(snapshot)),
-        streams_(streams),
-        bytes_sent_(bytes_sent),
-        end_(share ? 0 : snapshot_->bytes.size()) {
-    *message_.mutable_manifest() = ToWire(snapshot_->manifest);
-    if (!share) message_.mutable_manifest()->clear_shared();
+  FetchStream(WeightOffer offer, std::atomic<int>* streams, std::atomic<uint64_t>* bytes_sent, bool share)
+      : offer_(std::move(offer)), streams_(streams), bytes_sent_(bytes_sent) {
+    WeightManifest manifest = offer_.snapshot->manifest;
+    if (!share) {
+      manifest.shared.reset();
+      ListPieces(manifest);
+    }
+    *message_.mutable_manifest() = ToWire(manifest);
     StartWrite(&message_);
   }
 
@@ -39,14 +39,16 @@ class FetchStream : public Reactor {
     if (ok && bytes_sent_ != nullptr) *bytes_sent_ += message_.chunk().data().size();  // none in the manifest's message
     if (!ok) {
       Finish(grpc::Status(grpc::StatusCode::CANCELLED, "the reader went away"));
-    } else if (sent_ == end_) {
+    } else if (pieces_.empty()) {
       Finish(grpc::Status::OK);
     } else {
-      const size_t size = std::min(kMaxWeightChunkBytes, end_ - sent_);
+      const absl::string_view data = pieces_.front().substr(0, kMaxWeightChunkBytes);
       wire::WeightChunk& chunk = *message_.mutable_chunk();
       chunk.set_offset(sent_);
-      chunk.set_data(snapshot_->bytes.data() + sent_, size);
-      sent_ += size;
+      chunk.set_data(data.data(), data.size());
+      sent_ += data.size();
+      pieces_.front().remove_prefix(data.size());
+      if (pieces_.front().empty()) pieces_.pop_front();
       StartWrite(&message_);
     }
   }
@@ -57,11 +59,24 @@ class FetchStream : public Reactor {
   }
 
  private:
-  const std::shared_ptr<const WeightSnapshot> snapshot_;
+  // What the chunks hold; says in the manifest what that is.
+  void ListPieces(WeightManifest& manifest) {
+    if (offer_.deltas.empty()) {
+      pieces_.emplace_back(offer_.snapshot->bytes.data(), offer_.snapshot->bytes.size());
+      return;
+    }
+    manifest.delta.emplace().base = offer_.deltas.front()->from;
+    for (const std::shared_ptr<const WeightDelta>& delta : offer_.deltas) {
+      manifest.delta->bytes.push_back(delta->bytes.size());
+      pieces_.push_back(delta->bytes);
+    }
+  }
+
+  const WeightOffer offer_;
   std::atomic<int>* const streams_;
   std::atomic<uint64_t>* const bytes_sent_;
   wire::FetchWeightsResponse message_;
-  const size_t end_;  // bytes to send: none where the actor copies the weights itself
+  std::deque<absl::string_view> pieces_;  // of `offer_`, still to send: none where the actor copies the weights itself
   size_t sent_ = 0;
 };
 
@@ -78,17 +93,18 @@ class WeightServiceImpl final : public wire::WeightService::CallbackService {
       : publisher_(publisher), bytes_sent_(bytes_sent) {}
 
   Reactor* Fetch(grpc::CallbackServerContext* context, const wire::FetchWeightsRequest* request) override {
-    std::shared_ptr<const WeightSnapshot> snapshot = publisher_->Newest();
-    const grpc::Status refusal = Check(*context, *request, snapshot.get());
+    WeightOffer offer =
+        publisher_->OfferTo(request->has_held() ? std::optional(FromWire(request->held())) : std::nullopt);
+    const grpc::Status refusal = Check(*context, *request, offer.snapshot.get());
     if (!refusal.ok()) return new Refusal(refusal);
     if (++streams_ > kMaxWeightStreams) {
       --streams_;
       return new Refusal(grpc::Status(grpc::StatusCode::UNAVAILABLE,
                                       absl::StrCat("more than ", kMaxWeightStreams, " fetches are under way")));
     }
-    const std::optional<SharedWeights>& shared = snapshot->manifest.shared;
+    const std::optional<SharedWeights>& shared = offer.snapshot->manifest.shared;
     const bool share = shared.has_value() && !request->machine().empty() && request->machine() == shared->machine;
-    return new FetchStream(std::move(snapshot), &streams_, bytes_sent_, share);
+    return new FetchStream(std::move(offer), &streams_, bytes_sent_, share);
   }
 
  private:

@@ -34,6 +34,10 @@ wire::WeightManifest ToWire(const WeightManifest& manifest) {
     out.mutable_shared()->set_handle(manifest.shared->handle);
     out.mutable_shared()->set_elements(manifest.shared->elements);
   }
+  if (manifest.delta.has_value()) {
+    *out.mutable_delta()->mutable_base() = ToWire(manifest.delta->base);
+    out.mutable_delta()->mutable_bytes()->Add(manifest.delta->bytes.begin(), manifest.delta->bytes.end());
+  }
   return out;
 }
 
@@ -71,6 +75,10 @@ absl::StatusOr<WeightManifest> FromWire(const wire::WeightManifest& manifest, in
                                .elements = manifest.shared().elements(),
                                .dtype = out.dtype,
                                .version = out.version};
+  }
+  if (manifest.has_delta()) {
+    out.delta = WeightManifest::Delta{.base = FromWire(manifest.delta().base()),
+                                      .bytes = {manifest.delta().bytes().begin(), manifest.delta().bytes().end()}};
   }
   return out;
 }

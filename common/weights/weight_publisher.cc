@@ -6,7 +6,10 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/sha256.h"
+#include "common/base/status_macros.h"
 #include "common/data/codec.h"
+#include "common/ops/cpu/parallel.h"
+#include "common/weights/delta/delta_set.h"
 
 namespace tactus {
 namespace {
@@ -35,6 +38,47 @@ std::optional<std::string> FindNonFinite(absl::string_view bytes, Bits exponent)
   const auto bad = std::ranges::find_if(values, [&](Bits value) { return (value & exponent) == exponent; });
   const bool nan = (*bad & (exponent ^ (std::numeric_limits<Bits>::max() >> 1))) != 0;
   return absl::StrCat(nan ? "NaN" : "infinity", " at element ", bad - values.begin());
+}
+
+std::span<const uint16_t> AsBFloat16(const std::vector<char>& bytes) {
+  return {reinterpret_cast<const uint16_t*>(bytes.data()), bytes.size() / sizeof(uint16_t)};
+}
+
+// What leads from `last` to `next`; null where there is no last set of that kind, or a delta would not pay.
+std::shared_ptr<const WeightDelta> DeltaBetween(const WeightSnapshot* last, const WeightSnapshot& next) {
+  const bool alike = last != nullptr && next.manifest.dtype == StorageDType::kBFloat16 &&
+                     last->manifest.dtype == next.manifest.dtype && last->bytes.size() == next.bytes.size();
+  if (!alike) return nullptr;
+  std::optional<std::string> bytes =
+      EncodeDelta(AsBFloat16(last->bytes), AsBFloat16(next.bytes),
+                  [](int64_t count, absl::FunctionRef<void(int64_t, int64_t)> fn) { ops::ParallelFor(count, 1, fn); });
+  if (!bytes.has_value()) return nullptr;
+  return std::make_shared<WeightDelta>(
+      WeightDelta{.from = last->manifest.version, .to = next.manifest.version, .bytes = *std::move(bytes)});
+}
+
+// The manifest's entry of each tensor, several at a time.
+absl::StatusOr<std::vector<WeightManifest::Tensor>> Describe(const ParameterLayout& layout, absl::string_view bytes,
+                                                             StorageDType dtype) {
+  std::vector<WeightManifest::Tensor> tensors(layout.specs.size());
+  std::vector<absl::string_view> data;
+  for (const ParameterSpec& spec : layout.specs) {
+    data.push_back(bytes.substr(0, static_cast<size_t>(spec.numel * BytesPerElement(dtype))));
+    bytes.remove_prefix(data.back().size());
+  }
+  std::vector<std::optional<std::string>> bad(tensors.size());
+  ops::ParallelFor(static_cast<int64_t>(tensors.size()), 1, [&](int64_t begin, int64_t end) {
+    for (auto i = static_cast<size_t>(begin); i < static_cast<size_t>(end); ++i) {
+      bad[i] = dtype == StorageDType::kFloat32 ? FindNonFinite<uint32_t>(data[i], 0x7f800000)
+                                               : FindNonFinite<uint16_t>(data[i], 0x7f80);
+      tensors[i] = {layout.specs[i].name, layout.specs[i].shape, data[i].size(), Sha256Hex(data[i])};
+    }
+  });
+  for (size_t i = 0; i < bad.size(); ++i) {
+    if (!bad[i].has_value()) continue;
+    return absl::InvalidArgumentError(absl::StrCat("tensor ", tensors[i].name, " holds ", *bad[i]));
+  }
+  return tensors;
 }
 
 uint64_t TotalBytes(const ParameterLayout& layout, StorageDType dtype) {
@@ -71,24 +115,25 @@ absl::Status WeightPublisher::Publish(PolicyVersion version, const ParameterLayo
   manifest.shared = std::move(shared);
   manifest.total_bytes = bytes.size();
   snapshot->bytes = std::move(bytes);
-  const char* at = snapshot->bytes.data();
-  for (const ParameterSpec& spec : layout.specs) {
-    const absl::string_view tensor(at, static_cast<size_t>(spec.numel * BytesPerElement(dtype)));
-    const auto bad = dtype == StorageDType::kFloat32 ? FindNonFinite<uint32_t>(tensor, 0x7f800000)
-                                                     : FindNonFinite<uint16_t>(tensor, 0x7f80);
-    if (bad.has_value()) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("weights of version ", VersionName(version), ": tensor ", spec.name, " holds ", *bad));
-    }
-    manifest.tensors.push_back({spec.name, spec.shape, tensor.size(), Sha256Hex(tensor)});
-    at += tensor.size();
+  absl::StatusOr<std::vector<WeightManifest::Tensor>> tensors =
+      Describe(layout, absl::string_view(snapshot->bytes.data(), snapshot->bytes.size()), dtype);
+  if (!tensors.ok()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("weights of version ", VersionName(version), ": ", tensors.status().message()));
   }
+  manifest.tensors = *std::move(tensors);
+  const std::shared_ptr<const WeightSnapshot> last = Newest();
+  std::shared_ptr<const WeightDelta> delta = max_deltas_ > 0 ? DeltaBetween(last.get(), *snapshot) : nullptr;
   absl::MutexLock lock(&mu_);
   if (newest_ != nullptr && version <= newest_->manifest.version) {
     return absl::FailedPreconditionError(absl::StrCat("weights of version ", VersionName(version),
                                                       " cannot follow version ",
                                                       VersionName(newest_->manifest.version)));
   }
+  const bool follows = delta != nullptr && newest_ == last;  // else another Publish came between
+  if (!follows) deltas_.clear();
+  if (follows) deltas_.push_back(std::move(delta));
+  if (deltas_.size() > max_deltas_) deltas_.pop_front();
   newest_ = std::move(snapshot);
   return absl::OkStatus();
 }
@@ -96,6 +141,16 @@ absl::Status WeightPublisher::Publish(PolicyVersion version, const ParameterLayo
 std::shared_ptr<const WeightSnapshot> WeightPublisher::Newest() const {
   absl::MutexLock lock(&mu_);
   return newest_;
+}
+
+WeightOffer WeightPublisher::OfferTo(std::optional<PolicyVersion> held) const {
+  absl::MutexLock lock(&mu_);
+  WeightOffer offer{.snapshot = newest_, .deltas = {}};
+  const auto first = std::ranges::find_if(deltas_, [&](const auto& delta) { return held == delta->from; });
+  uint64_t bytes = 0;
+  for (auto it = first; it != deltas_.end(); ++it) bytes += (*it)->bytes.size();
+  if (first != deltas_.end() && bytes <= newest_->manifest.total_bytes / 2) offer.deltas.assign(first, deltas_.end());
+  return offer;
 }
 
 }  // namespace tactus

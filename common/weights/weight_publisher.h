@@ -1,8 +1,10 @@
 // The newest weights of the policy, ready to be sent: in the wire's type, hashed once, shared by every
 // reader. Readers of an older set keep it alive until they end, so at most one set per unfinished fetch exists.
+// Of bfloat16 sets, what changed from one version to the next is kept too, for readers that have an older one.
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <optional>
 #include <span>
@@ -34,6 +36,13 @@ struct WeightManifest {
   uint64_t total_bytes = 0;
   std::optional<HeadClasses> head_classes;  // calibrated, of this version; none: every response has its own
   std::optional<SharedWeights> shared;      // where else the set is; none: nowhere
+
+  // What is sent instead of the tensors: deltas to apply one after the other, the first to `base`.
+  struct Delta {
+    PolicyVersion base;
+    std::vector<uint64_t> bytes;  // of each
+  };
+  std::optional<Delta> delta;
 };
 
 // One published set, immutable.
@@ -42,13 +51,28 @@ struct WeightSnapshot {
   std::vector<char> bytes;  // [manifest.total_bytes] the tensors end to end, little-endian
 };
 
+// What turns one published set into the next (delta/delta_set.h), immutable.
+struct WeightDelta {
+  PolicyVersion from, to;
+  std::string bytes;
+};
+
+// What a reader is to be sent: the newest set, or the deltas that lead from the reader's to it.
+struct WeightOffer {
+  std::shared_ptr<const WeightSnapshot> snapshot;          // nullptr before the first Publish
+  std::vector<std::shared_ptr<const WeightDelta>> deltas;  // empty: the set itself
+};
+
 // The tensors of `flat` [layout.total_numel] end to end in the layout's order, rounded to `dtype`, little-endian.
 std::vector<char> EncodeWeights(const ParameterLayout& layout, std::span<const float> flat, StorageDType dtype);
 
-// Thread-safe. Publish blocks its caller for the hashing of the whole set, never a reader.
+// Thread-safe. Publish blocks its caller, and uses the process's intra-op threads, for the hashing of the whole set and
+// its comparison with the last one; it never blocks a reader.
 class WeightPublisher {
  public:
-  explicit WeightPublisher(std::string run_id) : run_id_(std::move(run_id)) {}
+  // Keeps the deltas of the last `max_deltas` versions; 0: none.
+  explicit WeightPublisher(std::string run_id, int max_deltas = 0)
+      : run_id_(std::move(run_id)), max_deltas_(static_cast<size_t>(max_deltas)) {}
 
   // Makes `bytes`, as EncodeWeights gives them, to be sampled with `head_classes`, the newest set; `shared` is where
   // actors on this machine's GPUs find the same. FailedPrecondition: the version is not above the last one.
@@ -60,13 +84,18 @@ class WeightPublisher {
 
   // nullptr before the first Publish.
   std::shared_ptr<const WeightSnapshot> Newest() const ABSL_LOCKS_EXCLUDED(mu_);
+  // The newest set, as deltas where the reader holds a version they begin at and together they are at most half as
+  // large.
+  WeightOffer OfferTo(std::optional<PolicyVersion> held) const ABSL_LOCKS_EXCLUDED(mu_);
 
   const std::string& run_id() const { return run_id_; }
 
  private:
   const std::string run_id_;
+  const size_t max_deltas_;
   mutable absl::Mutex mu_;
   std::shared_ptr<const WeightSnapshot> newest_ ABSL_GUARDED_BY(mu_);
+  std::deque<std::shared_ptr<const WeightDelta>> deltas_ ABSL_GUARDED_BY(mu_);  // oldest first, without a gap
 };
 
 }  // namespace tactus

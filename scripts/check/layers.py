@@ -12,6 +12,7 @@ order too (ROOMS; "." is the component's own folder):
 
     common/model    folder <- . <- {cpu, cuda}
     common/ops      . <- cpu <- cuda
+    common/weights  delta <- .
     actor           engine <- .
     learner         {algo, ledger} <- {train, checkpoint, rollout} <- {records, sft} <- .
     tools           batch <- report <- job <- {study, top} <- .
@@ -39,6 +40,7 @@ LAYERS = [
 ROOMS = {
     "common/model": [["folder"], ["."], ["cpu", "cuda"]],
     "common/ops": [["."], ["cpu"], ["cuda"]],
+    "common/weights": [["delta"], ["."]],
     "actor": [["engine"], ["."]],
     "learner": [["algo", "ledger"], ["train", "checkpoint", "rollout"], ["records", "sft"], ["."]],
     "tools": [["batch"], ["report"], ["job"], ["study", "top"], ["."]],

@@ -42,10 +42,10 @@ class LoopbackServer {
 
 class GrpcWeightsTest : public testing::Test {
  protected:
-  GrpcWeightsTest()
+  explicit GrpcWeightsTest(int max_deltas = 0)
       : layout_(SampleLayout(1'000'000)),
         values_(SampleValues(layout_)),
-        publisher_("run"),
+        publisher_("run", max_deltas),
         service_(MakeWeightService(&publisher_, &bytes_sent_)),
         server_(service_.get()) {}
 
@@ -146,6 +146,71 @@ TEST_F(GrpcWeightsTest, ACallWithoutADeadlineIsRefused) {
   wire::FetchWeightsResponse message;
   EXPECT_FALSE(reader->Read(&message));
   EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+}
+
+// What changes between versions: every hundredth number, by one unit of bfloat16's last place or so.
+std::vector<float> Trained(std::vector<float> values, int steps) {
+  for (size_t i = 0; i < values.size(); i += 100) values[i] *= 1 + 0.008f * static_cast<float>(steps);
+  return values;
+}
+
+class WeightDeltasTest : public GrpcWeightsTest {
+ protected:
+  WeightDeltasTest() : GrpcWeightsTest(/*max_deltas=*/3) {}
+
+  void PublishTrained(uint64_t step) {
+    ASSERT_TRUE(
+        PublishValues(publisher_, {0, step}, layout_, Trained(values_, static_cast<int>(step)), StorageDType::kBFloat16)
+            .ok());
+  }
+  // Fetches; the weights must be those of a whole set. Returns the bytes it took.
+  uint64_t Fetch(WeightReceiver& receiver, uint64_t step) {
+    const auto weights = receiver.Fetch({0, step}, kPatience);
+    EXPECT_TRUE(weights.ok()) << weights.status();
+    if (!weights.ok()) return 0;
+    std::vector<float> expected = Trained(values_, static_cast<int>(step));
+    for (float& value : expected) value = BFloat16ToFloat(FloatToBFloat16(value));
+    EXPECT_EQ(weights->flat, expected) << "step " << step;
+    return weights->wire_bytes;
+  }
+  uint64_t Whole() const { return publisher_.Newest()->manifest.total_bytes; }
+};
+
+TEST_F(WeightDeltasTest, AnActorThatHasAnOlderSetIsSentWhatChanged) {
+  WeightReceiver follows = Receiver(), skips = Receiver();
+  PublishTrained(1);
+  EXPECT_EQ(Fetch(follows, 1), Whole());
+  EXPECT_EQ(Fetch(skips, 1), Whole());
+  PublishTrained(2);
+  const uint64_t one = Fetch(follows, 2);
+  EXPECT_LT(one, Whole() / 20);
+  PublishTrained(3);
+  EXPECT_LT(Fetch(follows, 3), Whole() / 20);
+  EXPECT_GT(Fetch(skips, 3), one) << "two deltas in a row";
+  WeightReceiver fresh = Receiver();
+  EXPECT_EQ(Fetch(fresh, 3), Whole());
+}
+
+TEST_F(WeightDeltasTest, WhoIsTooFarBehindIsSentAll) {
+  WeightReceiver receiver = Receiver();
+  PublishTrained(1);
+  Fetch(receiver, 1);
+  for (uint64_t step = 2; step <= 5; ++step) PublishTrained(step);
+  EXPECT_EQ(Fetch(receiver, 5), Whole()) << "three deltas are kept, 2 to 5";
+  PublishTrained(6);
+  EXPECT_LT(Fetch(receiver, 6), Whole() / 20);
+}
+
+TEST_F(WeightDeltasTest, AfterAChangeOfEverythingAllIsSent) {
+  WeightReceiver receiver = Receiver();
+  PublishTrained(1);
+  Fetch(receiver, 1);
+  Publish(2, 1.5f, StorageDType::kBFloat16);
+  const auto weights = receiver.Fetch({0, 2}, kPatience);
+  ASSERT_TRUE(weights.ok()) << weights.status();
+  EXPECT_EQ(weights->wire_bytes, Whole());
+  Publish(3, 1.5f, StorageDType::kFloat32);
+  EXPECT_EQ(receiver.Fetch({0, 3}, kPatience)->wire_bytes, Whole()) << "float32 has no deltas";
 }
 
 TEST_F(GrpcWeightsTest, NobodyListeningIsUnavailable) {
@@ -289,6 +354,61 @@ TEST_F(ScriptedWeightsTest, WrongMessagesAreRefused) {
   EXPECT_EQ(code([](Messages& m) { m[0].mutable_manifest()->set_run_id("other"); }),
             absl::StatusCode::kFailedPrecondition);
   EXPECT_EQ(code([](Messages& m) { m[0].mutable_manifest()->mutable_version()->set_step(0); }), kInvalid);
+}
+
+// A learner that sends a whole set to `receiver`, then what `change` makes of the delta that leads to the next one.
+class ScriptedDeltaTest : public ScriptedWeightsTest {
+ protected:
+  ScriptedDeltaTest() {
+    WeightPublisher publisher("run", 1);
+    for (const uint64_t step : {1, 2}) {
+      const std::vector<float> values = Trained(SampleValues(layout_), static_cast<int>(step));
+      EXPECT_TRUE(PublishValues(publisher, {0, step}, layout_, values, StorageDType::kBFloat16).ok());
+      if (step == 1) Append(first_, ToWire(publisher.Newest()->manifest), publisher.Newest()->bytes);
+    }
+    const WeightOffer offer = publisher.OfferTo(PolicyVersion{0, 1});
+    EXPECT_EQ(offer.deltas.size(), 1u);
+    WeightManifest manifest = offer.snapshot->manifest;
+    manifest.delta = WeightManifest::Delta{.base = {0, 1}, .bytes = {offer.deltas[0]->bytes.size()}};
+    Append(second_, ToWire(manifest), offer.deltas[0]->bytes);
+  }
+  template <typename Bytes>
+  static void Append(Script& script, wire::WeightManifest manifest, const Bytes& bytes) {
+    *script.messages.emplace_back().mutable_manifest() = std::move(manifest);
+    script.messages.emplace_back().mutable_chunk()->set_data(bytes.data(), bytes.size());
+  }
+  absl::StatusCode FetchWith(const std::function<void(std::vector<wire::FetchWeightsResponse>&)>& change) {
+    WeightReceiver receiver(server_.channel(), "run", "actor", layout_);
+    service_.Play(first_);
+    EXPECT_TRUE(receiver.Fetch({0, 1}, kPatience).ok());
+    Script script = second_;
+    change(script.messages);
+    service_.Play(script);
+    const absl::StatusCode code = receiver.Fetch({0, 2}, kPatience).status().code();
+    service_.Play(first_);
+    EXPECT_TRUE(receiver.Fetch({0, 1}, kPatience).ok()) << "a bad delta does not spoil a later whole set";
+    return code;
+  }
+  Script first_, second_;
+};
+
+TEST_F(ScriptedDeltaTest, WrongDeltasAreRefused) {
+  using Messages = std::vector<wire::FetchWeightsResponse>;
+  constexpr auto kInvalid = absl::StatusCode::kInvalidArgument;
+  constexpr auto kLoss = absl::StatusCode::kDataLoss;
+  const auto delta = [](Messages& m) { return m[0].mutable_manifest()->mutable_delta(); };
+  EXPECT_EQ(FetchWith([](Messages&) {}), absl::StatusCode::kOk);
+  EXPECT_EQ(FetchWith([&](Messages& m) { delta(m)->mutable_base()->set_step(0); }), kInvalid) << "not the one held";
+  EXPECT_EQ(FetchWith([&](Messages& m) { delta(m)->set_bytes(0, m[0].manifest().total_bytes() + 1); }), kInvalid);
+  EXPECT_EQ(FetchWith([&](Messages& m) { delta(m)->add_bytes(UINT64_MAX); }), kInvalid);
+  EXPECT_EQ(FetchWith([&](Messages& m) { delta(m)->add_bytes(1); }), kLoss) << "one byte is missing";
+  EXPECT_EQ(FetchWith([&](Messages& m) { delta(m)->clear_bytes(); }), kInvalid) << "bytes that are not announced";
+  EXPECT_EQ(FetchWith([](Messages& m) { m.pop_back(); }), kLoss);
+  EXPECT_EQ(FetchWith([](Messages& m) { m[1].mutable_chunk()->set_offset(1); }), kInvalid);
+  EXPECT_EQ(FetchWith([](Messages& m) { m.push_back(m[1]); }), kInvalid);
+  for (const size_t at : {size_t{0}, size_t{5}, size_t{60}, size_t{200}}) {
+    EXPECT_EQ(FetchWith([&](Messages& m) { m[1].mutable_chunk()->mutable_data()->at(at) ^= 1; }), kLoss) << at;
+  }
 }
 
 TEST_F(ScriptedWeightsTest, ASilentLearnerEndsAtTheDeadline) {
