@@ -9,9 +9,9 @@
 //   started     eight StartAllReduceSum of N/8, then Wait
 //   tcp         N bytes each way at once over one connection (not with GPUs)
 #include <ATen/ops/full.h>
-#include <arpa/inet.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -27,6 +27,7 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_split.h"
+#include "common/base/listen_socket.h"
 #include "common/base/status_macros.h"
 #include "common/collective/collective.h"
 #include "common/config/flags.h"
@@ -44,7 +45,7 @@ struct BenchFlags {
     AddFlag(app, "--devices LIST", devices, "of the two ranks");
   }
 };
-constexpr int kRanks = 2;
+constexpr int kRanks = 2, kAcceptTimeoutMs = 60'000;
 constexpr size_t kBuckets = 8;
 
 struct Plan {
@@ -62,18 +63,6 @@ sockaddr_in Loopback(int port) {
 }
 
 absl::Status SystemError(const char* what) { return absl::ErrnoToStatus(errno, what); }
-
-// A listening socket on a free port of loopback.
-absl::StatusOr<int> Listen(int* port) {
-  const int fd = socket(AF_INET, SOCK_STREAM, 0);
-  sockaddr_in address = Loopback(0);
-  socklen_t size = sizeof(address);
-  if (fd < 0 || bind(fd, reinterpret_cast<sockaddr*>(&address), size) != 0 || listen(fd, 1) != 0 ||
-      getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size) != 0)
-    return SystemError("listening on loopback");
-  *port = ntohs(address.sin_port);
-  return fd;
-}
 
 using Round = std::function<absl::Status()>;
 
@@ -147,7 +136,8 @@ absl::Status Exchange(int fd, std::vector<char>& out, std::vector<char>& in, siz
 absl::Status MeasureTcp(const Plan& plan, int rank, int listening, int port) {
   int fd = -1;
   if (rank == 0) {
-    fd = accept(listening, nullptr, nullptr);
+    pollfd waiting{listening, POLLIN, 0};
+    if (poll(&waiting, 1, kAcceptTimeoutMs) == 1) fd = accept(listening, nullptr, nullptr);
   } else {
     fd = socket(AF_INET, SOCK_STREAM, 0);
     const sockaddr_in address = Loopback(port);
@@ -190,14 +180,12 @@ absl::Status RunRank(const Plan& plan, int rank, int listening, int tcp_port, in
 // This process is rank 0, its child rank 1: forked before libtorch has any thread.
 absl::Status RunMain(const std::vector<std::string>& args) {
   ASSIGN_OR_RETURN(const Plan plan, PlanOf(args));
-  int tcp_port = 0, store_port = 0;
-  ASSIGN_OR_RETURN(const int listening, Listen(&tcp_port));
-  ASSIGN_OR_RETURN(const int reserved, Listen(&store_port));
-  close(reserved);
+  ASSIGN_OR_RETURN(const ListenSocket listening, ListenSocket::Open({"127.0.0.1", 0}));
+  ASSIGN_OR_RETURN(const int store_port, FreePort());
   const pid_t child = fork();
   if (child < 0) return SystemError("fork");
   const int rank = child == 0 ? 1 : 0;
-  const absl::Status status = RunRank(plan, rank, listening, tcp_port, store_port);
+  const absl::Status status = RunRank(plan, rank, listening.fd(), listening.address().port, store_port);
   if (rank == 0) waitpid(child, nullptr, 0);
   return status;
 }

@@ -2,8 +2,8 @@
 #include <cstdio>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
 #include "common/base/exit_code.h"
+#include "common/base/host_port.h"
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
 #include "common/base/stop_signals.h"
@@ -54,11 +54,10 @@ absl::StatusOr<LearnerOptions> OptionsOf(const RankFlags& flags) {
     return absl::InvalidArgumentError(
         absl::StrCat("--rank is ", options.rank, ": expected less than --world ", options.world));
   }
-  const std::pair<std::string, std::string> store = absl::StrSplit(flags.store, absl::MaxSplits(':', 1));
-  options.store_host = store.first;
-  if (!absl::SimpleAtoi(store.second, &options.store_port) || options.store_port < 0 || options.store_port > 65535) {
-    return absl::InvalidArgumentError(absl::StrCat("--store is ", flags.store, ": expected HOST:PORT"));
-  }
+  ASSIGN_OR_RETURN(HostPort store, HostPort::Parse(flags.store, "--store"));
+  store = store.Dialable();
+  options.store_host = std::move(store.host);
+  options.store_port = store.port;
   options.metrics_listen = flags.metrics_listen;
   options.ready_file = flags.ready_file;
   options.resume = flags.resume;

@@ -11,6 +11,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "common/base/host_port.h"
 #include "common/base/status_macros.h"
 #include "common/collective/bounded_call.h"
 #include "common/collective/group_collective.h"
@@ -111,7 +112,7 @@ absl::StatusOr<std::unique_ptr<Collective>> JoinC10dGroup(const CollectiveOption
                                                           const BackendFactory& make_backend) {
   FLAGS_caffe2_log_level = kFatalLogLevel;
   const std::string where = absl::StrCat("Rank ", options.rank, " of ", options.world, " joining the store at ",
-                                         options.store_host, ":", options.store_port, ": ");
+                                         HostPort{options.store_host, options.store_port}.Text(), ": ");
   try {
     const StorePtr store = options.world == 1 ? StorePtr(c10::make_intrusive<c10d::HashStore>())
                                               : OpenStore(options, options.rank == 0, options.timeout);

@@ -4,13 +4,18 @@
 
 #include <atomic>
 #include <csignal>
+#include <cstdlib>
 #include <cstring>
+#include <exception>
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
 #include <utility>
 #include <vector>
 
-#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "common/base/status_macros.h"
 #include "common/collective/c10d_group.h"
+#include "common/collective/own_address.h"
 
 namespace tactus {
 namespace {
@@ -142,7 +147,28 @@ void IgnoreBrokenPipes() {
   if (sigaction(SIGPIPE, nullptr, &current) == 0 && current.sa_handler == SIG_DFL) std::signal(SIGPIPE, SIG_IGN);
 }
 
-bool IsLoopback(const std::string& host) { return host == "localhost" || absl::StartsWith(host, "127."); }
+using Devices = std::vector<std::shared_ptr<gloo::transport::Device>>;
+
+// The interfaces that the environment names, as everywhere where Gloo is used; or one that the store's host is reached
+// by, which is where the other ranks are. Not the one of this machine's own name, which may be loopback's. May throw.
+absl::StatusOr<Devices> ChooseDevices(const std::string& store_host) {
+  const char* const names = std::getenv("GLOO_SOCKET_IFNAME");
+  if (names == nullptr || *names == '\0') {
+    const std::string address = RankAddress(store_host);
+    return Devices{address.empty() ? ProcessGroupGloo::createDefaultDevice()
+                                   : ProcessGroupGloo::createDeviceForHostname(address)};
+  }
+  Devices devices;
+  for (const absl::string_view name : absl::StrSplit(names, ',')) {
+    try {
+      devices.push_back(ProcessGroupGloo::createDeviceForInterface(std::string(name)));
+    } catch (const std::exception&) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("GLOO_SOCKET_IFNAME is ", names, ": this machine has no interface ", name, " with an address."));
+    }
+  }
+  return devices;
+}
 
 }  // namespace
 
@@ -153,9 +179,7 @@ absl::StatusOr<std::unique_ptr<Collective>> CreateGlooCollective(const Collectiv
                            const std::vector<std::string>&) -> absl::StatusOr<std::unique_ptr<CommBackend>> {
                          auto group_options = ProcessGroupGloo::Options::create(CeilMilliseconds(options.timeout));
                          group_options->threads = 1;
-                         group_options->devices.push_back(IsLoopback(options.store_host)
-                                                              ? ProcessGroupGloo::createDeviceForHostname("127.0.0.1")
-                                                              : ProcessGroupGloo::createDefaultDevice());
+                         ASSIGN_OR_RETURN(group_options->devices, ChooseDevices(options.store_host));
                          return std::make_unique<GlooBackend>(
                              c10::make_intrusive<GlooGroup>(store, options.rank, options.world, group_options));
                        });

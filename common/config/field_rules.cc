@@ -6,11 +6,10 @@
 #include <vector>
 
 #include "absl/strings/ascii.h"
-#include "absl/strings/match.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "common/base/decimal.h"
+#include "common/base/host_port.h"
 #include "common/config/scalar_text.h"
 #include "common/device/device_spec.h"
 #include "proto/options.pb.h"
@@ -58,21 +57,6 @@ bool IsShare(const std::string& text, bool zero_too) {
   return share.ok() && (zero_too || share->numerator() > 0);
 }
 
-// host:port, or [v6]:port; the port may be 0 (any free one).
-bool IsAddress(absl::string_view text) {
-  const size_t colon = text.rfind(':');
-  int port = 0;
-  if (colon == absl::string_view::npos || colon == 0 || text.size() > 300) return false;
-  const absl::string_view host = text.substr(0, colon);
-  const bool bracketed = host.front() == '[' && host.back() == ']';
-  if (!bracketed && absl::StrContains(host, ":")) return false;
-  const absl::string_view digits = text.substr(colon + 1);
-  for (const char c : digits) {
-    if (!absl::ascii_isdigit(static_cast<unsigned char>(c))) return false;
-  }
-  return absl::SimpleAtoi(digits, &port) && port >= 0 && port <= 65535;
-}
-
 bool IsName(absl::string_view text) {
   if (text.empty() || text.size() > 63) return false;
   for (const char c : text) {
@@ -100,7 +84,7 @@ std::string FormText(const FieldRule& rule) {
       return absl::StrCat("a decimal such as \"0.4\", above 0 and at most 1, with at most ", Decimal::kMaxDigits,
                           " digits after the point");
     case FieldRule::ADDRESS:
-      return "host:port";
+      return "host:port or [IPv6]:port";
     case FieldRule::DEVICE:
       return "\"auto\", \"cpu\" or \"cuda:N\", N counting the GPUs from 0";
     case FieldRule::NAME:
@@ -119,7 +103,7 @@ bool HasForm(const FieldRule& rule, const std::string& text) {
     case FieldRule::SHARE_ABOVE_0:
       return IsShare(text, /*zero_too=*/false);
     case FieldRule::ADDRESS:
-      return IsAddress(text);
+      return HostPort::Parse(text, "").ok();
     case FieldRule::DEVICE:
       return ParseDeviceSpec(text).ok();
     case FieldRule::NAME:

@@ -1,4 +1,4 @@
-// One rank of a collective test: collective_rank SCENARIO RANK WORLD PORT TIMEOUT_MS DEVICE. Prints one line about the
+// One rank of a collective test: collective_rank SCENARIO RANK WORLD STORE TIMEOUT_MS DEVICE. Prints one line about the
 // outcome. Exits 0 when the scenario went as it must on this rank, 3 when the group could not be made.
 #include <unistd.h>
 
@@ -10,6 +10,7 @@
 #include <thread>
 #include <vector>
 
+#include "common/base/host_port.h"
 #include "common/collective/collective.h"
 #ifdef TACTUS_HAS_NCCL
 #include "tests/collective/device_floats_cuda.h"
@@ -224,7 +225,9 @@ int Main(char** argv) {
   CollectiveOptions options;
   options.rank = std::atoi(argv[2]);
   options.world = std::atoi(argv[3]);
-  options.store_port = std::atoi(argv[4]);
+  const HostPort store = HostPort::Parse(argv[4], "STORE").value();
+  options.store_host = store.host;
+  options.store_port = store.port;
   options.timeout = absl::Milliseconds(std::atoi(argv[5]));
   options.device = argv[6];
   auto group = CreateCollective(options);

@@ -4,8 +4,6 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -18,6 +16,8 @@
 #include <thread>
 #include <vector>
 
+#include "common/base/listen_socket.h"
+#include "common/collective/own_address.h"
 #include "tests/tree.h"
 
 namespace tactus {
@@ -27,18 +27,6 @@ using ::testing::ContainsRegex;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
 using Clock = std::chrono::steady_clock;
-
-int FreePort() {
-  const int fd = socket(AF_INET, SOCK_STREAM, 0);
-  sockaddr_in address = {};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof(address);
-  EXPECT_EQ(bind(fd, reinterpret_cast<sockaddr*>(&address), size), 0);
-  EXPECT_EQ(getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size), 0);
-  close(fd);
-  return ntohs(address.sin_port);
-}
 
 struct RankResult {
   int wait_status = -1;
@@ -57,6 +45,8 @@ struct Launch {
   std::vector<std::string> devices = {};  // by rank; the last for all after it; none: cpu
   std::vector<int> ranks = {};            // none: all of the world
   std::vector<int> worlds = {};           // told to each; none: the true one
+  std::string host = "127.0.0.1";         // of the store
+  std::string interfaces = {};            // GLOO_SOCKET_IFNAME
 };
 
 // The processes of one group.
@@ -64,7 +54,7 @@ class Ranks {
  public:
   explicit Ranks(const Launch& launch) : start_(Clock::now()) {
     const std::string program = BuildPath("bin/collective_rank");
-    const std::string port = std::to_string(FreePort());
+    const std::string port = std::to_string(FreePort().value());
     std::vector<int> ranks = launch.ranks;
     for (int rank = 0; launch.ranks.empty() && rank < launch.world; ++rank) ranks.push_back(rank);
     for (size_t i = 0; i < ranks.size(); ++i) {
@@ -75,7 +65,7 @@ class Ranks {
           launch.scenario,
           std::to_string(ranks[i]),
           std::to_string(launch.worlds.empty() ? launch.world : launch.worlds[i]),
-          port,
+          HostPort{launch.host, std::stoi(port)}.Text(),
           std::to_string(launch.timeout_ms),
           launch.devices.empty() ? "cpu" : launch.devices[place],
       };
@@ -87,6 +77,7 @@ class Ranks {
       if (pid == 0) {
         const int out = open(outputs_.back().c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
         dup2(out, STDOUT_FILENO);
+        if (!launch.interfaces.empty()) setenv("GLOO_SOCKET_IFNAME", launch.interfaces.c_str(), 1);
         execv(program.c_str(), argv.data());
         _exit(127);
       }
@@ -160,7 +151,7 @@ TEST(CollectiveTest, AMissingStoreIsNamed) {
   CollectiveOptions options;
   options.world = 2;
   options.rank = 1;
-  options.store_port = FreePort();
+  options.store_port = FreePort().value();
   options.timeout = absl::Seconds(1);
   const absl::Status status = CreateCollective(options).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
@@ -199,6 +190,43 @@ TEST(CollectiveTest, TwoProcessesOfOneRankDoNotJoin) {
   const auto ranks = Ranks({.scenario = "sums", .world = 3, .timeout_ms = 20000, .ranks = {0, 1, 1}}).Join();
   for (const RankResult& rank : ranks) EXPECT_TRUE(rank.ExitedWith(3)) << rank;
   EXPECT_THAT(ranks[1].output + ranks[2].output, HasSubstr("two processes came as rank 1"));
+}
+
+TEST(CollectiveTest, RanksMeetOverIpv6) {
+  if (!ListenSocket::Open({"::1", 0}).ok()) GTEST_SKIP() << "this machine has no IPv6";
+  for (const RankResult& rank : Ranks({.scenario = "sums", .host = "::1"}).Join())
+    EXPECT_TRUE(rank.ExitedWith(0)) << rank;
+  const auto alone = Ranks({.scenario = "sums", .timeout_ms = 1000, .ranks = {1}, .host = "::1"}).Join();
+  EXPECT_THAT(alone[0].output, HasSubstr("joining the store at [::1]:")) << alone[0];
+}
+
+TEST(CollectiveTest, TheEnvironmentMayNameTheInterfaces) {
+  for (const RankResult& rank : Ranks({.scenario = "sums", .interfaces = "lo"}).Join()) {
+    EXPECT_TRUE(rank.ExitedWith(0)) << rank;
+  }
+  const auto ranks = Ranks({.scenario = "sums", .timeout_ms = 2000, .interfaces = "lo,none7"}).Join();
+  for (const RankResult& rank : ranks) {
+    EXPECT_TRUE(rank.ExitedWith(3)) << rank;
+    EXPECT_THAT(rank.output,
+                StartsWith("INVALID_ARGUMENT: GLOO_SOCKET_IFNAME is lo,none7: this machine has no interface "
+                           "none7"));
+  }
+}
+
+TEST(OwnAddressTest, IsTheOneThatTheHostIsReachedBy) {
+  EXPECT_EQ(AddressTowards("127.0.0.1"), "127.0.0.1");
+  EXPECT_EQ(AddressTowards("no-such-host.invalid"), "");
+  EXPECT_EQ(RankAddress("127.0.0.1"), "127.0.0.1");
+  if (ListenSocket::Open({"::1", 0}).ok()) EXPECT_EQ(RankAddress("::1"), "::1");
+}
+
+// A name of this machine that stands for loopback, as Debian gives it one: others cannot connect to that.
+TEST(OwnAddressTest, ANameOfLoopbackIsNotTakenFromOthers) {
+  constexpr char kName[] = "ip6-localhost";
+  const std::string way = AddressTowards("192.0.2.1");
+  if (!HostPort{AddressTowards(kName), 0}.IsLoopback() || way.empty())
+    GTEST_SKIP() << kName << " is no name, or there is no network";
+  EXPECT_EQ(RankAddress(kName), way);
 }
 
 // The same for every device that is here; groups of different worlds run side by side, since they mostly wait.

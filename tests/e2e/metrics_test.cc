@@ -12,9 +12,9 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "tests/base/http_client.h"
 #include "tests/e2e/job.h"
 #include "tests/metrics/exposition_check.h"
-#include "tests/metrics/http_client.h"
 
 namespace tactus {
 namespace {

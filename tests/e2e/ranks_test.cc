@@ -1,9 +1,6 @@
 // The processes as a cluster runs them: `tactus ranks` for a host's learner ranks, actors beside it, flags from the
 // environment, --resume always. A stop asked of any one rank must end all of them in order, with a checkpoint.
-#include <arpa/inet.h>
 #include <gtest/gtest.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <csignal>
@@ -14,6 +11,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
 #include "common/base/file.h"
+#include "common/base/listen_socket.h"
 #include "common/metrics/run_folder.h"
 #include "tests/tree.h"
 #include "tools/job/child_process.h"
@@ -24,18 +22,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr absl::Duration kJobTimeout = absl::Seconds(240);
-
-int FreePort() {
-  const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof address;
-  EXPECT_EQ(bind(fd, reinterpret_cast<const sockaddr*>(&address), size), 0);
-  EXPECT_EQ(getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size), 0);
-  close(fd);
-  return ntohs(address.sin_port);
-}
 
 class RanksTest : public ::testing::Test {
  protected:
@@ -59,7 +45,7 @@ class RanksTest : public ::testing::Test {
     return ChildProcess::Start(argv, log_,
                                {"TACTUS_RANKS_PER_HOST=2", "TACTUS_METRICS_FROM=127.0.0.1:0", "TACTUS_RESUME=true",
                                 absl::StrCat("TACTUS_CONFIG=", config_), absl::StrCat("TACTUS_OUT=", folder_.root),
-                                absl::StrCat("TACTUS_STORE=127.0.0.1:", FreePort())})
+                                absl::StrCat("TACTUS_STORE=127.0.0.1:", FreePort().value())})
         .value();
   }
   // One rank of two, whom nobody ends when the other has gone.
@@ -103,7 +89,7 @@ class RanksTest : public ::testing::Test {
     }
     ASSERT_GE(Steps(), steps) << LogTail(log_, 20);
   }
-  const int port_ = FreePort();  // of the learner, whenever it is started
+  const int port_ = FreePort().value();  // of the learner, whenever it is started
 };
 
 // Only the last step finishes a run: an actor attached to a learner that is stopped stays for the next one.

@@ -6,11 +6,11 @@
 #include <optional>
 #include <utility>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
 #include "common/base/exit_code.h"
+#include "common/base/host_port.h"
 #include "common/base/status_macros.h"
 #include "common/base/stop_signals.h"
 #include "tools/job/child_process.h"
@@ -29,13 +29,14 @@ std::string DeviceOfRank(int r) {
 }
 
 absl::StatusOr<std::string> MetricsAddress(const std::string& from, int r) {
-  const std::pair<std::string, std::string> address = absl::StrSplit(from, absl::MaxSplits(':', 1));
-  int port = 0;
-  if (!absl::SimpleAtoi(address.second, &port) || port < 0 || port + r > 65535) {
+  ASSIGN_OR_RETURN(HostPort address, HostPort::Parse(from, "--metrics-from"));
+  if (address.port == 0) return from;  // each takes a free one
+  address.port += r;
+  if (address.port > 65535) {
     return absl::InvalidArgumentError(
-        absl::StrCat("--metrics-from is ", from, ": expected HOST:PORT with room for ", r + 1, " ports."));
+        absl::StrCat("--metrics-from is ", from, ": expected a port with room for ", r + 1, " ports."));
   }
-  return absl::StrCat(address.first, ":", port == 0 ? 0 : port + r);
+  return address.Text();
 }
 
 }  // namespace

@@ -1,9 +1,5 @@
 #include "tools/job/train_job.h"
 
-#include <arpa/inet.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <csignal>
 #include <filesystem>
@@ -15,6 +11,7 @@
 #include "common/base/exit_code.h"
 #include "common/base/file.h"
 #include "common/base/json_field.h"
+#include "common/base/listen_socket.h"
 #include "common/base/monotonic_clock.h"
 #include "common/base/status_macros.h"
 #include "common/base/stop_signals.h"
@@ -34,20 +31,6 @@ constexpr absl::Duration kActorStopTimeout = absl::Seconds(10);
 constexpr absl::Duration kDrainedPause = absl::Seconds(10);
 constexpr absl::Duration kTick = absl::Milliseconds(100);
 constexpr int kTailLines = 15;
-
-// A TCP port of loopback that nobody listens on now; another process could take it before we do.
-absl::StatusOr<int> FreePort() {
-  const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof address;
-  const bool ok = fd >= 0 && bind(fd, reinterpret_cast<const sockaddr*>(&address), size) == 0 &&
-                  getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size) == 0;
-  if (fd >= 0) close(fd);
-  if (!ok) return absl::UnavailableError("cannot find a free port on 127.0.0.1.");
-  return ntohs(address.sin_port);
-}
 
 std::string RankName(size_t rank) { return absl::StrCat("learner-", rank); }
 std::string ActorName(size_t index) { return absl::StrCat("actor-", index); }

@@ -1,15 +1,13 @@
 #include "tools/top/live_page.h"
 
-#include <httplib.h>
-
 #include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
-#include <thread>
 #include <utility>
 
-#include "absl/strings/numbers.h"
+#include "absl/memory/memory.h"
 #include "absl/strings/str_cat.h"
+#include "common/base/status_macros.h"
 #include "tools/report/html_page.h"
 #include "tools/top/verdict.h"
 #include "tools/top/web/live.css.h"
@@ -18,8 +16,9 @@
 namespace tactus::top {
 namespace {
 
-constexpr size_t kMaxRequestBytes = 8 << 10, kThreads = 8;
-constexpr int kRequestTimeout_s = 5;
+constexpr char kHeaders[] =
+    "Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src "
+    "'self'\r\nX-Content-Type-Options: nosniff\r\n";
 
 constexpr char kBody[] =
     "<p id=\"verdict\" role=\"status\">Waiting for the first answer.</p><div id=\"panels\"></div>\n<noscript>This page "
@@ -90,54 +89,18 @@ std::string FramesJson(const FrameLog& log, const std::string& title) {
       .dump(-1, ' ', /*ensure_ascii=*/false, nlohmann::json::error_handler_t::replace);
 }
 
-struct LivePage::Impl {
-  httplib::Server server;
-  std::thread thread;
-};
-
-LivePage::LivePage(std::unique_ptr<Impl> impl, std::string address)
-    : impl_(std::move(impl)), address_(std::move(address)) {}
-
-LivePage::~LivePage() {
-  impl_->server.stop();
-  impl_->thread.join();
-}
-
 absl::StatusOr<std::unique_ptr<LivePage>> LivePage::Start(const std::string& listen,
                                                           std::function<std::string()> frames) {
-  const size_t colon = listen.rfind(':');
-  int port = -1;
-  if (colon == std::string::npos || !absl::SimpleAtoi(listen.substr(colon + 1), &port) || port < 0 || port > 65535)
-    return absl::InvalidArgumentError(absl::StrCat("--http is ", listen, ": expected HOST:PORT."));
-  const std::string host = listen.substr(0, colon);
-  auto impl = std::make_unique<Impl>();
-  httplib::Server& server = impl->server;
-  server.new_task_queue = [] { return new httplib::ThreadPool(kThreads); };  // httplib owns and deletes it
-  // httplib's own choice lets two processes share a port.
-  server.set_socket_options([](socket_t socket) {
-    const int yes = 1;
-    setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes));
-  });
-  server.set_payload_max_length(kMaxRequestBytes);
-  server.set_read_timeout(kRequestTimeout_s);
-  server.set_write_timeout(kRequestTimeout_s);
-  server.set_default_headers({{"Content-Security-Policy",
-                               "default-src 'none'; style-src 'unsafe-inline'; script-src "
-                               "'unsafe-inline'; connect-src 'self'"},
-                              {"X-Content-Type-Options", "nosniff"},
-                              {"Cache-Control", "no-store"}});
-  server.Get("/", [](const httplib::Request&, httplib::Response& response) {
-    response.set_content(HtmlPage("Tactus, live", "<span id=\"when\"></span>", kLiveCss, kBody, kLiveJs),
-                         "text/html; charset=utf-8");
-  });
-  server.Get("/frames.json", [frames = std::move(frames)](const httplib::Request&, httplib::Response& response) {
-    response.set_content(frames(), "application/json");
-  });
-  const int bound = port == 0 ? server.bind_to_any_port(host) : (server.bind_to_port(host, port) ? port : -1);
-  if (bound < 0) return absl::UnavailableError(absl::StrCat("--http ", listen, " cannot be bound: is it in use?"));
-  impl->thread = std::thread([&server] { server.listen_after_bind(); });
-  while (!server.is_running()) std::this_thread::yield();  // stop() before that would be lost
-  return std::unique_ptr<LivePage>(new LivePage(std::move(impl), absl::StrCat(host, ":", bound)));
+  ASSIGN_OR_RETURN(const HostPort address, HostPort::Parse(listen, "--http"));
+  absl::StatusOr<std::unique_ptr<HttpServer>> server =
+      HttpServer::Start(address, kHeaders, [frames = std::move(frames)](const std::string& path) -> HttpAnswer {
+        if (path == "/frames.json") return {.content_type = "application/json", .body = frames()};
+        if (path != "/") return {.status = 404, .body = "expected / or /frames.json\n"};
+        return {.content_type = "text/html; charset=utf-8",
+                .body = HtmlPage("Tactus, live", "<span id=\"when\"></span>", kLiveCss, kBody, kLiveJs)};
+      });
+  if (!server.ok()) return absl::UnavailableError(absl::StrCat("--http: ", server.status().message()));
+  return absl::WrapUnique(new LivePage(*std::move(server)));
 }
 
 }  // namespace tactus::top

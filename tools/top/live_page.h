@@ -5,8 +5,10 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "absl/status/statusor.h"
+#include "common/base/http_server.h"
 #include "tools/top/terminal_view.h"
 
 namespace tactus::top {
@@ -17,22 +19,19 @@ namespace tactus::top {
 // "trend":[number|null], a place for each of the times, empty where the panel has labels}]}.
 std::string FramesJson(const FrameLog& log, const std::string& title);
 
-// Serves / and /frames.json on threads of its own until destroyed. At most 8 connections at once are answered; requests
-// larger than 8 KiB are refused.
+// Serves / and /frames.json until destroyed, within the bounds of common/base/http_server.h.
 class LivePage {
  public:
-  // Unavailable: the address cannot be bound, naming it. Port 0 takes a free one. `frames` gives the JSON and is called
-  // from any thread.
+  // InvalidArgument: `listen` is no address; Unavailable: it cannot be bound; each names it. Port 0 takes a free one.
+  // `frames` gives the JSON and is called from the server's thread.
   static absl::StatusOr<std::unique_ptr<LivePage>> Start(const std::string& listen,
                                                          std::function<std::string()> frames);
-  ~LivePage();
-  const std::string& address() const { return address_; }  // HOST:PORT as bound
+  // HOST:PORT with the port as bound, for a browser on this machine.
+  std::string address() const { return server_->address().Dialable().Text(); }
 
  private:
-  struct Impl;
-  LivePage(std::unique_ptr<Impl> impl, std::string address);
-  std::unique_ptr<Impl> impl_;
-  std::string address_;
+  explicit LivePage(std::unique_ptr<HttpServer> server) : server_(std::move(server)) {}
+  const std::unique_ptr<HttpServer> server_;
 };
 
 }  // namespace tactus::top

@@ -2,15 +2,13 @@
 #pragma once
 
 #include <gtest/gtest.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include <functional>
 #include <random>
 #include <thread>
 #include <vector>
 
+#include "common/base/listen_socket.h"
 #include "common/collective/collective.h"
 #include "common/data/types.h"
 
@@ -46,23 +44,11 @@ inline std::vector<TrajectoryGroup> RandomGroups(int seed, size_t groups, int64_
   return result;
 }
 
-inline int FreeLoopbackPort() {
-  const int fd = socket(AF_INET, SOCK_STREAM, 0);
-  sockaddr_in address = {};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof(address);
-  EXPECT_EQ(bind(fd, reinterpret_cast<sockaddr*>(&address), size), 0);
-  EXPECT_EQ(getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size), 0);
-  close(fd);
-  return ntohs(address.sin_port);
-}
-
 // Runs `body` once per rank, each in a thread with its end of one group.
 inline void OnRanks(int world, const std::function<void(Collective&)>& body) {
   CollectiveOptions options;
   options.world = world;
-  options.store_port = FreeLoopbackPort();
+  options.store_port = FreePort().value();
   options.timeout = absl::Seconds(30);
   std::vector<std::thread> threads;
   for (int rank = 0; rank < world; ++rank) {

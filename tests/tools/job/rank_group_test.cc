@@ -45,6 +45,8 @@ TEST_F(RankGroupTest, RanksAreCountedOverHostsAndDevicesOnEach) {
   EXPECT_THAT(command.environment, ElementsAre("CUDA_VISIBLE_DEVICES=2"));
   setenv("CUDA_VISIBLE_DEVICES", "4,6,7", 1);
   EXPECT_THAT(CommandOfRank(options_, 1)->environment, ElementsAre("CUDA_VISIBLE_DEVICES=6"));
+  options_.metrics_from = "[::]:8080";
+  EXPECT_THAT(CommandOfRank(options_, 1).value().argv, ::testing::Contains("[::]:8081"));
   options_.metrics_from = "127.0.0.1:0";
   EXPECT_EQ(CommandOfRank(options_, 1)->argv.back(), "127.0.0.1:0") << "any free port";
   options_.metrics_from = "";
