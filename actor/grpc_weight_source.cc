@@ -1,7 +1,5 @@
 #include "actor/grpc_weight_source.h"
 
-#include <grpcpp/create_channel.h>
-
 #include <algorithm>
 #include <atomic>
 #include <string>
@@ -67,8 +65,7 @@ class GrpcWeightSource final : public WeightSource {
 
 absl::StatusOr<std::unique_ptr<WeightSource>> MakeGrpcWeightSource(const GrpcWeightSourceOptions& options,
                                                                    RolloutPort* port) {
-  ASSIGN_OR_RETURN(std::shared_ptr<grpc::ChannelCredentials> credentials, MakeChannelCredentials(options.security));
-  std::shared_ptr<grpc::Channel> channel = grpc::CreateCustomChannel(options.address, credentials, BoundChannel());
+  ASSIGN_OR_RETURN(std::shared_ptr<grpc::Channel> channel, OpenChannel(options.address, options.security));
   return std::make_unique<GrpcWeightSource>(
       std::make_unique<WeightReceiver>(std::move(channel), options.run_id, options.actor_id, options.layout,
                                        options.calibrated_heads),

@@ -6,6 +6,7 @@
 
 #include "absl/status/statusor.h"
 #include "actor/weight_source.h"
+#include "common/base/host_port.h"
 #include "common/metrics/metric_set.h"
 #include "common/model/folder/model_config.h"
 #include "common/rollout/channel_security.h"
@@ -14,7 +15,7 @@
 namespace tactus {
 
 struct GrpcWeightSourceOptions {
-  std::string address;  // host:port
+  HostPort address;
   ChannelSecurity security;
   std::string run_id;
   std::string actor_id;

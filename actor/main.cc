@@ -19,6 +19,7 @@
 #include "actor/grpc_weight_source.h"
 #include "common/base/exit_code.h"
 #include "common/base/file.h"
+#include "common/base/host_port.h"
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
 #include "common/base/stop_signals.h"
@@ -135,7 +136,7 @@ absl::StatusOr<Parts> MakeParts(const config::RunConfig& run, const ActorFlags& 
   parts.credit = std::make_unique<const CreditAssigner>(std::move(credit));
 
   GrpcRolloutPortOptions port;
-  port.address = flags.learner;
+  ASSIGN_OR_RETURN(port.address, HostPort::Parse(flags.learner, "--learner"));
   port.security = ChannelSecurity::FromProto(run.service());
   port.run_id = run.service().run_id();
   port.actor_id = instance;
@@ -146,7 +147,7 @@ absl::StatusOr<Parts> MakeParts(const config::RunConfig& run, const ActorFlags& 
   port.limits.vocab_size = static_cast<int>(folder.config.vocab_size);
   ASSIGN_OR_RETURN(port.limits.calibrated_heads,
                    parts.credit->CalibratedHeads(folder.config.num_layers, folder.config.num_heads));
-  TACTUS_LOG(INFO) << "connecting to the learner at " << port.address;
+  TACTUS_LOG(INFO) << "connecting to the learner at " << port.address.Text();
   ASSIGN_OR_RETURN(parts.port, GrpcRolloutPort::Connect(port, absl::Seconds(flags.learner_timeout_s)));
   ASSIGN_OR_RETURN(parts.weights, MakeGrpcWeightSource({.address = port.address,
                                                         .security = port.security,

@@ -2,13 +2,21 @@
 
 #include <grpc/grpc_security_constants.h>
 #include <grpcpp/resource_quota.h>
+#include <grpcpp/security/auth_metadata_processor.h>
 #include <grpcpp/security/tls_certificate_provider.h>
+#include <grpcpp/security/tls_certificate_verifier.h>
 #include <grpcpp/security/tls_credentials_options.h>
 
+#include <string>
+#include <utility>
+#include <vector>
+
 #include "absl/strings/str_cat.h"
-#include "common/base/file.h"
+#include "absl/time/clock.h"
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
+#include "common/rollout/certificates.h"
+#include "common/rollout/peer_role.h"
 
 namespace tactus {
 namespace {
@@ -21,7 +29,6 @@ constexpr int kMinPingIntervalMs = 10'000;  // below kKeepaliveMs: the server mu
 constexpr int kReconnectMinMs = 100;
 constexpr int kReconnectMaxMs = 2'000;
 constexpr unsigned kCertificateRefreshS = 10;
-constexpr size_t kMaxCertificateBytes = size_t{1} << 20;
 constexpr size_t kServerQuotaBytes = size_t{2} << 30;
 
 // true: TLS; false: plaintext.
@@ -40,39 +47,111 @@ absl::StatusOr<bool> WantsTls(const ChannelSecurity& security) {
   if (security.plaintext) {
     return absl::InvalidArgumentError("service.plaintext is true although the TLS files are set: choose one");
   }
-  for (const std::string& path : {security.tls_cert_path, security.tls_key_path, security.tls_ca_path}) {
-    RETURN_IF_ERROR(ReadFile(path, kMaxCertificateBytes).status());
-  }
   return true;
 }
+
+// Reads the certificates, warns of what a person should know, and says with whom the process deals.
+absl::StatusOr<PeerRule> CheckOwnCertificates(Role role, const ChannelSecurity& security) {
+  ASSIGN_OR_RETURN(const CertificateFacts facts, ReadCertificates(security, absl::Now()));
+  if (const std::string warning = ExpiryWarning(facts, security, absl::Now()); !warning.empty()) {
+    TACTUS_LOG(WARNING) << warning;
+  }
+  ASSIGN_OR_RETURN(PeerRule rule, PeerRule::For(role, facts.uris));
+  if (!rule.enforced()) {
+    TACTUS_LOG(WARNING) << security.tls_cert_path << " names no role (spiffe://…/" << RoleName(role)
+                        << "): any certificate of " << security.tls_ca_path << " may act as learner and as actor";
+  }
+  return rule;
+}
+
+// On a learner, before each call. What a call does is its service's business; all of them are for the same roles.
+class RoleCheck final : public grpc::AuthMetadataProcessor {
+ public:
+  RoleCheck(PeerRule rule, std::function<void(absl::string_view)> on_refused)
+      : rule_(std::move(rule)), on_refused_(std::move(on_refused)) {}
+
+  bool IsBlocking() const override { return false; }
+  grpc::Status Process(const InputMetadata&, grpc::AuthContext* context, OutputMetadata*, OutputMetadata*) override {
+    std::vector<std::string> uris;
+    for (const grpc::string_ref& uri : context->FindPropertyValues(GRPC_PEER_URI_PROPERTY_NAME)) {
+      uris.emplace_back(uri.data(), uri.size());
+    }
+    const absl::Status status = rule_.Check(uris);
+    if (!status.ok() && on_refused_ != nullptr) on_refused_(status.message());
+    return ToGrpc(status);
+  }
+
+ private:
+  const PeerRule rule_;
+  const std::function<void(absl::string_view)> on_refused_;
+};
+
+// On an actor, in the handshake: besides the learner's name, which gRPC checks where nobody else does, its role.
+class LearnerVerifier final : public tls::ExternalCertificateVerifier {
+ public:
+  explicit LearnerVerifier(PeerRule rule) : rule_(std::move(rule)) {}
+
+  bool Verify(tls::TlsCustomVerificationCheckRequest* request, std::function<void(grpc::Status)>,
+              grpc::Status* sync_status) override {
+    name_.Verify(request, nullptr, sync_status);
+    if (!sync_status->ok()) return true;
+    std::vector<std::string> uris;
+    for (const grpc::string_ref& uri : request->uri_names()) uris.emplace_back(uri.data(), uri.size());
+    *sync_status = ToGrpc(rule_.Check(uris));
+    return true;
+  }
+  void Cancel(tls::TlsCustomVerificationCheckRequest*) override {}
+
+ private:
+  const PeerRule rule_;
+  tls::HostNameCertificateVerifier name_;  // answers at once
+};
 
 std::shared_ptr<tls::CertificateProviderInterface> WatchFiles(const ChannelSecurity& security) {
   return std::make_shared<tls::FileWatcherCertificateProvider>(security.tls_key_path, security.tls_cert_path,
                                                                security.tls_ca_path, kCertificateRefreshS);
 }
 
-}  // namespace
-
-absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> MakeServerCredentials(const ChannelSecurity& security) {
-  ASSIGN_OR_RETURN(const bool use_tls, WantsTls(security));
-  if (!use_tls) return grpc::InsecureServerCredentials();
-  tls::TlsServerCredentialsOptions options(WatchFiles(security));
-  options.watch_root_certs();
-  options.watch_identity_key_cert_pairs();
-  options.set_cert_request_type(GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY);
-  return tls::TlsServerCredentials(options);
-}
-
 absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> MakeChannelCredentials(const ChannelSecurity& security) {
   ASSIGN_OR_RETURN(const bool use_tls, WantsTls(security));
   if (!use_tls) return grpc::InsecureChannelCredentials();
+  ASSIGN_OR_RETURN(PeerRule rule, CheckOwnCertificates(Role::kActor, security));
   tls::TlsChannelCredentialsOptions options;
   options.set_certificate_provider(WatchFiles(security));
   options.watch_root_certs();
   options.watch_identity_key_cert_pairs();
+  options.set_certificate_verifier(tls::ExternalCertificateVerifier::Create<LearnerVerifier>(std::move(rule)));
   return tls::TlsCredentials(options);
 }
 
+grpc::ChannelArguments BoundChannel() {
+  grpc::ChannelArguments arguments;
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMs);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveTimeoutMs);
+  arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
+  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, kReconnectMinMs);
+  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, kReconnectMaxMs);
+  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, kReconnectMaxMs);
+  arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);  // http_proxy and grpc_proxy are for reaching the world
+  arguments.SetMaxReceiveMessageSize(kMaxMessageBytes);
+  return arguments;
+}
+
+}  // namespace
+
+absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> MakeServerCredentials(
+    const ChannelSecurity& security, std::function<void(absl::string_view)> on_refused) {
+  ASSIGN_OR_RETURN(const bool use_tls, WantsTls(security));
+  if (!use_tls) return grpc::InsecureServerCredentials();
+  ASSIGN_OR_RETURN(PeerRule rule, CheckOwnCertificates(Role::kLearner, security));
+  tls::TlsServerCredentialsOptions options(WatchFiles(security));
+  options.watch_root_certs();
+  options.watch_identity_key_cert_pairs();
+  options.set_cert_request_type(GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY);
+  std::shared_ptr<grpc::ServerCredentials> credentials = tls::TlsServerCredentials(options);
+  credentials->SetAuthMetadataProcessor(std::make_shared<RoleCheck>(std::move(rule), std::move(on_refused)));
+  return credentials;
+}
 void BoundServer(grpc::ServerBuilder& builder) {
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMs);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveTimeoutMs);
@@ -85,16 +164,9 @@ void BoundServer(grpc::ServerBuilder& builder) {
   builder.SetResourceQuota(quota);
 }
 
-grpc::ChannelArguments BoundChannel() {
-  grpc::ChannelArguments arguments;
-  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMs);
-  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveTimeoutMs);
-  arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
-  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, kReconnectMinMs);
-  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, kReconnectMaxMs);
-  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, kReconnectMaxMs);
-  arguments.SetMaxReceiveMessageSize(kMaxMessageBytes);
-  return arguments;
+absl::StatusOr<std::shared_ptr<grpc::Channel>> OpenChannel(const HostPort& address, const ChannelSecurity& security) {
+  ASSIGN_OR_RETURN(const std::shared_ptr<grpc::ChannelCredentials> credentials, MakeChannelCredentials(security));
+  return grpc::CreateCustomChannel(address.Dialable().Text(), credentials, BoundChannel());
 }
 
 absl::Status FromGrpc(const grpc::Status& status) {

@@ -1,16 +1,19 @@
 // How our gRPC channels and servers are secured, kept alive and bounded. For grpc_* files only.
 //
-// Mutual TLS, or plaintext when it was asked for by name. Certificates are read again when the files change, so they
-// can be renewed without a restart. Thread-safe: no state.
+// Mutual TLS with roles (common/rollout/peer_role.h), or plaintext when it was asked for by name. Certificates are read
+// again when the files change, so they can be renewed without a restart; the role a process asks of its peers is that
+// of its start. Thread-safe: no state.
 #pragma once
 
 #include <grpcpp/grpcpp.h>
 
+#include <functional>
 #include <memory>
-#include <string>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "common/base/host_port.h"
 #include "common/rollout/channel_security.h"
 
 namespace tactus {
@@ -19,14 +22,19 @@ inline constexpr size_t kMaxChunkBytes = size_t{1} << 20;
 // A chunk or a lease reply, with room for its envelope. Anything larger is refused by gRPC itself.
 inline constexpr int kMaxMessageBytes = 2 << 20;
 
-// InvalidArgument: not all three TLS files, or none and no `plaintext`. NotFound and others: a file cannot be read.
-// Plaintext is logged as a warning.
-absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> MakeServerCredentials(const ChannelSecurity& security);
-absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> MakeChannelCredentials(const ChannelSecurity& security);
+// For the learner: every call of a peer without the right role ends with PermissionDenied, after `on_refused` with the
+// reason, which may be called from any thread. InvalidArgument: not all three TLS files, or none and no `plaintext`;
+// what ReadCertificates refuses; another role's certificate. NotFound and others: a file cannot be read. Plaintext,
+// certificates without a role, and those that end soon are logged as warnings.
+absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> MakeServerCredentials(
+    const ChannelSecurity& security, std::function<void(absl::string_view)> on_refused);
+
+// For an actor: a channel to the learner at `address`, which connects when it is used, and to nobody who is no learner.
+// Errors as above. Always direct: proxies that the environment names are not used.
+absl::StatusOr<std::shared_ptr<grpc::Channel>> OpenChannel(const HostPort& address, const ChannelSecurity& security);
 
 // Keepalive (a peer that is gone is noticed within 30 s), message sizes, memory quota; the port is never shared.
 void BoundServer(grpc::ServerBuilder& builder);
-grpc::ChannelArguments BoundChannel();
 
 absl::Status FromGrpc(const grpc::Status& status);
 grpc::Status ToGrpc(const absl::Status& status);

@@ -294,10 +294,8 @@ GrpcRolloutPort::~GrpcRolloutPort() = default;
 
 absl::StatusOr<std::unique_ptr<GrpcRolloutPort>> GrpcRolloutPort::Connect(const GrpcRolloutPortOptions& options,
                                                                           absl::Duration timeout) {
-  ASSIGN_OR_RETURN(const std::shared_ptr<grpc::ChannelCredentials> credentials,
-                   MakeChannelCredentials(options.security));
-  auto port = absl::WrapUnique(new GrpcRolloutPort(
-      std::make_unique<Impl>(options, grpc::CreateCustomChannel(options.address, credentials, BoundChannel()))));
+  ASSIGN_OR_RETURN(std::shared_ptr<grpc::Channel> channel, OpenChannel(options.address, options.security));
+  auto port = absl::WrapUnique(new GrpcRolloutPort(std::make_unique<Impl>(options, std::move(channel))));
   RETURN_IF_ERROR(port->impl_->WaitForWelcome(timeout));
   return port;
 }

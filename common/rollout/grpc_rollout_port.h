@@ -10,6 +10,7 @@
 #include <memory>
 #include <string>
 
+#include "common/base/host_port.h"
 #include "common/data/codec.h"
 #include "common/rollout/channel_security.h"
 #include "common/rollout/rollout_port.h"
@@ -17,7 +18,7 @@
 namespace tactus {
 
 struct GrpcRolloutPortOptions {
-  std::string address;  // host:port
+  HostPort address;
   ChannelSecurity security;
   std::string run_id;
   std::string actor_id;            // unique among the run's actors; 1 to 128 of A-Z a-z 0-9 . _ : -

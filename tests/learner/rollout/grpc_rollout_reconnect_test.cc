@@ -65,7 +65,7 @@ TEST(RolloutReconnect, SendsAgainWhatWasNotAcknowledged) {
   builder.RegisterService(&learner);
   const std::unique_ptr<grpc::Server> grpc_server = builder.BuildAndStart();
   GrpcRolloutPortOptions options;
-  options.address = absl::StrCat("127.0.0.1:", port_number);
+  options.address = {"127.0.0.1", port_number};
   options.security.plaintext = true;
   options.actor_id = "actor-1";
   options.limits = kTestLimits;

@@ -42,7 +42,7 @@ class RolloutFixture : public ::testing::Test {
 
   GrpcRolloutPortOptions ActorOptions(const std::string& actor_id) const {
     GrpcRolloutPortOptions options;
-    options.address = absl::StrCat("127.0.0.1:", server->port());
+    options.address = {"127.0.0.1", server->port()};
     options.security.plaintext = true;
     options.run_id = "test-run";
     options.actor_id = actor_id;

@@ -1,0 +1,40 @@
+// Which peers a process deals with, beyond that an authority it trusts has signed their certificates: the role that
+// stands in them. Pure; thread-safe.
+//
+// A role is the last part of a SPIFFE identity, a URI among a certificate's subject alternative names:
+//
+//   spiffe://tactus/actor        may attach, take prompts, hand in groups and fetch weights
+//   spiffe://tactus/learner      may serve them, and do what an actor may: `tactus train` has one certificate for all
+//
+// What stands before the role is the same for the processes of one installation, whatever it is. A process whose own
+// certificate names no role asks for none.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+
+namespace tactus {
+
+enum class Role { kActor, kLearner };
+absl::string_view RoleName(Role role);
+
+class PeerRule {
+ public:
+  // For a process that works as `own_role`, by the URIs of its certificate. A learner deals with actors, an actor with
+  // learners. InvalidArgument: the certificate is for another role.
+  static absl::StatusOr<PeerRule> For(Role own_role, const std::vector<std::string>& own_uris);
+
+  // False: the process's certificate names no role.
+  bool enforced() const { return !accepted_.empty(); }
+  // PermissionDenied: none of the peer's URIs is an accepted identity.
+  absl::Status Check(const std::vector<std::string>& peer_uris) const;
+
+ private:
+  std::vector<std::string> accepted_;  // identities
+};
+
+}  // namespace tactus
