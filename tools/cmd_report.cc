@@ -1,10 +1,10 @@
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
-#include <thread>
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
+#include "common/device/host_limits.h"
 #include "common/ops/cpu/parallel.h"
 #include "tools/command.h"
 #include "tools/report/report.h"
@@ -28,7 +28,7 @@ absl::Status Run(const ReportFlags& flags) {
   if (!std::filesystem::is_directory(folder.root)) {
     return absl::NotFoundError(absl::StrCat(folder.root, " is not a folder: expected the folder of a run."));
   }
-  ops::SetThreads(std::max(1, static_cast<int>(std::thread::hardware_concurrency())));
+  ops::SetThreads(OwnHostLimits().cpus);
   const std::string path = flags.html.value_or(folder.report());
   RETURN_IF_ERROR(WriteReport(folder, path, AddAttention));
   std::printf("%s\n", path.c_str());

@@ -1,15 +1,18 @@
 #include "common/config/run_config.h"
 
 #include <optional>
+#include <utility>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "common/base/file.h"
+#include "common/base/host_port.h"
 #include "common/base/status_macros.h"
 #include "common/config/field_path.h"
 #include "common/config/resolve.h"
 #include "common/config/validate.h"
+#include "common/device/host_limits.h"
 #include "google/protobuf/io/tokenizer.h"
 #include "google/protobuf/text_format.h"
 #include "proto/config.pb.h"
@@ -124,10 +127,16 @@ std::vector<std::string> Warnings(const RunConfig& config) {
     warnings.push_back(
         "optimizer.warmup_steps is not below learner.steps: the learning rate never reaches optimizer.lr.");
   }
-  const std::string& listen = config.service().listen();
-  const bool loopback =
-      absl::StartsWith(listen, "127.") || absl::StartsWith(listen, "localhost:") || absl::StartsWith(listen, "[::1]:");
-  if (config.service().plaintext() && !loopback) {
+  const int cpus = OwnHostLimits().cpus;
+  for (const auto& [field, threads] : {std::pair("learner.threads", config.learner().threads()),
+                                       std::pair("actor.threads", config.actor().threads())}) {
+    if (threads <= cpus) continue;
+    warnings.push_back(absl::StrCat(field, " is ", threads, ", and a process may use ", cpus,
+                                    " CPUs here (by its affinity and the quotas of its control groups): more threads "
+                                    "than that wait for each other."));
+  }
+  const absl::StatusOr<HostPort> listen = HostPort::Parse(config.service().listen(), "service.listen");
+  if (config.service().plaintext() && !(listen.ok() && listen->IsLoopback())) {
     warnings.push_back(
         "service.plaintext is true and service.listen is not loopback: the streams between learner and actors are not "
         "encrypted.");

@@ -1,7 +1,6 @@
 #include "common/model/memory_need.h"
 
 #include <algorithm>
-#include <fstream>
 #include <limits>
 #include <utility>
 
@@ -9,6 +8,7 @@
 #include "absl/strings/str_join.h"
 #include "common/base/dtype.h"
 #include "common/config/storage_dtype.h"
+#include "common/device/host_limits.h"
 #include "common/ops/attention_types.h"
 #include "proto/config.pb.h"
 
@@ -262,13 +262,7 @@ int64_t AvailableBytes(const Device& device, const GpuList& gpus) {
     const GpuInfo* gpu = FindGpu(gpus, *device.gpu);
     return gpu == nullptr ? 0 : gpu->free_bytes.value_or(gpu->total_bytes);
   }
-  std::ifstream file("/proc/meminfo");
-  std::string name;
-  for (int64_t kib = 0; file >> name >> kib;) {
-    if (name == "MemAvailable:") return kib * 1024;
-    file.ignore(std::numeric_limits<std::streamsize>::max(), '\n');
-  }
-  return 0;
+  return OwnHostLimits().available_memory_bytes;
 }
 
 }  // namespace tactus

@@ -52,8 +52,8 @@ int64_t BudgetBytes(int32_t gpu_memory_mib, int64_t free_bytes);
 // with the figures, the largest parts and the fields that change them.
 absl::Status CheckMemory(const std::vector<MemoryNeed>& needs, const std::string& device, int64_t available_bytes);
 
-// What is free on `device` now: of a GPU in `gpus` (its total where the driver does not say), or of the host's memory
-// (MemAvailable of /proc/meminfo).
+// What is free on `device` now: of a GPU in `gpus` (its total where the driver does not say), or of the host's memory,
+// as far as this process's control groups let it take it.
 int64_t AvailableBytes(const Device& device, const GpuList& gpus);
 
 // What a process does before it loads anything: CheckMemory of its own need within its budget, on a GPU. The CPU's

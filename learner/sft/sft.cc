@@ -2,12 +2,12 @@
 
 #include <chrono>
 #include <filesystem>
-#include <thread>
 
 #include "absl/strings/str_cat.h"
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
 #include "common/config/storage_dtype.h"
+#include "common/device/host_limits.h"
 #include "common/ops/cpu/parallel.h"
 #include "learner/sft/sft_data.h"
 #include "learner/train/create_policy.h"
@@ -30,8 +30,7 @@ absl::Status RunSft(const config::RunConfig& config, const Device& device, const
   if (folder.config.eos_token_ids.empty()) {
     return absl::InvalidArgumentError(absl::StrCat(folder.path, "/config.json names no eos_token_id"));
   }
-  ops::SetThreads(config.learner().threads() > 0 ? config.learner().threads()
-                                                 : static_cast<int>(std::thread::hardware_concurrency()));
+  ops::SetThreads(config.learner().threads() > 0 ? config.learner().threads() : OwnHostLimits().cpus);
   ASSIGN_OR_RETURN(const std::unique_ptr<SftData> data, SftData::Create(config, folder.config.eos_token_ids[0]));
   ASSIGN_OR_RETURN(const std::unique_ptr<Collective> alone, CreateCollective({.device = device.Text()}));
   ASSIGN_OR_RETURN(

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/config/field_path.h"
 #include "common/config/field_rules.h"
+#include "common/device/host_limits.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "proto/config.pb.h"
@@ -15,6 +16,7 @@ namespace tactus::config {
 namespace {
 
 using ::testing::AllOf;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
 
@@ -265,9 +267,22 @@ TEST(RunConfigTest, WarnsOfTruncatedSampling) {
   EXPECT_THAT(Warnings(Parse({}).value()), ::testing::Not(::testing::Contains(HasSubstr("rollout.top_p"))));
 }
 
+TEST(RunConfigTest, WarnsOfMoreThreadsThanCpus) {
+  const int cpus = OwnHostLimits().cpus;
+  EXPECT_THAT(Warnings(Parse({absl::StrCat("learner.threads=", cpus), absl::StrCat("actor.threads=", cpus)}).value()),
+              ::testing::IsEmpty());
+  for (const std::string field : {"learner.threads", "actor.threads"}) {
+    EXPECT_THAT(Warnings(Parse({field + "=4096"}).value()),
+                ElementsAre(AllOf(HasSubstr(field + " is 4096"), HasSubstr(absl::StrCat("may use ", cpus, " CPUs")))));
+  }
+}
+
 TEST(RunConfigTest, WarnsOfPlaintextBeyondLoopback) {
   EXPECT_THAT(Warnings(Parse({"service.listen=0.0.0.0:7000"}).value()),
               ::testing::Contains(HasSubstr("not encrypted")));
+  EXPECT_THAT(Warnings(Parse({"service.listen=127.0.0.1.example:7000"}).value()),
+              ::testing::Contains(HasSubstr("not encrypted")));
+  EXPECT_THAT(Warnings(Parse({"service.listen=[::1]:7000"}).value()), ::testing::IsEmpty());
   EXPECT_THAT(Warnings(Parse({}).value()), ::testing::IsEmpty());
 }
 

@@ -1,7 +1,6 @@
 #include "tools/batch/local_model.h"
 
 #include <algorithm>
-#include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -10,6 +9,7 @@
 #include "common/base/json_field.h"
 #include "common/base/status_macros.h"
 #include "common/base/strict_json.h"
+#include "common/device/host_limits.h"
 #include "common/ops/cpu/parallel.h"
 
 namespace tactus {
@@ -35,8 +35,7 @@ absl::StatusOr<StorageDType> ReadDtype(const std::string& text, const std::strin
 }  // namespace
 
 absl::StatusOr<LocalModel> OpenLocalModel(const ModelFlags& flags) {
-  ops::SetThreads(flags.threads > 0 ? flags.threads
-                                    : std::max(1, static_cast<int>(std::thread::hardware_concurrency())));
+  ops::SetThreads(flags.threads > 0 ? flags.threads : OwnHostLimits().cpus);
   LocalModel model;
   ASSIGN_OR_RETURN(model.folder, OpenModelFolder(flags.model));
   ASSIGN_OR_RETURN(model.dtype, ReadDtype(flags.dtype, flags.model));

@@ -5,10 +5,12 @@
 #include <algorithm>
 #include <atomic>
 #include <memory>
+#include <system_error>
 #include <thread>
 #include <vector>
 
 #include "absl/synchronization/mutex.h"
+#include "common/base/log.h"
 
 namespace tactus::ops {
 namespace {
@@ -21,7 +23,11 @@ thread_local bool inside_parallel_for = false;
 class ThreadPool {
  public:
   explicit ThreadPool(int threads) {
-    for (int i = 1; i < threads; ++i) workers_.emplace_back([this] { Work(); });
+    try {
+      for (int i = 1; i < threads; ++i) workers_.emplace_back([this] { Work(); });
+    } catch (const std::system_error& error) {  // a limit of the user or of a control group
+      TACTUS_LOG(WARNING) << "only " << size() << " of " << threads << " threads could be started: " << error.what();
+    }
   }
 
   ~ThreadPool() {

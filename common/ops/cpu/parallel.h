@@ -12,7 +12,8 @@ namespace tactus::ops {
 // several threads at once are serialised; nested calls run inline. Uses at most Threads() threads.
 void ParallelFor(int64_t count, int64_t grain, absl::FunctionRef<void(int64_t, int64_t)> fn);
 
-// Intra-op threads of this process, the caller's included. SetThreads is called once at start, before any ParallelFor.
+// Intra-op threads of this process, the caller's included. SetThreads is called once at start, before any ParallelFor;
+// where the system refuses some of them it makes do with the others, and logs a warning.
 void SetThreads(int threads);
 int Threads();
 

@@ -1,8 +1,11 @@
 #include "common/ops/cpu/parallel.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
 #include <atomic>
+#include <cstdio>
+#include <cstdlib>
 #include <thread>
 #include <vector>
 
@@ -24,6 +27,20 @@ TEST(ParallelForTest, CoversEveryIndexOnceForAnySizeAndThreadCount) {
     }
   }
   SetThreads(1);
+}
+
+// As under a limit of processes: what there is does the work.
+TEST(ParallelForTest, ThreadsThatTheSystemRefusesAreDoneWithout) {
+  const auto with_little_memory = [] {
+    const rlimit limit{rlim_t{1} << 30, rlim_t{1} << 30};  // of addresses: a stack takes 8 MiB of them
+    if (setrlimit(RLIMIT_AS, &limit) != 0) std::exit(2);
+    SetThreads(4096);
+    std::atomic<int64_t> total{0};
+    ParallelFor(100, 1, [&](int64_t begin, int64_t end) { total += end - begin; });
+    std::fprintf(stderr, "%d threads", Threads());
+    std::_Exit(total == 100 ? 0 : 1);
+  };
+  EXPECT_EXIT(with_little_memory(), testing::ExitedWithCode(0), "only [0-9]+ of 4096 threads could be started");
 }
 
 TEST(ParallelForTest, NestedCallsAndCallsFromSeveralThreadsFinish) {
