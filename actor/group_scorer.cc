@@ -4,8 +4,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "actor/engine/completion_text.h"
 #include "common/data/audit.h"
+#include "common/tasks/completion_text.h"
 
 namespace tactus {
 namespace {

@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "common/base/file.h"
+#include "common/base/host_port.h"
 #include "common/base/log.h"
 #include "common/base/monotonic_clock.h"
 #include "common/base/status_macros.h"
@@ -23,6 +25,9 @@ namespace {
 // heard.
 constexpr absl::Duration kKeepAlive = absl::Seconds(5);
 constexpr absl::Duration kWaitSlice = absl::Seconds(1);
+// What an actor may hold, in actor.max_leases: those it works on, and as many that it has given up and the ledger not.
+constexpr int kLeaseSlack = 2;
+constexpr size_t kShownActorsBytes = 512;
 
 }  // namespace
 
@@ -87,6 +92,7 @@ absl::Status Coordinator::Serve(std::optional<RolloutRestore> restore) {
                                          .max_staleness_steps = config().rollout().max_staleness_steps(),
                                          .lease_timeout = absl::Seconds(config().rollout().lease_timeout_s()),
                                          .seed = config().seed()},
+                              .max_leases_per_actor = kLeaseSlack * config().actor().max_leases(),
                               .metrics = &rank_.metrics(),
                               .log_folder = absl::StrCat(options().folder.root, "/submissions"),
                               .more_services = {weight_service_.get()}};
@@ -109,8 +115,9 @@ absl::Status Coordinator::OpenRecords() {
 }
 
 absl::Status Coordinator::WriteReadyFile() const {
-  const std::string& listen = config().service().listen();
-  const std::string address = absl::StrCat(listen.substr(0, listen.rfind(':')), ":", server_->port());
+  ASSIGN_OR_RETURN(HostPort listen, HostPort::Parse(config().service().listen(), "service.listen"));
+  listen.port = server_->port();
+  const std::string address = listen.Dialable().Text();  // the launcher's actors connect to it
   TACTUS_LOG(INFO) << "serving actors at " << address << ", metrics at " << rank_.metrics_address();
   if (options().ready_file.empty()) return absl::OkStatus();
   return WriteFileAtomic(options().ready_file, absl::StrCat("{\"listen\":\"", address, "\",\"metrics\":\"",
@@ -183,6 +190,7 @@ absl::Status Coordinator::Step(std::vector<TrajectoryGroup> groups, double wait_
   RETURN_IF_ERROR(server_->SetVersion(rank_.version()));
   RETURN_IF_ERROR(server_->Release(static_cast<int>(order.groups.size())));
   context.publish_s = SecondsSince(publish_start);
+  RETURN_IF_ERROR(CheckRewards(order.groups));
   context.checkpoint_s = std::exchange(checkpoint_s_, 0);
   context.step_time_s = context.checkpoint_s + wait_s + SecondsSince(start);
   context.skipped_steps = rank_.trainer().counts().skipped;
@@ -195,6 +203,25 @@ absl::Status Coordinator::Step(std::vector<TrajectoryGroup> groups, double wait_
   // Before the checkpoint: a run resumed from it never writes this step's lines again.
   RETURN_IF_ERROR(recorder_->Record(context, std::move(stats), order.groups));
   return CheckpointDue() ? Checkpoint() : absl::OkStatus();
+}
+
+// The actors have the new weights by now and go on meanwhile.
+absl::Status Coordinator::CheckRewards(const std::vector<TrajectoryGroup>& groups) {
+  int disagreements = 0;
+  std::string actors;
+  for (const TrajectoryGroup& group : groups) {
+    ASSIGN_OR_RETURN(const int here, prompts_->CountDisagreements(group));
+    if (here == 0) continue;
+    disagreements += here;
+    if (!absl::StrContains(actors, group.actor_id))
+      absl::StrAppend(&actors, actors.empty() ? "" : ", ", group.actor_id);
+  }
+  rank_.metrics().Add(Metric::kRewardDisagreements, disagreements);
+  if (disagreements == 0) return absl::OkStatus();
+  TACTUS_LOG(WARNING) << "step " << rank_.step() << ": " << disagreements
+                      << " rewards are not what the verifier says, by " << actors.substr(0, kShownActorsBytes)
+                      << ": do they run this build, and are they ours?";
+  return absl::OkStatus();
 }
 
 absl::Status Coordinator::PublishWeights() {

@@ -54,6 +54,7 @@ class Coordinator {
   absl::Status FillPrompts();
   absl::StatusOr<std::vector<TrajectoryGroup>> NextBatch();
   absl::Status Step(std::vector<TrajectoryGroup> groups, double wait_s);
+  absl::Status CheckRewards(const std::vector<TrajectoryGroup>& groups);
   absl::Status PublishWeights();
   bool CheckpointDue() const;
   absl::Status Checkpoint();

@@ -2,6 +2,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
+#include "common/tasks/completion_text.h"
 #include "proto/config.pb.h"
 
 namespace tactus {
@@ -28,6 +29,21 @@ absl::StatusOr<Prompt> PromptSource::At(uint64_t id) {
   Prompt prompt{.id = id, .token_ids = {}, .answer_key_json = example.answer_key_json};
   ASSIGN_OR_RETURN(prompt.token_ids, encoder_->Encode(example, max_prompt_tokens_));
   return prompt;
+}
+
+absl::StatusOr<int> PromptSource::CountDisagreements(const TrajectoryGroup& group) {
+  const TaskExample example = task_->Example(Split::kTrain, order_.At(group.prompt_id));
+  int disagreements = 0;
+  for (const Completion& completion : group.completions) {
+    const absl::StatusOr<std::string> text =
+        CompletionText(encoder_->tokenizer(), completion.token_ids, completion.finish_reason);
+    Reward reward;  // of tokens that are no text
+    if (text.ok()) {
+      ASSIGN_OR_RETURN(reward, task_->verifier().Score(example.answer_key_json, *text));
+    }
+    disagreements += reward.total != completion.reward.total || reward.correct != completion.reward.correct ? 1 : 0;
+  }
+  return disagreements;
 }
 
 }  // namespace tactus

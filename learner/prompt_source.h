@@ -21,6 +21,10 @@ class PromptSource {
   // InvalidArgument: the example has more tokens than rollout.max_prompt_tokens.
   absl::StatusOr<Prompt> At(uint64_t id);
 
+  // How many of a group's completions claim another reward than the task's verifier gives them here: an actor's word is
+  // not taken for it. Errors as Verifier's.
+  absl::StatusOr<int> CountDisagreements(const TrajectoryGroup& group);
+
   const Tokenizer& tokenizer() const { return encoder_->tokenizer(); }
 
  private:

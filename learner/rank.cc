@@ -1,7 +1,6 @@
 #include "learner/rank.h"
 
 #include <algorithm>
-#include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -11,8 +10,10 @@
 #include "common/config/run_config.h"
 #include "common/config/storage_dtype.h"
 #include "common/device/devices.h"
+#include "common/device/host_limits.h"
 #include "common/model/memory_need.h"
 #include "common/ops/cpu/parallel.h"
+#include "common/rhythm/credit_assigner.h"
 #include "learner/checkpoint/checkpointer.h"
 #include "learner/counted_collective.h"
 #include "learner/head_calibration.h"
@@ -25,7 +26,7 @@ namespace {
 
 int ThreadsOf(const config::RunConfig& config, int world) {
   if (config.learner().threads() > 0) return config.learner().threads();
-  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()) / world);
+  return std::max(1, OwnHostLimits().cpus / world);
 }
 
 }  // namespace
@@ -80,11 +81,15 @@ absl::Status Rank::LoadModel() {
                                  BudgetBytes(config.learner().gpu_memory_mib(), AvailableBytes(options_.device, gpus));
   ASSIGN_OR_RETURN(const HeadCalibration calibration,
                    HeadCalibration::FromProto(config.credit(), shape.num_layers, shape.num_heads));
+  ASSIGN_OR_RETURN(const CreditAssigner credit, CreditAssigner::FromProto(config.credit()));
   limits_ = {.max_prompt_tokens = config.rollout().max_prompt_tokens(),
              .max_completion_tokens = config.rollout().max_completion_tokens(),
              .completions_per_prompt = config.rollout().completions_per_prompt(),
              .vocab_size = static_cast<int>(shape.vocab_size),
-             .calibrated_heads = calibration.heads()};
+             .calibrated_heads = calibration.heads(),
+             .min_credit = credit.Bounds().min,
+             .max_credit = credit.Bounds().max,
+             .max_format_reward = config.task().format_reward()};
   const PolicyOptions policy_options{
       .dtype = StorageDTypeOf(config.model().dtype()),
       .trainable = {.activation_checkpointing = config.learner().activation_checkpointing(),

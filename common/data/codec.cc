@@ -27,6 +27,7 @@ constexpr size_t kBytesPerHead = 4 + 2 + 2;  // a float, and a varint below kMax
 static_assert(kMaxRhythmHeads <= 1 << 14);
 constexpr size_t kBytesPerMessage = 2 * kMaxNameBytes;  // tags, lengths, scalars and the one name
 constexpr double kMaxLeaseTimeoutS = 1e7;
+constexpr double kRewardTolerance = 1e-9;
 
 template <typename... Parts>
 absl::Status Invalid(const Parts&... parts) {
@@ -86,9 +87,20 @@ absl::Status CheckSpans(absl::string_view where, std::span<const VersionSpan> sp
   return absl::OkStatus();
 }
 
-absl::Status CheckReward(absl::string_view where, const Reward& reward) {
+// A verifier's: right or wrong, and a part for the form.
+absl::Status CheckReward(absl::string_view where, const Reward& reward, double max_format) {
   if (!std::isfinite(reward.total) || !std::isfinite(reward.correct) || !std::isfinite(reward.format)) {
     return Nonfinite(Invalid(where, ".reward must be finite numbers"), "reward");
+  }
+  if (reward.correct != 0 && reward.correct != 1) {
+    return Invalid(where, ".reward.correct is ", reward.correct, "; expected 0 or 1");
+  }
+  if (reward.format < 0 || reward.format > max_format) {
+    return Invalid(where, ".reward.format is ", reward.format, "; expected a number in [0, ", max_format, "]");
+  }
+  if (std::fabs(reward.total - reward.correct - reward.format) > kRewardTolerance) {
+    return Invalid(where, ".reward.total is ", reward.total, "; expected the sum of correct and format, ",
+                   reward.correct + reward.format);
   }
   if (reward.reason.size() > kMaxNameBytes) {
     return Invalid(where, ".reward.reason has ", reward.reason.size(), " bytes; at most ", kMaxNameBytes, " allowed");
@@ -139,18 +151,18 @@ absl::Status CheckAttention(absl::string_view where, const Completion& completio
 
 absl::Status CheckCompletion(absl::string_view where, const Completion& completion, const TrajectoryLimits& limits) {
   const size_t tokens = completion.token_ids.size();
-  const float max_float = std::numeric_limits<float>::max();
   const float max_entropy = std::log(static_cast<float>(limits.vocab_size)) * 1.001F + kLogprobTolerance;
   RETURN_IF_ERROR(CheckIds(absl::StrCat(where, ".token_ids"), completion.token_ids, limits.max_completion_tokens,
                            limits.vocab_size));
   RETURN_IF_ERROR(
-      CheckValues(absl::StrCat(where, ".logprobs"), completion.logprobs, tokens, -max_float, kLogprobTolerance));
+      CheckValues(absl::StrCat(where, ".logprobs"), completion.logprobs, tokens, kMinLogprob, kLogprobTolerance));
   RETURN_IF_ERROR(
       CheckValues(absl::StrCat(where, ".entropy"), completion.entropy, tokens, -kLogprobTolerance, max_entropy));
-  RETURN_IF_ERROR(CheckValues(absl::StrCat(where, ".credit"), completion.credit, tokens, 0.0F, max_float));
+  RETURN_IF_ERROR(
+      CheckValues(absl::StrCat(where, ".credit"), completion.credit, tokens, limits.min_credit, limits.max_credit));
   RETURN_IF_ERROR(CheckAttention(where, completion, limits));
   RETURN_IF_ERROR(CheckSpans(where, completion.versions, tokens));
-  return CheckReward(where, completion.reward);
+  return CheckReward(where, completion.reward, limits.max_format_reward);
 }
 
 // Counts the completions before anything is allocated for them: an empty one costs 2 bytes here and 200 in memory.

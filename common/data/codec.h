@@ -5,6 +5,7 @@
 // thread-safe.
 #pragma once
 
+#include <limits>
 #include <optional>
 #include <string>
 
@@ -21,19 +22,26 @@ class PolicyVersion;
 class PromptLease;
 }  // namespace wire
 
-// What a run allows. All but the last are > 0.
+// What a run allows, as its configuration says: what an honest actor cannot send is not taken from any. The first four
+// are > 0.
 struct TrajectoryLimits {
   int max_prompt_tokens = 0;
   int max_completion_tokens = 0;
   int completions_per_prompt = 0;  // a group has exactly as many
   int vocab_size = 0;
   int calibrated_heads = 0;  // H, when head classes are calibrated: every completion carries H spans. 0: none has to
+  // Gamma of a token, and the part of a reward that is for the form.
+  float min_credit = 0;
+  float max_credit = std::numeric_limits<float>::max();
+  double max_format_reward = std::numeric_limits<double>::max();
 };
 
 inline constexpr size_t kMaxAnswerKeyBytes = size_t{64} << 10;
 inline constexpr size_t kMaxNameBytes = 256;  // actor ids, reward reasons
 // A log-probability may exceed 0 by this much: the rounding of a float32 log-softmax over a large vocabulary.
 inline constexpr float kLogprobTolerance = 1e-3F;
+// Below it a float32 probability is 0, and such a token is never drawn.
+inline constexpr float kMinLogprob = -110;
 // WAAD may fall short of 0, and FAI leave [0, 1], by this much: rounding in a sum of probabilities.
 inline constexpr float kRhythmTolerance = 1e-3F;
 

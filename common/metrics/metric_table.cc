@@ -30,8 +30,8 @@ constexpr const char* kRejectReason[] = {"malformed", "nonfinite", "duplicate", 
 constexpr const char* kDropReason[] = {"stale", "rolled_back"};
 constexpr const char* kPromptState[] = {"waiting", "leased", "ready", "taken"};
 constexpr const char* kLeaseEvent[] = {"granted", "expired", "returned"};
-constexpr const char* kStreamRefusal[] = {"wrong_run", "wrong_configuration", "wrong_protocol", "violation",
-                                          "too_many"};
+constexpr const char* kStreamRefusal[] = {"wrong_run",  "wrong_configuration", "wrong_protocol",
+                                          "wrong_role", "violation",           "too_many"};
 constexpr const char* kCheckpointPhase[] = {"snapshot", "write", "truncate"};
 constexpr const char* kCheckpointOutcome[] = {"written", "failed"};
 constexpr const char* kSubmitOutcome[] = {"acknowledged", "expired", "refused"};
@@ -112,6 +112,10 @@ constexpr MetricSpec kTable[] = {
         kVerdicts, "tactus_trajectory_verdicts_total", L, "", EnvAnd("verdict", kVerdict),
         "Completions trained on by the verifier's verdict; error = the tokens are no text. Verifiers are bounded by "
         "construction and have no timeout."),
+    Counter(
+        kRewardDisagreements, "tactus_reward_disagreements_total", L, "", kNone,
+        "Completions trained on whose reward is not what the learner's own verifier gives them: an actor of another "
+        "build, or one that lies."),
     Histogram(kCompletionTokens, "tactus_completion_tokens", L, "tokens", kEnv, kTokenCounts,
               "Length of the completions trained on."),
     Counter(kCompletionsTruncated, "tactus_completions_truncated_total", L, "", kEnv,
@@ -147,8 +151,8 @@ constexpr MetricSpec kTable[] = {
               "From a group's last byte to its acknowledgement, which follows its way to disk."),
     Gauge(kActorsConnected, "tactus_actors_connected", L, "", kNone, "Actors with an open stream."),
     Counter(kStreamsRefused, "tactus_streams_refused_total", L, "", Closed("reason", kStreamRefusal),
-            "Streams of actors that were ended: for another run, configuration or protocol, for anything else against "
-            "the rules, or because more actors came than are served."),
+            "Streams of actors that were ended: for another run, configuration, protocol or a certificate of another "
+            "role, for anything else against the rules, or because more actors came than are served."),
 
     Gauge(kWeightVersion, "tactus_weight_version", P, "", kNone,
           "Step of the weights in use; see tactus_learner_step."),

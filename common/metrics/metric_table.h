@@ -31,6 +31,7 @@ enum class Metric {
   // Completions.
   kGroups,
   kVerdicts,
+  kRewardDisagreements,
   kCompletionTokens,
   kCompletionsTruncated,
   kRhythmAudited,

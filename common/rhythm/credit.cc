@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cassert>
+#include <cmath>
 #include <cstdlib>
 #include <numeric>
 
@@ -133,6 +134,15 @@ std::vector<float> CreditWeights(CreditKind kind, const CreditParams& params, co
     for (const int32_t t : chosen) weights[t] += bonus;
   }
   return {weights.begin(), weights.end()};
+}
+
+CreditBounds BoundsOf(CreditKind kind, const CreditParams& params) {
+  if (kind == CreditKind::kUniform) return {};
+  // A token of COUPLED can be an anchor and introduce another one. The sum of the two parts is rounded.
+  const double bonus = (params.amplification - 1) * (kind == CreditKind::kCoupled ? 1 + params.alpha : 1);
+  const double rounding = kind == CreditKind::kCoupled ? 1e-6 * std::abs(bonus) : 0;
+  return {.min = static_cast<float>(std::max(0.0, std::min(1.0, 1 + bonus - rounding))),
+          .max = static_cast<float>(std::max(1.0, 1 + bonus + rounding))};
 }
 
 std::vector<int32_t> TopPositions(std::span<const double> values, Decimal share) {

@@ -48,6 +48,13 @@ struct CreditSignals {
 // [N], N = entropy.size(). `rhythm` must be there when ReadsAttention(kind).
 std::vector<float> CreditWeights(CreditKind kind, const CreditParams& params, const CreditSignals& signals);
 
+// The least and the largest weight that CreditWeights can give a token.
+struct CreditBounds {
+  float min = 1;
+  float max = 1;
+};
+CreditBounds BoundsOf(CreditKind kind, const CreditParams& params);
+
 // The chosen positions, in increasing order: the max(1, share.FloorOf(N)) largest values, ties to the earlier.
 std::vector<int32_t> TopPositions(std::span<const double> values, Decimal share);
 

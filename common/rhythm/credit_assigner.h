@@ -39,6 +39,8 @@ class CreditAssigner {
   // Share of the groups whose raw metrics go to the learner; meaningful when attention is measured.
   Decimal audit_share() const { return audit_share_; }
 
+  CreditBounds Bounds() const { return BoundsOf(kind_, params_); }
+
   // [N] one weight per token; `signals` has a rhythm when the strategy reads attention.
   std::vector<float> Weights(const CreditSignals& signals) const { return CreditWeights(kind_, params_, signals); }
 

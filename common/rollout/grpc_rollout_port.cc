@@ -210,7 +210,8 @@ void GrpcRolloutPort::Impl::NoteEnd(const grpc::Status& status) {
   } else if (status.error_code() == grpc::StatusCode::INVALID_ARGUMENT) {
     fatal_ = absl::InternalError(absl::StrCat("the learner ended the stream: ", status.error_message()));
   }
-  TACTUS_LOG(WARNING) << "lost the stream to the learner at " << options_.address << ": " << last_error_.message();
+  TACTUS_LOG(WARNING) << "lost the stream to the learner at " << options_.address.Text() << ": "
+                      << last_error_.message();
 }
 
 void GrpcRolloutPort::Impl::WaitFor(const bool& done, absl::Time deadline) {
@@ -223,7 +224,7 @@ absl::Status GrpcRolloutPort::Impl::WhyNotDone(absl::string_view what) const {
   if (session_.finished()) return absl::CancelledError(absl::StrCat(what, ": the run has finished"));
   if (session_.welcomed()) return absl::DeadlineExceededError(absl::StrCat(what, ": the learner has not answered"));
   return absl::UnavailableError(
-      absl::StrCat(what, ": no stream to the learner at ", options_.address, ": ", last_error_.message()));
+      absl::StrCat(what, ": no stream to the learner at ", options_.address.Text(), ": ", last_error_.message()));
 }
 
 absl::Status GrpcRolloutPort::Impl::WaitForWelcome(absl::Duration timeout) {

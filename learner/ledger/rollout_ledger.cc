@@ -176,6 +176,10 @@ RolloutLedger::Verdict RolloutLedger::Judge(const TrajectoryGroup& group) const 
       if (span.version.incarnation != version_.incarnation) {
         return malformed(absl::StrCat("was sampled by weights ", VersionName(span.version), " of another incarnation"));
       }
+      if (span.version > version_) {
+        return malformed(absl::StrCat("was sampled by weights ", VersionName(span.version),
+                                      ", newer than any: ", VersionName(version_)));
+      }
     }
   }
   return {absl::OkStatus(), std::nullopt};

@@ -1,7 +1,5 @@
 #include "learner/rollout/actor_table.h"
 
-#include <cassert>
-
 #include "absl/strings/str_cat.h"
 
 namespace tactus {
@@ -35,7 +33,10 @@ std::vector<std::string> ActorTable::TakeForgotten(absl::Duration now) {
 
 absl::Status ActorTable::Add(LeaseRequest request) {
   const auto found = actors_.find(request.actor_id);
-  assert(found != actors_.end() && found->second.stream_id == request.stream_id);
+  if (found == actors_.end() || found->second.stream_id != request.stream_id) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("a lease request of ", request.actor_id, " on a stream that is not its own"));
+  }
   Actor& actor = found->second;
   if (actor.requests.size() >= kMaxRequestsPerActor) {
     return absl::InvalidArgumentError(absl::StrCat("more than ", kMaxRequestsPerActor, " lease requests at once"));

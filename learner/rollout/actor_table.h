@@ -51,7 +51,8 @@ class ActorTable {
   // The actors whose grace is over. They are forgotten; their leases are for the caller to return.
   std::vector<std::string> TakeForgotten(absl::Duration now);
 
-  // A request of an attached actor, on its stream. InvalidArgument: kMaxRequestsPerActor of them wait already.
+  // A request of an attached actor, on its stream. FailedPrecondition: it is attached by another stream, or not at all.
+  // InvalidArgument: kMaxRequestsPerActor of them wait already.
   absl::Status Add(LeaseRequest request);
 
   // The next request that need not wait, out of the table: first those for weights that get no lease any more (older

@@ -57,7 +57,7 @@ absl::Status RolloutServer::Impl::Restore(RolloutRestore restore) {
 
 absl::Status RolloutServer::Impl::Serve() {
   ASSIGN_OR_RETURN(const std::shared_ptr<grpc::ServerCredentials> credentials,
-                   MakeServerCredentials(options_.security));
+                   MakeServerCredentials(options_.security, [this](absl::string_view why) { RefuseRole(why); }));
   grpc::ServerBuilder builder;
   BoundServer(builder);
   builder.AddListeningPort(options_.listen, credentials, &port_);

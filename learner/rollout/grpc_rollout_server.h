@@ -37,6 +37,7 @@ struct RolloutServerOptions {
   std::string config_fingerprint;
   TrajectoryLimits limits;
   LedgerOptions ledger;          // completions_per_prompt must equal limits'
+  int max_leases_per_actor = 0;  // an actor that holds as many and wants more is ended; 0: nobody is
   MetricSet* metrics = nullptr;  // takes what happens here; null: nobody asks. Outlives the server
   std::string log_folder;  // of the submission log; empty = none: an acknowledged group may be lost with the process
   // After this long without a stream, an actor's leases go back to the queue.

@@ -13,6 +13,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
+#include "common/base/log_limiter.h"
 #include "learner/ledger/rollout_ledger.h"
 #include "learner/ledger/submission_log.h"
 #include "learner/rollout/actor_table.h"
@@ -78,7 +79,10 @@ class RolloutServer::Impl final : public RolloutStreamOwner, public wire::Rollou
   void Reply(const LeaseRequest& request, const absl::StatusOr<std::vector<PromptLease>>& leases)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status CheckHello(const wire::Hello& hello) const;
+  // At most how many leases more the actor of a request may have; nullopt: it has too many, and was ended for it.
+  std::optional<int> LeasesLeft(const LeaseRequest& request) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void CountRefused(absl::string_view reason) const;
+  void RefuseRole(absl::string_view why) ABSL_LOCKS_EXCLUDED(mu_);
   std::string WaitSentence(int count, absl::Duration since) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   RolloutStream* FindStream(uint64_t id) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
@@ -101,6 +105,8 @@ class RolloutServer::Impl final : public RolloutStreamOwner, public wire::Rollou
   uint64_t next_stream_id_ ABSL_GUARDED_BY(mu_) = 1;
   int64_t violations_ ABSL_GUARDED_BY(mu_) = 0;
   std::optional<absl::Duration> awaited_since_ ABSL_GUARDED_BY(mu_);  // groups, by calls that ran out of time
+  LogLimiter refusals_log_ ABSL_GUARDED_BY(mu_){/*burst=*/100, /*per_second=*/1};
+  LogLimiter attach_log_ ABSL_GUARDED_BY(mu_){/*burst=*/10'000, /*per_second=*/10};
   bool finishing_ ABSL_GUARDED_BY(mu_) = false;
   bool stopped_ ABSL_GUARDED_BY(mu_) = false;
 

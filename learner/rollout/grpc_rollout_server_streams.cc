@@ -81,14 +81,19 @@ absl::Status RolloutServer::Impl::CheckHello(const wire::Hello& hello) const {
 absl::Status RolloutServer::Impl::OnHello(RolloutStream& stream, const wire::Hello& hello) {
   RETURN_IF_ERROR(CheckHello(hello));
   if (const std::optional<uint64_t> old = actors_.Attach(hello.actor_id(), stream.id()); old.has_value()) {
-    TACTUS_LOG(WARNING) << hello.actor_id() << " attached again from " << stream.peer()
-                        << ": its older stream is ended; are there two actors of that name?";
+    if (refusals_log_.Allow(Now())) {
+      TACTUS_LOG(WARNING) << hello.actor_id() << " attached again from " << stream.peer()
+                          << ": its older stream is ended; are there two actors of that name?"
+                          << refusals_log_.LeftOut();
+    }
     streams_.at(*old)->Abort();
   }
   const std::vector<uint64_t> held(hello.held_lease_ids().begin(), hello.held_lease_ids().end());
   const size_t returned = ledger_.ReturnLeases(hello.actor_id(), held).size();
-  TACTUS_LOG(INFO) << hello.actor_id() << " attached from " << stream.peer() << " with " << held.size()
-                   << " leases under way; " << returned << " return to the queue";
+  if (attach_log_.Allow(Now())) {
+    TACTUS_LOG(INFO) << hello.actor_id() << " attached from " << stream.peer() << " with " << held.size()
+                     << " leases under way; " << returned << " return to the queue" << attach_log_.LeftOut();
+  }
   wire::LearnerMessage message;
   wire::Welcome& welcome = *message.mutable_welcome();
   *welcome.mutable_latest() = ToWire(ledger_.version());
@@ -123,14 +128,21 @@ void RolloutServer::Impl::OnGroup(RolloutStream& stream, uint64_t sequence, std:
 void RolloutServer::Impl::OnViolation(RolloutStream& stream, const absl::Status& status) {
   ++violations_;
   if (!absl::IsPermissionDenied(status)) CountRefused("violation");  // else CheckHello has said which kind
+  if (!refusals_log_.Allow(Now())) return;
   TACTUS_LOG(WARNING) << "ending the stream of " << (stream.actor_id().empty() ? "an actor" : stream.actor_id())
-                      << " at " << stream.peer() << ": " << status.message();
+                      << " at " << stream.peer() << ": " << status.message() << refusals_log_.LeftOut();
+}
+
+void RolloutServer::Impl::RefuseRole(absl::string_view why) {
+  CountRefused("wrong_role");
+  absl::MutexLock lock(&mu_);
+  if (refusals_log_.Allow(Now())) TACTUS_LOG(WARNING) << "refused a call: " << why << refusals_log_.LeftOut();
 }
 
 void RolloutServer::Impl::OnClosed(RolloutStream& stream) {
   streams_.erase(stream.id());
-  if (const std::string& id = stream.actor_id(); actors_.Detach(id, stream.id(), Now())) {
-    TACTUS_LOG(INFO) << id << " is gone, with " << ledger_.LeasesOf(id) << " leases under way";
+  if (const std::string& id = stream.actor_id(); actors_.Detach(id, stream.id(), Now()) && attach_log_.Allow(Now())) {
+    TACTUS_LOG(INFO) << id << " is gone, with " << ledger_.LeasesOf(id) << " leases under way" << attach_log_.LeftOut();
   }
   changed_.SignalAll();
 }
@@ -151,8 +163,23 @@ void RolloutServer::Impl::Reply(const LeaseRequest& request, const absl::StatusO
 void RolloutServer::Impl::PumpLeases(absl::Duration now) {
   while (const std::optional<LeaseRequest> due =
              actors_.TakeDue(ledger_.PromptsWait(), ledger_.OldestLeasable(), now)) {
-    Reply(*due, ledger_.Lease(due->actor_id, due->max_leases, due->held, now));
+    if (const std::optional<int> left = LeasesLeft(*due); left.has_value()) {
+      Reply(*due, ledger_.Lease(due->actor_id, std::min(due->max_leases, *left), due->held, now));
+    }
   }
+}
+
+std::optional<int> RolloutServer::Impl::LeasesLeft(const LeaseRequest& request) {
+  if (options_.max_leases_per_actor == 0) return request.max_leases;
+  const int held = ledger_.LeasesOf(request.actor_id);
+  if (held < options_.max_leases_per_actor) return options_.max_leases_per_actor - held;
+  RolloutStream& stream = *streams_.at(request.stream_id);
+  const absl::Status status =
+      absl::InvalidArgumentError(absl::StrCat("holds ", held, " leases and asks for more; expected at most ",
+                                              options_.max_leases_per_actor, ", by the learner's actor.max_leases"));
+  OnViolation(stream, status);
+  stream.Close(status);
+  return std::nullopt;
 }
 
 void RolloutServer::Impl::Tick(absl::Duration now) {

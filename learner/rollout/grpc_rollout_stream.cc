@@ -82,8 +82,8 @@ void RolloutStream::OnReadDone(bool ok) {
   if (!status.ok()) {
     owner_.OnViolation(*this, status);
     Close(status);
-    return;
   }
+  if (closing_.has_value()) return;  // by its owner, too
   StartRead(&in_);
 }
 

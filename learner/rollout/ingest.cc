@@ -59,8 +59,9 @@ void Ingest::Process(const std::vector<Submission>& batch) {
   absl::MutexLock lock(&mu_);
   for (size_t i = 0; i < batch.size(); ++i) {
     const absl::Status status = Submit(std::move(judged[i]), durable);
-    if (absl::IsInvalidArgument(status)) {
-      TACTUS_LOG(WARNING) << "refused a group of " << batch[i].actor_id << ": " << status.message();
+    if (absl::IsInvalidArgument(status) && refusals_log_.Allow(batch[i].arrived)) {
+      TACTUS_LOG(WARNING) << "refused a group of " << batch[i].actor_id << ": " << status.message()
+                          << refusals_log_.LeftOut();
     }
     options_.acknowledge(batch[i], status);
   }

@@ -17,6 +17,7 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "common/base/log_limiter.h"
 #include "common/data/codec.h"
 #include "common/metrics/metric_set.h"
 #include "learner/ledger/rollout_ledger.h"
@@ -80,6 +81,7 @@ class Ingest {
   absl::Mutex& mu_;
   RolloutLedger& ledger_ ABSL_GUARDED_BY(mu_);
   int64_t nonfinite_groups_ ABSL_GUARDED_BY(mu_) = 0;
+  LogLimiter refusals_log_ ABSL_GUARDED_BY(mu_){/*burst=*/100, /*per_second=*/1};
 };
 
 }  // namespace tactus

@@ -320,6 +320,12 @@ def reliability() -> dict:
                         "Actors turned away, by reason.",
                         [Query(rate("tactus_streams_refused_total", "reason"), "{{reason}}")],
                     ),
+                    series(
+                        "Rewards disagreed with",
+                        "cps",
+                        "Completions whose reward is not what the learner's own verifier gives them.",
+                        [Query(rate("tactus_reward_disagreements_total"), "completions")],
+                    ),
                     staleness(24),
                 ],
             ),

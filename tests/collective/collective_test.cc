@@ -217,7 +217,7 @@ TEST(OwnAddressTest, IsTheOneThatTheHostIsReachedBy) {
   EXPECT_EQ(AddressTowards("127.0.0.1"), "127.0.0.1");
   EXPECT_EQ(AddressTowards("no-such-host.invalid"), "");
   EXPECT_EQ(RankAddress("127.0.0.1"), "127.0.0.1");
-  if (ListenSocket::Open({"::1", 0}).ok()) EXPECT_EQ(RankAddress("::1"), "::1");
+  EXPECT_EQ(RankAddress("::1"), ListenSocket::Open({"::1", 0}).ok() ? "::1" : "");
 }
 
 // A name of this machine that stands for loopback, as Debian gives it one: others cannot connect to that.

@@ -130,7 +130,7 @@ TEST_F(RanksTest, AKillBeforeTheFirstCheckpointStartsOver) {
 }
 
 TEST_F(RanksTest, ARankThatIsGoneBetweenStepsCostsNoStep) {
-  const int store = FreePort();
+  const int store = FreePort().value();
   const auto first = StartRank(0, store), second = StartRank(1, store);
   {
     const auto actor = StartActor();

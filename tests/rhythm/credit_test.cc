@@ -10,9 +10,12 @@
 namespace tactus {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::Each;
 using ::testing::ElementsAre;
+using ::testing::Ge;
 using ::testing::IsEmpty;
+using ::testing::Le;
 
 constexpr CreditKind kAll[] = {CreditKind::kUniform,     CreditKind::kRandom,       CreditKind::kEntropy,
                                CreditKind::kLocalChunk,  CreditKind::kGlobalAnchor, CreditKind::kCoupled,
@@ -67,11 +70,24 @@ TEST(CreditTest, MatchesTheReferenceWithManyTies) {
     for (const CreditKind kind : kAll) {
       ASSERT_EQ(CreditWeights(kind, params, signals), reference::Weights(kind, params, signals))
           << "trial " << trial << " kind " << static_cast<int>(kind);
+      const CreditBounds bounds = BoundsOf(kind, params);
+      ASSERT_THAT(CreditWeights(kind, params, signals), Each(AllOf(Ge(bounds.min), Le(bounds.max))));
     }
     moved += CreditWeights(CreditKind::kCoupled, params, signals) !=
              CreditWeights(CreditKind::kGlobalAnchor, params, signals);
   }
   EXPECT_GT(moved, 1000) << "otherwise the cases say nothing about COUPLED";
+}
+
+TEST(CreditTest, BoundsAreNoWiderThanTheStrategyNeeds) {
+  const CreditParams params{.amplification = 1.5, .alpha = 0.5};
+  for (const CreditKind kind : kAll) {
+    const CreditBounds bounds = BoundsOf(kind, params);
+    EXPECT_EQ(bounds.min, 1);
+    EXPECT_NEAR(bounds.max, kind == CreditKind::kUniform ? 1 : kind == CreditKind::kCoupled ? 1.75 : 1.5, 1e-5);
+  }
+  EXPECT_NEAR(BoundsOf(CreditKind::kEntropy, {.amplification = 0.25}).min, 0.25, 1e-6);
+  EXPECT_EQ(BoundsOf(CreditKind::kEntropy, {.amplification = 0.25}).max, 1);
 }
 
 TEST(CreditTest, EntropyAmplifiesTheLargestAndTheEarlierOfTies) {

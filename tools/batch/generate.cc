@@ -5,8 +5,8 @@
 #include <optional>
 #include <utility>
 
-#include "actor/engine/completion_text.h"
 #include "common/base/status_macros.h"
+#include "common/tasks/completion_text.h"
 #include "tools/batch/prompt_jsonl.h"
 #include "tools/batch/run_requests.h"
 

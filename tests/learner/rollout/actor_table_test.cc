@@ -84,6 +84,20 @@ TEST_F(ActorTableTest, ASecondStreamOfOneNameTakesTheFirstsPlace) {
   EXPECT_FALSE(table.Detach("b", 3, kStart)) << "a stream that never said hello";
 }
 
+TEST_F(ActorTableTest, OnlyTheStreamOfAnAttachedActorMayAsk) {
+  const auto refused = [&](uint64_t stream) { return absl::IsFailedPrecondition(table.Add(Request("a", stream, 10))); };
+  EXPECT_TRUE(refused(1)) << "nobody is attached";
+  table.Attach("a", 1);
+  table.Attach("a", 2);
+  EXPECT_TRUE(refused(1)) << "replaced";
+  EXPECT_TRUE(refused(0));
+  ASSERT_TRUE(table.Add(Request("a", 2, 11)).ok());
+  EXPECT_TRUE(table.Detach("a", 2, kStart));
+  EXPECT_TRUE(refused(2)) << "lost";
+  table.Attach("a", 3);
+  EXPECT_THAT(Due(true), IsEmpty());
+}
+
 TEST_F(ActorTableTest, RequestsAreAnsweredInTheOrderTheyCame) {
   table.Attach("a", 1);
   table.Attach("b", 2);

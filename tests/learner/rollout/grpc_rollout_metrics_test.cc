@@ -5,6 +5,7 @@
 
 #include "common/base/file.h"
 #include "common/rollout/certificate_metrics.h"
+#include "common/rollout/certificates.h"
 #include "tests/learner/rollout/grpc_raw_actor.h"
 #include "tests/learner/rollout/rollout_fixture.h"
 

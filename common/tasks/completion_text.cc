@@ -1,4 +1,4 @@
-#include "actor/engine/completion_text.h"
+#include "common/tasks/completion_text.h"
 
 namespace tactus {
 
