@@ -34,6 +34,18 @@ absl::StatusOr<std::string> JsonField::String() const {
   return value_->get<std::string>();
 }
 
+absl::StatusOr<std::string> JsonField::StringOrNumber() const {
+  if (value_->is_string()) return String();
+  if (!value_->is_number()) return Expected("a string or a number");
+  std::string text = value_->dump();
+  // A number that is no 64-bit integer was kept as a double: one of up to 15 digits comes back as it was.
+  const auto digits = std::ranges::count_if(text, [](char c) { return c >= '0' && c <= '9'; });
+  if (value_->is_number_float() && (digits > 15 || text.find('e') != std::string::npos)) {
+    return Expected("a string: a number this long would lose digits");
+  }
+  return text;
+}
+
 absl::StatusOr<bool> JsonField::Bool() const {
   if (!value_->is_boolean()) return Expected("true or false");
   return value_->get<bool>();
@@ -109,19 +121,27 @@ absl::StatusOr<std::string> JsonField::Id() const {
 
 absl::Status JsonField::CheckKeys(std::initializer_list<absl::string_view> required,
                                   std::initializer_list<absl::string_view> optional) const {
-  const auto expected = [&] {
-    return absl::StrCat(absl::StrJoin(required, ", "), required.size() > 0 && optional.size() > 0 ? ", " : "",
-                        absl::StrJoin(optional, ", "));
-  };
-  if (!value_->is_object()) return Expected(absl::StrCat("a JSON object with the keys ", expected()));
+  const std::string expected =
+      absl::StrCat(absl::StrJoin(required, ", "), required.size() > 0 && optional.size() > 0 ? ", " : "",
+                   absl::StrJoin(optional, ", "));
+  RETURN_IF_ERROR(CheckHas({}, expected));
   for (const auto& item : value_->items()) {
     const auto among = [&item](const auto& keys) { return std::ranges::find(keys, item.key()) != keys.end(); };
     if (among(required) || among(optional)) continue;
-    return Error(absl::StrCat("unknown key \"", item.key().substr(0, kMaxShownKey), "\", expected ", expected()));
+    return Error(absl::StrCat("unknown key \"", item.key().substr(0, kMaxShownKey), "\", expected ", expected));
   }
+  return CheckHas(required, expected);
+}
+
+absl::Status JsonField::CheckHas(std::initializer_list<absl::string_view> required) const {
+  return CheckHas(required, absl::StrJoin(required, ", "));
+}
+
+absl::Status JsonField::CheckHas(std::initializer_list<absl::string_view> required, absl::string_view expected) const {
+  if (!value_->is_object()) return Expected(absl::StrCat("a JSON object with the keys ", expected));
   for (const absl::string_view key : required) {
     if (value_->contains(std::string(key))) continue;
-    return Error(absl::StrCat("key \"", key, "\" is missing, expected ", expected()));
+    return Error(absl::StrCat("key \"", key, "\" is missing, expected ", expected));
   }
   return absl::OkStatus();
 }

@@ -32,6 +32,8 @@ class JsonField {
   JsonField Element(size_t index) const;  // of an array, index < size
 
   absl::StatusOr<std::string> String() const;
+  // A string, or a number as it is written. Expected a string: a number too long to be kept exactly.
+  absl::StatusOr<std::string> StringOrNumber() const;
   absl::StatusOr<bool> Bool() const;
   absl::StatusOr<bool> BoolOr(bool if_null) const { return is_null() ? absl::StatusOr<bool>(if_null) : Bool(); }
   absl::StatusOr<int64_t> Integer() const;  // whole, of 64 bits
@@ -48,6 +50,8 @@ class JsonField {
   // An object whose keys are all among these, and which has those of `required`.
   absl::Status CheckKeys(std::initializer_list<absl::string_view> required,
                          std::initializer_list<absl::string_view> optional = {}) const;
+  // An object that has these keys, and whatever others.
+  absl::Status CheckHas(std::initializer_list<absl::string_view> required) const;
   absl::Status CheckObject() const;
 
   absl::Status Expected(absl::string_view what) const;
@@ -57,6 +61,8 @@ class JsonField {
  private:
   JsonField(const nlohmann::json* value, absl::string_view source, std::string path)
       : value_(value), source_(source), path_(std::move(path)) {}
+
+  absl::Status CheckHas(std::initializer_list<absl::string_view> required, absl::string_view expected) const;
 
   const nlohmann::json* value_;
   absl::string_view source_;

@@ -56,6 +56,24 @@ TEST_F(JsonFieldTest, ErrorsNameSourceAndPath) {
   EXPECT_EQ(message(At("s").Member("a")), "f.json: s: expected an object");
 }
 
+TEST(JsonField, ReadsANumberAsTextWhereItKeepsEveryDigit) {
+  const auto text = [](const char* written) {
+    const json value = json::parse(written);
+    const auto read = JsonField(value, "f").StringOrNumber();
+    return read.ok() ? *read : "expected";
+  };
+  EXPECT_EQ(text("\"Paris\""), "Paris");
+  EXPECT_EQ(text("72"), "72");
+  EXPECT_EQ(text("-7"), "-7");
+  EXPECT_EQ(text("0.1"), "0.1");
+  EXPECT_EQ(text("-12.50"), "-12.5");
+  EXPECT_EQ(text("18446744073709551615"), "18446744073709551615");
+  for (const char* written :
+       {"18446744073709551616", "0.12345678901234567", "1e30", "1e-9", "true", "null", "[1]", "{}"}) {
+    EXPECT_EQ(text(written), "expected") << written;
+  }
+}
+
 TEST_F(JsonFieldTest, ChecksKeys) {
   const json object = {{"a", 1}, {"b", nullptr}};
   const JsonField field(object, "f.jsonl:2");
@@ -63,7 +81,10 @@ TEST_F(JsonFieldTest, ChecksKeys) {
   EXPECT_TRUE(field.CheckKeys({"a"}, {"b", "c"}).ok());
   EXPECT_EQ(field.CheckKeys({"a"}).message(), "f.jsonl:2: unknown key \"b\", expected a");
   EXPECT_EQ(field.CheckKeys({"a", "c"}, {"b"}).message(), "f.jsonl:2: key \"c\" is missing, expected a, c, b");
+  EXPECT_TRUE(field.CheckHas({"b"}).ok());
+  EXPECT_EQ(field.CheckHas({"a", "c"}).message(), "f.jsonl:2: key \"c\" is missing, expected a, c");
   const json array = json::array();
+  EXPECT_EQ(JsonField(array, "f").CheckHas({"a"}).message(), "f: expected a JSON object with the keys a");
   EXPECT_EQ(JsonField(array, "f").CheckKeys({"a"}).message(), "f: expected a JSON object with the keys a");
 }
 
