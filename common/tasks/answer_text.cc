@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "absl/strings/ascii.h"
+#include "common/tasks/number_text.h"
 
 namespace tactus {
 namespace {
@@ -11,7 +12,8 @@ namespace {
 constexpr absl::string_view kOpen = "<answer>";
 constexpr absl::string_view kClose = "</answer>";
 constexpr absl::string_view kBoxed = "\\boxed{";
-constexpr absl::string_view kHashes = "####";
+constexpr size_t kHashes = 4;
+constexpr absl::string_view kWhiteSpace = " \t\n\v\f\r";
 constexpr size_t kNone = absl::string_view::npos;
 
 MarkedText Between(absl::string_view text, size_t begin, size_t end, size_t mark_end) {
@@ -54,18 +56,28 @@ std::optional<MarkedText> LastBoxed(absl::string_view text) {
 }
 
 std::optional<MarkedText> LastHashes(absl::string_view text) {
-  const size_t mark = text.rfind(kHashes);
-  if (mark == kNone) return std::nullopt;
-  const size_t begin = mark + kHashes.size();
-  const size_t end = std::min(text.find('\n', begin), text.size());
-  return Between(text, begin, end, end);
+  const size_t text_end = text.find_last_not_of(kWhiteSpace) + 1;  // 0: nothing but white space
+  size_t after = text.size();                                      // where the marks looked at so far begin
+  size_t line_end = text.size();
+  while (true) {
+    const size_t last = text.rfind('#', after == 0 ? kNone : after - 1);
+    if (after == 0 || last == kNone) return std::nullopt;
+    const size_t begin = last + 1;
+    line_end = std::min(text.substr(0, after).find('\n', begin), line_end);
+    const size_t before = text.find_last_not_of('#', last);
+    after = before == kNone ? 0 : before + 1;
+    if (begin - after != kHashes) continue;
+    if (line_end >= text_end || ParseNumber(text.substr(begin, line_end - begin))) {
+      return Between(text, begin, line_end, line_end);
+    }
+  }
 }
 
 std::optional<MarkedText> LastMarkedAnswer(absl::string_view text) {
-  std::optional<MarkedText> last;
-  for (const auto& found : {LastAnswerTag(text), LastBoxed(text), LastHashes(text)}) {
-    if (found && (!last || found->end > last->end)) last = found;
-  }
+  std::optional<MarkedText> last = LastAnswerTag(text);
+  if (const auto boxed = LastBoxed(text); boxed && (!last || boxed->end > last->end)) last = boxed;
+  const auto hashes = LastHashes(text);
+  if (hashes && (!last || (hashes->end > last->end && ParseNumber(hashes->text)))) last = hashes;
   return last;
 }
 

@@ -20,10 +20,11 @@ std::optional<MarkedText> LastAnswerTag(absl::string_view text);
 // The last \boxed{...} whose braces balance ("\{" and "\}" do not count).
 std::optional<MarkedText> LastBoxed(absl::string_view text);
 
-// The rest of the line after the last "####" (GSM8K).
+// The rest of the line behind the last "####" (GSM8K; not more of them) where that is a number or where nothing but
+// white space comes after the line: what else stands behind "####" is a heading.
 std::optional<MarkedText> LastHashes(absl::string_view text);
 
-// The latest of the three above.
+// The latest of the three above; but words behind "####" count only where neither of the others is.
 std::optional<MarkedText> LastMarkedAnswer(absl::string_view text);
 
 }  // namespace tactus

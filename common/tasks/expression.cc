@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "common/base/status_macros.h"
+#include "common/tasks/text_scan.h"
 
 namespace tactus {
 namespace {
@@ -12,7 +13,7 @@ absl::Status Malformed(absl::string_view reason) { return absl::InvalidArgumentE
 
 bool IsDigit(char c) { return c >= '0' && c <= '9'; }
 
-// The text in ASCII without its spaces; a space between two digits stays, so that "1 2" is not read as 12.
+// The text in ASCII without its white space; a space between two digits stays, so that "1 2" is not read as 12.
 absl::StatusOr<std::string> Normalise(absl::string_view text) {
   constexpr std::pair<absl::string_view, char> kSigns[] = {{"\xC3\x97", '*'}, {"\xC3\xB7", '/'}, {"\xE2\x88\x92", '-'}};
   constexpr absl::string_view kAllowed = "0123456789+-*/()= ";
@@ -27,6 +28,10 @@ absl::StatusOr<std::string> Normalise(absl::string_view text) {
       if (text.substr(0, bytes.size()) != bytes) continue;
       c = sign;
       size = bytes.size();
+    }
+    if (const size_t bytes = LeadingSpaceBytes(text)) {
+      c = ' ';
+      size = bytes;
     }
     if (kAllowed.find(c) == absl::string_view::npos) return Malformed("bad_character");
     if (c != ' ' || (!ascii.empty() && IsDigit(ascii.back()))) ascii.push_back(c);

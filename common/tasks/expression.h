@@ -1,6 +1,6 @@
 // Arithmetic written as text, read by a parser of our own and evaluated exactly: never eval, never floating point.
 //
-// Grammar, over digits, + - * / ( ), the signs U+00D7, U+00F7, U+2212 for * / -, and spaces:
+// Grammar, over digits, + - * / ( ), the signs U+00D7, U+00F7, U+2212 for * / -, and white space of any kind:
 //   text := sum [ "=" ["-"] digits ]      sum := product { ("+"|"-") product }
 //   product := factor { ("*"|"/") factor }      factor := digits | "(" sum ")"
 // So there is no unary minus, exponent, "//" or decimal point. The limits on length and depth bound time and memory:

@@ -76,7 +76,23 @@ TEST(LastHashes, TakesTheRestOfTheLine) {
   EXPECT_EQ(LastHashes("work\n#### 1,234 \nmore")->text, "1,234");
   EXPECT_EQ(LastHashes("#### 1\n#### 2")->text, "2");
   EXPECT_EQ(LastHashes("####")->text, "");
+  EXPECT_EQ(LastHashes("#### 1\n#### Note\n")->text, "Note");
   EXPECT_FALSE(LastHashes("### 1").has_value());
+  EXPECT_FALSE(LastHashes("##### 1").has_value());
+}
+
+TEST(LastHashes, TakesNoHeading) {
+  EXPECT_FALSE(LastHashes("#### Step 1: add\n1 + 1 = 2").has_value());
+  EXPECT_EQ(LastHashes("#### 18\n\n#### Check\nIt holds.")->text, "18");
+  EXPECT_EQ(LastHashes("#### a #### 18 \nmore")->text, "18");
+}
+
+TEST(LastHashes, IsLinearInHostileText) {
+  std::string text;
+  for (int i = 0; i < 200'000; ++i) text += "#### ";
+  EXPECT_EQ(LastHashes(text)->text, "");
+  EXPECT_FALSE(LastHashes(text + std::string(1'000'000, ' ') + "x\nx").has_value());
+  EXPECT_FALSE(LastHashes(std::string(5'000'000, '#')).has_value());
 }
 
 TEST(LastMarkedAnswer, TakesTheLatestMark) {
@@ -85,6 +101,13 @@ TEST(LastMarkedAnswer, TakesTheLatestMark) {
   EXPECT_EQ(LastMarkedAnswer("#### 2\n<answer>3</answer>")->text, "3");
   EXPECT_EQ(LastMarkedAnswer("<answer>\\boxed{4}</answer>")->text, "\\boxed{4}");
   EXPECT_FALSE(LastMarkedAnswer("just 7").has_value());
+}
+
+TEST(LastMarkedAnswer, TakesNoHeadingBeforeAMark) {
+  EXPECT_EQ(LastMarkedAnswer("\\boxed{1}\n#### Why\nBecause.")->text, "1");
+  EXPECT_EQ(LastMarkedAnswer("<answer>1</answer>\n#### Done")->text, "1");
+  EXPECT_EQ(LastMarkedAnswer("\\boxed{Rome} no\n#### 2")->text, "2");
+  EXPECT_EQ(LastMarkedAnswer("#### Step 1\nRome\n#### Paris\n")->text, "Paris");
 }
 
 }  // namespace

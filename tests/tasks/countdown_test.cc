@@ -57,7 +57,7 @@ TEST(CountdownVerifier, GivesNothingForWhatIsNoExpression) {
   ExpectWrong(Tagged(" \n "), "empty_answer", 0);
   ExpectWrong(Tagged("2*3+1") + Tagged(""), "empty_answer", 0);
   ExpectWrong(Tagged("banana"), "bad_character", 0);
-  ExpectWrong(Tagged("2*3\n+1"), "bad_character", 0);
+  ExpectRight(Tagged("2*3\n+1"));  // white space of any kind is a space
   ExpectWrong(Tagged("2**3+1"), "syntax_error", 0);
   ExpectWrong(Tagged("3//2+1"), "syntax_error", 0);
   ExpectWrong(Tagged("-1+2*3"), "syntax_error", 0);

@@ -4,6 +4,9 @@
 
 #include <string>
 
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+
 namespace tactus {
 namespace {
 
@@ -28,6 +31,18 @@ TEST(ParseExpression, FollowsPrecedenceAndAssociativity) {
   EXPECT_EQ(Value("2*3/4*2"), 3);
   EXPECT_EQ(Value(" ( ( 7 ) ) "), 7);
   EXPECT_EQ(Value("8 \xC3\x97 3 \xC3\xB7 4 \xE2\x88\x92 1"), 5);
+}
+
+TEST(ParseExpression, TakesWhiteSpaceOfAnyKindForASpace) {
+  for (const char* space :
+       {" ", "\n", "\t", "\r\n", "\v", "\f", "\xC2\xA0", "\xE2\x80\x89", "\xE2\x80\xAF", "\xE3\x80\x80"}) {
+    const absl::string_view s = space;
+    EXPECT_EQ(Value(absl::StrCat(s, "(7", s, "-", s, "3)", s, "*", s, "4", s)), 16) << s;
+    EXPECT_EQ(*ParseExpression(absl::StrCat("3*4", s, "=", s, "12"))->stated, 12) << s;
+    EXPECT_EQ(Reason(absl::StrCat("1", s, "2+3")), "syntax_error") << s;  // two numbers, as with a space
+  }
+  EXPECT_EQ(Reason(absl::StrCat("1", std::string(198, '\n'), "+2")), "too_long");  // it counts
+  EXPECT_EQ(Reason(absl::StrCat("1", std::string(197, '\n'), "+2")), "ok");
 }
 
 TEST(ParseExpression, IsExact) {
@@ -79,10 +94,7 @@ TEST(ParseExpression, RefusesWhatTheRulesDoNotAllow) {
                            "5!",
                            "1+2;",
                            "a",
-                           "1\n+2",
-                           "1\t+2",
-                           "\xC2\xA0"
-                           "1",
+                           "1\xE2\x80\x8B+2",
                            "\xEF\xBC\x91",
                            "1\xC3",
                            "\xFF",
