@@ -48,11 +48,20 @@ absl::StatusOr<config::RunConfig> EvalConfig(const EvalFlags& flags) {
   if (flags.task.has_value()) overrides.push_back(absl::StrCat("task.name=", *flags.task));
   if (flags.data.has_value()) {
     overrides.push_back(absl::StrCat("task.test_path=", *flags.data));
-    overrides.push_back(absl::StrCat("task.train_path=", *flags.data));  // not read from, but must be there
+    overrides.push_back(absl::StrCat("task.train_path=", *flags.data));  // not read, but must be named
   }
-  if (flags.config.has_value()) return config::LoadRunConfig(*flags.config, overrides);
-  if (!flags.task.has_value()) return absl::InvalidArgumentError("expected --task NAME or --config FILE.");
-  return config::ParseRunConfig("service { plaintext: true }", "tactus eval", overrides);
+  if (!flags.config.has_value() && !flags.task.has_value()) {
+    return absl::InvalidArgumentError("expected --task NAME or --config FILE.");
+  }
+  ASSIGN_OR_RETURN(config::RunConfig run,
+                   flags.config.has_value()
+                       ? config::LoadRunConfig(*flags.config, overrides)
+                       : config::ParseRunConfig("service { plaintext: true }", "tactus eval", overrides));
+  if (flags.data.has_value() && run.task().name() != "qa") {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--data goes with task qa: ", run.task().name(), " makes its own questions."));
+  }
+  return run;
 }
 
 // What the answers add up to.
@@ -168,7 +177,7 @@ nlohmann::ordered_json Summary(const Evaluation& eval, const Tally& tally, doubl
 
 absl::Status Run(const EvalFlags& flags) {
   ASSIGN_OR_RETURN(const config::RunConfig run, EvalConfig(flags));
-  ASSIGN_OR_RETURN(const std::unique_ptr<Task> task, CreateTask(run.task()));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Task> task, CreateTestSet(run.task()));
   ASSIGN_OR_RETURN(const LocalModel model, OpenLocalModel(flags));
   ASSIGN_OR_RETURN(const std::unique_ptr<PromptEncoder> encoder, PromptEncoder::Create(run.model()));
   std::vector<TokenId> stop_ids = model.folder.config.eos_token_ids;

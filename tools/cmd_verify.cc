@@ -10,7 +10,7 @@ struct VerifyFlags {
   JsonlFlags jsonl;
 
   void Declare(CLI::App& app) {
-    AddRequired(app, "--task NAME", task, "whose verifier: countdown");
+    AddRequired(app, "--task NAME", task, "whose verifier: countdown, arithmetic or qa");
     jsonl.Declare(app);
   }
 };
@@ -29,7 +29,9 @@ constinit const Command kVerifyCommand = {
     .synopsis = "--task NAME --input FILE [--output FILE]",
     .example =
         "echo '{\"id\":1,\"numbers\":[3,4,7],\"target\":16,\"response\":\"<answer>(7-3)*4</answer>\"}' |\n"
-        "    tactus verify --task countdown --input -",
+        "    tactus verify --task countdown --input -\n"
+        "  echo '{\"id\":1,\"answer\":72,\"response\":\"<answer>72 eggs</answer>\"}' | tactus verify --task qa --input "
+        "-",
     .bind = [] { return Bind(Run); },
 };
 

@@ -20,10 +20,10 @@ struct Item {
 };
 
 absl::StatusOr<Item> ReadItem(const JsonField& line) {
-  RETURN_IF_ERROR(line.CheckKeys({"question", "answer"}));
+  RETURN_IF_ERROR(line.CheckHas({"question", "answer"}));
   Item item;
   JSON_MEMBER(const std::string question, line, "question", String());
-  JSON_MEMBER(const std::string answer, line, "answer", String());
+  JSON_MEMBER(const std::string answer, line, "answer", StringOrNumber());
   item.question = std::string(absl::StripAsciiWhitespace(question));
   item.answer = FinalAnswer(answer);
   item.where = std::string(line.source());
@@ -81,7 +81,10 @@ class QaTask : public Task {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Task>> CreateQaTask(const TaskSettings& settings) {
-  ASSIGN_OR_RETURN(std::vector<Item> train, ReadItems("train_path", settings.train_path));
+  std::vector<Item> train;
+  if (!settings.test_only) {
+    ASSIGN_OR_RETURN(train, ReadItems("train_path", settings.train_path));
+  }
   ASSIGN_OR_RETURN(std::vector<Item> test, ReadItems("test_path", settings.test_path));
   std::map<absl::string_view, absl::string_view> train_lines;
   for (const Item& item : train) train_lines.emplace(item.question, item.where);

@@ -9,10 +9,10 @@
 
 namespace tactus {
 
-// Reads train_path and test_path: lines {"question": string, "answer": string}, bounded as json_lines.h says; blank
-// lines are skipped. GSM8K's files can be given as they are. InvalidArgument names file, line and key: a malformed
-// line, an empty question or answer, a question (trimmed) that both files hold, a file without questions. NotFound: no
-// such file.
+// Reads train_path (unless settings.test_only) and test_path: lines {"question": string, "answer": string or number},
+// bounded as json_lines.h says; other keys and blank lines are skipped. GSM8K's files can be given as they are.
+// InvalidArgument names file, line and key: a malformed line, an empty question or answer, a question (trimmed) that
+// both files hold, a file without questions. NotFound: no such file.
 absl::StatusOr<std::unique_ptr<Task>> CreateQaTask(const TaskSettings& settings);
 
 }  // namespace tactus

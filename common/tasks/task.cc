@@ -1,9 +1,14 @@
 #include "common/tasks/task.h"
 
+#include <vector>
+
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "common/base/status_macros.h"
 #include "common/config/run_config.h"
+#include "common/tasks/answer_verifier.h"
 #include "common/tasks/arithmetic_task.h"
+#include "common/tasks/countdown.h"
 #include "common/tasks/countdown_task.h"
 #include "common/tasks/qa_task.h"
 #include "common/tasks/task_settings.h"
@@ -33,15 +38,52 @@ absl::StatusOr<TaskSettings> SettingsOf(const config::TaskOptions& options) {
                       .test_path = options.test_path()};
 }
 
+template <typename V>
+std::unique_ptr<Verifier> MakeVerifier(double format_reward) {
+  return std::make_unique<V>(format_reward);
+}
+
+struct Entry {
+  absl::string_view name;
+  absl::StatusOr<std::unique_ptr<Task>> (*create)(const TaskSettings& settings);
+  std::unique_ptr<Verifier> (*verifier)(double format_reward);
+};
+
+constexpr Entry kTasks[] = {{"arithmetic", CreateArithmeticTask, MakeVerifier<AnswerVerifier>},
+                            {"countdown", CreateCountdownTask, MakeVerifier<CountdownVerifier>},
+                            {"qa", CreateQaTask, MakeVerifier<AnswerVerifier>}};
+
+absl::StatusOr<Entry> EntryOf(absl::string_view name) {
+  std::vector<absl::string_view> names;
+  for (const Entry& entry : kTasks) {
+    if (entry.name == name) return entry;
+    names.push_back(entry.name);
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("there is no task \"", name, "\", expected one of ", absl::StrJoin(names, ", "), "."));
+}
+
+absl::StatusOr<std::unique_ptr<Task>> Create(const config::TaskOptions& options, bool test_only) {
+  RETURN_IF_ERROR(config::CheckTaskOptions(options));
+  ASSIGN_OR_RETURN(TaskSettings settings, SettingsOf(options));
+  settings.test_only = test_only;
+  ASSIGN_OR_RETURN(const Entry entry, EntryOf(options.name()));
+  return entry.create(settings);
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Task>> CreateTask(const config::TaskOptions& options) {
-  RETURN_IF_ERROR(config::CheckTaskOptions(options));
-  ASSIGN_OR_RETURN(const TaskSettings settings, SettingsOf(options));
-  if (options.name() == "countdown") return CreateCountdownTask(settings);
-  if (options.name() == "arithmetic") return CreateArithmeticTask(settings);
-  if (options.name() == "qa") return CreateQaTask(settings);
-  return absl::UnimplementedError(absl::StrCat("task.name: there is no task \"", options.name(), "\"."));
+  return Create(options, /*test_only=*/false);
+}
+
+absl::StatusOr<std::unique_ptr<Task>> CreateTestSet(const config::TaskOptions& options) {
+  return Create(options, /*test_only=*/true);
+}
+
+absl::StatusOr<std::unique_ptr<Verifier>> CreateVerifier(absl::string_view task_name, double format_reward) {
+  ASSIGN_OR_RETURN(const Entry entry, EntryOf(task_name));
+  return entry.verifier(format_reward);
 }
 
 }  // namespace tactus

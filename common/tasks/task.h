@@ -45,4 +45,10 @@ class Task {
 // InvalidArgument names the field; NotFound names a missing file.
 absl::StatusOr<std::unique_ptr<Task>> CreateTask(const config::TaskOptions& options);
 
+// The same for its test split alone: what only the train split needs is not read, and that may be empty.
+absl::StatusOr<std::unique_ptr<Task>> CreateTestSet(const config::TaskOptions& options);
+
+// A task's verifier without its data. InvalidArgument: there is no task of this name, and which there are.
+absl::StatusOr<std::unique_ptr<Verifier>> CreateVerifier(absl::string_view task_name, double format_reward);
+
 }  // namespace tactus

@@ -17,6 +17,7 @@ struct TaskSettings {
   int train_size = 0, test_size = 0;  // of generated sets
   CountdownShape shape;               // countdown
   std::string train_path, test_path;  // qa
+  bool test_only = false;             // no train split is needed
 };
 
 }  // namespace tactus

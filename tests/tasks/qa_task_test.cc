@@ -62,14 +62,48 @@ TEST_F(QaTaskTest, ReadsQuestionsAndJudgesAnswers) {
   EXPECT_EQ((*task)->Trace(0, 0).status().code(), absl::StatusCode::kUnimplemented);
 }
 
+TEST_F(QaTaskTest, ReadsNumbersAndSkipsOtherKeys) {
+  const auto task = Make(
+      "{\"id\":7,\"question\":\"How many?\",\"answer\":72,\"meta\":{\"level\":[1]}}\n"
+      "{\"question\":\"How much?\",\"answer\":-0.5,\"source\":null}\n",
+      kTest);
+  ASSERT_TRUE(task.ok()) << task.status();
+  const Verifier& verifier = (*task)->verifier();
+  EXPECT_EQ(verifier.Score((*task)->Example(Split::kTrain, 0).answer_key_json, "#### 72")->total, 1);
+  EXPECT_EQ(verifier.Score((*task)->Example(Split::kTrain, 1).answer_key_json, "\\boxed{-\\frac12}")->total, 1);
+}
+
+TEST_F(QaTaskTest, NeedsNoTrainFileForTheTestSetAlone) {
+  const std::string path = folder_ + "/only.jsonl";
+  std::ofstream(path) << kTest;
+  config::TaskOptions options;
+  options.set_name("qa");
+  options.set_train_path(path);  // named, as it must be, but its questions are no trained ones
+  options.set_test_path(path);
+  const auto task = CreateTestSet(options);
+  ASSERT_TRUE(task.ok()) << task.status();
+  EXPECT_EQ((*task)->Size(Split::kTest), 1u);
+  EXPECT_EQ((*task)->Size(Split::kTrain), 0u);
+  options.set_test_path(folder_ + "/nowhere.jsonl");
+  EXPECT_EQ(CreateTestSet(options).status().code(), absl::StatusCode::kNotFound);
+}
+
+TEST(CreateVerifier, MakesEveryTasksByName) {
+  for (const char* name : {"arithmetic", "countdown", "qa"}) EXPECT_TRUE(CreateVerifier(name, 0.05).ok()) << name;
+  EXPECT_EQ((*CreateVerifier("qa", 0.25))->Score("{\"answer\":\"1\"}", "#### 2")->total, 0.25);
+  EXPECT_EQ(CreateVerifier("chess", 0).status().message(),
+            "there is no task \"chess\", expected one of arithmetic, countdown, qa.");
+}
+
 TEST_F(QaTaskTest, NamesFileAndLineOfAMistake) {
   const std::pair<std::string, const char*> cases[] = {
       {"{", "not valid JSON"},
       {"7", "expected a JSON object"},
       {"{\"question\":\"q\"}", "key \"answer\" is missing"},
-      {"{\"question\":\"q\",\"answer\":\"a\",\"id\":1}", "unknown key \"id\""},
+      {"{\"question\":\"q\",\"id\":1}", "key \"answer\" is missing"},
       {"{\"question\":1,\"answer\":\"a\"}", "question: expected a string"},
-      {"{\"question\":\"q\",\"answer\":1}", "answer: expected a string"},
+      {"{\"question\":\"q\",\"answer\":true}", "answer: expected a string or a number"},
+      {"{\"question\":\"q\",\"answer\":1e40}", "answer: expected a string: a number this long would lose digits"},
       {"{\"question\":\" \",\"answer\":\"a\"}", "question: expected some text"},
       {"{\"question\":\"q\",\"answer\":\"work ####\"}", "answer: expected a final answer"},
       {"{\"question\":\"\xFF\",\"answer\":\"a\"}", "not valid JSON"},

@@ -14,6 +14,7 @@
 namespace tactus {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
 
@@ -61,6 +62,21 @@ TEST(VerifyJsonl, JudgesTheKnownHostileAnswers) {
     ASSERT_TRUE(outcome.status.ok()) << outcome.status;
     EXPECT_EQ(nlohmann::json::parse(outcome.text)["reason"], reason) << response;
   }
+}
+
+TEST(VerifyJsonl, ServesEveryTask) {
+  EXPECT_EQ(Verify("{\"id\":1,\"answer\":\"12*6=72\\n#### 72\",\"response\":\"\\\\boxed{72}\"}\n"
+                   "{\"id\":2,\"answer\":72,\"response\":\"<answer>**72** eggs</answer>\"}\n"
+                   "{\"id\":3,\"answer\":\"Paris\",\"response\":\"#### Rome\"}\n",
+                   "qa")
+                .text,
+            "{\"id\":1,\"correct\":true,\"reward\":1.0,\"reason\":\"correct\"}\n"
+            "{\"id\":2,\"correct\":true,\"reward\":1.0,\"reason\":\"correct\"}\n"
+            "{\"id\":3,\"correct\":false,\"reward\":0.05,\"reason\":\"wrong_answer\"}\n");
+  EXPECT_EQ(Verify("{\"id\":1,\"answer\":7,\"response\":\"7\"}", "arithmetic").text,
+            "{\"id\":1,\"correct\":true,\"reward\":1.0,\"reason\":\"correct\"}\n");
+  EXPECT_THAT(std::string(Verify("{\"id\":1,\"numbers\":[1],\"target\":1,\"response\":\"\"}", "qa").status.message()),
+              AllOf(StartsWith("in.jsonl:1: "), HasSubstr("unknown key \"numbers\", expected answer")));
 }
 
 TEST(VerifyJsonl, NamesTheLineOfAMistakeAndKeepsTheVerdictsBefore) {
