@@ -30,6 +30,7 @@
 #include "common/metrics/build_info.h"
 #include "common/metrics/metrics_server.h"
 #include "common/model/memory_need.h"
+#include "common/model/sequence_fit.h"
 #include "common/ops/cpu/parallel.h"
 #include "common/rollout/grpc_log.h"
 #include "common/rollout/grpc_rollout_port.h"
@@ -79,14 +80,6 @@ struct Parts {
   std::unique_ptr<Actor> actor;
 };
 
-absl::Status CheckLengths(const config::RunConfig& run, const ModelConfig& model) {
-  const int64_t longest = int64_t{run.rollout().max_prompt_tokens()} + run.rollout().max_completion_tokens();
-  if (longest <= model.max_position) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat("rollout.max_prompt_tokens + rollout.max_completion_tokens is ",
-                                                 longest, ", expected at most the ", model.max_position,
-                                                 " positions of the model in ", run.model().path(), "."));
-}
-
 ActorSettings MakeSettings(const config::RunConfig& run, const ActorFlags& flags, const std::string& instance,
                            const ModelConfig& model) {
   ActorSettings settings;
@@ -127,7 +120,7 @@ absl::StatusOr<Parts> MakeParts(const config::RunConfig& run, const ActorFlags& 
                                 const Device& device, MetricSet* metrics) {
   Parts parts;
   ASSIGN_OR_RETURN(const ModelFolder folder, OpenModelFolder(run.model().path()));
-  RETURN_IF_ERROR(CheckLengths(run, folder.config));
+  RETURN_IF_ERROR(CheckSequenceFits(run, folder.config));
   RETURN_IF_ERROR(CheckOwnMemory(ActorMemory(instance, folder.config, run, device), device,
                                  run.actor().gpu_memory_mib(), ListGpus()));
   ASSIGN_OR_RETURN(parts.tokenizer, Tokenizer::FromFile(absl::StrCat(run.model().path(), "/tokenizer.json")));

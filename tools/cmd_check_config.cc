@@ -9,6 +9,7 @@
 #include "proto/config.pb.h"
 #include "tools/command.h"
 #include "tools/job/memory_report.h"
+#include "tools/job/run_inputs.h"
 
 namespace tactus {
 namespace {
@@ -16,7 +17,7 @@ namespace {
 struct CheckConfigFlags {
   std::optional<std::string> file, model_config;
   std::vector<std::string> set;
-  bool fields = false, memory = false;
+  bool fields = false, memory = false, config_only = false;
   int learners = 1, actors = 1, gpus = 1;
   std::optional<double> gpu_memory_gib;
 
@@ -24,6 +25,7 @@ struct CheckConfigFlags {
     AddArgument(app, file, "a configuration file");
     AddFlag(app, "--set FIELD=VALUE", set, "override one field");
     AddSwitch(app, "--fields", fields, "print every field with its default and what it accepts instead; without FILE");
+    AddSwitch(app, "--config-only", config_only, "do not read the model and the data: they are on another machine");
     AddSwitch(app, "--memory", memory, "print the memory each process will need instead, and whether there is as much");
     AddFlag(app, "--learners N", learners, "with --memory: learner processes", 1, 1024);
     AddFlag(app, "--actors N", actors, "with --memory: actor processes", 1, 1024);
@@ -79,6 +81,7 @@ absl::Status Run(const CheckConfigFlags& flags) {
   ASSIGN_OR_RETURN(const config::RunConfig run, config::LoadRunConfig(*flags.file, flags.set));
   for (const std::string& warning : config::Warnings(run)) std::fprintf(stderr, "warning: %s\n", warning.c_str());
   if (flags.memory) return PrintMemory(run, flags);
+  if (!flags.config_only) RETURN_IF_ERROR(CheckRunInputs(run));
   Print(config::ResolvedText(run));
   return absl::OkStatus();
 }
@@ -87,9 +90,10 @@ absl::Status Run(const CheckConfigFlags& flags) {
 
 constinit const Command kCheckConfigCommand = {
     .name = "check-config",
-    .summary = "Checks a configuration and prints it with every default, or the memory it needs",
+    .summary = "Checks a configuration, its model and data, and prints it with every default, or the memory it needs",
     .synopsis =
-        "FILE [--set FIELD=VALUE ...] | --fields | FILE [--memory [--learners N] [--actors N] [--gpus N "
+        "FILE [--set FIELD=VALUE ...] [--config-only] | --fields | FILE [--memory [--learners N] [--actors N] [--gpus "
+        "N "
         "--gpu-memory-gib X]]",
     .example =
         "tactus check-config configs/quickstart.textproto --set rollout.temperature=0.8\n"

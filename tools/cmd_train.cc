@@ -19,6 +19,7 @@
 #include "tools/command.h"
 #include "tools/job/child_process.h"
 #include "tools/job/memory_report.h"
+#include "tools/job/run_inputs.h"
 #include "tools/job/train_job.h"
 #include "tools/report/rhythm_view.h"
 
@@ -133,10 +134,8 @@ absl::StatusOr<TrainJobOptions> OptionsOf(const TrainFlags& flags) {
     if (!jump.empty()) std::fprintf(stderr, "warning: %s\n", jump.c_str());
   }
   const bool trained = resume && !NewestCheckpoint(options.folder).empty();
-  if (!std::filesystem::is_directory(options.config->model().path())) {
-    return InPhase(trained ? Phase::kResuming : Phase::kStarting,
-                   absl::NotFoundError(absl::StrCat(config_path, ": model.path is \"", options.config->model().path(),
-                                                    "\": expected a model folder, seen from the working directory.")));
+  if (absl::Status inputs = CheckRunInputs(*options.config); !inputs.ok()) {
+    return InPhase(trained ? Phase::kResuming : Phase::kStarting, std::move(inputs));
   }
   ASSIGN_OR_RETURN(options.devices, PlanOf(options));
   ASSIGN_OR_RETURN(options.binary_folder, BinaryFolder());

@@ -196,7 +196,7 @@ def checks_its_config(m: Manifests) -> Iterator[str]:
             with tempfile.NamedTemporaryFile("w", suffix=".textproto") as config:
                 config.write(text)
                 config.flush()
-                done = subprocess.run([str(m.binaries / "tactus"), "check-config", config.name, *main.get("args", [])],
+                done = subprocess.run([str(m.binaries / "tactus"), "check-config", config.name, "--config-only", *main.get("args", [])],
                                       capture_output=True, text=True, timeout=60, cwd=ROOT)  # fmt: skip
             if done.returncode:
                 yield f"{pod.owner}: {done.stderr.strip()}"

@@ -98,7 +98,7 @@ capabilities:
 {{- define "tactus.checkConfig" -}}
 - name: check-config
   image: {{ .root.Values.image }}
-  command: [tactus, check-config, /etc/tactus/run.textproto]
+  command: [tactus, check-config, /etc/tactus/run.textproto, --config-only]
   args: {{- include "tactus.args" . | nindent 4 }}
   workingDir: /usr/share/tactus # the configuration's paths are relative to it
   env:

@@ -1,0 +1,41 @@
+#include "tools/job/run_inputs.h"
+
+#include <filesystem>
+#include <string>
+#include <system_error>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/status_macros.h"
+#include "common/model/folder/hf_folder.h"
+#include "common/model/sequence_fit.h"
+#include "common/rhythm/credit_assigner.h"
+#include "common/rhythm/rhythm.h"
+#include "learner/prompt_source.h"
+#include "proto/config.pb.h"
+
+namespace tactus {
+namespace {
+
+absl::Status CheckCredit(const config::CreditOptions& options, const ModelConfig& model) {
+  ASSIGN_OR_RETURN(const CreditAssigner credit, CreditAssigner::FromProto(options));
+  if (credit.MeasuresAttention()) return credit.Probe(model.num_layers, model.num_heads).status();
+  const std::vector<int32_t> layers(options.layers().begin(), options.layers().end());
+  return RhythmLayers(layers, model.num_layers).status();  // the records name them even so
+}
+
+}  // namespace
+
+absl::Status CheckRunInputs(const config::RunConfig& run) {
+  const std::string& path = run.model().path();
+  if (std::error_code error; !std::filesystem::is_directory(path, error)) {
+    return absl::NotFoundError(
+        absl::StrCat("model.path is \"", path, "\": expected a model folder, seen from the working directory."));
+  }
+  ASSIGN_OR_RETURN(const ModelFolder model, OpenModelFolder(path));
+  RETURN_IF_ERROR(CheckSequenceFits(run, model.config));
+  RETURN_IF_ERROR(CheckCredit(run.credit(), model.config));
+  return PromptSource::Create(run).status();
+}
+
+}  // namespace tactus
