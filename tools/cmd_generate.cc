@@ -3,6 +3,7 @@
 #include <sstream>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/file.h"
 #include "common/base/status_macros.h"
 #include "tools/batch/generate.h"
 #include "tools/batch/jsonl_io.h"
@@ -22,7 +23,7 @@ struct GenerateFlags : ModelFlags {
   DrawFlags draw;
 
   void Declare(CLI::App& app) {
-    AddFlag(app, "--prompt TEXT", prompt, "one prompt, taken as it is; the answer's text is printed");
+    AddFlag(app, "--prompt TEXT", prompt, "one prompt, taken as it is; without --output the answer's text is printed");
     AddSwitch(app, "--chat", chat, "--prompt is a user's message for the chat template");
     AddFlag(app, "--input FILE", input,
             "JSONL of {\"id\", \"prompt\" | \"messages\" | \"prompt_ids\"}; - is standard input");
@@ -80,6 +81,7 @@ absl::Status Run(const GenerateFlags& flags) {
     std::istringstream in(PromptLine(flags));
     std::ostringstream out;
     RETURN_IF_ERROR(GenerateJsonl(*engine, *tokenizer, chat_template, options, in, "--prompt", out));
+    if (flags.jsonl.output != "-") return WriteFileAtomic(flags.jsonl.output, out.str());
     PrintTexts(out.str());
     return absl::OkStatus();
   }

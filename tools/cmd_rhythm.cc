@@ -88,10 +88,11 @@ absl::Status Run(const RhythmFlags& flags) {
 
 constinit const Command kRhythmCommand = {
     .name = "rhythm",
-    .summary = "Measures the attention rhythm of given responses",
+    .summary = "Measures the attention rhythm of given responses, or of a run's samples",
     .synopsis = "--model DIR --input FILE [--output FILE] [--html FILE] [--paper v1|v2 | --config FILE]",
     .example =
-        "tactus rhythm --model models/quickstart --input responses.jsonl --output rhythm.jsonl --html rhythm.html",
+        "tactus rhythm --model models/quickstart --input responses.jsonl --output rhythm.jsonl --html rhythm.html\n"
+        "  tactus rhythm --model runs/a/checkpoints/step-000150/model --input runs/a/samples.jsonl --html rhythm.html",
     .bind = [] { return Bind(Run); },
 };
 

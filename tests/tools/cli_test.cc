@@ -146,6 +146,54 @@ TEST_F(CliTest, CheckConfigMistakes) {
                 "--set optimizer.lr=-1: optimizer.lr is -1: expected a value from 0 to 10.");
 }
 
+TEST_F(CliTest, CheckConfigReadsTheFileAloneWhereItIsToldTo) {
+  const Result result =
+      Tactus("check-config --config-only configs/quickstart.textproto --set model.path=/nonexistent/m");
+  EXPECT_EQ(result.code, 0) << result.err;
+  EXPECT_THAT(result.out, HasSubstr("path: \"/nonexistent/m\""));
+}
+
+// What a run would find only when it has begun.
+TEST_F(CliTest, CheckConfigAndTrainReadModelAndDataFirst) {
+  const std::string good = Write("good.jsonl", "{\"question\":\"a\",\"answer\":1}\n"),
+                    bad = Write("bad.jsonl", "{\"question\":\"b\",\"answer\":2}\n{\"question\":\"c\"}\n");
+  const std::string qa = "--set task.name=qa --set task.train_path=" + good + " --set task.test_path=";
+  const std::pair<std::string, std::string> cases[] = {
+      {"--set model.path=/nonexistent/m", "model.path is \"/nonexistent/m\": expected a model folder"},
+      {"--set model.path=configs", "configs/config.json"},
+      {qa + bad, "bad.jsonl:2: key \"answer\" is missing"},
+      {qa + Path("none.jsonl"), "none.jsonl"},
+      {qa + good, "asks the question of"},
+      {"--set credit.layers=99", "credit.layers holds 99: expected layers from 0 to"},
+      {"--set credit.strategy=UNIFORM --set credit.layers=99", "credit.layers holds 99: expected layers from 0 to"},
+      {"--set rollout.max_prompt_tokens=100000 --set learner.micro_batch_tokens=200000",
+       "rollout.max_prompt_tokens + rollout.max_completion_tokens is "},
+      {"--set model.prompt_template='{user}{other}'", "{other}"},
+  };
+  for (const auto& [set, sentence] : cases) {
+    ExpectMistake("check-config configs/quickstart.textproto " + set, sentence);
+    ExpectMistake("train --config configs/quickstart.textproto --out " + Path("run") + " " + set, sentence);
+    EXPECT_FALSE(std::filesystem::exists(Path("run"))) << set;
+  }
+}
+
+TEST_F(CliTest, EvalAsksTheQuestionsOfAFile) {
+  const std::string data =
+      Write("test.jsonl", "{\"question\":\"5 6 6=36:\",\"answer\":36}\n{\"question\":\"1 1 1=1:\",\"answer\":\"1\"}\n");
+  const std::string base =
+      "eval --model models/quickstart --threads 1 --kv-cache-mib 16 --temperature 0 --set "
+      "model.prompt_template={user} --set task.prompt_style=compact --data " +
+      data;
+  for (const std::string task : {" --task qa", " --config configs/quickstart.textproto --task qa"}) {
+    const Result result = Tactus(base + task);
+    ASSERT_EQ(result.code, 0) << result.err;
+    const nlohmann::json json = nlohmann::json::parse(result.out);
+    EXPECT_EQ(json["prompts"], 2);
+    EXPECT_EQ(json["task"], "qa");
+  }
+  ExpectMistake(base + " --task countdown", "--data goes with task qa: countdown makes its own questions.");
+}
+
 TEST_F(CliTest, VerifyReadsStandardInputAndNamesBadLines) {
   const std::string good = R"({"id":1,"numbers":[3,4,7],"target":16,"response":"<answer>(7-3)*4</answer>"})";
   const Result result = Tactus("verify --task countdown --input -", good + "\n");
@@ -154,7 +202,10 @@ TEST_F(CliTest, VerifyReadsStandardInputAndNamesBadLines) {
   const Result bad = Tactus("verify --task countdown --input -", good + "\n{\"id\":2}\n");
   EXPECT_EQ(bad.code, 2);
   EXPECT_THAT(bad.err, HasSubstr("standard input:2"));
-  ExpectMistake("verify --task chess --input -", "chess");
+  EXPECT_THAT(Tactus("verify --task qa --input -", R"({"id":1,"answer":18,"response":"\\boxed{\\$18}"})").out,
+              StartsWith("{\"id\":1,\"correct\":true"));
+  ExpectMistake("verify --task chess --input -",
+                "there is no task \"chess\", expected one of arithmetic, countdown, qa");
   ExpectMistake("verify --input -", "--task NAME is missing");
   ExpectMistake("verify --task countdown --input " + Path("nothing"), "nothing");
   ExpectMistake("verify --task countdown --input - --output /nonexistent/x", "/nonexistent/x");
@@ -195,6 +246,21 @@ TEST_F(CliTest, ModelCommandsNameWhatIsMissing) {
   ExpectMistake("eval --model m --task chess", "task.name is \"chess\"");
 }
 
+TEST_F(CliTest, GenerateWritesTheAnswersOfAPromptToAFile) {
+  const std::string base =
+      "generate --model models/quickstart --threads 1 --kv-cache-mib 16 --max-tokens 4 --prompt '5 6 6=36:'";
+  const Result printed = Tactus(base), written = Tactus(base + " --samples 2 --output " + Path("out.jsonl"));
+  EXPECT_EQ(printed.code, 0) << printed.err;
+  EXPECT_EQ(written.code, 0) << written.err;
+  EXPECT_EQ(written.out, "");
+  std::ifstream lines(Path("out.jsonl"));
+  std::string first, second, third;
+  ASSERT_TRUE(std::getline(lines, first) && std::getline(lines, second));
+  EXPECT_FALSE(std::getline(lines, third));
+  EXPECT_EQ(nlohmann::json::parse(first)["text"].get<std::string>() + "\n", printed.out);
+  ExpectMistake(base + " --output /nonexistent/x", "/nonexistent/x");
+}
+
 TEST_F(CliTest, ScoreAgreesBetweenThePaths) {
   const std::string line = R"({"id":"a","prompt_ids":[1,2,3],"response_ids":[4,5,6]})";
   for (const GoldenModel& model : GoldenModels()) {
@@ -219,6 +285,14 @@ TEST_F(CliTest, RhythmMeasuresDrawsAndRefuses) {
   EXPECT_THAT(result.out, HasSubstr("\n{\"id\":7,"));
   EXPECT_THAT(result.out, HasSubstr("\"waad\":[],\"delta\":[],\"fai\":[]"));
   EXPECT_THAT(ReadAll(Path("page.html")), HasSubstr("Local head: layer "));
+  // A line of a run's samples.jsonl, with the rest that stands there.
+  const std::string sample =
+      R"({"step":3,"version":"0.2","prompt_id":7,"completion":1,"reward":0.05,"prompt":"x","tokens":[],)"
+      R"("prompt_ids":[1,2,3],"token_ids":[4,5,6,7,8,9,10,11,12,13,14,15],"versions":[{"start_token":0}]})";
+  std::string same = Tactus(base + "models/quickstart", sample).out;
+  ASSERT_THAT(same, StartsWith("{\"id\":\"3/7/1\",\"layers\":"));
+  same.replace(same.find("3/7/1"), 5, "a");
+  EXPECT_THAT(result.out, StartsWith(same));
   // The batch changes nothing; the paper's first version has a shorter horizon, which 12 tokens do not reach.
   EXPECT_EQ(Tactus(base + "models/quickstart --batch 1 --paper v1", lines).out, result.out);
 

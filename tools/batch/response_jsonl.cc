@@ -1,18 +1,32 @@
 #include "tools/batch/response_jsonl.h"
 
+#include "absl/strings/str_cat.h"
 #include "common/base/json_lines.h"
 #include "common/base/status_macros.h"
 
 namespace tactus {
 namespace {
 
+// Of a line of a run's samples.jsonl: as JSON, what names the completion in the run.
+absl::StatusOr<std::string> SampleId(const JsonField& sample) {
+  JSON_MEMBER(const int64_t step, sample, "step", Integer());
+  JSON_MEMBER(const uint64_t prompt, sample, "prompt_id", Unsigned());
+  JSON_MEMBER(const int64_t completion, sample, "completion", Integer());
+  return absl::StrCat("\"", step, "/", prompt, "/", completion, "\"");
+}
+
 absl::StatusOr<ResponseLine> ReadResponse(const JsonField& field) {
-  RETURN_IF_ERROR(field.CheckKeys({"id", "prompt_ids", "response_ids"}));
   ResponseLine line;
   line.where = std::string(field.source());
-  JSON_MEMBER(line.id_json, field, "id", Id());
+  const bool sample = field.value().contains("token_ids");
+  if (sample) {
+    ASSIGN_OR_RETURN(line.id_json, SampleId(field));
+  } else {
+    RETURN_IF_ERROR(field.CheckKeys({"id", "prompt_ids", "response_ids"}));
+    JSON_MEMBER(line.id_json, field, "id", Id());
+  }
   JSON_MEMBER(line.item.prompt_ids, field, "prompt_ids", Indices());
-  JSON_MEMBER(line.item.response_ids, field, "response_ids", Indices());
+  JSON_MEMBER(line.item.response_ids, field, sample ? "token_ids" : "response_ids", Indices());
   if (line.item.prompt_ids.empty()) return field.Error("prompt_ids: expected at least one token id");
   return line;
 }
