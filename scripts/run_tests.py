@@ -161,8 +161,11 @@ def script_checks(build: pathlib.Path) -> list[Outcome]:
         outcomes.append(check(f"monitoring.{name}", command))
     if re.search(r"^TACTUS_SANITIZE:\w+=.", (build / "CMakeCache.txt").read_text(), re.MULTILINE):
         outcomes.append(skipped_check("monitoring.live", "under a sanitizer the run is too slow to be watched every second"))
+        outcomes.append(skipped_check("documented", "under a sanitizer its commands take too long"))
     else:
         outcomes.append(check("monitoring.live", [python, "scripts/monitoring/live.py", "--build", str(build)], 300))
+        if (build / "bin" / "tactus-actor").exists():
+            outcomes.append(check("documented", [python, "scripts/check/documented.py", "--build", str(build)], 900))
     if not (ROOT / ".git").exists() or not shutil.which("git"):
         return outcomes + [skipped_check("format", "not a git checkout, so nothing says which files changed")]
     _, listing = run_bounded(["scripts/check/changed_files.sh"], 60, ROOT)
