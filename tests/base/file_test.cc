@@ -1,6 +1,7 @@
 #include "common/base/file.h"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <filesystem>
 #include <fstream>
@@ -33,6 +34,14 @@ TEST(FileTest, ErrorsNameThePath) {
   EXPECT_EQ(ReadFile(path, 9).status().code(), absl::StatusCode::kResourceExhausted);
   EXPECT_EQ(ReadFile(testing::TempDir()).status().code(), absl::StatusCode::kInvalidArgument);
   EXPECT_FALSE(WriteFileAtomic(Scratch("no/such/folder"), "x").ok());
+}
+
+TEST(FileTest, ANamedPipeIsRefusedAndNotWaitedFor) {
+  const std::string path = Scratch("pipe");
+  std::filesystem::remove(path);
+  ASSERT_EQ(::mkfifo(path.c_str(), 0600), 0);
+  EXPECT_EQ(ReadFile(path).status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(ReadFile("/dev/zero").status().code(), absl::StatusCode::kInvalidArgument);
 }
 
 TEST(Sha256Test, MatchesFips180Examples) {
