@@ -1,6 +1,7 @@
 #include "common/base/json_field.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
 #include "absl/strings/str_join.h"
@@ -10,6 +11,9 @@ namespace tactus {
 namespace {
 
 constexpr size_t kMaxShownKey = 100;
+
+// Python writes others, too: strict_json.h.
+bool IsFiniteNumber(const nlohmann::json& value) { return value.is_number() && std::isfinite(value.get<double>()); }
 
 const nlohmann::json& NullJson() {
   static const auto* const null = new nlohmann::json();
@@ -71,7 +75,7 @@ absl::StatusOr<uint64_t> JsonField::Unsigned() const {
 }
 
 absl::StatusOr<double> JsonField::Number() const {
-  if (!value_->is_number()) return Expected("a number");  // finite: JSON has no others
+  if (!IsFiniteNumber(*value_)) return Expected("a number");
   return value_->get<double>();
 }
 
@@ -98,7 +102,7 @@ absl::StatusOr<std::vector<double>> JsonField::Numbers() const {
   ASSIGN_OR_RETURN(const size_t size, ArraySize());
   std::vector<double> numbers(size);
   for (size_t i = 0; i < size; ++i) {
-    if (!(*value_)[i].is_number()) return Element(i).Expected("a number");
+    if (!IsFiniteNumber((*value_)[i])) return Element(i).Expected("a number");
     numbers[i] = (*value_)[i].get<double>();
   }
   return numbers;

@@ -39,7 +39,7 @@ class JsonField {
   absl::StatusOr<int64_t> Integer() const;  // whole, of 64 bits
   absl::StatusOr<int64_t> IntegerIn(int64_t min, int64_t max) const;
   absl::StatusOr<uint64_t> Unsigned() const;
-  absl::StatusOr<double> Number() const;
+  absl::StatusOr<double> Number() const;  // finite
   absl::StatusOr<size_t> ArraySize() const;
   // An array of whole numbers from 0 to 2^31 - 1, such as token ids.
   absl::StatusOr<std::vector<int32_t>> Indices() const;

@@ -1,8 +1,8 @@
 // JSON lines that somebody else wrote: one document a line, read one at a time and bounded, so that a line of any
-// length costs no more memory than the limit. Lines that are blank are skipped; a line may end in CR LF.
+// length costs no more memory than the limit. Lines that are blank are skipped; a line may end in CR LF, the last one
+// in nothing. What one line may hold says strict_json.h.
 #pragma once
 
-#include <cstdint>
 #include <istream>
 #include <string>
 
@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "common/base/json_field.h"
+#include "common/base/line_reader.h"
 #include "common/base/strict_json.h"
 
 namespace tactus {
@@ -24,27 +25,23 @@ inline constexpr JsonLimits kJsonLineLimits = {
 class JsonLines {
  public:
   JsonLines(std::istream& in, absl::string_view name, const JsonLimits& limits = kJsonLineLimits)
-      : in_(in), name_(name), limits_(limits) {}
+      : lines_(in, limits.max_bytes), name_(name), limits_(limits) {}
 
   // The next line that is not blank; false at the end. InvalidArgument: it is longer than limits.max_bytes.
   // Unavailable: the input failed.
   absl::StatusOr<bool> Next();
 
   // The line read last, without its line break, and where it stands: "data.jsonl:3". Both until the next Next.
-  std::string& text() { return text_; }
+  std::string& text() { return lines_.text(); }
   const std::string& where() const { return where_; }
   // text() as JSON, within the limits. InvalidArgument starts with where().
-  absl::StatusOr<nlohmann::json> Parse() const { return ParseJson(text_, where_, limits_); }
+  absl::StatusOr<nlohmann::json> Parse() const { return ParseJson(lines_.text(), where_, limits_); }
 
  private:
-  absl::StatusOr<bool> ReadLine();
-
-  std::istream& in_;
+  LineReader lines_;
   const std::string name_;
   const JsonLimits limits_;
-  int64_t number_ = 0;
   std::string where_;
-  std::string text_;
 };
 
 // Hands over the lines of `in`, or of a file of at most kMaxJsonFileBytes, in order. Errors of JsonLines, or what `use`

@@ -1,5 +1,7 @@
 // JSON from files and messages we did not write: bounded in size, depth and number of values, and with no key twice in
-// one object (two readers would see two different documents). Thread-safe; never throws.
+// one object (two readers would see two different documents). What editors and Python add is read: a byte order mark
+// before the text, CR LF, and NaN, Infinity and -Infinity as numbers that are not finite, which the readers of
+// json_field.h refuse wherever the number is used. Thread-safe; never throws.
 #pragma once
 
 #include <cstddef>
@@ -17,6 +19,9 @@ struct JsonLimits {
   size_t max_values = size_t{1} << 20;  // numbers, strings, objects, …
   size_t max_string = size_t{1} << 20;  // bytes of one string or key
 };
+
+// The text after a UTF-8 byte order mark, if one stands before it.
+absl::string_view WithoutByteOrderMark(absl::string_view text);
 
 // InvalidArgument: not JSON, a key twice, or beyond a limit; the message starts with `source`. For reading (JsonField).
 absl::StatusOr<nlohmann::json> ParseJson(absl::string_view text, absl::string_view source,

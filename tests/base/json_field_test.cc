@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 namespace tactus {
 namespace {
 
@@ -72,6 +74,14 @@ TEST(JsonField, ReadsANumberAsTextWhereItKeepsEveryDigit) {
        {"18446744073709551616", "0.12345678901234567", "1e30", "1e-9", "true", "null", "[1]", "{}"}) {
     EXPECT_EQ(text(written), "expected") << written;
   }
+}
+
+TEST_F(JsonFieldTest, ANumberThatIsUsedIsFinite) {
+  const json object = {{"n", std::nan("")}, {"list", {1, HUGE_VAL}}};
+  const JsonField field(object, "f");
+  EXPECT_EQ(field.Member("n")->Number().status().message(), "f: n: expected a number");
+  EXPECT_EQ(field.Member("n")->Integer().status().message(), "f: n: expected a 64-bit integer");
+  EXPECT_EQ(field.Member("list")->Numbers().status().message(), "f: list[1]: expected a number");
 }
 
 TEST_F(JsonFieldTest, ChecksKeys) {

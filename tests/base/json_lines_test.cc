@@ -37,6 +37,13 @@ TEST(JsonLinesTest, SkipsBlankLinesAndCountsThem) {
   EXPECT_THAT(Read("\n"), ElementsAre());
 }
 
+TEST(JsonLinesTest, AByteOrderMarkIsNoPartOfTheFirstLine) {
+  EXPECT_THAT(Read("\xEF\xBB\xBF"
+                   "1\r\n2"),
+              ElementsAre("f:1 1", "f:2 2"));
+  EXPECT_THAT(Read("\xEF\xBB\xBF\r\n2\n"), ElementsAre("f:2 2"));
+}
+
 TEST(JsonLinesTest, BoundsALineWhateverItsLength) {
   JsonLimits limits;
   for (const size_t size : {10, (1 << 14) - 2, (1 << 14) - 1, 1 << 14, (1 << 14) + 1, 100'000}) {

@@ -3,6 +3,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
+
+#include "absl/strings/str_cat.h"
+
 namespace tactus {
 namespace {
 
@@ -26,6 +30,31 @@ TEST(StrictJsonTest, RefusesAKeyTwiceInOneObjectOnly) {
   EXPECT_TRUE(ParseStrictJson(R"({"a":{"a":1},"b":{"a":1}})", "f").ok());
   EXPECT_THAT(std::string(ParseStrictJson(R"([{"x":{"a":1,"b":2,"a":1}}])", "f").status().message()),
               HasSubstr("key \"a\" stands twice"));
+}
+
+TEST(StrictJsonTest, ShowsTheBeginningOfALongKey) {
+  const std::string key(100'000, 'k');
+  const absl::Status status = ParseJson(absl::StrCat("{\"", key, "\":1,\"", key, "\":2}"), "f").status();
+  EXPECT_EQ(status.message(), absl::StrCat("f: key \"", key.substr(0, 100), "\" stands twice in one object"));
+}
+
+TEST(StrictJsonTest, ReadsWhatEditorsAndPythonAdd) {
+  EXPECT_EQ(ParseJson("\xEF\xBB\xBF{\"a\":\r\n1}\r\n", "f")->dump(), "{\"a\":1}");
+  EXPECT_FALSE(ParseJson("{\xEF\xBB\xBF}", "f").ok()) << "a byte order mark stands first";
+  const nlohmann::json json = *ParseJson("[NaN, {\"NaN\": [-Infinity,Infinity]}, \"NaN\", \"\\\"Infinity\", 1]", "f");
+  EXPECT_TRUE(std::isnan(json[0].get<double>()));
+  EXPECT_EQ(json[1]["NaN"][0].get<double>(), -HUGE_VAL);
+  EXPECT_EQ(json[1]["NaN"][1].get<double>(), HUGE_VAL);
+  EXPECT_EQ(json[2], "NaN");
+  EXPECT_EQ(json[3], "\"Infinity");
+  EXPECT_EQ(json[4], 1);
+  EXPECT_TRUE(std::isnan((*ParseStrictJson("{\"a\":NaN}", "f"))["a"].get<double>()));
+  EXPECT_EQ(ParseJson("{\"a\":NaN,\n\"b\":-Infinity,x}", "f").status().message(),
+            "f: not valid JSON at line 2, byte 15")
+      << "the place in the text as it came";
+  for (const char* text : {"nan", "Inf", "NaNs", "-NaN", "+Infinity", "{NaN:1}", "\"\x01\"", "[NaN"}) {
+    EXPECT_FALSE(ParseJson(text, "f").ok()) << text;
+  }
 }
 
 TEST(StrictJsonTest, NamesThePlaceOfAMistake) {

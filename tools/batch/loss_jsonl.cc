@@ -148,7 +148,8 @@ absl::Status ReadMatrix(const JsonField& line, const char* key, bool needed, con
     if (input.mask[i] == 0) continue;
     const size_t b = i / input.columns, t = i % input.columns;
     const nlohmann::json& value = field.value()[b][t];
-    if (!value.is_number()) return field.Element(b).Element(t).Expected("a finite number, for its mask is 1");
+    if (!value.is_number() || !std::isfinite(value.get<double>()))
+      return field.Element(b).Element(t).Expected("a finite number, for its mask is 1");
     out.values[i] = value.get<double>();
   }
   return absl::OkStatus();
@@ -172,28 +173,6 @@ absl::StatusOr<LossInput> ReadInput(const JsonField& line) {
   RETURN_IF_ERROR(ReadMatrix(line, "logp_ref", options.kl_beta != 0, input, input.logp_reference));
   RETURN_IF_ERROR(ReadMatrix(line, "gamma", options.sign_rule != CreditSignRule::kNone, input, input.credit));
   return input;
-}
-
-// NaN, Infinity and -Infinity outside strings become texts of the same length, which are refused wherever they would
-// have an effect.
-void ReplaceNonFinite(std::string& line) {
-  bool in_string = false;
-  for (size_t i = 0; i < line.size(); ++i) {
-    if (in_string) {
-      if (line[i] == '\\')
-        ++i;
-      else if (line[i] == '"')
-        in_string = false;
-      continue;
-    }
-    if (line[i] == '"') in_string = true;
-    for (const absl::string_view word : {"-Infinity", "Infinity", "NaN"}) {
-      if (line.compare(i, word.size(), word.data(), word.size()) != 0) continue;
-      line.replace(i, word.size(), absl::StrCat("\"", std::string(word.size() - 2, '-'), "\""));
-      i += word.size() - 1;
-      break;
-    }
-  }
 }
 
 std::vector<double> BatchAdvantages(const LossInput& input) {
@@ -235,8 +214,7 @@ Json Compute(const LossInput& input) {
 
 }  // namespace
 
-absl::StatusOr<std::string> LossLine(std::string line, absl::string_view where) {
-  ReplaceNonFinite(line);
+absl::StatusOr<std::string> LossLine(absl::string_view line, absl::string_view where) {
   ASSIGN_OR_RETURN(const nlohmann::json json, ParseJson(line, where, kLimits));
   ASSIGN_OR_RETURN(const LossInput input, ReadInput(JsonField(json, where)));
   const Json result = Compute(input);
@@ -250,7 +228,7 @@ absl::Status LossJsonl(std::istream& in, std::ostream& out, absl::string_view so
   while (true) {
     ASSIGN_OR_RETURN(const bool more, lines.Next());
     if (!more) return absl::OkStatus();
-    ASSIGN_OR_RETURN(const std::string result, LossLine(std::move(lines.text()), lines.where()));
+    ASSIGN_OR_RETURN(const std::string result, LossLine(lines.text(), lines.where()));
     out << result << '\n' << std::flush;
     if (!out) return absl::UnavailableError("The output of loss could not be written.");
   }

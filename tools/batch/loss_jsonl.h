@@ -18,7 +18,7 @@ namespace tactus {
 inline constexpr size_t kMaxLossLineBytes = size_t{64} << 20;
 
 // One line to one line, without the newline. InvalidArgument is one sentence that starts with `where`.
-absl::StatusOr<std::string> LossLine(std::string line, absl::string_view where);
+absl::StatusOr<std::string> LossLine(absl::string_view line, absl::string_view where);
 
 // Every line of `in` (blank ones skipped), each result written to `out` before the next is read. Stops at the first
 // error: InvalidArgument names source_name and the line's number; Unavailable: the input or the output failed.

@@ -1,9 +1,9 @@
 // The safetensors format: a length, a JSON header, tensors end to end. https://github.com/huggingface/safetensors
 //
 // Open checks the whole header against the file before any data is touched: length and size arithmetic with overflow,
-// UTF-8, duplicate keys, known dtypes, sizes that match shapes, and byte ranges that cover the data exactly once, with
-// no hole, no overlap and nothing after them. Beyond the format, the number of tensors, the rank and the length of
-// names are bounded. Data is read with pread, never mapped: a file cut under us is an error, not a SIGBUS.
+// UTF-8, duplicate keys, sizes that match shapes where the dtype is known, and byte ranges that cover the data exactly
+// once, with no hole, no overlap and nothing after them. Beyond the format, the number of tensors, the rank and the
+// length of names are bounded. Data is read with pread, never mapped: a file cut under us is an error, not a SIGBUS.
 #pragma once
 
 #include <cstdint>
@@ -39,10 +39,11 @@ enum class TensorDType {
   kF32,
   kF64,
   kI64,
-  kU64
+  kU64,
+  kOther  // of a later version of the format: such a tensor may stand in a file, but not be read
 };
 
-// The name in the file ("F32") and the width of an element.
+// The name in the file ("F32") and the width of an element; 0 of kOther.
 absl::string_view TensorDTypeName(TensorDType dtype);
 int64_t TensorDTypeBytes(TensorDType dtype);
 

@@ -22,7 +22,7 @@ struct DTypeRow {
   absl::string_view name;
   int64_t bytes;
 };
-constexpr std::array<DTypeRow, 15> kDTypes = {{{TensorDType::kBool, "BOOL", 1},
+constexpr std::array<DTypeRow, 16> kDTypes = {{{TensorDType::kBool, "BOOL", 1},
                                                {TensorDType::kU8, "U8", 1},
                                                {TensorDType::kI8, "I8", 1},
                                                {TensorDType::kF8E5M2, "F8_E5M2", 1},
@@ -36,13 +36,15 @@ constexpr std::array<DTypeRow, 15> kDTypes = {{{TensorDType::kBool, "BOOL", 1},
                                                {TensorDType::kF32, "F32", 4},
                                                {TensorDType::kF64, "F64", 8},
                                                {TensorDType::kI64, "I64", 8},
-                                               {TensorDType::kU64, "U64", 8}}};
+                                               {TensorDType::kU64, "U64", 8},
+                                               {TensorDType::kOther, "of an unknown dtype", 0}}};
 
-// {"name": {"dtype": s, "shape": [n…], "data_offsets": [n, n]}, …, "__metadata__": {s: s, …}} and nothing else.
+// {"name": {"dtype": s, "shape": [n…], "data_offsets": [n, n]}, …, "__metadata__": {s: s, …}} and nothing else;
+// where no metadata is there, some writers say null.
 // Any other token ends the walk with one sentence in error().
 class HeaderReader : public nlohmann::json_sax<Json> {
  public:
-  bool null() override { return Unexpected("null"); }
+  bool null() override;
   bool boolean(bool) override { return Unexpected("a boolean"); }
   bool number_integer(number_integer_t) override { return Unexpected("a negative number"); }
   bool number_float(number_float_t, const string_t&) override { return Unexpected("a fraction"); }
@@ -96,6 +98,12 @@ class HeaderReader : public nlohmann::json_sax<Json> {
   std::optional<std::vector<uint64_t>> offsets_;
 };
 
+bool HeaderReader::null() {
+  if (place_ != Place::kMetadataValue) return Unexpected("null");
+  place_ = Place::kTop;
+  return true;
+}
+
 bool HeaderReader::TopKey(std::string& name) {
   if (name == "__metadata__") {
     if (metadata_seen_) return Fail("has __metadata__ twice");
@@ -146,11 +154,12 @@ bool HeaderReader::string(string_t& text) {
     return true;
   }
   if (place_ != Place::kTensor || field_ != Field::kDType) return Unexpected("a string");
+  dtype_ = TensorDType::kOther;
   for (const DTypeRow& row : kDTypes) {
     if (row.name == text) dtype_ = row.dtype;
   }
   field_ = Field::kNone;
-  return dtype_ || Fail(absl::StrCat("has an unknown dtype \"", text.substr(0, 40), "\"", Where()));
+  return true;
 }
 
 bool HeaderReader::number_unsigned(number_unsigned_t value) {
@@ -214,7 +223,8 @@ bool HeaderReader::FinishTensor() {
   }
   tensor_.begin = (*offsets_)[0];
   tensor_.end = (*offsets_)[1];
-  if (tensor_.end < tensor_.begin || tensor_.end - tensor_.begin != static_cast<uint64_t>(bytes)) {
+  const bool known = tensor_.dtype != TensorDType::kOther;
+  if (tensor_.end < tensor_.begin || (known && tensor_.end - tensor_.begin != static_cast<uint64_t>(bytes))) {
     return Fail(
         absl::StrCat("has data_offsets [", tensor_.begin, ", ", tensor_.end, "] for ", bytes, " bytes", Where()));
   }
