@@ -1,18 +1,23 @@
 #include "common/metrics/held_out.h"
 
 #include <algorithm>
-#include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/str_cat.h"
-#include "common/base/json_lines.h"
+#include "common/base/json_field.h"
 #include "common/base/status_macros.h"
+#include "common/base/strict_json.h"
+#include "common/metrics/run_lines.h"
 
 namespace tactus {
 namespace {
 
-absl::StatusOr<HeldOutRecord> ReadRecord(const JsonField& line) {
+constexpr absl::string_view kSource = "held-out line";
+
+absl::StatusOr<HeldOutRecord> ReadRecord(absl::string_view text) {
+  ASSIGN_OR_RETURN(const nlohmann::json json, ParseJson(text, kSource));
+  const JsonField line(json, kSource);
   HeldOutRecord record;
   JSON_MEMBER(record.step, line, "step", Integer());
   JSON_MEMBER(record.pass1, line, "pass1", Number());
@@ -26,18 +31,22 @@ absl::StatusOr<HeldOutRecord> ReadRecord(const JsonField& line) {
 absl::Status AppendHeldOut(const std::string& path, const HeldOutRecord& record) {
   const nlohmann::ordered_json json = {
       {"step", record.step}, {"pass1", record.pass1}, {"low", record.low}, {"high", record.high}};
+  const auto nothing = [](absl::string_view) { return absl::OkStatus(); };
+  const absl::StatusOr<LineDamage> before = ForEachRunLine(path, nothing);
+  const bool torn = before.ok() && before->torn;  // by a kill: what is written now must not be part of it
   std::ofstream file(path, std::ios::app);
-  file << json.dump() + "\n" << std::flush;
+  file << (torn ? "\n" : "") + json.dump() + "\n" << std::flush;
   return file ? absl::OkStatus() : absl::UnavailableError(absl::StrCat("cannot write to ", path, "."));
 }
 
 absl::StatusOr<std::vector<HeldOutRecord>> ReadHeldOut(const std::string& path) {
   std::vector<HeldOutRecord> records;
-  if (!std::filesystem::exists(path)) return records;
-  RETURN_IF_ERROR(ForEachJsonLine(path, [&records](const JsonField& line) -> absl::Status {
-    ASSIGN_OR_RETURN(records.emplace_back(), ReadRecord(line));
+  const absl::Status read = ReadRunLines(path, [&records](absl::string_view line) -> absl::Status {
+    ASSIGN_OR_RETURN(const HeldOutRecord record, ReadRecord(line));
+    records.push_back(record);
     return absl::OkStatus();
-  }));
+  });
+  if (!read.ok() && !absl::IsNotFound(read)) return read;
   return records;
 }
 

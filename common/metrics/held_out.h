@@ -21,7 +21,7 @@ struct HeldOutRecord {
 // Appends a line. Errors name the path.
 absl::Status AppendHeldOut(const std::string& path, const HeldOutRecord& record);
 
-// In the order of the file; none when there is no file. InvalidArgument names the path and line.
+// In the order of the file; none when there is no file. Damaged lines are left out, with a warning in the log.
 absl::StatusOr<std::vector<HeldOutRecord>> ReadHeldOut(const std::string& path);
 
 // Sets eval_pass1 of the step that trained what was measured, the latest if it was measured again. The starting

@@ -17,7 +17,8 @@ namespace tactus {
 class JsonlWriter {
  public:
   // Opens or creates the file. Lines of steps after `keep_through_step`, and a torn last line, are dropped: a resumed
-  // run writes those steps again. PermissionDenied, NotFound, ... name the path.
+  // run writes those steps again. Damaged lines are left out, and the file with them is kept (CutRunLines).
+  // PermissionDenied, NotFound, ... name the path.
   static absl::StatusOr<std::unique_ptr<JsonlWriter>> Open(const std::string& path, int64_t keep_through_step);
   ~JsonlWriter();
   JsonlWriter(const JsonlWriter&) = delete;

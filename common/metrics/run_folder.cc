@@ -2,67 +2,51 @@
 
 #include <algorithm>
 #include <deque>
-#include <filesystem>
 #include <fstream>
-#include <system_error>
 
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "common/base/file.h"
+#include "common/base/log.h"
+#include "common/base/paths.h"
 #include "common/base/status_macros.h"
+#include "common/metrics/run_lines.h"
 
 namespace tactus {
 namespace {
 
-constexpr size_t kMaxFileBytes = size_t{4} << 30;
 constexpr size_t kMaxPartialBytes = size_t{1} << 20;
 constexpr size_t kChunkBytes = size_t{1} << 16;
-
-// Calls visit(line, number, last and torn) for each line.
-template <typename Visit>
-absl::Status ForEachLine(absl::string_view text, const Visit& visit) {
-  int number = 0;
-  while (!text.empty()) {
-    const size_t end = text.find('\n');
-    RETURN_IF_ERROR(visit(text.substr(0, end), ++number, end == absl::string_view::npos));
-    if (end == absl::string_view::npos) break;
-    text.remove_prefix(end + 1);
-  }
-  return absl::OkStatus();
-}
-
-absl::Status WithLine(const std::string& path, int number, const absl::Status& status) {
-  return absl::InvalidArgumentError(absl::StrCat(path, ":", number, ": ", status.message()));
-}
 
 }  // namespace
 
 absl::StatusOr<std::vector<StepRecord>> ReadSteps(const std::string& path) {
-  ASSIGN_OR_RETURN(const std::string text, ReadFile(path, kMaxFileBytes));
   std::vector<StepRecord> steps;
-  RETURN_IF_ERROR(ForEachLine(text, [&](absl::string_view line, int number, bool torn) {
-    absl::StatusOr<StepRecord> record = StepRecordFromJson(line);
-    if (record.ok()) steps.push_back(*std::move(record));
-    return record.ok() || torn ? absl::OkStatus() : WithLine(path, number, record.status());
+  RETURN_IF_ERROR(ReadRunLines(path, [&steps](absl::string_view line) -> absl::Status {
+    ASSIGN_OR_RETURN(StepRecord record, StepRecordFromJson(line));
+    steps.push_back(std::move(record));
+    return absl::OkStatus();
   }));
   return steps;
 }
 
 absl::StatusOr<std::vector<SampleRecord>> ReadSamples(const std::string& path, size_t first, size_t last) {
-  if (!std::filesystem::exists(path)) return std::vector<SampleRecord>();
-  ASSIGN_OR_RETURN(const std::string text, ReadFile(path, kMaxFileBytes));
-  std::deque<std::pair<absl::string_view, int>> kept;  // parsing all of a long run's samples would take long
-  RETURN_IF_ERROR(ForEachLine(text, [&](absl::string_view line, int number, bool torn) {
-    if (!torn) kept.emplace_back(line, number);
+  std::deque<std::string> kept;  // parsing all of a long run's samples would take long
+  const absl::StatusOr<LineDamage> read = ForEachRunLine(path, [&](absl::string_view line) {
+    kept.emplace_back(line);
     if (kept.size() > first + last) kept.erase(kept.begin() + static_cast<std::ptrdiff_t>(first));
     return absl::OkStatus();
-  }));
+  });
+  if (absl::IsNotFound(read.status())) return std::vector<SampleRecord>();
+  RETURN_IF_ERROR(read.status());
   std::vector<SampleRecord> samples;
-  for (const auto& [line, number] : kept) {
+  for (const std::string& line : kept) {
     absl::StatusOr<SampleRecord> record = SampleRecordFromJson(line);
-    if (!record.ok()) return WithLine(path, number, record.status());
-    samples.push_back(*std::move(record));
+    if (record.ok()) {
+      samples.push_back(*std::move(record));
+    } else {
+      TACTUS_LOG(WARNING) << path << ": a damaged line is left out: " << record.status().message();
+    }
   }
   return samples;
 }
@@ -70,14 +54,11 @@ absl::StatusOr<std::vector<SampleRecord>> ReadSamples(const std::string& path, s
 std::string NewestCheckpoint(const RunFolder& folder) {
   std::string newest;
   int64_t newest_step = -1;
-  std::error_code error;
-  for (std::filesystem::directory_iterator it(folder.checkpoints(), error), end; !error && it != end;
-       it.increment(error)) {
-    const std::string name = it->path().filename().string();
+  for (const std::string& name : ListFolder(folder.checkpoints()).value_or(std::vector<std::string>())) {
     int64_t step = 0;
     if (absl::StartsWith(name, "step-") && absl::SimpleAtoi(name.substr(5), &step) && step > newest_step) {
       newest_step = step;
-      newest = it->path().string();
+      newest = absl::StrCat(folder.checkpoints(), "/", name);
     }
   }
   return newest;

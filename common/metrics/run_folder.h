@@ -23,11 +23,11 @@ struct RunFolder {
   std::string targets() const { return logs() + "/metrics-targets.json"; }  // Prometheus' file_sd form
 };
 
-// The records of a metrics file in order. A torn last line is left out; any other bad line is InvalidArgument with its
-// number. NotFound: no such file.
+// The records of a metrics file in order, without a torn last line and without damaged ones, of which a warning in the
+// log tells. NotFound: no such file.
 absl::StatusOr<std::vector<StepRecord>> ReadSteps(const std::string& path);
 
-// The first and the last few samples, in order. A run without the file has none.
+// The first and the last few samples, in order, without damaged ones, likewise. A run without the file has none.
 absl::StatusOr<std::vector<SampleRecord>> ReadSamples(const std::string& path, size_t first, size_t last);
 
 // The highest step-NNNNNN folder under checkpoints(), or "" if there is none.

@@ -5,12 +5,12 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <filesystem>
 #include <optional>
 #include <utility>
 #include <vector>
 
 #include "absl/memory/memory.h"
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -18,6 +18,7 @@
 #include "absl/strings/strip.h"
 #include "common/base/file.h"
 #include "common/base/log.h"
+#include "common/base/paths.h"
 #include "common/base/sha256.h"
 #include "common/base/status_macros.h"
 
@@ -37,10 +38,10 @@ std::string SegmentPath(const std::string& folder, uint64_t segment) {
 
 // Numbers of the segments in the folder, ascending. Other files are not ours and stay untouched.
 absl::StatusOr<std::vector<uint64_t>> ListSegments(const std::string& folder) {
+  const absl::StatusOr<std::vector<std::string>> files = ListFolder(folder);
+  if (!files.ok()) return absl::DataLossError(files.status().message());
   std::vector<uint64_t> segments;
-  std::error_code error;
-  for (const auto& item : std::filesystem::directory_iterator(folder, error)) {
-    const std::string file = item.path().filename().string();
+  for (const std::string& file : *files) {
     absl::string_view name = file;
     uint64_t segment = 0;
     if (absl::ConsumePrefix(&name, kPrefix) && absl::ConsumeSuffix(&name, kSuffix) &&
@@ -48,7 +49,6 @@ absl::StatusOr<std::vector<uint64_t>> ListSegments(const std::string& folder) {
       segments.push_back(segment);
     }
   }
-  if (error) return absl::DataLossError(absl::StrCat("cannot list ", folder, ": ", error.message()));
   std::sort(segments.begin(), segments.end());
   return segments;
 }
@@ -61,11 +61,17 @@ std::string Header(absl::string_view payload) {
   return header;
 }
 
+// What the header at the front of `rest` says, which has one.
+size_t PayloadBytes(absl::string_view rest) {
+  size_t length = 0;
+  for (size_t i = 0; i < kLengthBytes; ++i) length |= size_t{static_cast<unsigned char>(rest[i])} << (8 * i);
+  return length;
+}
+
 // Takes the first record off `rest`; nullopt when what stands there is none.
 std::optional<absl::string_view> TakeRecord(absl::string_view& rest, size_t max_payload_bytes) {
   if (rest.size() < kHeaderBytes) return std::nullopt;
-  size_t length = 0;
-  for (size_t i = 0; i < kLengthBytes; ++i) length |= size_t{static_cast<unsigned char>(rest[i])} << (8 * i);
+  const size_t length = PayloadBytes(rest);
   if (length > max_payload_bytes || length > rest.size() - kHeaderBytes) return std::nullopt;
   const absl::string_view payload = rest.substr(kHeaderBytes, length);
   if (rest.substr(0, kHeaderBytes) != Header(payload)) return std::nullopt;
@@ -73,16 +79,67 @@ std::optional<absl::string_view> TakeRecord(absl::string_view& rest, size_t max_
   return payload;
 }
 
+// Where the next record begins after what stands first and is none: behind the length that it claims, or else wherever
+// 16 hex digits are the digest of what follows. rest.size(): there is none.
+size_t NextRecord(absl::string_view rest, size_t max_payload_bytes) {
+  const auto is_record = [&](size_t at) {
+    absl::string_view from = rest.substr(at);
+    return TakeRecord(from, max_payload_bytes).has_value();
+  };
+  if (rest.size() >= kHeaderBytes) {
+    const size_t claimed = kHeaderBytes + PayloadBytes(rest);
+    if (claimed < rest.size() && is_record(claimed)) return claimed;
+  }
+  size_t digits = 0;
+  for (size_t i = kLengthBytes + 1; i < rest.size(); ++i) {
+    digits = absl::ascii_isxdigit(static_cast<unsigned char>(rest[i])) ? digits + 1 : 0;
+    if (digits >= kDigestBytes && is_record(i + 1 - kHeaderBytes)) return i + 1 - kHeaderBytes;
+  }
+  return rest.size();
+}
+
+// Whether `rest` may be the beginning of a record whose end was not written.
+bool MayBeTorn(absl::string_view rest, size_t max_payload_bytes) {
+  if (rest.size() < kHeaderBytes) return true;
+  const size_t length = PayloadBytes(rest);
+  return length <= max_payload_bytes && length > rest.size() - kHeaderBytes;
+}
+
+absl::Status ReplaySegment(const std::string& path, size_t max_payload_bytes,
+                           const std::function<void(absl::string_view)>& use) {
+  ASSIGN_OR_RETURN(const std::string bytes, ReadFile(path, kMaxSegmentBytes));
+  absl::string_view rest = bytes;
+  size_t damaged_bytes = 0, first_damage = 0;
+  while (!rest.empty()) {
+    if (const std::optional<absl::string_view> payload = TakeRecord(rest, max_payload_bytes)) {
+      use(*payload);
+      continue;
+    }
+    const size_t next = NextRecord(rest, max_payload_bytes);
+    if (next == rest.size() && MayBeTorn(rest, max_payload_bytes)) break;
+    if (damaged_bytes == 0) first_damage = bytes.size() - rest.size();
+    damaged_bytes += next;
+    rest.remove_prefix(next);
+  }
+  if (!rest.empty()) {
+    TACTUS_LOG(WARNING) << path << ": the last " << rest.size() << " of " << bytes.size()
+                        << " bytes are no complete record and were left out";
+  }
+  if (damaged_bytes == 0) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const std::string aside, KeepAside(path));
+  TACTUS_LOG(WARNING) << path << ": " << damaged_bytes << " of " << bytes.size()
+                      << " bytes are damaged and were passed over, the first is byte " << first_damage << "; " << aside
+                      << " is the segment as it is";
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<SubmissionLog>> SubmissionLog::Open(const std::string& folder) {
-  std::error_code error;
-  std::filesystem::create_directories(folder, error);
-  if (error) return absl::FailedPreconditionError(absl::StrCat("cannot make folder ", folder, ": ", error.message()));
+  RETURN_IF_ERROR(MakeFolders(folder));
   ASSIGN_OR_RETURN(const std::vector<uint64_t> segments, ListSegments(folder));
   const bool has_records = std::any_of(segments.begin(), segments.end(), [&](uint64_t segment) {
-    std::error_code ignored;
-    return std::filesystem::file_size(SegmentPath(folder, segment), ignored) > 0;
+    return RegularFileBytes(SegmentPath(folder, segment)).value_or(0) > 0;
   });
   auto log = absl::WrapUnique(new SubmissionLog(folder, segments.empty() ? 0 : segments.back(), has_records));
   absl::MutexLock lock(&log->mu_);
@@ -158,14 +215,7 @@ absl::Status SubmissionLog::Replay(uint64_t first_segment, size_t max_payload_by
   ASSIGN_OR_RETURN(const std::vector<uint64_t> segments, ListSegments(folder_));
   for (const uint64_t segment : segments) {
     if (segment < first_segment || segment > earlier_segments_) continue;
-    const std::string path = SegmentPath(folder_, segment);
-    ASSIGN_OR_RETURN(const std::string bytes, ReadFile(path, kMaxSegmentBytes));
-    absl::string_view rest = bytes;
-    while (const std::optional<absl::string_view> payload = TakeRecord(rest, max_payload_bytes)) use(*payload);
-    if (!rest.empty()) {
-      TACTUS_LOG(WARNING) << path << ": the last " << rest.size() << " of " << bytes.size()
-                          << " bytes are no complete record and were left out";
-    }
+    RETURN_IF_ERROR(ReplaySegment(SegmentPath(folder_, segment), max_payload_bytes, use));
   }
   return absl::OkStatus();
 }

@@ -2,7 +2,8 @@
 //
 // A folder of segments, group-00000001.log and so on. A record is {length: 4 bytes, little-endian; the first 16 hex
 // digits of the payload's SHA-256; payload}. Every opening and every snapshot begins a new segment, so a torn record
-// can only be the last of its segment, and a snapshot is "everything before segment N".
+// can only be the last of its segment, and a snapshot is "everything before segment N". What else is damaged was
+// acknowledged; it is passed over, since the digests tell where the next record begins.
 //
 // Append blocks for the disk. Thread-safe.
 #pragma once
@@ -40,7 +41,8 @@ class SubmissionLog {
   absl::Status RemoveBefore(uint64_t segment);
 
   // Every intact record of the segments from `first_segment` on, oldest first, without those appended since Open.
-  // A damaged record ends its segment with a warning in the log. DataLoss: a file cannot be read.
+  // Damaged ones are left out with a warning in the log, and a segment that has any stays beside the log (KeepAside)
+  // when the log is done with it. DataLoss and others: a file cannot be read.
   absl::Status Replay(uint64_t first_segment, size_t max_payload_bytes,
                       const std::function<void(absl::string_view)>& use) const;
 

@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <numeric>
 #include <set>
 #include <sstream>
 
@@ -10,6 +11,8 @@
 #include "absl/strings/str_cat.h"
 #include "common/metrics/held_out.h"
 #include "common/metrics/jsonl_writer.h"
+#include "common/metrics/run_folder.h"
+#include "common/metrics/run_lines.h"
 #include "common/metrics/sample_record.h"
 #include "common/metrics/step_record.h"
 #include "gmock/gmock.h"
@@ -18,6 +21,7 @@
 namespace tactus {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
@@ -311,20 +315,38 @@ TEST(HeldOutTest, RoundTripsAndJoinsItsStep) {
   EXPECT_EQ(pass1(5), 0.75) << "measured twice: the latest";
 }
 
-TEST(HeldOutTest, BadLinesNameFileAndLine) {
+TEST(HeldOutTest, ADamagedLineCostsNoOther) {
   const std::string path = ::testing::TempDir() + "/held_out_bad_test.jsonl";
+  const std::vector<HeldOutRecord> measured = {{0, 0.25, 0.2, 0.3}, {5, 0.5, 0.4, 0.6}};
   for (const char* line : {"{}", "[]", "7", "{\"step\":1.5,\"pass1\":0,\"low\":0,\"high\":0}",
                            "{\"step\":1,\"pass1\":\"x\",\"low\":0,\"high\":0}", "{\"step\":1"}) {
-    std::ofstream(path) << "{\"step\":0,\"pass1\":0,\"low\":0,\"high\":0}\n" << line << "\n";
-    EXPECT_THAT(std::string(ReadHeldOut(path).status().message()), HasSubstr(path + ":2")) << line;
+    std::filesystem::remove(path);
+    ASSERT_TRUE(AppendHeldOut(path, measured[0]).ok());
+    std::ofstream(path, std::ios::app) << line << "\n";
+    ASSERT_TRUE(AppendHeldOut(path, measured[1]).ok());
+    ::testing::internal::CaptureStderr();
+    EXPECT_EQ(ReadHeldOut(path).value(), measured) << line;
+    EXPECT_THAT(::testing::internal::GetCapturedStderr(),
+                HasSubstr(path + ": 1 line is damaged and left out, the first is line 2: held-out line: "))
+        << line;
   }
   EXPECT_THAT(std::string(AppendHeldOut("/nonexistent/x", {}).message()), HasSubstr("/nonexistent/x"));
+}
+
+TEST(HeldOutTest, WhatIsAppendedIsNoPartOfATornLine) {
+  const std::string path = ::testing::TempDir() + "/held_out_torn_test.jsonl";
+  std::ofstream(path) << "{\"step\":0,\"pass";
+  const HeldOutRecord record = {5, 0.5, 0.4, 0.6};
+  ASSERT_TRUE(AppendHeldOut(path, record).ok());
+  EXPECT_EQ(ReadHeldOut(path).value(), std::vector<HeldOutRecord>{record});
 }
 
 class JsonlWriterTest : public ::testing::Test {
  protected:
   std::string path_ = ::testing::TempDir() + "/jsonl_writer_test.jsonl";
-  void SetUp() override { std::filesystem::remove(path_); }
+  void SetUp() override {
+    for (const char* suffix : {"", ".damaged", ".damaged-2"}) std::filesystem::remove(path_ + suffix);
+  }
   void Write(int64_t keep_through, std::vector<int64_t> steps) {
     auto writer = JsonlWriter::Open(path_, keep_through).value();
     for (const int64_t step : steps) {
@@ -352,6 +374,62 @@ TEST_F(JsonlWriterTest, ATornLastLineIsDropped) {
   std::ofstream(path_, std::ios::app) << "{\"step\":3,\"ver";
   Write(100, {3});
   EXPECT_EQ(Steps(), (std::vector<int64_t>{1, 2, 3}));
+}
+
+TEST_F(JsonlWriterTest, ADamagedByteCostsItsLineOnlyAndTheFileIsKept) {
+  std::vector<int64_t> all(60);
+  std::iota(all.begin(), all.end(), 1);
+  Write(0, all);
+  std::string damaged = FileText(path_);
+  damaged[damaged.find("\"step\":2,") + 1] = '\xff';
+  std::ofstream(path_) << damaged;
+  ::testing::internal::CaptureStderr();
+  Write(59, {60, 61});
+  EXPECT_THAT(::testing::internal::GetCapturedStderr(),
+              AllOf(HasSubstr(path_ + ": 1 line is damaged and left out, the first is line 2: "),
+                    HasSubstr(path_ + ".damaged is the file as it was")));
+  all.erase(all.begin() + 1);
+  all.push_back(61);
+  EXPECT_EQ(Steps(), all);
+  EXPECT_EQ(FileText(path_ + ".damaged"), damaged);
+  Write(61, {62});
+  EXPECT_FALSE(std::filesystem::exists(path_ + ".damaged-2")) << "nothing is wrong now";
+}
+
+TEST_F(JsonlWriterTest, ALineThatMovedToALaterStepIsDamage) {
+  Write(0, {1, 90, 3, 4});
+  Write(3, {4});
+  EXPECT_EQ(Steps(), (std::vector<int64_t>{1, 3, 4}));
+  EXPECT_TRUE(std::filesystem::exists(path_ + ".damaged"));
+}
+
+TEST_F(JsonlWriterTest, ReadersLeaveDamagedLinesOutAndSayWhich) {
+  Write(0, {1, 2, 3});
+  std::string text = FileText(path_);
+  text[text.find("\"step\":2,") + 1] = '\xff';
+  text += std::string(kMaxRunLineBytes + 1, 'x') + "\n";
+  std::ofstream(path_) << text;
+  ::testing::internal::CaptureStderr();
+  const std::vector<StepRecord> steps = ReadSteps(path_).value();
+  EXPECT_THAT(::testing::internal::GetCapturedStderr(),
+              HasSubstr(path_ + ": 2 lines are damaged and left out, the first is line 2: "));
+  ASSERT_EQ(steps.size(), 2u);
+  EXPECT_EQ(steps[1].step, 3);
+  EXPECT_TRUE(absl::IsNotFound(ReadSteps(path_ + ".none").status()));
+}
+
+TEST_F(JsonlWriterTest, SamplesAreReadAroundADamagedOne) {
+  {
+    auto writer = JsonlWriter::Open(path_, 0).value();
+    for (int i = 0; i < 3; ++i) ASSERT_TRUE(writer->WriteSample(Sample()).ok());
+  }
+  std::string text = FileText(path_);
+  text[text.find('\n') + 3] = '\xff';
+  std::ofstream(path_) << text;
+  ::testing::internal::CaptureStderr();
+  EXPECT_EQ(ReadSamples(path_, 10, 10)->size(), 2u);
+  EXPECT_THAT(::testing::internal::GetCapturedStderr(), HasSubstr(path_ + ": a damaged line is left out: "));
+  EXPECT_TRUE(ReadSamples(path_ + ".none", 1, 1)->empty());
 }
 
 TEST_F(JsonlWriterTest, LinesAreVisibleAtOnce) {

@@ -10,7 +10,9 @@
 namespace tactus {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
 struct SubmissionLogTest : ::testing::Test {
@@ -65,20 +67,58 @@ TEST_F(SubmissionLogTest, ASnapshotCutsTheLog) {
   EXPECT_THAT(Replay(*log), ElementsAre("after it"));
 }
 
-TEST_F(SubmissionLogTest, EveryDamagedByteIsDetected) {
-  { EXPECT_TRUE(Append(*Open(), {"first", "second"}).ok()); }
+TEST_F(SubmissionLogTest, ADamagedByteCostsItsRecordOnly) {
+  { EXPECT_TRUE(Append(*Open(), {"first", "second", "third"}).ok()); }
   const std::string good = *ReadFile(Segment(1));
+  const size_t second = 20 + 5, third = second + 20 + 6;
   for (size_t at = 0; at < good.size(); ++at) {
     std::string bad = good;
     bad[at] = static_cast<char>(bad[at] ^ 0x21);
     ASSERT_TRUE(WriteFileAtomic(Segment(1), bad).ok());
+    std::filesystem::remove(Segment(1) + ".damaged");
     const std::vector<std::string> payloads = Replay(*Open());
-    if (at < good.size() / 2) {
-      EXPECT_THAT(payloads, IsEmpty()) << at;
+    if (at < second) {
+      EXPECT_THAT(payloads, ElementsAre("second", "third")) << at;
+    } else if (at < third) {
+      EXPECT_THAT(payloads, ElementsAre("first", "third")) << at;
     } else {
-      EXPECT_THAT(payloads, ElementsAre("first")) << at;
+      EXPECT_THAT(payloads, ElementsAre("first", "second")) << at;
     }
+    // A last record that seems to go on is what a kill leaves.
+    const bool torn = at == third;
+    EXPECT_EQ(std::filesystem::exists(Segment(1) + ".damaged"), !torn) << at;
   }
+}
+
+TEST_F(SubmissionLogTest, WhatIsLostMayBeLongOrShort) {
+  { EXPECT_TRUE(Append(*Open(), {"first", std::string(500, '7'), "third"}).ok()); }
+  const std::string good = *ReadFile(Segment(1));
+  for (const size_t cut : {1, 7, 25, 300}) {  // bytes are missing, from the middle of the second
+    ASSERT_TRUE(WriteFileAtomic(Segment(1), good.substr(0, 60) + good.substr(60 + cut)).ok());
+    EXPECT_THAT(Replay(*Open()), ElementsAre("first", "third")) << cut;
+  }
+  for (const std::string& noise : {std::string(3000, '\0'), std::string(3000, 'a'), good.substr(0, 40)}) {
+    ASSERT_TRUE(WriteFileAtomic(Segment(1), good.substr(0, 25) + noise + good.substr(25)).ok());
+    EXPECT_EQ(Replay(*Open()).size(), noise.size() == 40 ? 4u : 3u) << "one of the noises begins with a record";
+  }
+}
+
+TEST_F(SubmissionLogTest, ADamagedSegmentOutlivesTheLogThatIsDoneWithIt) {
+  { EXPECT_TRUE(Append(*Open(), {"first", "second"}).ok()); }
+  std::string bytes = *ReadFile(Segment(1));
+  bytes[22] ^= 1;
+  ASSERT_TRUE(WriteFileAtomic(Segment(1), bytes).ok());
+  ::testing::internal::CaptureStderr();
+  EXPECT_THAT(Replay(*Open()), ElementsAre("second"));
+  EXPECT_THAT(::testing::internal::GetCapturedStderr(),
+              AllOf(HasSubstr(Segment(1) + ": 25 of 51 bytes are damaged and were passed over, the first is byte 0"),
+                    HasSubstr(Segment(1) + ".damaged is the segment as it is")));
+  const auto log = Open();
+  EXPECT_THAT(Replay(*log), ElementsAre("second")) << "again after another restart";
+  ASSERT_TRUE(log->RemoveBefore(9).ok());
+  EXPECT_EQ(*ReadFile(Segment(1) + ".damaged"), bytes);
+  EXPECT_FALSE(std::filesystem::exists(Segment(1) + ".damaged-2"));
+  EXPECT_FALSE(std::filesystem::exists(Segment(1)));
 }
 
 TEST_F(SubmissionLogTest, ATornTailIsLeftOut) {
@@ -108,7 +148,7 @@ TEST_F(SubmissionLogTest, AFailedWriteAcknowledgesNothingAndTheNextOneWorks) {
 
 TEST_F(SubmissionLogTest, NamesAFolderItCannotMake) {
   ASSERT_TRUE(WriteFileAtomic(folder, "a file").ok());
-  EXPECT_THAT(std::string(SubmissionLog::Open(folder + "/log").status().message()), ::testing::HasSubstr(folder));
+  EXPECT_THAT(std::string(SubmissionLog::Open(folder + "/log").status().message()), HasSubstr(folder));
 }
 
 }  // namespace
