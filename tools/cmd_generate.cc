@@ -85,9 +85,14 @@ absl::Status Run(const GenerateFlags& flags) {
     PrintTexts(out.str());
     return absl::OkStatus();
   }
-  return WithJsonl(*flags.input, flags.jsonl.output, [&](std::istream& in, std::ostream& out, absl::string_view name) {
-    return GenerateJsonl(*engine, *tokenizer, chat_template, options, in, name, out);
-  });
+  return WithJsonl(
+      {.input = *flags.input, .output = flags.jsonl.output},
+      [&](std::istream& in, std::ostream&, absl::string_view name) {
+        return CheckPrompts(engine->config(), *tokenizer, chat_template, options, in, name);
+      },
+      [&](std::istream& in, std::ostream& out, absl::string_view name) {
+        return GenerateJsonl(*engine, *tokenizer, chat_template, options, in, name, out);
+      });
 }
 
 }  // namespace

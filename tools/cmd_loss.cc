@@ -5,7 +5,7 @@
 namespace tactus {
 namespace {
 
-absl::Status Run(const JsonlFlags& flags) { return WithJsonl(flags, LossJsonl); }
+absl::Status Run(const JsonlFlags& flags) { return WithJsonl(flags, /*check=*/LossJsonl, LossJsonl); }
 
 }  // namespace
 

@@ -1,4 +1,3 @@
-#include <filesystem>
 #include <string>
 #include <utility>
 #include <vector>
@@ -6,12 +5,14 @@
 #include "absl/strings/str_cat.h"
 #include "actor/engine/load_engine.h"
 #include "common/base/file.h"
+#include "common/base/paths.h"
 #include "common/base/status_macros.h"
 #include "common/config/run_config.h"
 #include "common/rhythm/credit_assigner.h"
 #include "proto/config.pb.h"
 #include "tools/batch/jsonl_io.h"
 #include "tools/batch/local_model.h"
+#include "tools/batch/response_jsonl.h"
 #include "tools/batch/rhythm_jsonl.h"
 #include "tools/command.h"
 #include "tools/report/rhythm_view.h"
@@ -54,6 +55,10 @@ absl::Status Run(const RhythmFlags& flags) {
   if (flags.config.has_value() && flags.paper.has_value()) {
     return absl::InvalidArgumentError("expected --paper or --config, not both: the configuration names its paper.");
   }
+  if (flags.html.has_value()) {
+    RETURN_IF_ERROR(CheckDistinct("--html", *flags.html, "--input", flags.jsonl.input));
+    RETURN_IF_ERROR(CheckDistinct("--html", *flags.html, "--output", flags.jsonl.output));
+  }
   ASSIGN_OR_RETURN(const CreditAssigner credit, CreditOf(flags));
   ASSIGN_OR_RETURN(const LocalModel model, OpenLocalModel(flags));
   const int batch = flags.draw.batch;
@@ -76,12 +81,16 @@ absl::Status Run(const RhythmFlags& flags) {
   };
   ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine,
                    OpenLocalEngine(flags, model, batch, /*max_sequence_tokens=*/0, std::move(probe)));
-  RETURN_IF_ERROR(WithJsonl(flags.jsonl, [&](std::istream& in, std::ostream& out, absl::string_view name) {
-    return RhythmJsonl(*engine, credit, options, in, name, out, seen);
-  }));
+  const ResponseLimits limits = {.max_position = shape.max_position, .vocab_size = shape.vocab_size};
+  RETURN_IF_ERROR(WithJsonl(
+      flags.jsonl,
+      [&](std::istream& in, std::ostream&, absl::string_view name) { return CheckResponses(in, name, limits); },
+      [&](std::istream& in, std::ostream& out, absl::string_view name) {
+        return RhythmJsonl(*engine, credit, options, in, name, out, seen);
+      }));
   if (tokenizer == nullptr) return absl::OkStatus();
-  const std::string name = std::filesystem::absolute(flags.model).lexically_normal().filename().string();
-  return WriteFileAtomic(*flags.html, RhythmPageHtml(absl::StrCat("Attention rhythm of ", name), answers));
+  return WriteFileAtomic(*flags.html,
+                         RhythmPageHtml(absl::StrCat("Attention rhythm of ", NameOf(flags.model)), answers));
 }
 
 }  // namespace

@@ -95,8 +95,10 @@ absl::StatusOr<std::vector<ScoreItem>> Answers(const Study& study, Engine& engin
                                                absl::string_view name) {
   const auto chat_template = ChatTemplate::FromModelFolder(study.flags.model, "");
   PromptReader reader(study.tokenizer, chat_template,
-                      {.max_tokens = study.generate.max_tokens, .max_position = engine.config().max_position}, in,
-                      name);
+                      {.max_tokens = study.generate.max_tokens,
+                       .max_position = engine.config().max_position,
+                       .vocab_size = engine.config().vocab_size},
+                      in, name);
   std::vector<std::vector<TokenId>> prompts;
   while (true) {
     ASSIGN_OR_RETURN(std::optional<PromptLine> line, reader.Next());
@@ -107,9 +109,11 @@ absl::StatusOr<std::vector<ScoreItem>> Answers(const Study& study, Engine& engin
   return SampleResponses(engine, prompts, study.generate);
 }
 
-absl::StatusOr<std::vector<ScoreItem>> GivenResponses(std::istream& in, absl::string_view name) {
+absl::StatusOr<std::vector<ScoreItem>> GivenResponses(const ModelConfig& model, std::istream& in,
+                                                      absl::string_view name) {
+  const ResponseLimits limits = {.max_position = model.max_position, .vocab_size = model.vocab_size};
   std::vector<ScoreItem> items;
-  RETURN_IF_ERROR(ForEachResponses(in, name, /*lines_at_once=*/1, [&](std::span<const ResponseLine> lines) {
+  RETURN_IF_ERROR(ForEachResponses(in, name, limits, /*lines_at_once=*/1, [&](std::span<const ResponseLine> lines) {
     for (const ResponseLine& line : lines) items.push_back(line.item);
     return items.size() > kMaxResponses ? TooMany(name) : absl::OkStatus();
   }));
@@ -192,8 +196,9 @@ absl::Status RunStudy(const Study& study, std::istream& in, std::ostream& out, a
   ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine,
                    OpenLocalEngine(study.flags, study.model, study.flags.draw.batch,
                                    /*max_sequence_tokens=*/0, std::move(probe)));
-  ASSIGN_OR_RETURN(std::vector<ScoreItem> items, study.flags.prompts.has_value() ? Answers(study, *engine, in, in_name)
-                                                                                 : GivenResponses(in, in_name));
+  ASSIGN_OR_RETURN(std::vector<ScoreItem> items, study.flags.prompts.has_value()
+                                                     ? Answers(study, *engine, in, in_name)
+                                                     : GivenResponses(engine->config(), in, in_name));
   if (items.empty()) return absl::InvalidArgumentError(absl::StrCat(in_name, ": expected at least one line."));
   ASSIGN_OR_RETURN(const std::vector<MeasuredResponse> responses,
                    MeasureResponses(*engine, credit, std::move(items), /*head_classes=*/nullptr,
@@ -219,7 +224,8 @@ absl::Status Run(const StudyFlags& flags) {
                        .seed = flags.draw.seed,
                        .generate = GenerateOptionsOf(flags, model)};
   return WithJsonl(
-      flags.prompts.has_value() ? *flags.prompts : *flags.input, "-",
+      {.input = flags.prompts.has_value() ? *flags.prompts : *flags.input},
+      [](std::istream&, std::ostream&, absl::string_view) { return absl::OkStatus(); },  // the study writes last
       [&](std::istream& in, std::ostream& out, absl::string_view name) { return RunStudy(study, in, out, name); });
 }
 

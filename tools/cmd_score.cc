@@ -45,9 +45,14 @@ absl::StatusOr<std::unique_ptr<ResponseScorer>> MakeScorer(const ScoreFlags& fla
 absl::Status Run(const ScoreFlags& flags) {
   ASSIGN_OR_RETURN(const LocalModel model, OpenLocalModel(flags));
   ASSIGN_OR_RETURN(const std::unique_ptr<ResponseScorer> scorer, MakeScorer(flags, model));
-  return WithJsonl(flags.jsonl, [&](std::istream& in, std::ostream& out, absl::string_view name) {
-    return ScoreJsonl(*scorer, flags.draw.batch, in, name, out);
-  });
+  const ModelConfig& shape = model.folder.config;
+  const ResponseLimits limits = {.max_position = shape.max_position, .vocab_size = shape.vocab_size};
+  return WithJsonl(
+      flags.jsonl,
+      [&](std::istream& in, std::ostream&, absl::string_view name) { return CheckResponses(in, name, limits); },
+      [&](std::istream& in, std::ostream& out, absl::string_view name) {
+        return ScoreJsonl(*scorer, limits, flags.draw.batch, in, name, out);
+      });
 }
 
 }  // namespace

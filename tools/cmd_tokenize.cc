@@ -23,9 +23,10 @@ absl::Status Run(const TokenizeFlags& flags) {
   ASSIGN_OR_RETURN(const std::unique_ptr<Tokenizer> tokenizer,
                    Tokenizer::FromFile(absl::StrCat(flags.model, "/tokenizer.json")));
   const auto chat_template = ChatTemplate::FromModelFolder(flags.model, flags.prompt_template);
-  return WithJsonl(flags.jsonl, [&](std::istream& in, std::ostream& out, absl::string_view name) {
+  const auto work = [&](std::istream& in, std::ostream& out, absl::string_view name) {
     return TokenizeJsonl(*tokenizer, chat_template, std::string(name), in, out);
-  });
+  };
+  return WithJsonl(flags.jsonl, /*check=*/work, work);
 }
 
 }  // namespace

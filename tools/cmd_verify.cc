@@ -16,9 +16,10 @@ struct VerifyFlags {
 };
 
 absl::Status Run(const VerifyFlags& flags) {
-  return WithJsonl(flags.jsonl, [&flags](std::istream& in, std::ostream& out, absl::string_view name) {
+  const auto work = [&flags](std::istream& in, std::ostream& out, absl::string_view name) {
     return VerifyJsonl(flags.task, in, name, out);
-  });
+  };
+  return WithJsonl(flags.jsonl, /*check=*/work, work);
 }
 
 }  // namespace

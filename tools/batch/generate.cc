@@ -15,15 +15,18 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
+PromptLimits LimitsOf(const ModelConfig& model, const GenerateOptions& options) {
+  return {.max_tokens = options.max_tokens, .max_position = model.max_position, .vocab_size = model.vocab_size};
+}
+
 class Generation {
  public:
   Generation(const Tokenizer& tokenizer, const absl::StatusOr<std::unique_ptr<ChatTemplate>>& chat_template,
-             const GenerateOptions& options, int64_t max_position, std::istream& in, absl::string_view input_name,
+             const GenerateOptions& options, const ModelConfig& model, std::istream& in, absl::string_view input_name,
              std::ostream& out)
       : tokenizer_(tokenizer),
         options_(options),
-        prompts_(tokenizer, chat_template, {.max_tokens = options.max_tokens, .max_position = max_position}, in,
-                 input_name),
+        prompts_(tokenizer, chat_template, LimitsOf(model, options), in, input_name),
         out_(out) {}
 
   absl::StatusOr<std::optional<EngineRequest>> Next() {
@@ -92,11 +95,17 @@ absl::Status GenerateJsonl(Engine& engine, const Tokenizer& tokenizer,
                            const absl::StatusOr<std::unique_ptr<ChatTemplate>>& chat_template,
                            const GenerateOptions& options, std::istream& in, absl::string_view input_name,
                            std::ostream& out) {
-  Generation generation(tokenizer, chat_template, options, engine.config().max_position, in, input_name, out);
+  Generation generation(tokenizer, chat_template, options, engine.config(), in, input_name, out);
   RETURN_IF_ERROR(RunRequests(
       engine, [&] { return generation.Next(); },
       [&](FinishedCompletion finished) { return generation.Done(std::move(finished)); }));
   return out.flush() ? absl::OkStatus() : absl::DataLossError("cannot write the answers to the output");
+}
+
+absl::Status CheckPrompts(const ModelConfig& model, const Tokenizer& tokenizer,
+                          const absl::StatusOr<std::unique_ptr<ChatTemplate>>& chat_template,
+                          const GenerateOptions& options, std::istream& in, absl::string_view input_name) {
+  return PromptReader(tokenizer, chat_template, LimitsOf(model, options), in, input_name).CheckRest();
 }
 
 }  // namespace tactus

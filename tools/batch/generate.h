@@ -31,11 +31,16 @@ struct GenerateOptions {
 };
 
 // Blocks. The draws are keyed by (seed, line's place among the prompts, sample, token). `chat_template` may be an
-// error: it is returned when a line has messages. InvalidArgument: a bad line, by number; what was
-// written before stays. DataLoss: `out` failed.
+// error: it is returned when a line has messages. InvalidArgument: a bad line, by number, after those before it were
+// written. DataLoss: `out` failed.
 absl::Status GenerateJsonl(Engine& engine, const Tokenizer& tokenizer,
                            const absl::StatusOr<std::unique_ptr<ChatTemplate>>& chat_template,
                            const GenerateOptions& options, std::istream& in, absl::string_view input_name,
                            std::ostream& out);
+
+// Whether GenerateJsonl can read all lines, without an answer to any. The same errors.
+absl::Status CheckPrompts(const ModelConfig& model, const Tokenizer& tokenizer,
+                          const absl::StatusOr<std::unique_ptr<ChatTemplate>>& chat_template,
+                          const GenerateOptions& options, std::istream& in, absl::string_view input_name);
 
 }  // namespace tactus

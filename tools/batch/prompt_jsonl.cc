@@ -24,6 +24,14 @@ absl::StatusOr<std::vector<TokenId>> Encode(const JsonField& line, const Tokeniz
 
 }  // namespace
 
+absl::Status CheckIds(const JsonField& line, absl::string_view what, std::span<const TokenId> ids, int64_t vocab_size) {
+  for (size_t i = 0; i < ids.size(); ++i) {
+    if (ids[i] < vocab_size) continue;
+    return line.Error(absl::StrCat(what, "[", i, "] is ", ids[i], ", expected an id below the model's ", vocab_size));
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<std::vector<TokenId>> EncodeMessages(
     const JsonField& messages, const Tokenizer& tokenizer,
     const absl::StatusOr<std::unique_ptr<ChatTemplate>>& chat_template) {
@@ -56,11 +64,19 @@ absl::StatusOr<std::optional<PromptLine>> PromptReader::Next() {
   JSON_MEMBER(prompt.id_json, line, "id", Id());
   ASSIGN_OR_RETURN(prompt.prompt_ids, Encode(line, tokenizer_, chat_template_));
   if (prompt.prompt_ids.empty()) return line.Expected("a prompt of at least one token");
+  RETURN_IF_ERROR(CheckIds(line, "prompt_ids", prompt.prompt_ids, limits_.vocab_size));
   if (static_cast<int64_t>(prompt.prompt_ids.size()) + limits_.max_tokens > limits_.max_position) {
     return line.Error(absl::StrCat("the prompt's ", prompt.prompt_ids.size(), " tokens and --max-tokens ",
                                    limits_.max_tokens, " exceed the model's ", limits_.max_position, " positions"));
   }
   return prompt;
+}
+
+absl::Status PromptReader::CheckRest() {
+  while (true) {
+    ASSIGN_OR_RETURN(const std::optional<PromptLine> line, Next());
+    if (!line.has_value()) return absl::OkStatus();
+  }
 }
 
 }  // namespace tactus

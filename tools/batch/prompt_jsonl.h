@@ -8,6 +8,7 @@
 #include <istream>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -24,6 +25,9 @@ namespace tactus {
 absl::StatusOr<std::vector<TokenId>> EncodeMessages(const JsonField& messages, const Tokenizer& tokenizer,
                                                     const absl::StatusOr<std::unique_ptr<ChatTemplate>>& chat_template);
 
+// InvalidArgument: an id that the model does not know; names the line and which of `what` it is.
+absl::Status CheckIds(const JsonField& line, absl::string_view what, std::span<const TokenId> ids, int64_t vocab_size);
+
 struct PromptLine {
   std::string id_json;  // as it came
   std::vector<TokenId> prompt_ids;
@@ -32,6 +36,7 @@ struct PromptLine {
 struct PromptLimits {
   int max_tokens = 0;  // of an answer
   int64_t max_position = 0;
+  int64_t vocab_size = 0;
 };
 
 // Reads a line at a time; keeps references to all it is given. Not thread-safe; blocks on `in`.
@@ -42,8 +47,10 @@ class PromptReader {
                const PromptLimits& limits, std::istream& in, absl::string_view input_name);
 
   // The next prompt, at least one token; nullopt at the end. Blank lines are skipped. InvalidArgument:
-  // a bad line, by number, or a prompt that leaves no room for an answer.
+  // a bad line, by number, an id that the model does not know, or a prompt that leaves no room for an answer.
   absl::StatusOr<std::optional<PromptLine>> Next();
+  // Reads what is left, and keeps nothing. The same errors.
+  absl::Status CheckRest();
 
  private:
   const Tokenizer& tokenizer_;

@@ -3,6 +3,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/json_lines.h"
 #include "common/base/status_macros.h"
+#include "tools/batch/prompt_jsonl.h"
 
 namespace tactus {
 namespace {
@@ -15,7 +16,7 @@ absl::StatusOr<std::string> SampleId(const JsonField& sample) {
   return absl::StrCat("\"", step, "/", prompt, "/", completion, "\"");
 }
 
-absl::StatusOr<ResponseLine> ReadResponse(const JsonField& field) {
+absl::StatusOr<ResponseLine> ReadResponse(const JsonField& field, const ResponseLimits& limits) {
   ResponseLine line;
   line.where = std::string(field.source());
   const bool sample = field.value().contains("token_ids");
@@ -28,22 +29,35 @@ absl::StatusOr<ResponseLine> ReadResponse(const JsonField& field) {
   JSON_MEMBER(line.item.prompt_ids, field, "prompt_ids", Indices());
   JSON_MEMBER(line.item.response_ids, field, sample ? "token_ids" : "response_ids", Indices());
   if (line.item.prompt_ids.empty()) return field.Error("prompt_ids: expected at least one token id");
+  RETURN_IF_ERROR(CheckIds(field, "prompt_ids", line.item.prompt_ids, limits.vocab_size));
+  RETURN_IF_ERROR(CheckIds(field, "response_ids", line.item.response_ids, limits.vocab_size));
+  const size_t tokens = line.item.prompt_ids.size() + line.item.response_ids.size();
+  if (static_cast<int64_t>(tokens) > limits.max_position) {
+    return field.Error(absl::StrCat("prompt and response have ", tokens, " tokens, more than the model's ",
+                                    limits.max_position, " positions"));
+  }
   return line;
 }
 
 }  // namespace
 
-absl::Status ForEachResponses(std::istream& in, absl::string_view input_name, size_t lines_at_once,
+absl::Status ForEachResponses(std::istream& in, absl::string_view input_name, const ResponseLimits& limits,
+                              size_t lines_at_once,
                               absl::FunctionRef<absl::Status(std::span<const ResponseLine>)> use) {
   std::vector<ResponseLine> lines;
   RETURN_IF_ERROR(ForEachJsonLine(in, input_name, [&](const JsonField& field) -> absl::Status {
-    ASSIGN_OR_RETURN(lines.emplace_back(), ReadResponse(field));
+    ASSIGN_OR_RETURN(lines.emplace_back(), ReadResponse(field, limits));
     if (lines.size() < lines_at_once) return absl::OkStatus();
     const absl::Status used = use(lines);
     lines.clear();
     return used;
   }));
   return lines.empty() ? absl::OkStatus() : use(lines);
+}
+
+absl::Status CheckResponses(std::istream& in, absl::string_view input_name, const ResponseLimits& limits) {
+  return ForEachResponses(in, input_name, limits, /*lines_at_once=*/1,
+                          [](std::span<const ResponseLine>) { return absl::OkStatus(); });
 }
 
 }  // namespace tactus

@@ -121,7 +121,9 @@ absl::Status RhythmJsonl(Engine& engine, const CreditAssigner& credit, const Rhy
     }
     return out ? absl::OkStatus() : absl::DataLossError("cannot write the rhythm to the output");
   };
-  RETURN_IF_ERROR(ForEachResponses(in, input_name, options.lines_at_once, measure));
+  const ModelConfig& model = engine.config();
+  const ResponseLimits limits = {.max_position = model.max_position, .vocab_size = model.vocab_size};
+  RETURN_IF_ERROR(ForEachResponses(in, input_name, limits, options.lines_at_once, measure));
   return out.flush() ? absl::OkStatus() : absl::DataLossError("cannot write the rhythm to the output");
 }
 

@@ -54,7 +54,7 @@ struct RhythmJsonlOptions {
 };
 
 // Blocks. `seen` gets every response with its id as JSON, in order; it may be moved from. InvalidArgument:
-// a bad line, by number; what was written before stays. DataLoss: `out` failed.
+// a bad line, by number, after those before it were written. DataLoss: `out` failed.
 absl::Status RhythmJsonl(Engine& engine, const CreditAssigner& credit, const RhythmJsonlOptions& options,
                          std::istream& in, absl::string_view input_name, std::ostream& out,
                          absl::FunctionRef<void(const std::string& id_json, MeasuredResponse& response)> seen);

@@ -9,7 +9,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
-#include "tools/batch/response_jsonl.h"
 
 namespace tactus {
 namespace {
@@ -36,10 +35,10 @@ absl::Status ScoreLines(ResponseScorer& scorer, std::span<const ResponseLine> li
 
 }  // namespace
 
-absl::Status ScoreJsonl(ResponseScorer& scorer, int batch, std::istream& in, absl::string_view input_name,
-                        std::ostream& out) {
+absl::Status ScoreJsonl(ResponseScorer& scorer, const ResponseLimits& limits, int batch, std::istream& in,
+                        absl::string_view input_name, std::ostream& out) {
   RETURN_IF_ERROR(
-      ForEachResponses(in, input_name, size_t{8} * static_cast<size_t>(std::max(1, batch)),
+      ForEachResponses(in, input_name, limits, size_t{8} * static_cast<size_t>(std::max(1, batch)),
                        [&](std::span<const ResponseLine> lines) { return ScoreLines(scorer, lines, out); }));
   return out.flush() ? absl::OkStatus() : absl::DataLossError("cannot write the scores to the output");
 }

@@ -9,13 +9,14 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
+#include "tools/batch/response_jsonl.h"
 #include "tools/batch/score.h"
 
 namespace tactus {
 
-// Blocks; holds 8 * batch lines at once. InvalidArgument: a bad line, by number; what was written
-// before stays. DataLoss: `out` failed.
-absl::Status ScoreJsonl(ResponseScorer& scorer, int batch, std::istream& in, absl::string_view input_name,
-                        std::ostream& out);
+// Blocks; holds 8 * batch lines at once. `limits`: the model's. InvalidArgument: a bad line, by number, after those
+// before it were written. DataLoss: `out` failed.
+absl::Status ScoreJsonl(ResponseScorer& scorer, const ResponseLimits& limits, int batch, std::istream& in,
+                        absl::string_view input_name, std::ostream& out);
 
 }  // namespace tactus

@@ -21,8 +21,8 @@
 namespace tactus {
 
 // Blocking; one line in memory at a time, of at most 64 MiB. `chat_template` may be an error: it is returned when a
-// line has messages. `input_name` is what errors call the input. InvalidArgument: a bad line, by number; what was
-// written before stays. DataLoss: `out` failed.
+// line has messages. `input_name` is what errors call the input. InvalidArgument: a bad line, by number, after those
+// before it were written. DataLoss: `out` failed.
 absl::Status TokenizeJsonl(const Tokenizer& tokenizer,
                            const absl::StatusOr<std::unique_ptr<ChatTemplate>>& chat_template,
                            const std::string& input_name, std::istream& in, std::ostream& out);

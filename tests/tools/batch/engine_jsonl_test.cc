@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "tests/actor/engine/fake_model_runner.h"
 #include "tools/batch/generate.h"
 #include "tools/batch/score_jsonl.h"
@@ -152,7 +153,7 @@ TEST(GenerateJsonlTest, NamesTheLineOfAMistake) {
   }
   EXPECT_THAT(error(absl::StrCat("{\"id\":1,\"prompt\":\"", std::string(600, 'x'), "\"}")),
               HasSubstr("--max-tokens 9"));
-  EXPECT_THAT(error("{\"id\":1,\"prompt_ids\":[60]}"), HasSubstr("prompt_ids[0] is 60"));
+  EXPECT_THAT(error("{\"id\":1,\"prompt_ids\":[60]}"), HasSubstr("in.jsonl:2: prompt_ids[0] is 60"));
   const Result no_template = Generate("{\"id\":1,\"messages\":[]}\n", Options(1),
                                       absl::UnimplementedError("the chat template is not recognised"));
   EXPECT_EQ(no_template.status.code(), absl::StatusCode::kUnimplemented);
@@ -171,7 +172,8 @@ Result Score(const std::string& input, int batch = 2) {
   std::istringstream in(input);
   std::ostringstream out;
   const auto scorer = DecodeScorer(MakeEngine());
-  const absl::Status status = ScoreJsonl(*scorer, batch, in, "in.jsonl", out);
+  const absl::Status status =
+      ScoreJsonl(*scorer, {.max_position = 500, .vocab_size = kVocab}, batch, in, "in.jsonl", out);
   return {status, out.str()};
 }
 
@@ -214,8 +216,13 @@ TEST(ScoreJsonlTest, NamesTheLineOfAMistake) {
     EXPECT_TRUE(absl::IsInvalidArgument(result.status)) << line;
     EXPECT_THAT(std::string(result.status.message()), HasSubstr("in.jsonl:2")) << line;
   }
-  const Result unknown = Score("{\"id\":1,\"prompt_ids\":[3],\"response_ids\":[60]}\n");
-  EXPECT_THAT(std::string(unknown.status.message()), HasSubstr("in.jsonl:1 and the lines after it: request 0"));
+  const Result unknown = Score(good + "{\"id\":1,\"prompt_ids\":[3],\"response_ids\":[4,60]}\n");
+  EXPECT_EQ(unknown.status.message(), "in.jsonl:2: response_ids[1] is 60, expected an id below the model's 60");
+  EXPECT_EQ(unknown.out, "") << "found before the lines of its batch were scored";
+  const std::string longest = absl::StrCat("[", absl::StrJoin(std::vector<int>(500, 3), ","), "]");
+  const Result too_long = Score(absl::StrCat(good, "{\"id\":1,\"prompt_ids\":[3],\"response_ids\":", longest, "}\n"));
+  EXPECT_EQ(too_long.status.message(),
+            "in.jsonl:2: prompt and response have 501 tokens, more than the model's 500 positions");
 }
 
 }  // namespace
