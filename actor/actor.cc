@@ -3,13 +3,13 @@
 #include <algorithm>
 #include <cstdint>
 #include <string>
-#include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "common/base/log.h"
 #include "common/base/monotonic_clock.h"
 #include "common/base/status_macros.h"
+#include "common/base/thread.h"
 
 namespace tactus {
 namespace {
@@ -64,10 +64,9 @@ Actor::~Actor() = default;
 
 absl::Status Actor::Run() {
   HeardLearner();
-  std::thread weights([this] { WeightsLoop(); });
-  std::thread leases([this] { LeaseLoop(); });
-  std::thread submits([this] { SubmitLoop(); });
-  absl::Status status = EngineLoop();
+  std::vector<std::thread> threads;
+  absl::Status status = StartThreads(threads);
+  if (status.ok()) status = EngineLoop();
   {
     absl::MutexLock lock(&mutex_);
     closing_ = true;
@@ -75,10 +74,15 @@ absl::Status Actor::Run() {
   }
   port_->Close();
   weights_->Close();
-  weights.join();
-  leases.join();
-  submits.join();
+  for (std::thread& thread : threads) thread.join();
   return status;
+}
+
+absl::Status Actor::StartThreads(std::vector<std::thread>& threads) {
+  ASSIGN_OR_RETURN(threads.emplace_back(), StartThread("weights", [this] { WeightsLoop(); }));
+  ASSIGN_OR_RETURN(threads.emplace_back(), StartThread("leases", [this] { LeaseLoop(); }));
+  ASSIGN_OR_RETURN(threads.emplace_back(), StartThread("submissions", [this] { SubmitLoop(); }));
+  return absl::OkStatus();
 }
 
 // ---- engine thread --------------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -102,6 +103,7 @@ class Actor {
   struct Drain;  // since a stop was asked for
 
   // Engine thread.
+  absl::Status StartThreads(std::vector<std::thread>& threads);
   absl::Status EngineLoop();
   bool Done(Drain& drain);
   absl::Status SwapStagedWeights();

@@ -2,6 +2,9 @@
 
 #include <algorithm>
 
+#include "absl/memory/memory.h"
+#include "common/base/status_macros.h"
+#include "common/base/thread.h"
 #include "common/rollout/certificate_metrics.h"
 
 namespace tactus {
@@ -11,15 +14,20 @@ constexpr absl::Duration kEvery = absl::Seconds(1);
 
 }  // namespace
 
-ActorMetricsThread::ActorMetricsThread(const Actor* actor, const ChannelSecurity& security, MetricSet* metrics)
-    : actor_(actor), security_(security), metrics_(metrics), thread_([this] { Loop(); }) {}
+absl::StatusOr<std::unique_ptr<ActorMetricsThread>> ActorMetricsThread::Start(const Actor* actor,
+                                                                              const ChannelSecurity& security,
+                                                                              MetricSet* metrics) {
+  auto publish = absl::WrapUnique(new ActorMetricsThread(actor, security, metrics));
+  ASSIGN_OR_RETURN(publish->thread_, StartThread("an actor's metrics", [self = publish.get()] { self->Loop(); }));
+  return publish;
+}
 
 ActorMetricsThread::~ActorMetricsThread() {
   {
     absl::MutexLock lock(&mutex_);
     stop_ = true;
   }
-  thread_.join();
+  if (thread_.joinable()) thread_.join();
 }
 
 void ActorMetricsThread::Loop() {

@@ -1,9 +1,11 @@
 // Shows an actor's counters, and its certificate's expiry, as metrics.
 #pragma once
 
+#include <memory>
 #include <thread>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "actor/actor.h"
 #include "common/metrics/metric_set.h"
@@ -14,12 +16,16 @@ namespace tactus {
 // Copies them once a second, and a last time when destroyed. Owns one thread. Actor and metrics outlive it.
 class ActorMetricsThread {
  public:
-  ActorMetricsThread(const Actor* actor, const ChannelSecurity& security, MetricSet* metrics);
+  // ResourceExhausted: there is no thread to be had.
+  static absl::StatusOr<std::unique_ptr<ActorMetricsThread>> Start(const Actor* actor, const ChannelSecurity& security,
+                                                                   MetricSet* metrics);
   ~ActorMetricsThread();
   ActorMetricsThread(const ActorMetricsThread&) = delete;
   ActorMetricsThread& operator=(const ActorMetricsThread&) = delete;
 
  private:
+  ActorMetricsThread(const Actor* actor, const ChannelSecurity& security, MetricSet* metrics)
+      : actor_(actor), security_(security), metrics_(metrics) {}
   void Loop();
   void Copy(ActorStats& last) const;
 
@@ -28,7 +34,7 @@ class ActorMetricsThread {
   MetricSet* const metrics_;
   absl::Mutex mutex_;
   bool stop_ ABSL_GUARDED_BY(mutex_) = false;
-  std::thread thread_;  // last: it uses the others
+  std::thread thread_;
 };
 
 }  // namespace tactus

@@ -23,6 +23,7 @@
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
 #include "common/base/stop_signals.h"
+#include "common/base/thread.h"
 #include "common/config/flags.h"
 #include "common/config/run_config.h"
 #include "common/config/storage_dtype.h"
@@ -190,12 +191,11 @@ absl::Status Run(const ActorFlags& flags) {
   ASSIGN_OR_RETURN(Parts parts, MakeParts(run, flags, instance, device, &metrics));
 
   CatchStopSignals();
+  ASSIGN_OR_RETURN(std::unique_ptr<ActorMetricsThread> publish,
+                   ActorMetricsThread::Start(parts.actor.get(), ChannelSecurity::FromProto(run.service()), &metrics));
   readiness.Watch([actor = parts.actor.get()] { return actor->NotReady(); });
-  absl::Status status;
-  {
-    const ActorMetricsThread publish(parts.actor.get(), ChannelSecurity::FromProto(run.service()), &metrics);
-    status = parts.actor->Run();
-  }
+  const absl::Status status = parts.actor->Run();
+  publish.reset();  // which copies the last counts
   readiness.Watch([] { return std::string("stopped"); });
   const ActorStats stats = parts.actor->stats();
   TACTUS_LOG(INFO) << "submitted " << stats.groups_submitted << " groups, " << stats.completion_tokens
@@ -234,4 +234,7 @@ int Main(const std::vector<std::string>& args) {
 }  // namespace
 }  // namespace tactus
 
-int main(int argc, char** argv) { return tactus::Main({argv + 1, argv + argc}); }
+int main(int argc, char** argv) {
+  tactus::EndOnUncaughtExceptions("tactus-actor");
+  return tactus::Main({argv + 1, argv + argc});
+}

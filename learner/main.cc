@@ -7,6 +7,7 @@
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
 #include "common/base/stop_signals.h"
+#include "common/base/thread.h"
 #include "common/config/flags.h"
 #include "common/config/run_config.h"
 #include "common/device/devices.h"
@@ -86,6 +87,7 @@ absl::Status RunMain(const std::vector<std::string>& args) {
 }  // namespace tactus
 
 int main(int argc, char** argv) {
+  tactus::EndOnUncaughtExceptions("tactus-learner");
   const std::vector<std::string> args(argv + 1, argv + argc);
   if (tactus::AsksForHelp(args)) {
     tactus::RankFlags flags;

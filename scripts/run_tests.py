@@ -151,6 +151,8 @@ def script_checks(build: pathlib.Path) -> list[Outcome]:
     outcomes = [
         check("layers.self_test", [python, "scripts/check/layers.py", "--self-test"]),
         check("layers.tree", [python, "scripts/check/layers.py"]),
+        check("exceptions.self_test", [python, "scripts/check/exceptions.py", "--self-test"]),
+        check("exceptions.tree", [python, "scripts/check/exceptions.py"]),
         check("sizes.self_test", [python, "scripts/check/sizes.py", "--self-test"]),
         check("sizes.tree", [python, "scripts/check/sizes.py"]),
         check("web", [python, "scripts/check/web.py"], 300),

@@ -1,7 +1,7 @@
 #include <cstdio>
-#include <filesystem>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/paths.h"
 #include "common/base/status_macros.h"
 #include "common/config/field_docs.h"
 #include "common/config/run_config.h"
@@ -53,7 +53,7 @@ GpuList GpusOf(const CheckConfigFlags& flags) {
 
 absl::Status PrintMemory(const config::RunConfig& run, const CheckConfigFlags& flags) {
   const std::string model = flags.model_config.value_or(absl::StrCat(run.model().path(), "/config.json"));
-  if (!std::filesystem::exists(model)) {
+  if (!Exists(model)) {
     return absl::NotFoundError(absl::StrCat(model, " is not there: expected the shape of the model of ", *flags.file,
                                             "; --model-config FILE gives one without it."));
   }

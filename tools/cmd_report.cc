@@ -1,8 +1,10 @@
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
+#include <thread>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/paths.h"
 #include "common/base/status_macros.h"
 #include "common/device/host_limits.h"
 #include "common/ops/cpu/parallel.h"
@@ -25,7 +27,7 @@ struct ReportFlags {
 
 absl::Status Run(const ReportFlags& flags) {
   const RunFolder folder{flags.folder};
-  if (!std::filesystem::is_directory(folder.root)) {
+  if (!IsFolder(folder.root)) {
     return absl::NotFoundError(absl::StrCat(folder.root, " is not a folder: expected the folder of a run."));
   }
   ops::SetThreads(OwnHostLimits().cpus);

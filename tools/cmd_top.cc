@@ -1,13 +1,13 @@
 #include <unistd.h>
 
 #include <cstdio>
-#include <filesystem>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 #include "common/base/monotonic_clock.h"
+#include "common/base/paths.h"
 #include "common/base/status_macros.h"
 #include "common/base/stop_signals.h"
 #include "common/metrics/run_folder.h"
@@ -44,7 +44,7 @@ absl::StatusOr<std::unique_ptr<top::Source>> SourceOf(const TopFlags& flags) {
   }
   if (flags.run.has_value()) return absl::InvalidArgumentError("--run goes with --prometheus: a folder holds one run.");
   const RunFolder folder{*flags.folder};
-  if (!std::filesystem::is_directory(folder.root))
+  if (!IsFolder(folder.root))
     return absl::NotFoundError(absl::StrCat(folder.root, " is not a folder: expected the folder of a run."));
   return top::MakeLocalSource(folder.targets(), flags.window_s);
 }

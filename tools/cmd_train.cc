@@ -2,7 +2,6 @@
 
 #include <cstdio>
 #include <filesystem>
-#include <system_error>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -11,6 +10,7 @@
 #include "common/base/exit_code.h"
 #include "common/base/file.h"
 #include "common/base/folder_lock.h"
+#include "common/base/paths.h"
 #include "common/base/status_macros.h"
 #include "common/config/run_config.h"
 #include "common/device/devices.h"
@@ -41,19 +41,11 @@ struct TrainFlags {
   }
 };
 
-absl::Status MakeFolder(const std::string& path) {
-  std::error_code error;
-  std::filesystem::create_directories(path, error);
-  return error
-             ? absl::FailedPreconditionError(absl::StrCat("cannot make the folder ", path, ": ", error.message(), "."))
-             : absl::OkStatus();
-}
-
 // The folder is this process's before anything in it is changed: a live run's configuration is read again by each actor
 // that it starts.
 absl::StatusOr<FolderLock> LockRun(const RunFolder& folder) {
   ASSIGN_OR_RETURN(FolderLock lock, FolderLock::Take(folder.root, "another tactus train"));
-  if (std::filesystem::is_directory(folder.checkpoints())) {  // a learner that was started by hand holds these alone
+  if (IsFolder(folder.checkpoints())) {  // a learner that was started by hand holds these alone
     RETURN_IF_ERROR(FolderLock::Take(folder.checkpoints(), "another learner").status());
   }
   return lock;
@@ -152,10 +144,10 @@ absl::StatusOr<TrainJobOptions> OptionsOf(const TrainFlags& flags) {
 // Takes the run's folder and writes what this job goes by.
 absl::StatusOr<FolderLock> Begin(const TrainJobOptions& options) {
   const RunFolder& folder = options.folder;
-  if (!options.resume) RETURN_IF_ERROR(MakeFolder(folder.root));
+  if (!options.resume) RETURN_IF_ERROR(MakeFolders(folder.root));
   ASSIGN_OR_RETURN(FolderLock lock, LockRun(folder));
   if (!options.resume) RETURN_IF_ERROR(CheckNew(folder));  // of two that found it new
-  RETURN_IF_ERROR(MakeFolder(folder.logs()));
+  RETURN_IF_ERROR(MakeFolders(folder.logs()));
   RETURN_IF_ERROR(WriteFileAtomic(folder.config(), config::ResolvedText(*options.config)));
   return lock;
 }

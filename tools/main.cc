@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/exit_code.h"
+#include "common/base/thread.h"
 #include "common/device/devices.h"
 #include "common/metrics/build_info.h"
 #include "tools/command.h"
@@ -85,4 +86,7 @@ int Main(const std::vector<std::string>& args) {
 }  // namespace
 }  // namespace tactus
 
-int main(int argc, char** argv) { return tactus::Main({argv + 1, argv + argc}); }
+int main(int argc, char** argv) {
+  tactus::EndOnUncaughtExceptions("tactus");
+  return tactus::Main({argv + 1, argv + argc});
+}

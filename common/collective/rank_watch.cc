@@ -12,7 +12,9 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/synchronization/mutex.h"
+#include "common/base/log.h"
 #include "common/base/status_macros.h"
+#include "common/base/thread.h"
 #include "common/collective/bounded_call.h"
 
 namespace tactus {
@@ -204,7 +206,14 @@ class RankWatch::Pulse : public std::enable_shared_from_this<RankWatch::Pulse> {
   Pulse(const Options& options, std::shared_ptr<RankBoard> board) : options_(options), board_(std::move(board)) {}
 
   void Start() {
-    thread_ = std::thread([self = shared_from_this()] { self->Run(); });
+    absl::StatusOr<std::thread> thread = StartThread("signs of life", [self = shared_from_this()] { self->Run(); });
+    if (thread.ok()) {
+      thread_ = *std::move(thread);
+    } else {  // the other ranks miss the signs and give up
+      TACTUS_LOG(ERROR) << thread.status().message();
+      absl::MutexLock lock(&mutex_);
+      ended_ = true;
+    }
   }
 
   void Stop() {
@@ -221,6 +230,7 @@ class RankWatch::Pulse : public std::enable_shared_from_this<RankWatch::Pulse> {
       Publish();
       ended = mutex_.AwaitWithTimeout(absl::Condition(&ended_), kPatience);
     }
+    if (!thread_.joinable()) return;
     if (ended) {
       thread_.join();
     } else {

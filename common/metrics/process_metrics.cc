@@ -3,12 +3,14 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <sstream>
 #include <string>
-#include <system_error>
+#include <vector>
+
+#include "absl/strings/numbers.h"
+#include "common/base/paths.h"
 
 namespace tactus {
 namespace {
@@ -25,13 +27,7 @@ double VirtualBytes() { return MemoryBytes(0); }
 double ResidentBytes() { return MemoryBytes(1); }
 
 double EntriesOf(const char* folder) {
-  std::error_code error;
-  double count = 0;
-  for (auto it = std::filesystem::directory_iterator(folder, error);
-       !error && it != std::filesystem::directory_iterator(); it.increment(error)) {
-    ++count;
-  }
-  return count;
+  return static_cast<double>(ListFolder(folder).value_or(std::vector<std::string>()).size());
 }
 
 double OpenFiles() { return EntriesOf("/proc/self/fd"); }
@@ -42,11 +38,17 @@ double MaxFiles() {
   return getrlimit(RLIMIT_NOFILE, &limit) == 0 ? static_cast<double>(limit.rlim_cur) : 0;
 }
 
+// 0 for what is no number.
+double Number(const std::string& text) {
+  double number = 0;
+  return absl::SimpleAtod(text, &number) ? number : 0;
+}
+
 // The machine's boot, in Unix time, from /proc/stat.
 double BootTime() {
   std::ifstream stat("/proc/stat");
   for (std::string line; std::getline(stat, line);) {
-    if (line.rfind("btime ", 0) == 0) return std::stod(line.substr(6));
+    if (line.rfind("btime ", 0) == 0) return Number(line.substr(6));
   }
   return 0;
 }
@@ -59,7 +61,7 @@ double StartTime() {
   std::istringstream fields(text.substr(text.rfind(')') + 1));
   std::string field;
   for (int i = 3; i <= 22; ++i) fields >> field;
-  const double ticks = field.empty() ? 0 : std::stod(field);
+  const double ticks = Number(field);
   static const double boot = BootTime();
   return boot + ticks / static_cast<double>(sysconf(_SC_CLK_TCK));
 }

@@ -7,12 +7,11 @@
 #include <cerrno>
 #include <cmath>
 #include <cstring>
-#include <filesystem>
-#include <system_error>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "common/base/paths.h"
 #include "common/base/status_macros.h"
 #include "common/metrics/tensorboard_codec.h"
 
@@ -56,9 +55,7 @@ uint32_t Crc32c(absl::string_view bytes) {
 
 absl::StatusOr<std::unique_ptr<TensorBoardWriter>> TensorBoardWriter::Open(const std::string& folder,
                                                                            int64_t first_step) {
-  std::error_code error;
-  std::filesystem::create_directories(folder, error);
-  if (error) return absl::UnavailableError(absl::StrCat("cannot make the folder ", folder, ": ", error.message(), "."));
+  RETURN_IF_ERROR(MakeFolders(folder));
   const std::string path =
       absl::StrCat(folder, "/events.out.tfevents.", absl::Dec(absl::ToUnixSeconds(absl::Now()), absl::kZeroPad10),
                    ".tactus.", getpid());

@@ -11,6 +11,7 @@
 #include "common/base/back_off.h"
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
+#include "common/base/thread.h"
 #include "common/rollout/grpc_channel.h"
 #include "common/rollout/grpc_rollout_session.h"
 #include "proto/rollout_service.grpc.pb.h"
@@ -29,14 +30,16 @@ constexpr absl::Duration kLongestPause = absl::Seconds(5);
 class GrpcRolloutPort::Impl {
  public:
   Impl(const GrpcRolloutPortOptions& options, std::shared_ptr<grpc::Channel> channel)
-      : options_(options), stub_(wire::RolloutService::NewStub(channel)), session_(options) {
-    thread_ = std::thread([this] { Run(); });
-  }
+      : options_(options), stub_(wire::RolloutService::NewStub(channel)), session_(options) {}
   ~Impl() {
     Close();
-    thread_.join();
+    if (thread_.joinable()) thread_.join();
   }
 
+  absl::Status Start() {
+    ASSIGN_OR_RETURN(thread_, StartThread("the stream to the learner", [this] { Run(); }));
+    return absl::OkStatus();
+  }
   absl::Status WaitForWelcome(absl::Duration timeout);
   absl::StatusOr<std::vector<PromptLease>> Lease(int max_leases, PolicyVersion held, absl::Duration timeout);
   absl::Status Submit(const TrajectoryGroup& group, absl::Duration timeout);
@@ -297,6 +300,7 @@ absl::StatusOr<std::unique_ptr<GrpcRolloutPort>> GrpcRolloutPort::Connect(const 
                                                                           absl::Duration timeout) {
   ASSIGN_OR_RETURN(std::shared_ptr<grpc::Channel> channel, OpenChannel(options.address, options.security));
   auto port = absl::WrapUnique(new GrpcRolloutPort(std::make_unique<Impl>(options, std::move(channel))));
+  RETURN_IF_ERROR(port->impl_->Start());
   RETURN_IF_ERROR(port->impl_->WaitForWelcome(timeout));
   return port;
 }

@@ -4,9 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
-#include <filesystem>
 #include <utility>
 #include <vector>
 
@@ -16,6 +14,7 @@
 #include "absl/strings/str_split.h"
 #include "common/base/file.h"
 #include "common/base/json_field.h"
+#include "common/base/paths.h"
 #include "common/base/sha256.h"
 #include "common/base/status_macros.h"
 #include "common/base/strict_json.h"
@@ -85,13 +84,7 @@ absl::Status VerifyFile(const std::string& folder, const JsonField& files, const
 }  // namespace
 
 absl::Status WriteManifest(const std::string& path) {
-  std::vector<std::string> names;
-  std::error_code error;
-  for (std::filesystem::recursive_directory_iterator it(path, error), end; !error && it != end; it.increment(error)) {
-    if (it->is_regular_file(error)) names.push_back(it->path().string().substr(path.size() + 1));
-  }
-  if (error) return absl::ErrnoToStatus(error.value(), absl::StrCat("cannot list ", path));
-  std::sort(names.begin(), names.end());
+  ASSIGN_OR_RETURN(const std::vector<std::string> names, ListFilesBelow(path));
   Json files = Json::object();
   for (const std::string& name : names) {
     ASSIGN_OR_RETURN(const FileDigest digest, Digest(absl::StrCat(path, "/", name)));

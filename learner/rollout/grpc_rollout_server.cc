@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
+#include "common/base/thread.h"
 #include "common/rollout/grpc_channel.h"
 #include "learner/rollout/grpc_rollout_server_impl.h"
 
@@ -71,7 +72,7 @@ absl::Status RolloutServer::Impl::Serve() {
     absl::MutexLock lock(&mu_);
     ledger_metrics_.Start(ledger_);
   }
-  ingest_thread_ = std::thread([this] { RunIngest(); });
+  ASSIGN_OR_RETURN(ingest_thread_, StartThread("taking in groups", [this] { RunIngest(); }));
   return absl::OkStatus();
 }
 

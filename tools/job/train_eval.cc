@@ -1,12 +1,12 @@
 #include "tools/job/train_eval.h"
 
 #include <csignal>
-#include <filesystem>
 
 #include "absl/strings/str_cat.h"
 #include "common/base/file.h"
 #include "common/base/json_field.h"
 #include "common/base/monotonic_clock.h"
+#include "common/base/paths.h"
 #include "common/base/status_macros.h"
 #include "common/base/stop_signals.h"
 #include "common/base/strict_json.h"
@@ -28,7 +28,7 @@ absl::StatusOr<HeldOutRecord> MeasureHeldOut(const TrainJobOptions& options, con
     if (record.step == step) return record;
   }
   const std::string log = absl::StrCat(options.folder.logs(), "/eval-", name, ".json");
-  std::filesystem::remove(log);  // a child appends
+  RETURN_IF_ERROR(RemoveFile(log));  // a child appends
   const config::EvalOptions& eval = options.config->eval();
   ASSIGN_OR_RETURN(
       const std::unique_ptr<ChildProcess> process,

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <csignal>
-#include <filesystem>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -13,6 +12,7 @@
 #include "common/base/json_field.h"
 #include "common/base/listen_socket.h"
 #include "common/base/monotonic_clock.h"
+#include "common/base/paths.h"
 #include "common/base/status_macros.h"
 #include "common/base/stop_signals.h"
 #include "common/base/strict_json.h"
@@ -56,7 +56,7 @@ TrainJob::TrainJob(TrainJobOptions options)
       restarts_(actors_.size()) {}
 
 absl::Status TrainJob::StartLearners() {
-  std::filesystem::remove(ready_file_);
+  RETURN_IF_ERROR(RemoveFile(ready_file_));
   ASSIGN_OR_RETURN(const int store_port, FreePort());
   for (size_t rank = 0; rank < static_cast<size_t>(options_.learners); ++rank) {
     std::vector<std::string> argv = {absl::StrCat(options_.binary_folder, "/tactus-learner"),
@@ -88,7 +88,7 @@ absl::Status TrainJob::StartLearners() {
 
 absl::Status TrainJob::AwaitLearner() {
   const absl::Time deadline = MonotonicNow() + kReadyTimeout;
-  while (!std::filesystem::exists(ready_file_)) {
+  while (!Exists(ready_file_)) {
     bool done = false;
     RETURN_IF_ERROR(CheckLearners(&done));
     if (done) return absl::OkStatus();  // nothing left to train, and it has said so
@@ -132,7 +132,7 @@ void TrainJob::UpdateTargets() {
 
 absl::Status TrainJob::StartActor(size_t index) {
   const std::string name = ActorName(index);
-  std::filesystem::remove(ActorReadyFile(index));
+  RETURN_IF_ERROR(RemoveFile(ActorReadyFile(index)));
   std::vector<std::string> argv = {absl::StrCat(options_.binary_folder, "/tactus-actor"),
                                    "--config",
                                    options_.folder.config(),

@@ -11,6 +11,7 @@
 
 #include "absl/synchronization/mutex.h"
 #include "common/base/log.h"
+#include "common/base/thread.h"
 
 namespace tactus::ops {
 namespace {
@@ -23,10 +24,13 @@ thread_local bool inside_parallel_for = false;
 class ThreadPool {
  public:
   explicit ThreadPool(int threads) {
-    try {
-      for (int i = 1; i < threads; ++i) workers_.emplace_back([this] { Work(); });
-    } catch (const std::system_error& error) {  // a limit of the user or of a control group
-      TACTUS_LOG(WARNING) << "only " << size() << " of " << threads << " threads could be started: " << error.what();
+    for (int i = 1; i < threads; ++i) {
+      absl::StatusOr<std::thread> worker = StartThread("computing", [this] { Work(); });
+      if (!worker.ok()) {  // fewer give the same results
+        TACTUS_LOG(WARNING) << worker.status().message() << "; computing with " << i << " of " << threads << " threads";
+        break;
+      }
+      workers_.push_back(*std::move(worker));
     }
   }
 
