@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "common/base/json_field.h"
 #include "common/base/status_macros.h"
 #include "common/base/strict_json.h"
 
@@ -225,13 +226,10 @@ nlohmann::ordered_json NumberOrNull(double value) {
   return std::isfinite(value) ? nlohmann::ordered_json(value) : nlohmann::ordered_json(nullptr);
 }
 
-absl::Status ReadNumber(const nlohmann::ordered_json& json, const char* key, double* out) {
-  const auto it = json.find(key);
-  if (it == json.end()) return absl::OkStatus();
-  if (!it->is_number() && !it->is_null()) {
-    return absl::InvalidArgumentError(absl::StrCat("metrics line: \"", key, "\" is not a number."));
-  }
-  *out = it->is_null() ? kAbsent : it->get<double>();
+absl::Status ReadNumber(const JsonField& line, const char* key, double* out) {
+  ASSIGN_OR_RETURN(const JsonField field, line.Member(key));
+  if (field.is_null()) return absl::OkStatus();
+  ASSIGN_OR_RETURN(*out, field.Number());
   return absl::OkStatus();
 }
 
@@ -272,23 +270,19 @@ std::string StepRecordToJson(const StepRecord& record) {
   return json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
 }
 
-absl::StatusOr<StepRecord> StepRecordFromJson(absl::string_view line) {
-  ASSIGN_OR_RETURN(const nlohmann::ordered_json json,
-                   ParseStrictJson(line, "metrics line", {.max_bytes = 1 << 16, .max_depth = 4, .max_values = 1024}));
-  if (!json.is_object()) return absl::InvalidArgumentError("metrics line: expected a JSON object.");
-  const auto step = json.find("step");
-  if (step == json.end() || !step->is_number_integer()) {
-    return absl::InvalidArgumentError("metrics line: expected a whole number \"step\".");
-  }
+absl::StatusOr<StepRecord> StepRecordFromJson(absl::string_view text) {
+  constexpr absl::string_view kSource = "metrics line";
+  ASSIGN_OR_RETURN(const nlohmann::json json,
+                   ParseJson(text, kSource, {.max_bytes = 1 << 16, .max_depth = 4, .max_values = 1024}));
+  const JsonField line(json, kSource);
   StepRecord record;
-  record.step = step->get<int64_t>();
-  const auto version = json.find("version");
-  if (version != json.end()) {
-    if (!version->is_string()) return absl::InvalidArgumentError("metrics line: \"version\" is not a string.");
-    record.version = version->get<std::string>();
+  JSON_MEMBER(record.step, line, "step", Integer());
+  ASSIGN_OR_RETURN(const JsonField version, line.Member("version"));
+  if (!version.is_null()) {
+    ASSIGN_OR_RETURN(record.version, version.String());
   }
-  RETURN_IF_ERROR(ReadNumber(json, "time_s", &record.time_s));
-  for (const StepField& field : kFields) RETURN_IF_ERROR(ReadNumber(json, field.key, &(record.*field.member)));
+  RETURN_IF_ERROR(ReadNumber(line, "time_s", &record.time_s));
+  for (const StepField& field : kFields) RETURN_IF_ERROR(ReadNumber(line, field.key, &(record.*field.member)));
   return record;
 }
 

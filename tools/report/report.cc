@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <filesystem>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -11,6 +10,7 @@
 #include "absl/time/time.h"
 #include "common/base/file.h"
 #include "common/base/log.h"
+#include "common/base/paths.h"
 #include "common/base/status_macros.h"
 #include "common/metrics/build_info.h"
 #include "common/metrics/held_out.h"
@@ -84,8 +84,12 @@ std::string Tiles(const std::vector<R>& steps) {
   }
   out += Tile(absl::StrCat(steps.back().step), "steps");
   out += Tile(DurationText(steps.back().time_s), "run time");
-  out += Tile(absl::StrFormat("%.0f", Mean(steps, &R::tokens_generated_per_s)), "tokens sampled per second");
-  out += Tile(absl::StrFormat("%.0f", Mean(steps, &R::tokens_trained_per_s)), "tokens trained per second");
+  const std::pair<double R::*, const char*> rates[] = {{&R::tokens_generated_per_s, "tokens sampled per second"},
+                                                       {&R::tokens_trained_per_s, "tokens trained per second"}};
+  for (const auto& [member, label] : rates) {
+    const double mean = Mean(steps, member);
+    if (std::isfinite(mean)) out += Tile(absl::StrFormat("%.0f", mean), label);
+  }
   if (std::isfinite(worst)) out += Tile(NumberText(worst, 2), "largest |Δ log p|, nats");
   return out + "</div>\n";
 }
@@ -172,9 +176,7 @@ std::string ReportHtml(const ReportData& data) {
 
 absl::Status WriteReport(const RunFolder& folder, const std::string& path, const EnrichAnswers& enrich) {
   ReportData data;
-  data.title = std::filesystem::absolute(folder.root).lexically_normal().filename().string();
-  if (data.title.empty())
-    data.title = std::filesystem::absolute(folder.root).lexically_normal().parent_path().filename().string();
+  data.title = NameOf(folder.root);
   ASSIGN_OR_RETURN(data.steps, ReadSteps(folder.metrics()));
   ASSIGN_OR_RETURN(const std::vector<HeldOutRecord> held_out, ReadHeldOut(folder.held_out()));
   for (StepRecord& step : data.steps) JoinHeldOut(held_out, &step);
@@ -184,7 +186,7 @@ absl::Status WriteReport(const RunFolder& folder, const std::string& path, const
     const absl::Status enriched = enrich(folder, samples, data.answers);
     if (!enriched.ok()) TACTUS_LOG(WARNING) << "the report shows no attention images: " << enriched.message();
   }
-  if (std::filesystem::exists(folder.config())) {
+  if (Exists(folder.config())) {
     ASSIGN_OR_RETURN(data.config_text, ReadFile(folder.config(), size_t{1} << 20));
   }
   return WriteFileAtomic(path, ReportHtml(data));

@@ -109,6 +109,31 @@ class LocalSource : public Source {
   SeriesWindow window_;
 };
 
+// An instant vector by the values of one label; "" names no label.
+absl::StatusOr<PanelValues> ReadAnswer(const std::string& text, absl::string_view by) {
+  constexpr absl::string_view kSource = "the answer";
+  ASSIGN_OR_RETURN(const nlohmann::json json, ParseJson(text, kSource, {.max_bytes = kMaxAnswerBytes}));
+  ASSIGN_OR_RETURN(const JsonField data, JsonField(json, kSource).Member("data"));
+  ASSIGN_OR_RETURN(const JsonField result, data.Member("result"));
+  ASSIGN_OR_RETURN(const size_t size, result.ArraySize());
+  PanelValues values;
+  for (size_t i = 0; i < size; ++i) {
+    ASSIGN_OR_RETURN(const JsonField point, result.Element(i).Member("value"));
+    ASSIGN_OR_RETURN(const size_t parts, point.ArraySize());
+    if (parts != 2) return point.Expected("a time and a value");
+    ASSIGN_OR_RETURN(const std::string number, point.Element(1).String());
+    ASSIGN_OR_RETURN(const JsonField metric, result.Element(i).Member("metric"));
+    ASSIGN_OR_RETURN(const JsonField label, metric.Member(by));
+    std::string name;
+    if (!label.is_null()) {
+      ASSIGN_OR_RETURN(name, label.String());
+    }
+    double value = std::numeric_limits<double>::quiet_NaN();
+    if (absl::SimpleAtod(number, &value)) values[name] = value;
+  }
+  return values;
+}
+
 class PrometheusSource : public Source {
  public:
   PrometheusSource(std::string url, std::string run, int window_s)
@@ -126,20 +151,10 @@ class PrometheusSource : public Source {
   absl::StatusOr<PanelValues> Query(const Panel& panel) {
     ASSIGN_OR_RETURN(const std::string text,
                      Get(client_, url_, "/api/v1/query", {{"query", PromQl(panel, run_, window_s_)}}));
-    const auto json = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
-    PanelValues values;
-    try {
-      for (const auto& entry : json.at("data").at("result")) {
-        double value = std::numeric_limits<double>::quiet_NaN();
-        if (!absl::SimpleAtod(entry.at("value").at(1).get<std::string>(), &value)) continue;
-        const std::string by(panel.by);
-        values[by.empty() ? "" : entry.at("metric").value(by, "")] = value;
-      }
-    } catch (const nlohmann::json::exception& e) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(url_, " does not answer as a Prometheus does (", e.what(), "): is the address right?"));
-    }
-    return values;
+    absl::StatusOr<PanelValues> values = ReadAnswer(text, panel.by);
+    if (values.ok()) return values;
+    return absl::InvalidArgumentError(absl::StrCat(url_, " does not answer as a Prometheus does (",
+                                                   values.status().message(), "): is the address right?"));
   }
 
   std::string url_, run_;

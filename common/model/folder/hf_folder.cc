@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
-#include <filesystem>
 #include <map>
 #include <numbers>
 #include <set>
@@ -14,6 +13,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "common/base/file.h"
+#include "common/base/json_field.h"
+#include "common/base/paths.h"
 #include "common/base/philox.h"
 #include "common/base/status_macros.h"
 #include "common/base/strict_json.h"
@@ -44,11 +45,6 @@ constexpr const char* kCopiedFiles[] = {"generation_config.json",
 
 std::string Join(const std::string& folder, absl::string_view name) { return absl::StrCat(folder, "/", name); }
 
-bool Exists(const std::string& path) {
-  std::error_code ignored;
-  return std::filesystem::exists(path, ignored);
-}
-
 // A buffer that old exporters stored beside the weights; transformers ignores it as well.
 bool IsLegacyBuffer(absl::string_view name) { return absl::EndsWith(name, ".rotary_emb.inv_freq"); }
 
@@ -59,23 +55,20 @@ absl::StatusOr<ShardMap> ReadIndex(const std::string& path) {
   ASSIGN_OR_RETURN(const std::string text, ReadFile(path, kMaxIndexBytes));
   JsonLimits limits;
   limits.max_bytes = kMaxIndexBytes;
-  ASSIGN_OR_RETURN(const Json json, ParseStrictJson(text, path, limits));
-  const auto error = [&](absl::string_view what) { return absl::InvalidArgumentError(absl::StrCat(path, ": ", what)); };
-  if (!json.is_object() || !json.contains("weight_map") || !json["weight_map"].is_object()) {
-    return error("expected an object weight_map");
-  }
+  ASSIGN_OR_RETURN(const nlohmann::json json, ParseJson(text, path, limits));
+  ASSIGN_OR_RETURN(const JsonField map, JsonField(json, path).Member("weight_map"));
+  RETURN_IF_ERROR(map.CheckObject());
   ShardMap shards;
-  for (const auto& [name, file] : json["weight_map"].items()) {
-    if (!file.is_string()) return error(absl::StrCat("weight_map of ", name, " is not a file name"));
-    const std::string shard = file.get<std::string>();
+  for (const auto& item : map.value().items()) {
+    JSON_MEMBER(const std::string shard, map, item.key(), String());
     // A plain name: an index must not reach outside its folder.
     if (absl::StrContains(shard, "/") || absl::StrContains(shard, '\0') || !absl::EndsWith(shard, ".safetensors")) {
-      return error(absl::StrCat("weight_map of ", name, " is not the name of a .safetensors file in this folder"));
+      return map.Member(item.key())->Expected("the name of a .safetensors file in this folder");
     }
-    shards[shard].insert(name);
-    if (shards.size() > kMaxShards) return error(absl::StrCat("names more than ", kMaxShards, " shards"));
+    shards[shard].insert(item.key());
+    if (shards.size() > kMaxShards) return map.Error(absl::StrCat("names more than ", kMaxShards, " shards"));
   }
-  if (shards.empty()) return error("weight_map is empty");
+  if (shards.empty()) return map.Error("is empty");
   return shards;
 }
 
@@ -287,9 +280,7 @@ absl::Status WriteModelFolder(const std::string& path, const ModelFolder& templa
     return absl::InvalidArgumentError(
         absl::StrCat(path, ": a buffer of ", flat.size(), " floats is given for ", template_folder.layout.total_numel));
   }
-  std::error_code error;
-  std::filesystem::create_directories(path, error);
-  if (error) return absl::ErrnoToStatus(error.value(), absl::StrCat("cannot create ", path));
+  RETURN_IF_ERROR(MakeFolders(path));
   ASSIGN_OR_RETURN(const std::string config, ConfigWithDType(Join(template_folder.path, "config.json"), dtype));
   RETURN_IF_ERROR(WriteFileAtomic(Join(path, "config.json"), config));
   RETURN_IF_ERROR(CopyFiles(template_folder.path, path));

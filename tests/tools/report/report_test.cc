@@ -71,6 +71,15 @@ TEST(ReportTest, WhatWasNotMeasuredIsNotZero) {
   EXPECT_EQ(Count(html, "<figure class=\"chart\">"), 13);
 }
 
+TEST(ReportTest, ARateThatNoRecordHoldsIsNoTile) {
+  ReportData data = Data(30);
+  for (StepRecord& step : data.steps) step.tokens_generated_per_s = std::nan("");
+  const std::string html = ReportHtml(data);
+  EXPECT_THAT(html, Not(HasSubstr("<span>tokens sampled per second")));
+  EXPECT_THAT(html, HasSubstr("<span>tokens trained per second"));
+  EXPECT_THAT(html, Not(HasSubstr("nan</b>")));
+}
+
 TEST(ReportTest, NothingRunsButThePagesOwnScript) {
   const std::string html = ReportHtml(Data(3));
   EXPECT_THAT(html, HasSubstr("default-src 'none'"));

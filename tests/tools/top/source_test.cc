@@ -69,7 +69,8 @@ TEST(LocalSourceTest, SaysWhichFileOrAddressFails) {
   EXPECT_THAT(std::string(MakeLocalSource(missing, 60)->Read().status().message()), HasSubstr(missing));
   const std::string bad = absl::StrCat(testing::TempDir(), "/bad-targets.json");
   ASSERT_TRUE(WriteFileAtomic(bad, R"([{"targets":[7]}])").ok());
-  EXPECT_THAT(std::string(MakeLocalSource(bad, 60)->Read().status().message()), HasSubstr("[0].targets[0]: expected a string"));
+  EXPECT_THAT(std::string(MakeLocalSource(bad, 60)->Read().status().message()),
+              HasSubstr("[0].targets[0]: expected a string"));
   const std::string gone = TargetsFile("targets-2.json", {{"actor-1", "127.0.0.1:1"}});
   const absl::Status status = MakeLocalSource(gone, 60)->Read().status();
   EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
@@ -105,6 +106,12 @@ TEST(PrometheusSourceTest, RefusesWhatIsNoPrometheus) {
   const absl::Status status = (*source)->Read().status();
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(status.message()), HasSubstr("does not answer as a Prometheus does"));
+  const TestServer other([](const httplib::Request&, httplib::Response& r) {
+    r.set_content(R"({"data":{"result":[{"metric":{},"value":[1,2]}]}})", "application/json");
+  });
+  const auto misshapen = MakePrometheusSource(absl::StrCat("http://", other.address()), "", 60);
+  EXPECT_THAT(std::string((*misshapen)->Read().status().message()),
+              HasSubstr("(the answer: data.result[0].value[1]: expected a string)"));
 }
 
 }  // namespace
