@@ -53,7 +53,13 @@ absl::StatusOr<std::unique_ptr<Coordinator>> Coordinator::Create(Rank* rank, Fol
   ASSIGN_OR_RETURN(HeadCalibration calibration,
                    HeadCalibration::FromProto(rank->options().config->credit(), shape.num_layers, shape.num_heads));
   std::unique_ptr<Coordinator> coordinator(new Coordinator(rank, std::move(calibration), resumed));
-  ASSIGN_OR_RETURN(coordinator->prompts_, PromptSource::Create(coordinator->config()));
+  ASSIGN_OR_RETURN(coordinator->prompts_, PromptSource::Create(coordinator->config(), shape.vocab_size));
+  if (resumed.has_value() && !resumed->data_fingerprint.empty() &&
+      resumed->data_fingerprint != coordinator->prompts_->fingerprint()) {
+    return absl::InvalidArgumentError(
+        "the train questions are not those that the checkpoint was trained on: expected the same rows in the same "
+        "order, or a new run from the checkpoint's model folder.");
+  }
   ASSIGN_OR_RETURN(std::optional<RolloutRestore> restore,
                    coordinator->OpenCheckpoints(std::move(lock), std::move(resumed)));
   RETURN_IF_ERROR(coordinator->Serve(std::move(restore)));
@@ -86,6 +92,7 @@ absl::Status Coordinator::Serve(std::optional<RolloutRestore> restore) {
                               .security = ChannelSecurity::FromProto(config().service()),
                               .run_id = config().service().run_id(),
                               .config_fingerprint = config::Fingerprint(config()),
+                              .data_fingerprint = prompts_->fingerprint(),
                               .limits = rank_.limits(),
                               .ledger = {.prompts_per_step = config().rollout().prompts_per_step(),
                                          .completions_per_prompt = config().rollout().completions_per_prompt(),

@@ -1,7 +1,10 @@
 // The run's prompts by id: which example stands at each place of the run, as tokens.
 #pragma once
 
+#include <cstdint>
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "common/config/config_fwd.h"
@@ -12,29 +15,36 @@
 
 namespace tactus {
 
-// Prompt `id` is a pure function of the configuration, so a data cursor is the next id and nothing else is saved.
-// Not thread-safe.
+// Prompt `id` is a pure function of the configuration and the data, so a data cursor is the next id and nothing else is
+// saved. Not thread-safe.
 class PromptSource {
  public:
-  static absl::StatusOr<std::unique_ptr<PromptSource>> Create(const config::RunConfig& config);
+  // Looks at every row that the run will use, to train or to be measured on: the wait is about 50 us each.
+  // InvalidArgument: task.unusable_rows.
+  static absl::StatusOr<std::unique_ptr<PromptSource>> Create(const config::RunConfig& config, int64_t vocab_size);
 
-  // InvalidArgument: the example has more tokens than rollout.max_prompt_tokens.
+  // InvalidArgument: more prompts are asked for than the run has steps for, and this one cannot be used.
   absl::StatusOr<Prompt> At(uint64_t id);
 
   // How many of a group's completions claim another reward than the task's verifier gives them here: an actor's word is
   // not taken for it. Errors as Verifier's.
   absl::StatusOr<int> CountDisagreements(const TrajectoryGroup& group);
 
+  // SHA-256 of the rows that the run may use, in their order: a checkpoint goes on with the same.
+  const std::string& fingerprint() const { return fingerprint_; }
+
   const Tokenizer& tokenizer() const { return encoder_->tokenizer(); }
 
  private:
-  PromptSource(std::unique_ptr<Task> task, std::unique_ptr<PromptEncoder> encoder, uint64_t seed,
-               int max_prompt_tokens);
+  PromptSource(std::unique_ptr<Task> task, std::unique_ptr<PromptEncoder> encoder, const PromptBounds& bounds,
+               std::vector<uint32_t> rows, uint64_t seed);
 
   const std::unique_ptr<Task> task_;
   const std::unique_ptr<PromptEncoder> encoder_;
-  const int max_prompt_tokens_;
-  ShuffledOrder order_;
+  const PromptBounds bounds_;
+  const std::vector<uint32_t> rows_;  // of the task's train set
+  const std::string fingerprint_;
+  ShuffledOrder order_;  // of rows_
 };
 
 }  // namespace tactus

@@ -14,6 +14,7 @@
 #include "common/tasks/completion_text.h"
 #include "common/tasks/prompt_encoder.h"
 #include "common/tasks/task.h"
+#include "common/tasks/usable_rows.h"
 #include "proto/config.pb.h"
 #include "tools/batch/eval_stats.h"
 #include "tools/batch/local_model.h"
@@ -72,23 +73,45 @@ struct Tally {
   double reward = 0;
 };
 
+struct Question {
+  uint32_t row = 0;  // of the test set
+  std::vector<TokenId> prompt_ids;
+};
+
 struct Evaluation {
   const config::RunConfig& run;
   const Task& task;
   const PromptEncoder& encoder;
   const std::vector<TokenId>& stop_ids;
-  int prompts = 0, samples = 1;
+  std::vector<Question> questions{};
+  int left_out = 0;  // questions of the set that cannot be asked
+  int samples = 1;
   uint64_t seed = 1;
   SamplingOptions sampling{};
   bool terminal = false;
 };
 
-absl::StatusOr<EngineRequest> MakeRequest(const Evaluation& eval, int index) {
+// The first `count` questions of the test set, without those that cannot be asked.
+absl::Status ReadQuestions(uint32_t count, int64_t vocab_size, Evaluation& eval) {
+  const PromptBounds bounds = {.max_tokens = eval.run.rollout().max_prompt_tokens(), .vocab_size = vocab_size};
+  const auto encode = [&](uint32_t row) -> absl::Status {
+    Question question{.row = row, .prompt_ids = {}};
+    ASSIGN_OR_RETURN(question.prompt_ids, eval.encoder.Encode(eval.task.Example(Split::kTest, row), bounds));
+    eval.questions.push_back(std::move(question));
+    return absl::OkStatus();
+  };
+  RETURN_IF_ERROR(UsableRows(eval.run.task(), "questions of the test set", AllRows(count), encode).status());
+  eval.left_out = static_cast<int>(count - eval.questions.size());
+  return absl::OkStatus();
+}
+
+// Draws are keyed by the question's row, so they do not depend on what is left out.
+EngineRequest MakeRequest(const Evaluation& eval, size_t index) {
   EngineRequest request;
-  request.request_id = request.prompt_id = static_cast<uint64_t>(index);
+  request.request_id = index;
+  request.prompt_id = eval.questions[index].row;
   request.seed = eval.seed;
-  ASSIGN_OR_RETURN(request.prompt_ids, eval.encoder.Encode(eval.task.Example(Split::kTest, static_cast<size_t>(index)),
-                                                           eval.run.rollout().max_prompt_tokens()));
+  request.prompt_ids = eval.questions[index].prompt_ids;
   request.num_completions = eval.samples;
   request.max_tokens = eval.run.rollout().max_completion_tokens();
   request.sampling = eval.sampling;
@@ -102,7 +125,7 @@ absl::Status Judge(const Evaluation& eval, const FinishedCompletion& done, Tally
       CompletionText(eval.encoder.tokenizer(), completion.token_ids, completion.finish_reason);
   Reward reward{.reason = "undecodable"};  // an id of the model's padding; training counts it as wrong, too
   if (text.ok()) {
-    const TaskExample example = eval.task.Example(Split::kTest, done.request_id);
+    const TaskExample example = eval.task.Example(Split::kTest, eval.questions[done.request_id].row);
     ASSIGN_OR_RETURN(reward, eval.task.verifier().Score(example.answer_key_json, *text));
   }
   tally->correct[done.request_id] += reward.correct > 0 ? 1 : 0;
@@ -113,21 +136,20 @@ absl::Status Judge(const Evaluation& eval, const FinishedCompletion& done, Tally
   tally->reward += reward.total;
   if (eval.terminal) {
     std::fprintf(stderr, "\r%lld of %lld answers\033[K", static_cast<long long>(tally->answers),
-                 static_cast<long long>(eval.prompts) * eval.samples);
+                 static_cast<long long>(eval.questions.size()) * eval.samples);
   }
   return StopSignalCount() > 0 ? absl::CancelledError("stopped by Ctrl-C.") : absl::OkStatus();
 }
 
 absl::StatusOr<Tally> Evaluate(const Evaluation& eval, Engine& engine) {
   Tally tally;
-  tally.correct.resize(static_cast<size_t>(eval.prompts));
-  int next = 0;
+  tally.correct.resize(eval.questions.size());
+  size_t next = 0;
   const absl::Status status = RunRequests(
       engine,
       [&]() -> absl::StatusOr<std::optional<EngineRequest>> {
-        if (next == eval.prompts) return std::nullopt;
-        ASSIGN_OR_RETURN(EngineRequest request, MakeRequest(eval, next++));
-        return request;
+        if (next == eval.questions.size()) return std::nullopt;
+        return MakeRequest(eval, next++);
       },
       [&](FinishedCompletion done) { return Judge(eval, done, &tally); });
   if (eval.terminal) std::fputc('\n', stderr);
@@ -150,20 +172,22 @@ nlohmann::ordered_json Summary(const Evaluation& eval, const Tally& tally, doubl
   nlohmann::ordered_json json;
   json["model"] = eval.run.model().path();
   json["task"] = eval.run.task().name();
-  json["prompts"] = eval.prompts;
+  const int64_t prompts = static_cast<int64_t>(eval.questions.size());
+  json["prompts"] = prompts;
+  if (eval.left_out > 0) json["prompts_left_out"] = eval.left_out;
   json["samples_per_prompt"] = eval.samples;
   json["seed"] = eval.seed;
   json["temperature"] = eval.sampling.temperature;
   // A bootstrap of equal values has no width: nothing or everything solved is judged by prompt, as one sample each.
-  const bool all_equal = correct == 0 || correct == int64_t{eval.prompts} * eval.samples;
+  const bool all_equal = correct == 0 || correct == prompts * eval.samples;
   if (eval.samples == 1 || all_equal) {
-    json["pass@1"] = Json(WilsonInterval(correct / eval.samples, eval.prompts), "wilson");
+    json["pass@1"] = Json(WilsonInterval(correct / eval.samples, prompts), "wilson");
   } else {
     json["pass@1"] = Json(BootstrapInterval(rates, eval.seed), "bootstrap over prompts");
   }
   if (eval.samples > 1) {
     // With n = k samples the estimator is 0 or 1 for each prompt.
-    json[absl::StrCat("pass@", eval.samples)] = Json(WilsonInterval(solved, eval.prompts), "wilson");
+    json[absl::StrCat("pass@", eval.samples)] = Json(WilsonInterval(solved, prompts), "wilson");
   }
   const double answers = static_cast<double>(tally.answers);
   json["reward_mean"] = tally.reward / answers;
@@ -185,7 +209,8 @@ absl::Status Run(const EvalFlags& flags) {
   const int size = static_cast<int>(task->Size(Split::kTest));
   if (size == 0) return absl::InvalidArgumentError("the test set is empty: nothing to evaluate on.");
   Evaluation eval{.run = run, .task = *task, .encoder = *encoder, .stop_ids = stop_ids};
-  eval.prompts = flags.prompts == 0 ? size : std::min(flags.prompts, size);
+  RETURN_IF_ERROR(ReadQuestions(static_cast<uint32_t>(flags.prompts == 0 ? size : std::min(flags.prompts, size)),
+                                model.folder.config.vocab_size, eval));
   eval.samples = flags.draw.samples;
   eval.seed = flags.draw.seed;
   const double temperature = flags.temperature.value_or(run.rollout().temperature());

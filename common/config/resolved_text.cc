@@ -1,5 +1,6 @@
 #include <charconv>
 #include <cstdlib>
+#include <memory>
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
@@ -44,12 +45,20 @@ std::string BlankText(const FieldDescriptor* field) {
   return field->cpp_type() == FieldDescriptor::CPPTYPE_BOOL ? "false" : "0";
 }
 
+bool IsDefault(const Message& message, const FieldDescriptor* field) {
+  const std::unique_ptr<Message> unset(message.New());
+  return ScalarText(message, field) == ScalarText(*unset, field);
+}
+
 enum class Fields { kAll, kFingerprint };
 
 void Print(const Message& message, Fields fields, bool blank, const std::string& indent, std::string* out) {
   const auto* type = message.GetDescriptor();
   for (int i = 0; i < type->field_count(); ++i) {
     const FieldDescriptor* field = type->field(i);
+    if (fields == Fields::kFingerprint && RuleOf(*field).default_not_in_fingerprint() && IsDefault(message, field)) {
+      continue;
+    }
     const bool blank_here = blank || (fields == Fields::kFingerprint && RuleOf(*field).not_in_fingerprint());
     if (field->cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE) {
       absl::StrAppend(out, indent, field->name(), " {\n");

@@ -33,16 +33,17 @@ class CountdownTask : public Task {
 
   TaskExample Example(Split split, size_t index) const override {
     const CountdownPuzzle& puzzle = Puzzles(split)[index];
-    const std::string key = CountdownKey(puzzle);
+    const std::string key = CountdownKey(puzzle), where = absl::StrCat("countdown puzzle ", index);
     if (style_ == PromptStyle::kCompact)
-      return {.system = "", .user = CompactCountdownPrompt(puzzle), .answer_key_json = key};
+      return {.system = "", .user = CompactCountdownPrompt(puzzle), .answer_key_json = key, .where = where};
     return {.system = "You solve number puzzles. You think first, then you answer.",
             .user = absl::StrCat(
                 "Use each of the numbers ", absl::StrJoin(puzzle.numbers, ", "),
                 " exactly once, with +, -, *, / and parentheses, to make an expression that equals ", puzzle.target,
                 ". Think step by step. Then write the expression alone between <answer> and </answer>, "
                 "like this: <answer>(1 + 2) * 3</answer>"),
-            .answer_key_json = key};
+            .answer_key_json = key,
+            .where = where};
   }
 
   const Verifier& verifier() const override { return verifier_; }

@@ -1,5 +1,7 @@
 #include "common/tasks/prompt_encoder.h"
 
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
 #include "proto/config.pb.h"
@@ -15,18 +17,27 @@ absl::StatusOr<std::unique_ptr<PromptEncoder>> PromptEncoder::Create(const confi
       new PromptEncoder(std::move(tokenizer), std::move(chat), options.system_prompt()));
 }
 
-absl::StatusOr<std::vector<TokenId>> PromptEncoder::Encode(const TaskExample& example, int max_prompt_tokens) const {
+absl::StatusOr<std::vector<TokenId>> PromptEncoder::Encode(const TaskExample& example,
+                                                           const PromptBounds& bounds) const {
+  const auto error = [&example](const auto&... what) {
+    return absl::InvalidArgumentError(absl::StrCat(example.where, example.where.empty() ? "" : ": ", what...));
+  };
   const std::string& system = system_.empty() ? example.system : system_;
   std::vector<ChatMessage> messages;
   if (!system.empty()) messages.push_back({.role = "system", .content = system});
   messages.push_back({.role = "user", .content = example.user});
-  ASSIGN_OR_RETURN(const std::string text, chat_->Render(messages));
+  const absl::StatusOr<std::string> text = chat_->Render(messages);
+  if (!text.ok()) return error(text.status().message());
   // The template writes the special tokens itself.
-  std::vector<TokenId> ids = tokenizer_->Encode(text, /*add_special_tokens=*/false);
-  if (ids.empty()) return absl::InvalidArgumentError("a prompt is empty: expected at least one token");
-  if (ids.size() > static_cast<size_t>(max_prompt_tokens)) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "a prompt has ", ids.size(), " tokens, more than rollout.max_prompt_tokens = ", max_prompt_tokens));
+  std::vector<TokenId> ids = tokenizer_->Encode(*text, /*add_special_tokens=*/false);
+  if (ids.empty()) return error("the prompt is empty: expected at least one token");
+  if (ids.size() > static_cast<size_t>(bounds.max_tokens)) {
+    return error("the prompt has ", ids.size(), " tokens, more than rollout.max_prompt_tokens = ", bounds.max_tokens);
+  }
+  const auto unknown = std::ranges::find_if(ids, [&bounds](TokenId id) { return id >= bounds.vocab_size; });
+  if (unknown != ids.end()) {
+    return error("the prompt holds token ", *unknown, ", which the model does not know: its vocab_size is ",
+                 bounds.vocab_size);
   }
   return ids;
 }

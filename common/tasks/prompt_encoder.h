@@ -1,6 +1,7 @@
 // From a task's example to the token ids a model is asked with: the one place where prompts become tokens.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
@@ -13,6 +14,11 @@
 
 namespace tactus {
 
+struct PromptBounds {
+  int max_tokens = 0;      // rollout.max_prompt_tokens
+  int64_t vocab_size = 0;  // the model's
+};
+
 // Immutable, thread-safe. Owns the tokenizer and the chat template.
 class PromptEncoder {
  public:
@@ -20,8 +26,9 @@ class PromptEncoder {
   // options.system_prompt the task's system message.
   static absl::StatusOr<std::unique_ptr<PromptEncoder>> Create(const config::ModelOptions& options);
 
-  // InvalidArgument: more than max_prompt_tokens, naming both numbers; or the template refuses the messages.
-  absl::StatusOr<std::vector<TokenId>> Encode(const TaskExample& example, int max_prompt_tokens) const;
+  // InvalidArgument, beginning with example.where: no token, too many, or one that the model does not know; or the
+  // template refuses the messages.
+  absl::StatusOr<std::vector<TokenId>> Encode(const TaskExample& example, const PromptBounds& bounds) const;
 
   const Tokenizer& tokenizer() const { return *tokenizer_; }
 

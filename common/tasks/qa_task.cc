@@ -55,12 +55,15 @@ class QaTask : public Task {
   TaskExample Example(Split split, size_t index) const override {
     const Item& item = Items(split)[index];
     const std::string key = AnswerKey(item.answer);
-    if (style_ == PromptStyle::kCompact) return {.system = "", .user = item.question, .answer_key_json = key};
+    if (style_ == PromptStyle::kCompact) {
+      return {.system = "", .user = item.question, .answer_key_json = key, .where = item.where};
+    }
     return {.system = "You answer questions. You think first, then you answer.",
             .user = absl::StrCat(item.question,
                                  "\n\nThink step by step. Then write the final answer alone between <answer> and "
                                  "</answer>."),
-            .answer_key_json = key};
+            .answer_key_json = key,
+            .where = item.where};
   }
 
   const Verifier& verifier() const override { return verifier_; }

@@ -16,6 +16,7 @@ struct TaskExample {
   std::string system;           // may be empty
   std::string user;             // what the model is asked
   std::string answer_key_json;  // what the verifier needs
+  std::string where = {};       // "train.jsonl:3"; of data that is not read but made, which one it is
 };
 
 // Judges one answer. Deterministic, bounded in time, never trusts the text, never evaluates it as code.

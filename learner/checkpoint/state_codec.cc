@@ -107,6 +107,7 @@ std::string EncodeTrainFacts(const TrainFacts& facts) {
   out.set_data_cursor(facts.data_cursor);
   out.set_seed(facts.seed);
   out.set_config_fingerprint(facts.config_fingerprint);
+  out.set_data_fingerprint(facts.data_fingerprint);
   out.set_tactus_version(facts.tactus_version);
   *out.mutable_ledger() = EncodeLedger(facts.ledger);
   if (facts.head_classes.has_value()) *out.mutable_head_classes() = ToWire(*facts.head_classes);
@@ -133,6 +134,7 @@ absl::StatusOr<TrainFacts> DecodeTrainFacts(absl::string_view bytes, const Traje
   out.data_cursor = in.data_cursor();
   out.seed = in.seed();
   out.config_fingerprint = in.config_fingerprint();
+  out.data_fingerprint = in.data_fingerprint();
   out.tactus_version = in.tactus_version();
   ASSIGN_OR_RETURN(out.ledger, DecodeLedger(in.ledger(), limits));
   ASSIGN_OR_RETURN(out.head_classes, ClassesOf(in, limits.calibrated_heads));

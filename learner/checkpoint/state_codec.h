@@ -24,6 +24,7 @@ struct TrainFacts {
   uint64_t data_cursor = 0;        // next position in the data's order
   uint64_t seed = 0;               // keys every draw: the whole state of the random numbers
   std::string config_fingerprint;  // SHA-256 of the resolved configuration
+  std::string data_fingerprint;    // SHA-256 of the rows trained on; empty in checkpoints of older builds
   std::string tactus_version;
   LedgerSnapshot ledger;
   std::optional<HeadClasses> head_classes;  // that `version` samples with, once calibrated

@@ -1,10 +1,10 @@
 #include "learner/sft/sft.h"
 
 #include <chrono>
-#include <filesystem>
 
 #include "absl/strings/str_cat.h"
 #include "common/base/file.h"
+#include "common/base/paths.h"
 #include "common/base/status_macros.h"
 #include "common/config/storage_dtype.h"
 #include "common/device/host_limits.h"
@@ -25,13 +25,14 @@ double SecondsSince(Clock::time_point start) { return std::chrono::duration<doub
 
 absl::Status RunSft(const config::RunConfig& config, const Device& device, const std::string& out_dir,
                     const std::function<void(const SftProgress&)>& on_step, const std::function<bool()>& stop) {
-  if (std::filesystem::exists(out_dir)) return absl::AlreadyExistsError(absl::StrCat(out_dir, " exists already"));
+  if (IsTaken(out_dir)) return absl::AlreadyExistsError(absl::StrCat(out_dir, " exists already"));
   ASSIGN_OR_RETURN(const ModelFolder folder, OpenModelFolder(config.model().path(), WeightsExpected::kOptional));
   if (folder.config.eos_token_ids.empty()) {
     return absl::InvalidArgumentError(absl::StrCat(folder.path, "/config.json names no eos_token_id"));
   }
   ops::SetThreads(config.learner().threads() > 0 ? config.learner().threads() : OwnHostLimits().cpus);
-  ASSIGN_OR_RETURN(const std::unique_ptr<SftData> data, SftData::Create(config, folder.config.eos_token_ids[0]));
+  ASSIGN_OR_RETURN(const std::unique_ptr<SftData> data,
+                   SftData::Create(config, folder.config.eos_token_ids[0], folder.config.vocab_size));
   ASSIGN_OR_RETURN(const std::unique_ptr<Collective> alone, CreateCollective({.device = device.Text()}));
   ASSIGN_OR_RETURN(
       std::unique_ptr<TrainablePolicy> policy,
@@ -42,6 +43,8 @@ absl::Status RunSft(const config::RunConfig& config, const Device& device, const
                             .seed = config.seed()}));
   ASSIGN_OR_RETURN(const std::unique_ptr<Trainer> trainer,
                    Trainer::Create(TrainerOptions::ForSft(config), std::move(policy), /*reference=*/nullptr, *alone));
+  const std::string aside = absl::StrCat(out_dir, ".tmp");
+  RETURN_IF_ERROR(MakeFolders(aside));  // what cannot be written is told before the training
   const Clock::time_point start = Clock::now();
   uint64_t place = 0;
   for (int64_t step = 1; step <= config.sft().steps() && !stop(); ++step) {
@@ -61,7 +64,6 @@ absl::Status RunSft(const config::RunConfig& config, const Device& device, const
          .time_s = SecondsSince(start)});
   }
   ASSIGN_OR_RETURN(const ParameterState state, trainer->policy().state().ReadState());
-  const std::string aside = absl::StrCat(out_dir, ".tmp");
   RETURN_IF_ERROR(WriteModelFolder(aside, folder, state.parameters, StorageDTypeOf(config.model().dtype())));
   return PublishFolder(aside, out_dir);
 }

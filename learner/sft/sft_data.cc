@@ -1,60 +1,88 @@
 #include "learner/sft/sft_data.h"
 
+#include <algorithm>
+#include <utility>
+
 #include "absl/strings/str_cat.h"
 #include "common/base/json_lines.h"
 #include "common/base/status_macros.h"
+#include "common/tasks/usable_rows.h"
 #include "proto/config.pb.h"
 
 namespace tactus {
 
-absl::StatusOr<std::unique_ptr<SftData>> SftData::Create(const config::RunConfig& config, TokenId eos) {
-  std::unique_ptr<SftData> data(new SftData(eos));
-  data->max_prompt_tokens_ = config.rollout().max_prompt_tokens();
-  data->max_completion_tokens_ = config.rollout().max_completion_tokens();
+absl::StatusOr<std::unique_ptr<SftData>> SftData::Create(const config::RunConfig& config, TokenId eos,
+                                                         int64_t vocab_size) {
+  std::unique_ptr<SftData> data(
+      new SftData(eos, {.max_tokens = config.rollout().max_prompt_tokens(), .vocab_size = vocab_size},
+                  config.rollout().max_completion_tokens()));
   ASSIGN_OR_RETURN(data->encoder_, PromptEncoder::Create(config.model()));
   if (config.sft().data_path().empty()) {
     ASSIGN_OR_RETURN(data->task_, CreateTask(config.task()));
   } else {
     RETURN_IF_ERROR(data->ReadFile(config.sft().data_path()));
   }
-  if (data->size() == 0) return absl::InvalidArgumentError("sft has no examples: expected at least one");
-  data->order_.emplace(config.seed(), data->size());
+  RETURN_IF_ERROR(data->CheckRows(config));
   return data;
 }
-
-size_t SftData::size() const { return task_ != nullptr ? task_->Size(Split::kTrain) : pairs_.size(); }
 
 absl::Status SftData::ReadFile(const std::string& path) {
   return ForEachJsonLine(path, [this](const JsonField& line) -> absl::Status {
     RETURN_IF_ERROR(line.CheckKeys({"prompt", "response"}));
-    auto& [prompt, response] = pairs_.emplace_back();
-    JSON_MEMBER(prompt, line, "prompt", String());
-    JSON_MEMBER(response, line, "response", String());
+    Row& row = rows_.emplace_back();
+    JSON_MEMBER(row.prompt.user, line, "prompt", String());
+    JSON_MEMBER(row.response, line, "response", String());
+    row.prompt.where = std::string(line.source());
     return absl::OkStatus();
   });
 }
 
+// Also decides which rows there are.
+absl::Status SftData::CheckRows(const config::RunConfig& config) {
+  const size_t size = task_ != nullptr ? task_->Size(Split::kTrain) : rows_.size();
+  if (size == 0) return absl::InvalidArgumentError("sft has no examples: expected at least one");
+  if (task_ != nullptr) {
+    order_.emplace(config.seed(), size);
+    const uint64_t places =
+        static_cast<uint64_t>(config.sft().steps()) * static_cast<uint64_t>(config.sft().sequences_per_step());
+    for (uint64_t place = 0; place < places; ++place) RETURN_IF_ERROR(At(place).status());
+    return absl::OkStatus();
+  }
+  ASSIGN_OR_RETURN(const std::vector<uint32_t> usable,
+                   UsableRows(config.task(), "sft examples", AllRows(size),
+                              [this](uint32_t row) { return Encode(rows_[row]).status(); }));
+  std::vector<Row> rows;
+  for (const uint32_t row : usable) rows.push_back(std::move(rows_[row]));
+  rows_ = std::move(rows);
+  order_.emplace(config.seed(), rows_.size());
+  return absl::OkStatus();
+}
+
 absl::StatusOr<SftExample> SftData::At(uint64_t place) {
   const uint64_t index = order_->At(place);
+  if (task_ == nullptr) return Encode(rows_[index]);
+  Row row{.prompt = task_->Example(Split::kTrain, index), .response = ""};
+  ASSIGN_OR_RETURN(row.response, task_->Trace(index, place));  // another worked answer each time the puzzle returns
+  return Encode(row);
+}
+
+absl::StatusOr<SftExample> SftData::Encode(const Row& row) const {
   SftExample example;
-  std::string response;
-  if (task_ != nullptr) {
-    ASSIGN_OR_RETURN(response, task_->Trace(index, place));  // another worked answer each time the puzzle returns
-    ASSIGN_OR_RETURN(example.prompt_token_ids,
-                     encoder_->Encode(task_->Example(Split::kTrain, index), max_prompt_tokens_));
-  } else {
-    const auto& [prompt, answer] = pairs_[index];
-    response = answer;
-    ASSIGN_OR_RETURN(example.prompt_token_ids,
-                     encoder_->Encode({.system = "", .user = prompt, .answer_key_json = ""}, max_prompt_tokens_));
+  ASSIGN_OR_RETURN(example.prompt_token_ids, encoder_->Encode(row.prompt, bounds_));
+  std::vector<TokenId>& ids = example.completion_token_ids;
+  ids = encoder_->tokenizer().Encode(row.response, /*add_special_tokens=*/false);
+  ids.push_back(eos_);
+  const auto error = [&row](const auto&... what) {
+    return absl::InvalidArgumentError(absl::StrCat(row.prompt.where, ": ", what...));
+  };
+  if (ids.size() > static_cast<size_t>(max_completion_tokens_)) {
+    return error("the response has ", ids.size(),
+                 " tokens with the end, more than rollout.max_completion_tokens = ", max_completion_tokens_);
   }
-  example.completion_token_ids = encoder_->tokenizer().Encode(response, /*add_special_tokens=*/false);
-  example.completion_token_ids.push_back(eos_);
-  const size_t limit = static_cast<size_t>(max_completion_tokens_);
-  if (example.completion_token_ids.size() > limit) {
-    return absl::InvalidArgumentError(absl::StrCat("example ", index, " has a response of ",
-                                                   example.completion_token_ids.size(),
-                                                   " tokens, more than rollout.max_completion_tokens = ", limit));
+  const auto unknown = std::ranges::find_if(ids, [this](TokenId id) { return id >= bounds_.vocab_size; });
+  if (unknown != ids.end()) {
+    return error("the response holds token ", *unknown, ", which the model does not know: its vocab_size is ",
+                 bounds_.vocab_size);
   }
   return example;
 }

@@ -1,10 +1,10 @@
 // The token sequences of a supervised warm start.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -20,23 +20,32 @@ namespace tactus {
 // Examples in a shuffled order that depends on the seed alone. Not thread-safe.
 class SftData {
  public:
-  // From config.sft.data_path, or the task's own traces. InvalidArgument names the file and line.
-  static absl::StatusOr<std::unique_ptr<SftData>> Create(const config::RunConfig& config, TokenId eos);
+  // From config.sft.data_path, or the task's own traces; all that the steps will use are looked at. InvalidArgument
+  // names the file and line, as task.unusable_rows says; traces are made, so none is left out.
+  static absl::StatusOr<std::unique_ptr<SftData>> Create(const config::RunConfig& config, TokenId eos,
+                                                         int64_t vocab_size);
 
   // The example at a place in the endless shuffled sequence: every pass over the data is shuffled anew.
   // Its completion ends with the model's eos.
   absl::StatusOr<SftExample> At(uint64_t place);
 
  private:
-  explicit SftData(TokenId eos) : eos_(eos) {}
+  struct Row {
+    TaskExample prompt;
+    std::string response;
+  };
+  SftData(TokenId eos, const PromptBounds& bounds, int max_completion_tokens)
+      : eos_(eos), bounds_(bounds), max_completion_tokens_(max_completion_tokens) {}
   absl::Status ReadFile(const std::string& path);
-  size_t size() const;
+  absl::Status CheckRows(const config::RunConfig& config);
+  absl::StatusOr<SftExample> Encode(const Row& row) const;
 
   const TokenId eos_;
-  int max_prompt_tokens_ = 0, max_completion_tokens_ = 0;
+  const PromptBounds bounds_;
+  const int max_completion_tokens_;
   std::unique_ptr<PromptEncoder> encoder_;
-  std::unique_ptr<Task> task_;                              // null when a file is read
-  std::vector<std::pair<std::string, std::string>> pairs_;  // prompt and response, from the file
+  std::unique_ptr<Task> task_;  // null when a file is read
+  std::vector<Row> rows_;       // of the file
   std::optional<ShuffledOrder> order_;
 };
 

@@ -32,6 +32,7 @@ constexpr const char* kFrozen[] = {
     "task.format_reward",
     "task.data_seed",
     "task.prompt_style",
+    "task.unusable_rows",
     "rollout.prompts_per_step",
     "rollout.completions_per_prompt",
     "rollout.max_staleness_steps",

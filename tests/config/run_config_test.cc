@@ -249,6 +249,8 @@ TEST(RunConfigTest, FingerprintIgnoresWhatBelongsToOneMachine) {
   EXPECT_EQ(Fingerprint(Parse({"learner.device=cuda:1", "learner.gpu_memory_mib=9"}).value()), base);
   EXPECT_EQ(Fingerprint(Parse({"learner.steps=77"}).value()), base) << "a run may be made longer";
   EXPECT_NE(Fingerprint(Parse({"seed=2"}).value()), base);
+  EXPECT_NE(Fingerprint(Parse({"task.unusable_rows=LEAVE_OUT"}).value()), base);
+  EXPECT_EQ(Fingerprint(Parse({"task.unusable_rows=REFUSE"}).value()), base) << "what older runs did";
   EXPECT_NE(Fingerprint(Parse({"credit.q=0.5"}).value()), base);
   EXPECT_NE(Fingerprint(Parse({"rollout.temperature=0.9"}).value()), base);
 }
@@ -291,6 +293,10 @@ TEST(RunConfigTest, FilesAreReadAndNamed) {
   const std::string path = ::testing::TempDir() + "/run_config_test.textproto";
   std::ofstream(path) << kMinimal << "bogus: 1\n";
   EXPECT_THAT(std::string(LoadRunConfig(path, {}).status().message()), StartsWith(path + ":4:"));
+  std::ofstream(path) << "\xEF\xBB\xBF" << kMinimal << "# a comment\r\nseed: 3\r\n\r\n";
+  const auto edited = LoadRunConfig(path, {});
+  ASSERT_TRUE(edited.ok()) << edited.status();
+  EXPECT_EQ(edited->seed(), 3u);
   std::ofstream(path) << std::string(kMaxConfigBytes + 1, '#');
   EXPECT_EQ(LoadRunConfig(path, {}).status().code(), absl::StatusCode::kResourceExhausted);
 }

@@ -1,63 +1,168 @@
-// The learner's own verdict on the answers of actors, on the quick start's task and tokenizer.
 #include "learner/prompt_source.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
 #include "common/config/run_config.h"
-#include "common/tasks/completion_text.h"
+#include "learner/sft/sft_data.h"
 #include "proto/config.pb.h"
 #include "tests/tree.h"
 
 namespace tactus {
 namespace {
 
-class PromptSourceTest : public ::testing::Test {
- protected:
-  void SetUp() override {
-    config_ = config::LoadRunConfig(SourcePath("configs/quickstart.textproto"),
-                                    {"model.path=" + SourcePath("models/quickstart")})
-                  .value();
-    source_ = PromptSource::Create(config_).value();
-  }
-  // An answer of each of these texts, with the rewards that an honest actor gives them.
-  TrajectoryGroup Answer(const std::vector<std::string>& texts) {
-    const Prompt prompt = source_->At(3).value();
-    const std::unique_ptr<Task> task = CreateTask(config_.task()).value();
-    TrajectoryGroup group{
-        .lease_id = 1, .prompt_id = 3, .prompt_token_ids = prompt.token_ids, .completions = {}, .actor_id = "a"};
-    for (const std::string& text : texts) {
-      Completion& completion = group.completions.emplace_back();
-      completion.token_ids = source_->tokenizer().Encode(text, /*add_special_tokens=*/false);
-      completion.finish_reason = FinishReason::kLength;
-      const std::string read =
-          CompletionText(source_->tokenizer(), completion.token_ids, completion.finish_reason).value();
-      completion.reward = task->verifier().Score(prompt.answer_key_json, read).value();
-    }
-    return group;
-  }
+using ::testing::HasSubstr;
 
-  config::RunConfig config_;
-  std::unique_ptr<PromptSource> source_;
+constexpr int64_t kVocab = 1 << 20;  // above all ids of the tokenizer
+
+class RowsTest : public ::testing::Test {
+ protected:
+  const std::string folder_ = ::testing::TempDir() + "/rows_test";
+  void SetUp() override {
+    std::filesystem::remove_all(folder_);
+    std::filesystem::create_directories(folder_);
+    Write("test.jsonl", {"9 9 9=1:"});
+  }
+  // A question a line, of 8 characters or so; the answers are all 36.
+  std::string Write(const std::string& name, const std::vector<std::string>& questions) const {
+    std::ofstream file(folder_ + "/" + name);
+    for (const std::string& question : questions) {
+      file << R"({"question":")" << question << R"(","answer":"36"})" << '\n';
+    }
+    return folder_ + "/" + name;
+  }
+  config::RunConfig Config(const std::vector<std::string>& more = {}) const {
+    std::vector<std::string> set = {absl::StrCat("model.path=", SourcePath("models/quickstart")),
+                                    "task.name=qa",
+                                    absl::StrCat("task.train_path=", folder_, "/train.jsonl"),
+                                    absl::StrCat("task.test_path=", folder_, "/test.jsonl"),
+                                    "eval.max_prompts=0",
+                                    "rollout.max_prompt_tokens=16",
+                                    "rollout.prompts_per_step=2",
+                                    "learner.steps=4"};
+    set.insert(set.end(), more.begin(), more.end());
+    return config::LoadRunConfig(SourcePath("configs/quickstart.textproto"), set).value();
+  }
+  const std::string long_ = "7 7 7 7 7 7 7 7 7 7 7 7=1:";
 };
 
-TEST_F(PromptSourceTest, HonestRewardsAreAgreedWith) {
-  EXPECT_EQ(source_->CountDisagreements(Answer({"1+1=2", "no answer", "(2*3)+4=10", "="})).value(), 0);
+class PromptSourceTest : public RowsTest {
+ protected:
+  std::string Error(const std::vector<std::string>& more = {}, int64_t vocab_size = kVocab) const {
+    const auto source = PromptSource::Create(Config(more), vocab_size);
+    EXPECT_EQ(source.ok() ? absl::StatusCode::kOk : source.status().code(),
+              source.ok() ? absl::StatusCode::kOk : absl::StatusCode::kInvalidArgument);
+    return std::string(source.status().message());
+  }
+};
+
+TEST_F(PromptSourceTest, ALongQuestionIsFoundBeforeTheFirstStep) {
+  const std::string path = Write("train.jsonl", {"1 5 6=36:", "2 5 6=36:", long_, "4 5 6=36:", long_});
+  EXPECT_THAT(Error(), HasSubstr(absl::StrCat("2 of 5 questions to train on cannot be used; the first is ", path,
+                                              ":3: the prompt has 26 tokens, more than rollout.max_prompt_tokens = ")));
+  EXPECT_THAT(Error(), HasSubstr("task.unusable_rows: LEAVE_OUT"));
 }
 
-TEST_F(PromptSourceTest, ForgedRewardsAreCounted) {
-  TrajectoryGroup group = Answer({"1+1=2", "no answer", "no answer"});
-  group.completions[0].reward = {1, 1, 0, "correct"};
-  group.completions[2].reward.total = group.completions[2].reward.format = 0.05;
-  EXPECT_EQ(source_->CountDisagreements(group).value(), 2);
+TEST_F(PromptSourceTest, ARowThatNoStepReachesStandsInNobodysWay) {
+  std::vector<std::string> questions;
+  for (int i = 0; i < 100; ++i) questions.push_back(absl::StrCat(i, " 5 6=36:"));
+  Write("train.jsonl", questions);
+  // The order of the data, by the questions' answers' places: which of 100 do the 4 steps of 2 use?
+  const auto source = PromptSource::Create(Config(), kVocab).value();
+  std::vector<std::vector<TokenId>> used;
+  for (uint64_t id = 0; id < 8; ++id) used.push_back(source->At(id)->token_ids);
+  int unreached = 0;
+  for (int i = 0; i < 100; ++i) {
+    std::vector<std::string> with_long = questions;
+    with_long[static_cast<size_t>(i)] = long_;
+    Write("train.jsonl", with_long);
+    const auto again = PromptSource::Create(Config(), kVocab);
+    if (!again.ok()) continue;
+    ++unreached;
+    for (uint64_t id = 0; id < 8; ++id) ASSERT_EQ((*again)->At(id)->token_ids, used[id]) << i;
+  }
+  EXPECT_EQ(unreached, 92);
 }
 
-TEST_F(PromptSourceTest, TokensThatAreNoTextEarnNothing) {
-  TrajectoryGroup group = Answer({"1"});
-  group.completions[0].token_ids = {static_cast<TokenId>(1) << 30};
-  group.completions[0].reward = Reward{.reason = kUndecodableReason};
-  EXPECT_EQ(source_->CountDisagreements(group).value(), 0);
-  group.completions[0].reward = {1, 1, 0, "correct"};
-  EXPECT_EQ(source_->CountDisagreements(group).value(), 1);
+TEST_F(PromptSourceTest, RowsAreLeftOutWhenAskedFor) {
+  Write("train.jsonl", {"1 5 6=36:", long_, "3 5 6=36:", long_});
+  ::testing::internal::CaptureStderr();
+  const auto some = PromptSource::Create(Config({"task.unusable_rows=LEAVE_OUT"}), kVocab);
+  EXPECT_THAT(::testing::internal::GetCapturedStderr(), HasSubstr("2 of 4 questions to train on cannot be used"));
+  ASSERT_TRUE(some.ok()) << some.status();
+  Write("train.jsonl", {"1 5 6=36:", "3 5 6=36:"});
+  const auto without = PromptSource::Create(Config(), kVocab).value();
+  for (uint64_t id = 0; id < 8; ++id) EXPECT_EQ((*some)->At(id)->token_ids, without->At(id)->token_ids);
+  EXPECT_EQ((*some)->fingerprint(), without->fingerprint());
+  Write("train.jsonl", {long_});
+  EXPECT_THAT(Error({"task.unusable_rows=LEAVE_OUT"}), HasSubstr("1 of 1 questions to train on cannot be used"));
+}
+
+TEST_F(PromptSourceTest, HeldOutQuestionsThatTheRunAsksAreLookedAt) {
+  Write("train.jsonl", {"1 5 6=36:"});
+  const std::string path = Write("test.jsonl", {"9 9 9=1:", long_});
+  EXPECT_EQ(Error({"eval.max_prompts=1"}), "");
+  EXPECT_THAT(Error({"eval.max_prompts=2"}), HasSubstr(absl::StrCat("the first is ", path, ":2: the prompt has 26")));
+}
+
+TEST_F(PromptSourceTest, ATokenBehindTheEmbeddingIsFound) {
+  const std::string path = Write("train.jsonl", {"1 5 6=36:"});
+  EXPECT_THAT(Error({}, 5), HasSubstr(absl::StrCat(path, ":1: the prompt holds token ")));
+  EXPECT_THAT(Error({}, 5), HasSubstr("which the model does not know: its vocab_size is 5"));
+}
+
+TEST_F(PromptSourceTest, TheFingerprintIsOfTheRowsAndTheirOrder) {
+  const auto of = [this](const std::vector<std::string>& questions) {
+    Write("train.jsonl", questions);
+    return PromptSource::Create(Config(), kVocab).value()->fingerprint();
+  };
+  const std::string first = of({"1 5 6=36:", "2 5 6=36:"});
+  EXPECT_EQ(first.size(), 64u);
+  EXPECT_EQ(of({"1 5 6=36:", "2 5 6=36:"}), first);
+  EXPECT_NE(of({"2 5 6=36:", "1 5 6=36:"}), first);
+  EXPECT_NE(of({"1 5 6=36:", "2 5 7=36:"}), first);
+  EXPECT_NE(of({"1 5 6=36:"}), first);
+}
+
+class SftRowsTest : public RowsTest {
+ protected:
+  std::string Error(const std::string& lines, const std::vector<std::string>& more = {}, int64_t vocab_size = kVocab) {
+    std::ofstream(folder_ + "/sft.jsonl", std::ios::binary) << lines;
+    std::vector<std::string> set = {absl::StrCat("sft.data_path=", folder_, "/sft.jsonl"),
+                                    "rollout.max_completion_tokens=8"};
+    set.insert(set.end(), more.begin(), more.end());
+    Write("train.jsonl", {"1 5 6=36:"});
+    const auto data = SftData::Create(Config(set), /*eos=*/0, vocab_size);
+    return data.ok() ? "accepted" : std::string(data.status().message());
+  }
+  static std::string Line(const std::string& prompt, const std::string& response) {
+    return absl::StrCat(R"({"prompt":")", prompt, R"(","response":")", response, "\"}\n");
+  }
+};
+
+TEST_F(SftRowsTest, LongPromptsAndAnswersAreFoundBeforeTheFirstStep) {
+  const std::string good = Line("5 6 6=36:", "6*6");
+  EXPECT_EQ(Error(good), "accepted");
+  EXPECT_THAT(Error(good + Line("5=5:", "6*6*6*6*6")),
+              HasSubstr("sft.jsonl:2: the response has 10 tokens with the end, more than "
+                        "rollout.max_completion_tokens = 8"));
+  EXPECT_THAT(Error(good + "\n" + Line(long_, "6")), HasSubstr("sft.jsonl:3: the prompt has 26 tokens"));
+  EXPECT_EQ(Error(good + Line(long_, "6"), {"task.unusable_rows=LEAVE_OUT"}), "accepted");
+  EXPECT_THAT(Error(good, {}, 5), HasSubstr("sft.jsonl:1: the prompt holds token "));
+}
+
+TEST_F(SftRowsTest, LinesMayEndAndBeginAsEditorsMakeThem) {
+  const std::string line = R"({"prompt":"5 6 6=36:","response":"6*6"})";
+  for (const std::string& text : {line, line + "\r\n" + line + "\r\n", line + "\r\n\r\n", line + "\n  \n",
+                                  "\xEF\xBB\xBF" + line + "\n"}) {
+    EXPECT_EQ(Error(text), "accepted") << text;
+  }
 }
 
 }  // namespace

@@ -24,6 +24,7 @@ inline TrainFacts SampleFacts(uint64_t step) {
   facts.data_cursor = 77 + step;
   facts.seed = 0xFFFFFFFFFFFFFFF1;
   facts.config_fingerprint = "abc";
+  facts.data_fingerprint = "def";
   facts.tactus_version = "0.1.0";
   facts.ledger.version = {2, step};
   facts.ledger.next_prompt_id = 9;

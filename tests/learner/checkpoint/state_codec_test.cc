@@ -24,6 +24,7 @@ TEST(StateCodecTest, RoundTripKeepsEveryField) {
   EXPECT_EQ(back->data_cursor, facts.data_cursor);
   EXPECT_EQ(back->seed, facts.seed);
   EXPECT_EQ(back->config_fingerprint, facts.config_fingerprint);
+  EXPECT_EQ(back->data_fingerprint, facts.data_fingerprint);
   EXPECT_EQ(back->tactus_version, facts.tactus_version);
   EXPECT_EQ(back->head_classes, facts.head_classes);
   EXPECT_EQ(back->ledger.version, facts.ledger.version);
