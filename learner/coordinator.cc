@@ -92,7 +92,6 @@ absl::Status Coordinator::Serve(std::optional<RolloutRestore> restore) {
                               .security = ChannelSecurity::FromProto(config().service()),
                               .run_id = config().service().run_id(),
                               .config_fingerprint = config::Fingerprint(config()),
-                              .data_fingerprint = prompts_->fingerprint(),
                               .limits = rank_.limits(),
                               .ledger = {.prompts_per_step = config().rollout().prompts_per_step(),
                                          .completions_per_prompt = config().rollout().completions_per_prompt(),
@@ -269,6 +268,7 @@ absl::Status Coordinator::Checkpoint() {
                    .data_cursor = next_prompt_id_,
                    .seed = config().seed(),
                    .config_fingerprint = config::Fingerprint(config()),
+                   .data_fingerprint = prompts_->fingerprint(),
                    .tactus_version = ThisBuild().version,
                    .ledger = {},
                    .head_classes = calibration_.classes()};

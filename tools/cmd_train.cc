@@ -62,7 +62,7 @@ RunFolder NewFolder(const TrainFlags& flags) {
 }
 
 absl::Status CheckNew(const RunFolder& folder) {
-  if (!std::filesystem::exists(folder.config())) return absl::OkStatus();
+  if (!Exists(folder.config())) return absl::OkStatus();
   return absl::AlreadyExistsError(absl::StrCat(folder.root, " already holds a run: expected a new folder, or --resume ",
                                                folder.root, " to go on with it."));
 }

@@ -10,7 +10,6 @@
 #include <cerrno>
 #include <list>
 #include <map>
-#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -23,6 +22,7 @@
 #include "common/base/listen_socket.h"
 #include "common/base/monotonic_clock.h"
 #include "common/base/status_macros.h"
+#include "common/base/thread.h"
 
 namespace tactus {
 namespace {
@@ -117,11 +117,7 @@ class HttpServer::Impl {
   }
 
   absl::Status Run() {
-    try {
-      thread_ = std::thread([this] { Serve(); });
-    } catch (const std::system_error& error) {
-      return absl::UnavailableError(absl::StrCat("no thread for the HTTP server: ", error.what(), "."));
-    }
+    ASSIGN_OR_RETURN(thread_, StartThread("serving HTTP", [this] { Serve(); }));
     return absl::OkStatus();
   }
   const HostPort& address() const { return socket_.address(); }

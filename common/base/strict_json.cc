@@ -5,6 +5,7 @@
 #include <set>
 #include <vector>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
@@ -27,7 +28,7 @@ constexpr NonFinite kNonFinite[] = {{"-Infinity", "\"\x7f------\"", -std::numeri
                                     {"Infinity", "\"\x7f+++++\"", std::numeric_limits<double>::infinity()},
                                     {"NaN", "\"\x7f\"", std::numeric_limits<double>::quiet_NaN()}};
 
-// The text with each of those words outside strings in quotes; "" when there is none.
+// The text with each of those words outside strings in quotes, but none that stands as a key; "" when there is none.
 std::string QuoteNonFinite(absl::string_view text) {
   std::string quoted;
   bool in_string = false;
@@ -39,6 +40,8 @@ std::string QuoteNonFinite(absl::string_view text) {
     } else if (!in_string) {
       for (const NonFinite& one : kNonFinite) {
         if (!absl::StartsWith(text.substr(i), one.word)) continue;
+        const absl::string_view rest = absl::StripLeadingAsciiWhitespace(text.substr(i + one.word.size()));
+        if (absl::StartsWith(rest, ":")) break;
         if (quoted.empty()) quoted = std::string(text);
         quoted.replace(i, one.word.size(), one.quoted.data(), one.quoted.size());
         i += one.word.size() - 1;

@@ -9,6 +9,7 @@
 #include "common/base/file.h"
 #include "common/base/host_port.h"
 #include "common/base/status_macros.h"
+#include "common/base/strict_json.h"
 #include "common/config/field_path.h"
 #include "common/config/resolve.h"
 #include "common/config/validate.h"
@@ -102,7 +103,7 @@ absl::StatusOr<RunConfig> ParseRunConfig(absl::string_view text, absl::string_vi
 
 absl::StatusOr<RunConfig> LoadRunConfig(const std::string& path, const std::vector<std::string>& overrides) {
   ASSIGN_OR_RETURN(const std::string text, ReadFile(path, kMaxConfigBytes));
-  return ParseRunConfig(text, path, overrides);
+  return ParseRunConfig(WithoutByteOrderMark(text), path, overrides);
 }
 
 absl::Status CheckTaskOptions(const TaskOptions& options) {

@@ -6,6 +6,7 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "common/tasks/answer_dress.h"
@@ -15,7 +16,7 @@
 namespace tactus {
 namespace {
 
-constexpr long kMaxExponent = 200;  // of ten
+constexpr int kMaxExponent = 200;  // of ten
 constexpr absl::string_view kMinuses[] = {"-", "\xE2\x88\x92"};
 // What LaTeX puts between groups of digits, and "1,234".
 constexpr absl::string_view kSeparators[] = {"{,}", ",\\!", ",", "\\!", "\\,", "\\;", "\\:", "\\ ", "~"};
@@ -220,8 +221,8 @@ class NumberReader {
     const bool negative = ConsumeAny(&exponent, kMinuses);
     const size_t size = Digits(exponent);
     if (size == 0 || size > 3 || (group && size != exponent.size())) return std::nullopt;
-    const long power = std::stol(std::string(exponent.substr(0, size)));
-    if (power > kMaxExponent) return std::nullopt;
+    int power = 0;
+    if (!absl::SimpleAtoi(exponent.substr(0, size), &power) || power > kMaxExponent) return std::nullopt;
     if (!group) rest_ = exponent.substr(size);
     const mpz_class scale = PowerOfTen(static_cast<unsigned long>(power));
     if (negative) {

@@ -153,7 +153,7 @@ TEST(FieldPathsTest, EnumsAreClosed) {
     const auto unknown = ParseRunConfig(absl::StrCat(path.substr(0, dot), " { ", field->name(), ": 77 }"), "t", {});
     EXPECT_THAT(std::string(unknown.status().message()), ::testing::StartsWith("t:1:")) << path;
   });
-  EXPECT_EQ(values, 2 + 9 + 3 + 2 + 2 + 3 + 3 + 3 + 2) << "a value was added: say here that it is meant";
+  EXPECT_EQ(values, 2 + 2 + 9 + 3 + 2 + 2 + 3 + 3 + 3 + 2) << "a value was added: say here that it is meant";
 }
 
 }  // namespace

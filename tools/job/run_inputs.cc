@@ -1,11 +1,10 @@
 #include "tools/job/run_inputs.h"
 
-#include <filesystem>
 #include <string>
-#include <system_error>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/paths.h"
 #include "common/base/status_macros.h"
 #include "common/model/folder/hf_folder.h"
 #include "common/model/sequence_fit.h"
@@ -28,14 +27,14 @@ absl::Status CheckCredit(const config::CreditOptions& options, const ModelConfig
 
 absl::Status CheckRunInputs(const config::RunConfig& run) {
   const std::string& path = run.model().path();
-  if (std::error_code error; !std::filesystem::is_directory(path, error)) {
+  if (!IsFolder(path)) {
     return absl::NotFoundError(
         absl::StrCat("model.path is \"", path, "\": expected a model folder, seen from the working directory."));
   }
   ASSIGN_OR_RETURN(const ModelFolder model, OpenModelFolder(path));
   RETURN_IF_ERROR(CheckSequenceFits(run, model.config));
   RETURN_IF_ERROR(CheckCredit(run.credit(), model.config));
-  return PromptSource::Create(run).status();
+  return PromptSource::Create(run, model.config.vocab_size).status();
 }
 
 }  // namespace tactus
