@@ -105,19 +105,20 @@ std::vector<std::string> GroupFolders(const std::string& root, absl::string_view
 }
 
 // CPUs of a group; infinity: no quota.
+double Quota(absl::string_view quota_text, absl::string_view period_text) {
+  const int64_t quota = Number(quota_text).value_or(0);  // "max" or -1: none
+  const int64_t period = Number(period_text).value_or(0);
+  if (quota <= 0 || period <= 0) return std::numeric_limits<double>::infinity();
+  return static_cast<double>(quota) / static_cast<double>(period);
+}
+
 double QuotaV2(const std::string& folder) {
   const std::vector<std::string> words = absl::StrSplit(absl::StripSuffix(Text(folder + "/cpu.max"), "\n"), ' ');
-  const std::optional<int64_t> quota = Number(words[0]);
-  const std::optional<int64_t> period = words.size() == 2 ? Number(words[1]) : std::nullopt;
-  if (quota.value_or(0) <= 0 || period.value_or(0) <= 0) return std::numeric_limits<double>::infinity();
-  return static_cast<double>(*quota) / static_cast<double>(*period);
+  return words.size() == 2 ? Quota(words[0], words[1]) : std::numeric_limits<double>::infinity();
 }
 
 double QuotaV1(const std::string& folder) {
-  const std::optional<int64_t> quota = Number(Text(folder + "/cpu.cfs_quota_us"));  // -1: none
-  const std::optional<int64_t> period = Number(Text(folder + "/cpu.cfs_period_us"));
-  if (quota.value_or(0) <= 0 || period.value_or(0) <= 0) return std::numeric_limits<double>::infinity();
-  return static_cast<double>(*quota) / static_cast<double>(*period);
+  return Quota(Text(folder + "/cpu.cfs_quota_us"), Text(folder + "/cpu.cfs_period_us"));
 }
 
 // Bytes a group may still take: its limit less what is used and cannot be reclaimed.
