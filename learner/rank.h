@@ -74,7 +74,7 @@ class Rank {
   const LearnerOptions& options() const { return options_; }
   const TrajectoryLimits& limits() const { return limits_; }
   const ModelFolder& model() const { return model_; }
-  const std::string& metrics_address() const { return metrics_server_->address(); }
+  std::string metrics_address() const { return metrics_server_->address(); }
   MetricSet& metrics() { return *metrics_; }
   Trainer& trainer() { return *trainer_; }
   PolicyVersion version() const { return version_; }  // of the trainer's parameters
