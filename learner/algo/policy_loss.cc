@@ -95,17 +95,8 @@ double MeanLogRatio(const CompletionLogProbs<T>& completion, int64_t own_tokens)
 }  // namespace
 
 LossTotals& LossTotals::operator+=(const LossTotals& other) {
-  loss += other.loss;
-  tokens += other.tokens;
-  kl_loss += other.kl_loss;
-  clipped_low += other.clipped_low;
-  clipped_high += other.clipped_high;
-  kl_old += other.kl_old;
-  kl_reference += other.kl_reference;
-  tis_weight += other.tis_weight;
-  tis_capped += other.tis_capped;
-  ratio_max = std::max(ratio_max, other.ratio_max);
-  tis_weight_max = std::max(tis_weight_max, other.tis_weight_max);
+  for (const auto member : kLossSums) this->*member += other.*member;
+  for (const auto member : kLossMaxima) this->*member = std::max(this->*member, other.*member);
   return *this;
 }
 

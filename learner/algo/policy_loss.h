@@ -21,6 +21,7 @@
 #pragma once
 
 #include <cstdint>
+#include <iterator>
 #include <optional>
 #include <span>
 
@@ -77,6 +78,15 @@ struct LossTotals {
 
   LossTotals& operator+=(const LossTotals& other);
 };
+
+// What adds up, and what counts by its maximum: over completions, micro-batches, updates and ranks.
+inline constexpr double LossTotals::*kLossSums[] = {
+    &LossTotals::loss,         &LossTotals::kl_loss,      &LossTotals::tokens,
+    &LossTotals::clipped_low,  &LossTotals::clipped_high, &LossTotals::kl_old,
+    &LossTotals::kl_reference, &LossTotals::tis_weight,   &LossTotals::tis_capped};
+inline constexpr double LossTotals::*kLossMaxima[] = {&LossTotals::ratio_max, &LossTotals::tis_weight_max};
+static_assert(sizeof(LossTotals) == sizeof(double) * (std::size(kLossSums) + std::size(kLossMaxima)),
+              "each total stands in one of the two lists");
 
 // Adds the completion's share to `totals` and writes d loss / d logp_new [T], 0 where masked.
 // T = float or double.

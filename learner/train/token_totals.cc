@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <vector>
 
 #include "common/base/status_macros.h"
@@ -9,14 +10,31 @@
 namespace tactus {
 namespace {
 
-// Every field that adds up, and every field whose maximum counts.
+constexpr double MismatchTotals::*kMismatchSums[] = {&MismatchTotals::tokens, &MismatchTotals::abs,
+                                                     &MismatchTotals::kl};
+constexpr double MismatchTotals::*kMismatchMaxima[] = {&MismatchTotals::max_abs};
+static_assert(sizeof(MismatchTotals) == sizeof(double) * (std::size(kMismatchSums) + std::size(kMismatchMaxima)),
+              "each total stands in one of the two lists");
+static_assert(sizeof(TokenTotals) == sizeof(LossTotals) + 2 * sizeof(MismatchTotals), "each part is added up below");
+
+template <typename T>
+void Append(T& totals, std::span<double T::*const> members, std::vector<double*>& fields) {
+  for (const auto member : members) fields.push_back(&(totals.*member));
+}
+
 std::vector<double*> Sums(TokenTotals& t) {
-  return {&t.loss.loss,    &t.loss.kl_loss,      &t.loss.tokens,      &t.loss.clipped_low, &t.loss.clipped_high,
-          &t.loss.kl_old,  &t.loss.kl_reference, &t.loss.tis_weight,  &t.loss.tis_capped,  &t.mismatch.tokens,
-          &t.mismatch.abs, &t.mismatch.kl,       &t.on_policy.tokens, &t.on_policy.abs,    &t.on_policy.kl};
+  std::vector<double*> fields;
+  Append<LossTotals>(t.loss, kLossSums, fields);
+  Append<MismatchTotals>(t.mismatch, kMismatchSums, fields);
+  Append<MismatchTotals>(t.on_policy, kMismatchSums, fields);
+  return fields;
 }
 std::vector<double*> Maxima(TokenTotals& t) {
-  return {&t.loss.ratio_max, &t.loss.tis_weight_max, &t.mismatch.max_abs, &t.on_policy.max_abs};
+  std::vector<double*> fields;
+  Append<LossTotals>(t.loss, kLossMaxima, fields);
+  Append<MismatchTotals>(t.mismatch, kMismatchMaxima, fields);
+  Append<MismatchTotals>(t.on_policy, kMismatchMaxima, fields);
+  return fields;
 }
 
 std::vector<double> Values(const std::vector<double*>& fields) {
