@@ -2,7 +2,10 @@
 // checker, probes, the trajectories' books, stopping one rank, and that no secret is ever written.
 #include <gmock/gmock.h>
 
+#include <algorithm>
+#include <cmath>
 #include <cstdlib>
+#include <deque>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <numeric>
@@ -126,15 +129,28 @@ class ObservedJob {
   std::string command_lines_;
 };
 
-// The table, less the gauges of a step where no step is recorded, and less what is absent without a reference policy.
+bool MeasuredBy(const std::vector<StepRecord>& steps, const StepField& field) {
+  return std::ranges::any_of(steps, [&](const StepRecord& step) { return std::isfinite(step.*field.member); });
+}
+
+// The table; without the gauges of a step where no step is recorded, and without the series whose row says why they may
+// be absent and that no step of the run has.
 std::vector<MetricSpec> Measured(ProcessRole role) {
-  static constexpr const char* kTerms[] = {"total", "policy"};
-  static constexpr const char* kAgainst[] = {"proximal"};
-  if (role != ProcessRole::kLearner) return {MetricTable().begin(), MetricTable().end()};
-  std::vector<MetricSpec> table = EveryMetric();
-  for (MetricSpec& spec : table) {
-    if (spec.name == std::string("tactus_loss")) spec.labels.values = kTerms;
-    if (spec.name == std::string("tactus_policy_kl_nats")) spec.labels.values = kAgainst;
+  std::vector<MetricSpec> table(MetricTable().begin(), MetricTable().end());
+  if (role != ProcessRole::kLearner) return table;
+  static const std::vector<StepRecord> steps = ReadSteps(ObservedJob::Get().folder().metrics()).value();
+  static std::deque<std::vector<const char*>> kept;
+  for (MetricSpec spec : StepMetricTable()) {
+    bool measured = false;
+    std::vector<const char*>& values = kept.emplace_back();
+    for (const StepField& field : StepFields()) {
+      if (absl::NullSafeStringView(field.series.metric) != spec.name) continue;
+      if (field.absent != nullptr && !MeasuredBy(steps, field)) continue;
+      measured = true;
+      if (field.series.label != nullptr) values.push_back(field.series.value);
+    }
+    spec.labels.values = values;
+    if (measured) table.push_back(spec);
   }
   return table;
 }
