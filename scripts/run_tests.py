@@ -155,6 +155,8 @@ def script_checks(build: pathlib.Path) -> list[Outcome]:
         check("exceptions.tree", [python, "scripts/check/exceptions.py"]),
         check("sizes.self_test", [python, "scripts/check/sizes.py", "--self-test"]),
         check("sizes.tree", [python, "scripts/check/sizes.py"]),
+        check("docs.self_test", [python, "scripts/check/docs.py", "--self-test"]),
+        check("docs.tree", [python, "scripts/check/docs.py"]),
         check("web", [python, "scripts/check/web.py"], 300),
         *cluster_checks(build),
     ]
