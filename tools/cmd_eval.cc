@@ -32,7 +32,7 @@ struct EvalFlags : ModelFlags {
   DrawFlags draw{.batch = 64};
 
   void Declare(CLI::App& app) {
-    AddFlag(app, "--task NAME", task, "countdown, arithmetic or qa; needed without --config");
+    AddFlag(app, "--task NAME", task, TaskNames() + "; needed without --config");
     AddFlag(app, "--config FILE", config, "take task and rollout options from a run's configuration");
     AddFlag(app, "--set FIELD=VALUE", set, "override one configuration field");
     AddFlag(app, "--data FILE", data, "qa: the test set, JSONL of {\"question\", \"answer\"}");

@@ -1,3 +1,4 @@
+#include "common/tasks/task.h"
 #include "tools/batch/jsonl_io.h"
 #include "tools/batch/verify_jsonl.h"
 #include "tools/command.h"
@@ -10,7 +11,7 @@ struct VerifyFlags {
   JsonlFlags jsonl;
 
   void Declare(CLI::App& app) {
-    AddRequired(app, "--task NAME", task, "whose verifier: countdown, arithmetic or qa");
+    AddRequired(app, "--task NAME", task, "whose verifier: " + TaskNames());
     jsonl.Declare(app);
   }
 };

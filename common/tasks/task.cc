@@ -1,7 +1,5 @@
 #include "common/tasks/task.h"
 
-#include <vector>
-
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "common/base/status_macros.h"
@@ -54,13 +52,11 @@ constexpr Entry kTasks[] = {{"arithmetic", CreateArithmeticTask, MakeVerifier<An
                             {"qa", CreateQaTask, MakeVerifier<AnswerVerifier>}};
 
 absl::StatusOr<Entry> EntryOf(absl::string_view name) {
-  std::vector<absl::string_view> names;
   for (const Entry& entry : kTasks) {
     if (entry.name == name) return entry;
-    names.push_back(entry.name);
   }
   return absl::InvalidArgumentError(
-      absl::StrCat("there is no task \"", name, "\", expected one of ", absl::StrJoin(names, ", "), "."));
+      absl::StrCat("there is no task \"", name, "\", expected one of ", TaskNames(), "."));
 }
 
 absl::StatusOr<std::unique_ptr<Task>> Create(const config::TaskOptions& options, bool test_only) {
@@ -72,6 +68,10 @@ absl::StatusOr<std::unique_ptr<Task>> Create(const config::TaskOptions& options,
 }
 
 }  // namespace
+
+std::string TaskNames() {
+  return absl::StrJoin(kTasks, ", ", [](std::string* out, const Entry& entry) { absl::StrAppend(out, entry.name); });
+}
 
 absl::StatusOr<std::unique_ptr<Task>> CreateTask(const config::TaskOptions& options) {
   return Create(options, /*test_only=*/false);

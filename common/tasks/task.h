@@ -43,6 +43,9 @@ class Task {
   virtual absl::StatusOr<std::string> Trace(size_t index, uint64_t variant) const = 0;
 };
 
+// "arithmetic, countdown, qa": the names of all tasks, for help and messages.
+std::string TaskNames();
+
 // InvalidArgument names the field; NotFound names a missing file.
 absl::StatusOr<std::unique_ptr<Task>> CreateTask(const config::TaskOptions& options);
 

@@ -260,7 +260,7 @@ TEST(RunConfigTest, FingerprintIgnoresWhatBelongsToOneMachine) {
 // cleared.
 TEST(RunConfigTest, FingerprintsOfOlderVersionsHold) {
   EXPECT_EQ(Fingerprint(Parse({}).value()), "888eb1d61d4c5ad24faeac26967b0096a39aba74001c0ebdf7709d992942ea4f")
-      << "a field that is added changes this: write the new value here, and into CHANGELOG.md that runs do not go on";
+      << "a new field without default_not_in_fingerprint changes this: runs of earlier builds would not go on";
 }
 
 TEST(RunConfigTest, WarnsOfTruncatedSampling) {
