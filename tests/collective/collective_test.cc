@@ -194,17 +194,17 @@ TEST(CollectiveTest, TwoProcessesOfOneRankDoNotJoin) {
 
 TEST(CollectiveTest, RanksMeetOverIpv6) {
   if (!ListenSocket::Open({"::1", 0}).ok()) GTEST_SKIP() << "this machine has no IPv6";
-  for (const RankResult& rank : Ranks({.scenario = "sums", .host = "::1"}).Join())
+  for (const RankResult& rank : Ranks({.scenario = "probe", .host = "::1"}).Join())
     EXPECT_TRUE(rank.ExitedWith(0)) << rank;
-  const auto alone = Ranks({.scenario = "sums", .timeout_ms = 1000, .ranks = {1}, .host = "::1"}).Join();
+  const auto alone = Ranks({.scenario = "probe", .timeout_ms = 1000, .ranks = {1}, .host = "::1"}).Join();
   EXPECT_THAT(alone[0].output, HasSubstr("joining the store at [::1]:")) << alone[0];
 }
 
 TEST(CollectiveTest, TheEnvironmentMayNameTheInterfaces) {
-  for (const RankResult& rank : Ranks({.scenario = "sums", .interfaces = "lo"}).Join()) {
+  for (const RankResult& rank : Ranks({.scenario = "probe", .interfaces = "lo"}).Join()) {
     EXPECT_TRUE(rank.ExitedWith(0)) << rank;
   }
-  const auto ranks = Ranks({.scenario = "sums", .timeout_ms = 2000, .interfaces = "lo,none7"}).Join();
+  const auto ranks = Ranks({.scenario = "probe", .timeout_ms = 2000, .interfaces = "lo,none7"}).Join();
   for (const RankResult& rank : ranks) {
     EXPECT_TRUE(rank.ExitedWith(3)) << rank;
     EXPECT_THAT(rank.output,
