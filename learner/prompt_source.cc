@@ -87,7 +87,7 @@ absl::StatusOr<Prompt> PromptSource::At(uint64_t id) {
 }
 
 absl::StatusOr<int> PromptSource::CountDisagreements(const TrajectoryGroup& group) {
-  const TaskExample example = task_->Example(Split::kTrain, order_.At(group.prompt_id));
+  const TaskExample example = task_->Example(Split::kTrain, rows_[order_.At(group.prompt_id)]);
   int disagreements = 0;
   for (const Completion& completion : group.completions) {
     const absl::StatusOr<std::string> text =

@@ -65,6 +65,10 @@ absl::Status SyncPath(const std::string& path) {
 }
 
 absl::Status WriteFileAtomic(const std::string& path, absl::string_view content) {
+  struct stat info {};
+  if (::stat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode)) {  // a device would become a file
+    return absl::InvalidArgumentError(absl::StrCat("cannot write ", path, ": expected a regular file or a new name"));
+  }
   const std::string aside = absl::StrCat(path, ".tmp");
   const int fd = ::open(aside.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
   if (fd < 0) return FromErrno("cannot create", aside);

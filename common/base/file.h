@@ -13,6 +13,7 @@ namespace tactus {
 absl::StatusOr<std::string> ReadFile(const std::string& path, size_t max_bytes = size_t{1} << 30);
 
 // Writes path.tmp, syncs it, renames it over `path` and syncs the folder: a reader sees the old content or the new.
+// InvalidArgument: something else than a regular file stands there, such as a device.
 absl::Status WriteFileAtomic(const std::string& path, absl::string_view content);
 
 // Makes a file's or folder's content durable.

@@ -42,6 +42,8 @@ TEST(FileTest, ANamedPipeIsRefusedAndNotWaitedFor) {
   ASSERT_EQ(::mkfifo(path.c_str(), 0600), 0);
   EXPECT_EQ(ReadFile(path).status().code(), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(ReadFile("/dev/zero").status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(WriteFileAtomic(path, "x").code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_TRUE(std::filesystem::is_fifo(path));
 }
 
 TEST(Sha256Test, MatchesFips180Examples) {

@@ -104,6 +104,18 @@ TEST_F(PromptSourceTest, RowsAreLeftOutWhenAskedFor) {
   EXPECT_THAT(Error({"task.unusable_rows=LEAVE_OUT"}), HasSubstr("1 of 1 questions to train on cannot be used"));
 }
 
+TEST_F(PromptSourceTest, AnAnswerIsJudgedByTheRowThatWasAsked) {
+  std::ofstream(folder_ + "/train.jsonl") << R"({"question":")" << long_ << R"(","answer":"1"})" << '\n'
+                                          << R"({"question":"6 6=36:","answer":"36"})" << '\n';
+  const auto source = PromptSource::Create(Config({"task.unusable_rows=LEAVE_OUT"}), kVocab).value();
+  TrajectoryGroup group;
+  Completion& completion = group.completions.emplace_back();
+  completion.token_ids = source->tokenizer().Encode("36", /*add_special_tokens=*/false);
+  completion.finish_reason = FinishReason::kLength;
+  completion.reward.total = completion.reward.correct = 1;
+  EXPECT_EQ(source->CountDisagreements(group).value(), 0);
+}
+
 TEST_F(PromptSourceTest, HeldOutQuestionsThatTheRunAsksAreLookedAt) {
   Write("train.jsonl", {"1 5 6=36:"});
   const std::string path = Write("test.jsonl", {"9 9 9=1:", long_});
@@ -159,8 +171,8 @@ TEST_F(SftRowsTest, LongPromptsAndAnswersAreFoundBeforeTheFirstStep) {
 
 TEST_F(SftRowsTest, LinesMayEndAndBeginAsEditorsMakeThem) {
   const std::string line = R"({"prompt":"5 6 6=36:","response":"6*6"})";
-  for (const std::string& text : {line, line + "\r\n" + line + "\r\n", line + "\r\n\r\n", line + "\n  \n",
-                                  "\xEF\xBB\xBF" + line + "\n"}) {
+  for (const std::string& text :
+       {line, line + "\r\n" + line + "\r\n", line + "\r\n\r\n", line + "\n  \n", "\xEF\xBB\xBF" + line + "\n"}) {
     EXPECT_EQ(Error(text), "accepted") << text;
   }
 }

@@ -95,6 +95,9 @@ TEST_F(CliFilesTest, PipesAndDevicesAreRefusedAndNotWaitedFor) {
                     output + ": expected a regular file or a new name");
     }
   }
+  ExpectMistake("generate --model models/quickstart --max-tokens 1 --prompt 5 --output " + Path("pipe"),
+                Path("pipe") + ": expected a regular file or a new name");
+  EXPECT_TRUE(std::filesystem::is_fifo(Path("pipe")));
   EXPECT_TRUE(std::filesystem::is_character_file("/dev/null"));
   ExpectMistake("check-config " + Path("pipe"), "pipe is not a regular file");
   std::filesystem::create_directories(Path("m"));
