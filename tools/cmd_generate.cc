@@ -3,7 +3,7 @@
 #include <sstream>
 
 #include "absl/strings/str_cat.h"
-#include "common/base/file.h"
+#include "common/base/aside_file.h"
 #include "common/base/status_macros.h"
 #include "tools/batch/generate.h"
 #include "tools/batch/jsonl_io.h"
@@ -78,11 +78,16 @@ absl::Status Run(const GenerateFlags& flags) {
                       .top_k = flags.top_k};
   options.stop_ids = model.folder.config.eos_token_ids;
   if (flags.prompt.has_value()) {
+    std::unique_ptr<AsideFile> file;
+    if (flags.jsonl.output != "-") {
+      ASSIGN_OR_RETURN(file, AsideFile::Create(flags.jsonl.output));
+    }
     std::istringstream in(PromptLine(flags));
-    std::ostringstream out;
+    std::ostringstream lines;
+    std::ostream& out = file == nullptr ? lines : file->out();
     RETURN_IF_ERROR(GenerateJsonl(*engine, *tokenizer, chat_template, options, in, "--prompt", out));
-    if (flags.jsonl.output != "-") return WriteFileAtomic(flags.jsonl.output, out.str());
-    PrintTexts(out.str());
+    if (file != nullptr) return file->Publish();
+    PrintTexts(lines.str());
     return absl::OkStatus();
   }
   return WithJsonl(

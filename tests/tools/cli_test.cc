@@ -128,7 +128,6 @@ TEST_F(CliTest, CheckConfigAndTrainReadModelAndDataFirst) {
       {"--set credit.strategy=UNIFORM --set credit.layers=99", "credit.layers holds 99: expected layers from 0 to"},
       {"--set rollout.max_prompt_tokens=100000 --set learner.micro_batch_tokens=200000",
        "rollout.max_prompt_tokens + rollout.max_completion_tokens is "},
-      {"--set model.prompt_template='{user}{other}'", "{other}"},
   };
   for (const auto& [set, sentence] : cases) {
     ExpectMistake("check-config configs/quickstart.textproto " + set, sentence);
