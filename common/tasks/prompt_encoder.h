@@ -9,7 +9,7 @@
 #include "absl/status/statusor.h"
 #include "common/data/types.h"
 #include "common/tasks/task.h"
-#include "common/tokenizer/chat_template.h"
+#include "common/tokenizer/chat/chat_template.h"
 #include "common/tokenizer/tokenizer.h"
 
 namespace tactus {
@@ -31,6 +31,7 @@ class PromptEncoder {
   absl::StatusOr<std::vector<TokenId>> Encode(const TaskExample& example, const PromptBounds& bounds) const;
 
   const Tokenizer& tokenizer() const { return *tokenizer_; }
+  const ChatTemplate& chat() const { return *chat_; }
 
  private:
   PromptEncoder(std::unique_ptr<Tokenizer> tokenizer, std::unique_ptr<ChatTemplate> chat, std::string system)

@@ -13,6 +13,7 @@ order too (ROOMS; "." is the component's own folder):
     common/model    folder <- . <- {cpu, cuda}
     common/ops      . <- cpu <- cuda
     common/weights  delta <- .
+    common/tokenizer  . <- jinja <- chat
     actor           engine <- .
     learner         {algo, ledger} <- {train, checkpoint, rollout} <- {records, sft} <- .
     tools           batch <- report <- job <- {study, top} <- .
@@ -41,6 +42,7 @@ ROOMS = {
     "common/model": [["folder"], ["."], ["cpu", "cuda"]],
     "common/ops": [["."], ["cpu"], ["cuda"]],
     "common/weights": [["delta"], ["."]],
+    "common/tokenizer": [["."], ["jinja"], ["chat"]],
     "actor": [["engine"], ["."]],
     "learner": [["algo", "ledger"], ["train", "checkpoint", "rollout"], ["records", "sft"], ["."]],
     "tools": [["batch"], ["report"], ["job"], ["study", "top"], ["."]],
@@ -206,6 +208,8 @@ SEEDED = [  # file, include, whether it breaks a rule
     ("common/model/cuda/weights.h", "common/model/cpu/weights.h", True),
     ("common/ops/backend.h", "common/ops/cpu/attention.h", True),
     ("common/ops/cpu/linear.cc", "common/ops/cuda/linear.h", True),
+    ("common/tokenizer/tokenizer.cc", "common/tokenizer/jinja/jinja.h", True),
+    ("common/tokenizer/jinja/parser.cc", "common/tokenizer/chat/chat_template.h", True),
     ("tools/batch/score.cc", "tools/job/train_job.h", True),
     ("tools/report/report.cc", "tools/job/train_job.h", True),
     ("tools/top/source.cc", "tools/study/runs.h", True),

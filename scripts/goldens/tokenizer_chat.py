@@ -4,7 +4,7 @@
 
 chat.jsonl: {"family", "messages", "text"}, the text as transformers renders it, generation prompt added. The templates
 come from the trl package (1.x) and, where they are short, stand here. Mistral-Nemo's is neither: it is the one of
-Mistral-Nemo-Instruct-2407, a file with the SHA-256 that common/tokenizer/chat_template.cc names.
+Mistral-Nemo-Instruct-2407, a file with the SHA-256 1127255163dd25a2fd472f9901035aa9e78dc77ca33efdd010f5c8ea87e5d436.
 """
 
 import importlib.util

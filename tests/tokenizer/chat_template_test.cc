@@ -1,4 +1,4 @@
-#include "common/tokenizer/chat_template.h"
+#include "common/tokenizer/chat/chat_template.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -8,7 +8,6 @@
 #include <map>
 
 #include "common/base/file.h"
-#include "common/tokenizer/chat_families.h"
 #include "nlohmann/json.hpp"
 #include "tests/tree.h"
 
@@ -55,30 +54,80 @@ class ChatTemplateTest : public testing::Test {
   const std::string folder_;
 };
 
+// What the families print, in words of our own: on conversations without tools they print what the published ones do.
+std::string ChatMl(const std::string& default_system) {
+  return "{%- if messages[0].role != 'system' and '" + default_system + "' -%}<|im_start|>system\n" + default_system +
+         "<|im_end|>\n{% endif -%}"
+         "{%- for m in messages -%}{{ '<|im_start|>' ~ m.role ~ '\n' ~ m.content ~ '<|im_end|>\n' }}{%- endfor -%}"
+         "{%- if add_generation_prompt -%}{{ '<|im_start|>assistant\n' }}{%- endif -%}";
+}
+
+// Thoughts are left out before the last question, and behind it spelled out even where there are none.
+const char kQwen3Jinja[] = R"({%- set ns = namespace(last=messages|length - 1, found=false) -%}
+{%- for m in messages | reverse -%}
+  {%- set tool = m.content.startswith('<tool_response>') and m.content.endswith('</tool_response>') -%}
+  {%- if not ns.found and m.role == 'user' and not tool -%}
+    {%- set ns.last = loop.revindex0 -%}{%- set ns.found = true -%}
+  {%- endif -%}
+{%- endfor -%}
+{%- for m in messages -%}
+  {{- '<|im_start|>' ~ m.role ~ '\n' -}}
+  {%- if m.role != 'assistant' -%}{{- m.content -}}
+  {%- else -%}
+    {%- set parts = m.content.split('</think>') -%}
+    {%- set thought = parts[0].rstrip('\n').split('<think>')[-1].lstrip('\n') if parts | length > 1 else '' -%}
+    {%- set answer = parts[-1].lstrip('\n') if parts | length > 1 else m.content -%}
+    {%- if loop.index0 > ns.last and (loop.last or thought) -%}
+      {{- '<think>\n' ~ thought.strip('\n') ~ '\n</think>\n\n' ~ answer.lstrip('\n') -}}
+    {%- else -%}{{- answer -}}{%- endif -%}
+  {%- endif -%}
+  {{- '<|im_end|>\n' -}}
+{%- endfor -%}
+{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\n' -}}{%- endif -%})";
+
+const char kMistralNemoJinja[] =
+    R"({%- set system = messages[0].content ~ '\n\n' if messages[0].role == 'system' else '' -%}
+{%- set turns = messages[1:] if system else messages -%}
+{{- bos_token -}}
+{%- for m in turns -%}
+  {%- if m.role != ('user' if loop.index0 is even else 'assistant') -%}
+    {{- raise_exception('users and assistants take turns, got ' ~ m.role) -}}
+  {%- endif -%}
+  {%- if m.role == 'user' -%}{{- '[INST]' ~ (system if loop.last) ~ m.content ~ '[/INST]' -}}
+  {%- else -%}{{- m.content ~ eos_token -}}{%- endif -%}
+{%- endfor -%})";
+
 TEST_F(ChatTemplateTest, FamiliesRenderLikeTheirJinja) {
-  std::map<std::string, std::unique_ptr<ChatTemplate>> families;
-  families["chatml"] = MakeChatMlTemplate(std::nullopt);
-  families["qwen2"] = MakeChatMlTemplate("You are a helpful assistant.");
-  families["qwen2_5"] = MakeChatMlTemplate("You are Qwen, created by Alibaba Cloud. You are a helpful assistant.");
-  families["qwen3"] = MakeQwen3Template();
-  families["qwen3_instruct_2507"] = MakeChatMlTemplate(std::nullopt);
-  families["llama3"] = MakeLlama3Template("<|begin_of_text|>");
-  families["mistral_nemo"] = MakeMistralNemoTemplate("<s>", "</s>");
-  families["olmo2"] = MakeOlmo2Template("<|endoftext|>", "<|endoftext|>");
+  struct Family {
+    std::string source, bos, eos;
+  };
+  const std::map<std::string, Family> families = {
+      {"chatml", {ChatMl(""), "", ""}},
+      {"qwen2", {ChatMl("You are a helpful assistant."), "", ""}},
+      {"qwen2_5", {ChatMl("You are Qwen, created by Alibaba Cloud. You are a helpful assistant."), "", ""}},
+      {"qwen3", {kQwen3Jinja, "", ""}},
+      {"qwen3_instruct_2507", {ChatMl(""), "", ""}},
+      {"llama3", {kLlama3Jinja, "<|begin_of_text|>", ""}},
+      {"mistral_nemo", {kMistralNemoJinja, "<s>", "</s>"}},
+      {"olmo2", {kOlmo2Jinja, "<|endoftext|>", "<|endoftext|>"}}};
   std::ifstream file(kGoldens);
   int cases = 0;
   for (std::string line; std::getline(file, line); ++cases) {
     const auto golden = nlohmann::json::parse(line);
+    const Family& family = families.at(golden["family"]);
+    Write(
+        "tokenizer_config.json",
+        nlohmann::json{{"bos_token", family.bos}, {"eos_token", family.eos}, {"chat_template", family.source}}.dump());
     std::vector<ChatMessage> messages;
     for (const auto& message : golden["messages"]) messages.push_back({message["role"], message["content"]});
-    const auto text = families.at(golden["family"])->Render(messages);
+    const auto text = Render("", messages);
     ASSERT_TRUE(text.ok()) << text.status();
-    EXPECT_EQ(*text, golden["text"].get<std::string>()) << "line " << cases + 1;
+    EXPECT_EQ(*text, golden["text"].get<std::string>()) << golden["family"] << ", line " << cases + 1;
   }
   EXPECT_GT(cases, 100);
 }
 
-TEST_F(ChatTemplateTest, RecognisesSmolLm2) {
+TEST_F(ChatTemplateTest, RendersSmolLm2) {
   Write("chat_template.jinja", kSmolJinja);
   EXPECT_EQ(*Render("", {{"user", "Hi"}}),
             "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n"
@@ -87,7 +136,7 @@ TEST_F(ChatTemplateTest, RecognisesSmolLm2) {
             "<|im_start|>system\nS<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n");
 }
 
-TEST_F(ChatTemplateTest, RecognisesLlama3InTokenizerConfig) {
+TEST_F(ChatTemplateTest, RendersLlama3OfTokenizerConfig) {
   Write("tokenizer_config.json",
         nlohmann::json{{"bos_token", {{"content", "<|begin_of_text|>"}}}, {"chat_template", kLlama3Jinja}}.dump());
   EXPECT_EQ(*Render("", {{"user", " \x1c Hi\u3000\n"}}),
@@ -101,7 +150,7 @@ TEST_F(ChatTemplateTest, RecognisesLlama3InTokenizerConfig) {
   EXPECT_THAT(*Render("", {{"user", "Hi"}}), testing::StartsWith("<b><|start_header_id|>user"));
 }
 
-TEST_F(ChatTemplateTest, RecognisesOlmo2) {
+TEST_F(ChatTemplateTest, RendersOlmo2) {
   Write("tokenizer_config.json", nlohmann::json{{"bos_token", "<|endoftext|>"},
                                                 {"eos_token", {{"content", "<|endoftext|>"}}},
                                                 {"chat_template", kOlmo2Jinja}}
@@ -111,16 +160,39 @@ TEST_F(ChatTemplateTest, RecognisesOlmo2) {
 }
 
 TEST_F(ChatTemplateTest, MistralNemoTakesTurns) {
-  const auto nemo = MakeMistralNemoTemplate("<s>", "</s>");
-  EXPECT_EQ(*nemo->Render({{"system", "S"}, {"user", "1"}, {"assistant", "2"}, {"user", "3"}}),
+  Write("tokenizer_config.json",
+        nlohmann::json{{"bos_token", "<s>"}, {"eos_token", "</s>"}, {"chat_template", kMistralNemoJinja}}.dump());
+  EXPECT_EQ(*Render("", {{"system", "S"}, {"user", "1"}, {"assistant", "2"}, {"user", "3"}}),
             "<s>[INST]1[/INST]2</s>[INST]S\n\n3[/INST]");
-  EXPECT_THAT(nemo->Render({{"user", "1"}, {"user", "2"}}).status().message(),
-              HasSubstr("messages[1].role: expected assistant, as users and assistants take turns"));
-  EXPECT_THAT(nemo->Render({{"assistant", "1"}}).status().message(), HasSubstr("messages[0].role: expected user"));
-  EXPECT_THAT(nemo->Render({{"user", "1"}, {"system", "2"}}).status().message(), HasSubstr("got \"system\""));
+  for (const std::vector<ChatMessage>& messages : std::vector<std::vector<ChatMessage>>{
+           {{"user", "1"}, {"user", "2"}}, {{"assistant", "1"}}, {{"user", "1"}, {"system", "2"}}}) {
+    const absl::Status status = Render("", messages).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_THAT(status.message(), HasSubstr(folder_ + "/tokenizer_config.json: line "));
+    EXPECT_THAT(status.message(), HasSubstr("refuses these messages: users and assistants take turns"));
+  }
 }
 
-TEST_F(ChatTemplateTest, RecognisesTheQuickStartModel) {
+TEST_F(ChatTemplateTest, TellsHowAnAnswerEnds) {
+  const auto end = [&](const std::string& source) {
+    Write("chat_template.jinja", source);
+    return (*ChatTemplate::FromModelFolder(folder_, ""))->AnswerEnd();
+  };
+  Write("tokenizer_config.json", "{\"bos_token\": \"<b>\"}");
+  EXPECT_EQ(end(kSmolJinja), "<|im_end|>\n");
+  EXPECT_EQ(end(kLlama3Jinja), "<|eot_id|>");
+  EXPECT_EQ(end("{% for m in messages %}{{ m.content }}{% endfor %}"), "");
+  EXPECT_EQ(end("{{ messages[0].content }}</s>"), "");
+  EXPECT_EQ(end("{{ raise_exception('no') }}"), "");
+  EXPECT_EQ((*ChatTemplate::FromModelFolder(folder_, "{user}"))->AnswerEnd(), "");
+}
+
+TEST_F(ChatTemplateTest, AnyRoleThatTheTemplatePrints) {
+  Write("chat_template.jinja", kSmolJinja);
+  EXPECT_THAT(*Render("", {{"system", "s"}, {"tool", "12"}}), HasSubstr("<|im_start|>tool\n12<|im_end|>"));
+}
+
+TEST_F(ChatTemplateTest, RendersTheQuickStartModel) {
   auto chat_template = ChatTemplate::FromModelFolder(SourcePath("models/quickstart-base"), "");
   ASSERT_TRUE(chat_template.ok()) << chat_template.status();
   EXPECT_EQ(*(*chat_template)->Render({{"system", "a "}, {"user", "1 + 1 ="}}), "a 1 + 1 =");
@@ -132,17 +204,16 @@ TEST_F(ChatTemplateTest, TheJinjaFileWins) {
   EXPECT_THAT(*Render("", {{"user", "Hi"}}), testing::StartsWith("<|im_start|>system"));
 }
 
-TEST_F(ChatTemplateTest, SaysHowToGoOnWithoutAKnownTemplate) {
+TEST_F(ChatTemplateTest, SaysHowToGoOnWithoutATemplate) {
   const absl::Status none = Render("", {{"user", "Hi"}}).status();
   EXPECT_EQ(none.code(), absl::StatusCode::kUnimplemented);
   EXPECT_THAT(none.message(), HasSubstr("there is no chat template"));
-  std::string changed = kSmolJinja;
-  changed.insert(changed.find("{{'<|im_start|>'"), "{{ 'x' }}");
-  Write("chat_template.jinja", changed);
-  const absl::Status unknown = Render("", {{"user", "Hi"}}).status();
-  EXPECT_EQ(unknown.code(), absl::StatusCode::kUnimplemented);
-  EXPECT_THAT(unknown.message(), HasSubstr(folder_ + "/chat_template.jinja: this chat template is not a known one"));
-  EXPECT_THAT(unknown.message(), HasSubstr("model.prompt_template"));
+  EXPECT_THAT(none.message(), HasSubstr("model.prompt_template"));
+  Write("chat_template.jinja", "{% for m in messages %}\n{% extends 'x' %}{% endfor %}");
+  const absl::Status broken = Render("", {{"user", "Hi"}}).status();
+  EXPECT_EQ(broken.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(broken.message(), HasSubstr(folder_ + "/chat_template.jinja: the chat template, line 2: expected"));
+  EXPECT_THAT(broken.message(), HasSubstr("model.prompt_template"));
 }
 
 TEST_F(ChatTemplateTest, RefusesBadFiles) {
@@ -168,8 +239,6 @@ TEST_F(ChatTemplateTest, FillsALiteral) {
 TEST_F(ChatTemplateTest, RefusesBadMessages) {
   Write("chat_template.jinja", kSmolJinja);
   EXPECT_THAT(Render("", {}).status().message(), HasSubstr("expected at least one"));
-  EXPECT_THAT(Render("", {{"user", "a"}, {"tool", "b"}}).status().message(),
-              HasSubstr("messages[1].role: expected system, user or assistant, got \"tool\""));
 }
 
 }  // namespace

@@ -15,7 +15,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "common/base/json_lines.h"
-#include "common/tokenizer/chat_template.h"
+#include "common/tokenizer/chat/chat_template.h"
 #include "common/tokenizer/tokenizer.h"
 
 namespace tactus {

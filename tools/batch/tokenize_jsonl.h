@@ -15,7 +15,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "common/tokenizer/chat_template.h"
+#include "common/tokenizer/chat/chat_template.h"
 #include "common/tokenizer/tokenizer.h"
 
 namespace tactus {

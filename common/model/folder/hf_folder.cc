@@ -39,6 +39,7 @@ constexpr const char* kCopiedFiles[] = {"generation_config.json",
                                         "special_tokens_map.json",
                                         "added_tokens.json",
                                         "chat_template.jinja",
+                                        "chat_template.json",
                                         "vocab.json",
                                         "merges.txt",
                                         "tokenizer.model"};

@@ -86,12 +86,14 @@ TEST_F(FolderTest, WritesWhatItReads) {
     EXPECT_FALSE(HasWeights(recipe.path));
     Put((tied ? std::string("tied") : "untied") + "/tokenizer.json", "{\"x\": 1}");
     Put((tied ? std::string("tied") : "untied") + "/chat_template.jinja", "t");
+    Put((tied ? std::string("tied") : "untied") + "/chat_template.json", "{}");
     const std::vector<float> flat = Numbered(recipe.layout);
     const std::string out = Path("out/model");
     ASSERT_TRUE(WriteModelFolder(out, recipe, flat, StorageDType::kFloat32).ok());
     EXPECT_TRUE(HasWeights(out));
     EXPECT_EQ(*ReadFile(out + "/tokenizer.json"), "{\"x\": 1}");
     EXPECT_EQ(*ReadFile(out + "/chat_template.jinja"), "t");
+    EXPECT_EQ(*ReadFile(out + "/chat_template.json"), "{}");
     EXPECT_FALSE(fs::exists(out + "/merges.txt"));
     const json config = json::parse(*ReadFile(out + "/config.json"));
     EXPECT_EQ(config["torch_dtype"], "float32");
