@@ -35,6 +35,8 @@
 #include "common/ops/cpu/parallel.h"
 #include "common/rollout/grpc_log.h"
 #include "common/rollout/grpc_rollout_port.h"
+#include "common/tokenizer/chat/chat_facts.h"
+#include "common/tokenizer/chat/chat_template.h"
 #include "proto/config.pb.h"
 
 namespace tactus {
@@ -82,7 +84,7 @@ struct Parts {
 };
 
 ActorSettings MakeSettings(const config::RunConfig& run, const ActorFlags& flags, const std::string& instance,
-                           const ModelConfig& model) {
+                           const std::vector<TokenId>& model_stop_ids) {
   ActorSettings settings;
   settings.actor_id = instance;
   settings.max_leases = run.actor().max_leases();
@@ -91,13 +93,24 @@ ActorSettings MakeSettings(const config::RunConfig& run, const ActorFlags& flags
   settings.sampling.temperature = static_cast<float>(run.rollout().temperature());
   settings.sampling.top_p = static_cast<float>(run.rollout().top_p());
   settings.sampling.top_k = run.rollout().top_k();
-  settings.stop_ids.assign(model.eos_token_ids.begin(), model.eos_token_ids.end());
+  settings.stop_ids = model_stop_ids;
   settings.stop_ids.insert(settings.stop_ids.end(), run.rollout().stop_token_ids().begin(),
                            run.rollout().stop_token_ids().end());
   settings.drain_grace = absl::Seconds(flags.drain_grace_s);
   settings.learner_timeout = absl::Seconds(flags.learner_timeout_s);
   settings.stop = StopRequested();
   return settings;
+}
+
+// Of the model's own files; what they disagree about goes to the log.
+absl::StatusOr<std::vector<TokenId>> ModelStopIds(const config::RunConfig& run, const ModelFolder& folder,
+                                                  const Tokenizer& tokenizer) {
+  ASSIGN_OR_RETURN(const std::unique_ptr<ChatTemplate> chat,
+                   ChatTemplate::FromModelFolder(folder.path, run.model().prompt_template()));
+  ASSIGN_OR_RETURN(ChatFacts facts, FindChatFacts(folder.path, tokenizer, chat.get(), folder.config.eos_token_ids,
+                                                  folder.config.vocab_size));
+  for (const std::string& remark : facts.remarks) TACTUS_LOG(WARNING) << remark;
+  return std::move(facts.stop_ids);
 }
 
 absl::StatusOr<std::unique_ptr<Engine>> MakeEngine(const config::RunConfig& run, const ModelFolder& folder,
@@ -125,6 +138,7 @@ absl::StatusOr<Parts> MakeParts(const config::RunConfig& run, const ActorFlags& 
   RETURN_IF_ERROR(CheckOwnMemory(ActorMemory(instance, folder.config, run, device), device,
                                  run.actor().gpu_memory_mib(), ListGpus()));
   ASSIGN_OR_RETURN(parts.tokenizer, Tokenizer::FromFile(absl::StrCat(run.model().path(), "/tokenizer.json")));
+  ASSIGN_OR_RETURN(const std::vector<TokenId> stop_ids, ModelStopIds(run, folder, *parts.tokenizer));
   ASSIGN_OR_RETURN(parts.task, CreateTask(run.task()));
   ASSIGN_OR_RETURN(CreditAssigner credit, CreditAssigner::FromProto(run.credit()));
   parts.credit = std::make_unique<const CreditAssigner>(std::move(credit));
@@ -154,7 +168,7 @@ absl::StatusOr<Parts> MakeParts(const config::RunConfig& run, const ActorFlags& 
                                                        parts.port.get()));
   ASSIGN_OR_RETURN(std::unique_ptr<Engine> engine, MakeEngine(run, folder, *parts.credit, device));
   parts.actor = std::make_unique<Actor>(
-      MakeSettings(run, flags, instance, folder.config), std::move(engine), parts.port.get(), parts.weights.get(),
+      MakeSettings(run, flags, instance, stop_ids), std::move(engine), parts.port.get(), parts.weights.get(),
       GroupScorer(parts.tokenizer.get(), &parts.task->verifier(), parts.credit.get()));
   return parts;
 }

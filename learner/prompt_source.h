@@ -34,6 +34,7 @@ class PromptSource {
   const std::string& fingerprint() const { return fingerprint_; }
 
   const Tokenizer& tokenizer() const { return encoder_->tokenizer(); }
+  const PromptEncoder& encoder() const { return *encoder_; }
 
  private:
   PromptSource(std::unique_ptr<Task> task, std::unique_ptr<PromptEncoder> encoder, const PromptBounds& bounds,

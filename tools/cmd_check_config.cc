@@ -81,7 +81,10 @@ absl::Status Run(const CheckConfigFlags& flags) {
   ASSIGN_OR_RETURN(const config::RunConfig run, config::LoadRunConfig(*flags.file, flags.set));
   for (const std::string& warning : config::Warnings(run)) std::fprintf(stderr, "warning: %s\n", warning.c_str());
   if (flags.memory) return PrintMemory(run, flags);
-  if (!flags.config_only) RETURN_IF_ERROR(CheckRunInputs(run));
+  if (!flags.config_only) {
+    ASSIGN_OR_RETURN(const std::vector<std::string> remarks, CheckRunInputs(run));
+    for (const std::string& remark : remarks) std::fprintf(stderr, "warning: %s.\n", remark.c_str());
+  }
   Print(config::ResolvedText(run));
   return absl::OkStatus();
 }

@@ -204,7 +204,7 @@ absl::Status Run(const EvalFlags& flags) {
   ASSIGN_OR_RETURN(const std::unique_ptr<Task> task, CreateTestSet(run.task()));
   ASSIGN_OR_RETURN(const LocalModel model, OpenLocalModel(flags));
   ASSIGN_OR_RETURN(const std::unique_ptr<PromptEncoder> encoder, PromptEncoder::Create(run.model()));
-  std::vector<TokenId> stop_ids = model.folder.config.eos_token_ids;
+  ASSIGN_OR_RETURN(std::vector<TokenId> stop_ids, StopTokens(model.folder, encoder->tokenizer(), &encoder->chat()));
   stop_ids.insert(stop_ids.end(), run.rollout().stop_token_ids().begin(), run.rollout().stop_token_ids().end());
   const int size = static_cast<int>(task->Size(Split::kTest));
   if (size == 0) return absl::InvalidArgumentError("the test set is empty: nothing to evaluate on.");

@@ -76,7 +76,8 @@ absl::Status Run(const GenerateFlags& flags) {
   options.sampling = {.temperature = static_cast<float>(flags.temperature),
                       .top_p = static_cast<float>(flags.top_p),
                       .top_k = flags.top_k};
-  options.stop_ids = model.folder.config.eos_token_ids;
+  ASSIGN_OR_RETURN(options.stop_ids,
+                   StopTokens(model.folder, *tokenizer, chat_template.ok() ? chat_template->get() : nullptr));
   if (flags.prompt.has_value()) {
     std::unique_ptr<AsideFile> file;
     if (flags.jsonl.output != "-") {

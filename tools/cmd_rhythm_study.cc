@@ -55,6 +55,7 @@ struct Study {
   const StudyFlags& flags;
   const LocalModel& model;
   const Tokenizer& tokenizer;
+  const absl::StatusOr<std::unique_ptr<ChatTemplate>>& chat_template;
   Decimal peak_quantile;
   uint64_t seed = 0;
   GenerateOptions generate;
@@ -77,13 +78,13 @@ absl::StatusOr<Decimal> CheckFlags(const StudyFlags& flags) {
 // The paper's, where none is given.
 double Temperature(const StudyFlags& flags) { return flags.temperature.value_or(flags.study == "couplings" ? 0.7 : 0); }
 
-GenerateOptions GenerateOptionsOf(const StudyFlags& flags, const LocalModel& model) {
+GenerateOptions GenerateOptionsOf(const StudyFlags& flags, std::vector<TokenId> stop_ids) {
   GenerateOptions options;
   options.max_tokens = flags.max_tokens;
   options.samples = flags.draw.samples;
   options.seed = flags.draw.seed;
   options.sampling.temperature = static_cast<float>(Temperature(flags));
-  options.stop_ids = model.folder.config.eos_token_ids;
+  options.stop_ids = std::move(stop_ids);
   return options;
 }
 
@@ -93,8 +94,7 @@ absl::Status TooMany(absl::string_view name) {
 
 absl::StatusOr<std::vector<ScoreItem>> Answers(const Study& study, Engine& engine, std::istream& in,
                                                absl::string_view name) {
-  const auto chat_template = ChatTemplate::FromModelFolder(study.flags.model, "");
-  PromptReader reader(study.tokenizer, chat_template,
+  PromptReader reader(study.tokenizer, study.chat_template,
                       {.max_tokens = study.generate.max_tokens,
                        .max_position = engine.config().max_position,
                        .vocab_size = engine.config().vocab_size},
@@ -217,12 +217,16 @@ absl::Status Run(const StudyFlags& flags) {
   ASSIGN_OR_RETURN(const Decimal peak_quantile, CheckFlags(flags));
   ASSIGN_OR_RETURN(const LocalModel model, OpenLocalModel(flags));
   ASSIGN_OR_RETURN(const std::unique_ptr<Tokenizer> tokenizer, Tokenizer::FromFile(flags.model + "/tokenizer.json"));
+  const auto chat_template = ChatTemplate::FromModelFolder(flags.model, "");
+  ASSIGN_OR_RETURN(std::vector<TokenId> stop_ids,
+                   StopTokens(model.folder, *tokenizer, chat_template.ok() ? chat_template->get() : nullptr));
   const Study study = {.flags = flags,
                        .model = model,
                        .tokenizer = *tokenizer,
+                       .chat_template = chat_template,
                        .peak_quantile = peak_quantile,
                        .seed = flags.draw.seed,
-                       .generate = GenerateOptionsOf(flags, model)};
+                       .generate = GenerateOptionsOf(flags, std::move(stop_ids))};
   return WithJsonl(
       {.input = flags.prompts.has_value() ? *flags.prompts : *flags.input},
       [](std::istream&, std::ostream&, absl::string_view) { return absl::OkStatus(); },  // the study writes last

@@ -126,9 +126,9 @@ absl::StatusOr<TrainJobOptions> OptionsOf(const TrainFlags& flags) {
     if (!jump.empty()) std::fprintf(stderr, "warning: %s\n", jump.c_str());
   }
   const bool trained = resume && !NewestCheckpoint(options.folder).empty();
-  if (absl::Status inputs = CheckRunInputs(*options.config); !inputs.ok()) {
-    return InPhase(trained ? Phase::kResuming : Phase::kStarting, std::move(inputs));
-  }
+  const absl::StatusOr<std::vector<std::string>> inputs = CheckRunInputs(*options.config);
+  if (!inputs.ok()) return InPhase(trained ? Phase::kResuming : Phase::kStarting, inputs.status());
+  for (const std::string& remark : *inputs) std::fprintf(stderr, "warning: %s.\n", remark.c_str());
   ASSIGN_OR_RETURN(options.devices, PlanOf(options));
   ASSIGN_OR_RETURN(options.binary_folder, BinaryFolder());
   if (resume && !trained) {

@@ -27,12 +27,8 @@ absl::Status RunSft(const config::RunConfig& config, const Device& device, const
                     const std::function<void(const SftProgress&)>& on_step, const std::function<bool()>& stop) {
   if (IsTaken(out_dir)) return absl::AlreadyExistsError(absl::StrCat(out_dir, " exists already"));
   ASSIGN_OR_RETURN(const ModelFolder folder, OpenModelFolder(config.model().path(), WeightsExpected::kOptional));
-  if (folder.config.eos_token_ids.empty()) {
-    return absl::InvalidArgumentError(absl::StrCat(folder.path, "/config.json names no eos_token_id"));
-  }
   ops::SetThreads(config.learner().threads() > 0 ? config.learner().threads() : OwnHostLimits().cpus);
-  ASSIGN_OR_RETURN(const std::unique_ptr<SftData> data,
-                   SftData::Create(config, folder.config.eos_token_ids[0], folder.config.vocab_size));
+  ASSIGN_OR_RETURN(const std::unique_ptr<SftData> data, SftData::Create(config, folder.config));
   ASSIGN_OR_RETURN(const std::unique_ptr<Collective> alone, CreateCollective({.device = device.Text()}));
   ASSIGN_OR_RETURN(
       std::unique_ptr<TrainablePolicy> policy,

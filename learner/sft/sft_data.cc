@@ -5,18 +5,20 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/json_lines.h"
+#include "common/base/log.h"
 #include "common/base/status_macros.h"
 #include "common/tasks/usable_rows.h"
+#include "common/tokenizer/chat/chat_facts.h"
 #include "proto/config.pb.h"
 
 namespace tactus {
 
-absl::StatusOr<std::unique_ptr<SftData>> SftData::Create(const config::RunConfig& config, TokenId eos,
-                                                         int64_t vocab_size) {
+absl::StatusOr<std::unique_ptr<SftData>> SftData::Create(const config::RunConfig& config, const ModelConfig& model) {
   std::unique_ptr<SftData> data(
-      new SftData(eos, {.max_tokens = config.rollout().max_prompt_tokens(), .vocab_size = vocab_size},
+      new SftData({.max_tokens = config.rollout().max_prompt_tokens(), .vocab_size = model.vocab_size},
                   config.rollout().max_completion_tokens()));
   ASSIGN_OR_RETURN(data->encoder_, PromptEncoder::Create(config.model()));
+  RETURN_IF_ERROR(data->FindAnswerEnd(config, model));
   if (config.sft().data_path().empty()) {
     ASSIGN_OR_RETURN(data->task_, CreateTask(config.task()));
   } else {
@@ -24,6 +26,18 @@ absl::StatusOr<std::unique_ptr<SftData>> SftData::Create(const config::RunConfig
   }
   RETURN_IF_ERROR(data->CheckRows(config));
   return data;
+}
+
+absl::Status SftData::FindAnswerEnd(const config::RunConfig& config, const ModelConfig& model) {
+  const std::string& path = config.model().path();
+  ASSIGN_OR_RETURN(const ChatFacts facts, FindChatFacts(path, encoder_->tokenizer(), &encoder_->chat(),
+                                                        model.eos_token_ids, model.vocab_size));
+  for (const std::string& remark : facts.remarks) TACTUS_LOG(WARNING) << remark;
+  answer_end_ = facts.answer_end;
+  if (answer_end_ >= 0) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(path,
+                                                 ": no file tells how an answer ends: expected eos_token_id in "
+                                                 "config.json or eos_token in tokenizer_config.json"));
 }
 
 absl::Status SftData::ReadFile(const std::string& path) {
@@ -71,7 +85,7 @@ absl::StatusOr<SftExample> SftData::Encode(const Row& row) const {
   ASSIGN_OR_RETURN(example.prompt_token_ids, encoder_->Encode(row.prompt, bounds_));
   std::vector<TokenId>& ids = example.completion_token_ids;
   ids = encoder_->tokenizer().Encode(row.response, /*add_special_tokens=*/false);
-  ids.push_back(eos_);
+  ids.push_back(answer_end_);
   const auto error = [&row](const auto&... what) {
     return absl::InvalidArgumentError(absl::StrCat(row.prompt.where, ": ", what...));
   };

@@ -11,6 +11,7 @@
 #include "common/config/config_fwd.h"
 #include "common/data/shuffled_order.h"
 #include "common/data/types.h"
+#include "common/model/folder/model_config.h"
 #include "common/tasks/prompt_encoder.h"
 #include "common/tasks/task.h"
 #include "learner/train/trainer.h"
@@ -20,13 +21,13 @@ namespace tactus {
 // Examples in a shuffled order that depends on the seed alone. Not thread-safe.
 class SftData {
  public:
-  // From config.sft.data_path, or the task's own traces; all that the steps will use are looked at. InvalidArgument
-  // names the file and line, as task.unusable_rows says; traces are made, so none is left out.
-  static absl::StatusOr<std::unique_ptr<SftData>> Create(const config::RunConfig& config, TokenId eos,
-                                                         int64_t vocab_size);
+  // From config.sft.data_path, or the task's own traces; all that the steps will use are looked at. What the files of
+  // config.model disagree about goes to the log. InvalidArgument names the file and line, as task.unusable_rows says
+  // (traces are made, so none is left out), or says that no file tells how an answer ends.
+  static absl::StatusOr<std::unique_ptr<SftData>> Create(const config::RunConfig& config, const ModelConfig& model);
 
   // The example at a place in the endless shuffled sequence: every pass over the data is shuffled anew.
-  // Its completion ends with the model's eos.
+  // Its completion ends as the chat template ends an answer (ChatFacts::answer_end).
   absl::StatusOr<SftExample> At(uint64_t place);
 
  private:
@@ -34,13 +35,14 @@ class SftData {
     TaskExample prompt;
     std::string response;
   };
-  SftData(TokenId eos, const PromptBounds& bounds, int max_completion_tokens)
-      : eos_(eos), bounds_(bounds), max_completion_tokens_(max_completion_tokens) {}
+  SftData(const PromptBounds& bounds, int max_completion_tokens)
+      : bounds_(bounds), max_completion_tokens_(max_completion_tokens) {}
+  absl::Status FindAnswerEnd(const config::RunConfig& config, const ModelConfig& model);
   absl::Status ReadFile(const std::string& path);
   absl::Status CheckRows(const config::RunConfig& config);
   absl::StatusOr<SftExample> Encode(const Row& row) const;
 
-  const TokenId eos_;
+  TokenId answer_end_ = -1;
   const PromptBounds bounds_;
   const int max_completion_tokens_;
   std::unique_ptr<PromptEncoder> encoder_;

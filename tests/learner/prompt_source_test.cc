@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/config/run_config.h"
+#include "common/model/folder/model_config.h"
 #include "learner/sft/sft_data.h"
 #include "proto/config.pb.h"
 #include "tests/tree.h"
@@ -150,7 +151,10 @@ class SftRowsTest : public RowsTest {
                                     "rollout.max_completion_tokens=8"};
     set.insert(set.end(), more.begin(), more.end());
     Write("train.jsonl", {"1 5 6=36:"});
-    const auto data = SftData::Create(Config(set), /*eos=*/0, vocab_size);
+    ModelConfig model;
+    model.vocab_size = vocab_size;
+    model.eos_token_ids = {0};
+    const auto data = SftData::Create(Config(set), model);
     return data.ok() ? "accepted" : std::string(data.status().message());
   }
   static std::string Line(const std::string& prompt, const std::string& response) {

@@ -1,6 +1,7 @@
 #include "tools/batch/local_model.h"
 
 #include <algorithm>
+#include <cstdio>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -11,6 +12,7 @@
 #include "common/base/strict_json.h"
 #include "common/device/host_limits.h"
 #include "common/ops/cpu/parallel.h"
+#include "common/tokenizer/chat/chat_facts.h"
 
 namespace tactus {
 namespace {
@@ -40,6 +42,14 @@ absl::StatusOr<LocalModel> OpenLocalModel(const ModelFlags& flags) {
   ASSIGN_OR_RETURN(model.folder, OpenModelFolder(flags.model));
   ASSIGN_OR_RETURN(model.dtype, ReadDtype(flags.dtype, flags.model));
   return model;
+}
+
+absl::StatusOr<std::vector<TokenId>> StopTokens(const ModelFolder& folder, const Tokenizer& tokenizer,
+                                                const ChatTemplate* chat) {
+  ASSIGN_OR_RETURN(ChatFacts facts,
+                   FindChatFacts(folder.path, tokenizer, chat, folder.config.eos_token_ids, folder.config.vocab_size));
+  for (const std::string& remark : facts.remarks) std::fprintf(stderr, "warning: %s.\n", remark.c_str());
+  return std::move(facts.stop_ids);
 }
 
 absl::StatusOr<std::unique_ptr<Engine>> OpenLocalEngine(const ModelFlags& flags, const LocalModel& model, int batch,

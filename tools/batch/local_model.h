@@ -10,6 +10,8 @@
 #include "actor/engine/engine.h"
 #include "common/config/flags.h"
 #include "common/model/folder/hf_folder.h"
+#include "common/tokenizer/chat/chat_template.h"
+#include "common/tokenizer/tokenizer.h"
 
 namespace tactus {
 
@@ -47,6 +49,11 @@ struct LocalModel {
 
 // Opens --model with --dtype and applies --threads to the process. InvalidArgument or NotFound names file and field.
 absl::StatusOr<LocalModel> OpenLocalModel(const ModelFlags& flags);
+
+// The ids that end an answer (chat_facts.h), and on standard error a warning for what the folder's files disagree
+// about. `chat` is null where there is no template.
+absl::StatusOr<std::vector<TokenId>> StopTokens(const ModelFolder& folder, const Tokenizer& tokenizer,
+                                                const ChatTemplate* chat);
 
 // The engine of --kv-cache-mib for `batch` sequences of at most max_sequence_tokens (0 = the model's longest). probe:
 // what of the attention it can measure.

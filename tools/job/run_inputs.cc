@@ -1,6 +1,8 @@
 #include "tools/job/run_inputs.h"
 
+#include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -10,6 +12,7 @@
 #include "common/model/sequence_fit.h"
 #include "common/rhythm/credit_assigner.h"
 #include "common/rhythm/rhythm.h"
+#include "common/tokenizer/chat/chat_facts.h"
 #include "learner/prompt_source.h"
 #include "proto/config.pb.h"
 
@@ -25,7 +28,7 @@ absl::Status CheckCredit(const config::CreditOptions& options, const ModelConfig
 
 }  // namespace
 
-absl::Status CheckRunInputs(const config::RunConfig& run) {
+absl::StatusOr<std::vector<std::string>> CheckRunInputs(const config::RunConfig& run) {
   const std::string& path = run.model().path();
   if (!IsFolder(path)) {
     return absl::NotFoundError(
@@ -34,7 +37,11 @@ absl::Status CheckRunInputs(const config::RunConfig& run) {
   ASSIGN_OR_RETURN(const ModelFolder model, OpenModelFolder(path));
   RETURN_IF_ERROR(CheckSequenceFits(run, model.config));
   RETURN_IF_ERROR(CheckCredit(run.credit(), model.config));
-  return PromptSource::Create(run, model.config.vocab_size).status();
+  ASSIGN_OR_RETURN(const std::unique_ptr<PromptSource> source, PromptSource::Create(run, model.config.vocab_size));
+  const PromptEncoder& encoder = source->encoder();
+  ASSIGN_OR_RETURN(ChatFacts facts, FindChatFacts(path, encoder.tokenizer(), &encoder.chat(),
+                                                  model.config.eos_token_ids, model.config.vocab_size));
+  return std::move(facts.remarks);
 }
 
 }  // namespace tactus

@@ -1,7 +1,10 @@
 // What a run reads before its first step: the model's folder and the data. Thread-safe; blocking reads.
 #pragma once
 
-#include "absl/status/status.h"
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
 #include "common/config/config_fwd.h"
 
 namespace tactus {
@@ -9,7 +12,8 @@ namespace tactus {
 // Reads all of it as the run's processes will, so that what they would refuse is told before one of them starts or a
 // folder is made: the model's config.json and the shapes of its weights, its tokenizer and chat template, the questions
 // of both splits, and the options that the model bounds (sequence lengths, credit.layers). No weights are read.
-// InvalidArgument or NotFound names the file and what was expected, or the field.
-absl::Status CheckRunInputs(const config::RunConfig& run);
+// What is odd all the same (ChatFacts::remarks) is returned, for the user to read. InvalidArgument or NotFound names
+// the file and what was expected, or the field.
+absl::StatusOr<std::vector<std::string>> CheckRunInputs(const config::RunConfig& run);
 
 }  // namespace tactus
