@@ -30,7 +30,7 @@ BLOCK_S, READY_S, STOP_S = 180, 60, 60
 DOCUMENTS = ["README.md", "CONTRIBUTING.md", "SECURITY.md", *sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("docs/**/*.md"))]
 PROGRAMS = (
     "tactus|tactus-learner|tactus-actor|scripts/\\S+|build/release/bin/\\S+|python3?|cmake|cd|cp|mkdir|cat|echo|seq|grep|tail|ls|df|ps|curl|openssl"
-    "|promtool|kubectl|docker|kind"
+    "|promtool|kubectl|docker|kind|helm"
 )
 RUN = "runs/quickstart-20260101-120000"
 FEW = ("--set learner.steps=2 --set rollout.prompts_per_step=2 --set rollout.completions_per_prompt=2 "
@@ -68,7 +68,7 @@ ELSEWHERE = [
     (r"^scripts/monitor\.sh", "starts a Prometheus until Ctrl-C: scripts/monitoring/live.py runs one"),
     (r"^python scripts/models/make_smollm2\.py", "downloads a model"),
     (r"^python3 scripts/monitoring/make\.py", "writes into the tree: scripts/monitoring/check.py compares"),
-    (r"^(kubectl|docker|kind)\b", "needs a cluster: scripts/k8s/apiserver_check.py runs a real API server"),
+    (r"^(kubectl|docker|kind|helm)\b", "needs a cluster: scripts/k8s/apiserver_check.py runs a real API server"),
     (r"^promtool query instant", "needs a Prometheus: scripts/monitoring/live.py asks these expressions"),
     (r"^curl -s http://127\.0\.0\.1:9090/", "needs a Prometheus"),
     (r"^tactus top --prometheus", "needs a Prometheus: see FLAGS_ELSEWHERE"),
