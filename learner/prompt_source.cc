@@ -44,8 +44,7 @@ absl::StatusOr<std::vector<uint32_t>> CheckRows(const config::RunConfig& config,
     return [&, split](uint32_t row) { return encoder.Encode(task.Example(split, row), bounds).status(); };
   };
   const size_t measured = std::min<size_t>(task.Size(Split::kTest), static_cast<size_t>(config.eval().max_prompts()));
-  RETURN_IF_ERROR(
-      UsableRows(config.task(), "held-out questions", AllRows(measured), check_of(Split::kTest)).status());
+  RETURN_IF_ERROR(UsableRows(config.task(), "held-out questions", AllRows(measured), check_of(Split::kTest)).status());
   const size_t size = task.Size(Split::kTrain);
   // What is left out changes the order of the rest, so then the whole set counts, whatever the run's length.
   const bool leave_out = config.task().unusable_rows() == config::TaskOptions::LEAVE_OUT;

@@ -35,7 +35,7 @@ absl::Status AppendHeldOut(const std::string& path, const HeldOutRecord& record)
   const absl::StatusOr<LineDamage> before = ForEachRunLine(path, nothing);
   const bool torn = before.ok() && before->torn;  // by a kill: what is written now must not be part of it
   std::ofstream file(path, std::ios::app);
-  file << absl::StrCat(torn ? "\n" : "", json.dump(), "\n") << std::flush;
+  file << (torn ? "\n" : "") << json.dump() << '\n' << std::flush;
   return file ? absl::OkStatus() : absl::UnavailableError(absl::StrCat("cannot write to ", path, "."));
 }
 

@@ -1,10 +1,9 @@
 // The learner's own verdict on the answers of actors, on the quick start's task and tokenizer.
-#include "learner/prompt_source.h"
-
 #include <gtest/gtest.h>
 
 #include "common/config/run_config.h"
 #include "common/tasks/completion_text.h"
+#include "learner/prompt_source.h"
 #include "proto/config.pb.h"
 #include "tests/tree.h"
 

@@ -10,6 +10,7 @@
 #include <sstream>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/model/golden_models.h"
@@ -248,10 +249,9 @@ TEST_F(CliTest, RhythmMeasuresDrawsAndRefuses) {
   const std::string sample =
       R"({"step":3,"version":"0.2","prompt_id":7,"completion":1,"reward":0.05,"prompt":"x","tokens":[],)"
       R"("prompt_ids":[1,2,3],"token_ids":[4,5,6,7,8,9,10,11,12,13,14,15],"versions":[{"start_token":0}]})";
-  std::string same = Tactus(base + "models/quickstart", sample).out;
+  const std::string same = Tactus(base + "models/quickstart", sample).out;
   ASSERT_THAT(same, StartsWith("{\"id\":\"3/7/1\",\"layers\":"));
-  same.replace(same.find("3/7/1"), 5, "a");
-  EXPECT_THAT(result.out, StartsWith(same));
+  EXPECT_THAT(result.out, StartsWith(absl::StrReplaceAll(same, {{"3/7/1", "a"}})));
   // The batch changes nothing; the paper's first version has a shorter horizon, which 12 tokens do not reach.
   EXPECT_EQ(Tactus(base + "models/quickstart --batch 1 --paper v1", lines).out, result.out);
 

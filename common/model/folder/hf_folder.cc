@@ -33,15 +33,9 @@ constexpr size_t kMaxShards = 1000;
 constexpr size_t kMaxIndexBytes = size_t{32} << 20;
 constexpr size_t kMaxTokenizerBytes = size_t{256} << 20;
 // The tokenizer's files and generation_config.json: copied as they are.
-constexpr const char* kCopiedFiles[] = {"generation_config.json",
-                                        "tokenizer.json",
-                                        "tokenizer_config.json",
-                                        "special_tokens_map.json",
-                                        "added_tokens.json",
-                                        "chat_template.jinja",
-                                        "chat_template.json",
-                                        "vocab.json",
-                                        "merges.txt",
+constexpr const char* kCopiedFiles[] = {"generation_config.json",  "tokenizer.json",    "tokenizer_config.json",
+                                        "special_tokens_map.json", "added_tokens.json", "chat_template.jinja",
+                                        "chat_template.json",      "vocab.json",        "merges.txt",
                                         "tokenizer.model"};
 
 std::string Join(const std::string& folder, absl::string_view name) { return absl::StrCat(folder, "/", name); }

@@ -140,8 +140,7 @@ TEST_F(CheckpointerTest, EveryStartIsANewIncarnation) {
     ASSERT_TRUE(Save(*checkpointer, 1).ok());
   }
   fs::remove(folder_ + "/incarnation");  // then no number is known to be new
-  EXPECT_THAT(std::string(TryOpen().status().message()),
-              HasSubstr("incarnation is missing beside checkpoints"));
+  EXPECT_THAT(std::string(TryOpen().status().message()), HasSubstr("incarnation is missing beside checkpoints"));
   ASSERT_TRUE(WriteFileAtomic(folder_ + "/incarnation", "x").ok());
   EXPECT_FALSE(TryOpen().ok());
 }

@@ -1,5 +1,6 @@
 // Mutual TLS, with certificates made by the openssl command in the test's own folder.
 #include <grpcpp/generic/generic_stub.h>
+#include <grpcpp/grpcpp.h>
 #include <grpcpp/security/tls_certificate_provider.h>
 #include <grpcpp/security/tls_credentials_options.h>
 

@@ -76,8 +76,9 @@ TEST(LivePageTest, ServesTwoPathsAndRefusesTheRest) {
   EXPECT_EQ(taken.code(), absl::StatusCode::kUnavailable);
   EXPECT_THAT(std::string(taken.message()), HasSubstr((*page)->address()));
   EXPECT_EQ(LivePage::Start("nonsense", [] { return ""; }).status().code(), absl::StatusCode::kInvalidArgument);
-  if (const auto v6 = LivePage::Start("[::1]:0", [] { return ""; }); v6.ok())  // else this machine has no IPv6
+  if (const auto v6 = LivePage::Start("[::1]:0", [] { return ""; }); v6.ok()) {  // else this machine has no IPv6
     EXPECT_EQ(httplib::Client(absl::StrCat("http://", (*v6)->address())).Get("/")->status, 200);
+  }
 }
 
 TEST(LivePageTest, ABrowserShowsTheNumbersAsText) {
