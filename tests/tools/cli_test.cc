@@ -183,8 +183,8 @@ TEST_F(CliTest, LossComputesAndRefuses) {
 }
 
 TEST_F(CliTest, AFullDiskIsOurFailureNotSuccess) {
-  const std::string command = absl::StrCat("'", BuildPath("bin/tactus"), "' check-config ",
-                                           SourcePath("configs/quickstart.textproto"), " >/dev/full 2>/dev/null");
+  const std::string command = absl::StrCat("cd ", SourcePath(), " && '", BuildPath("bin/tactus"),
+                                           "' check-config configs/quickstart.textproto >/dev/full 2>/dev/null");
   const int status = std::system(command.c_str());
   EXPECT_EQ(WEXITSTATUS(status), 1);
 }

@@ -1,4 +1,5 @@
 // Mutual TLS, with certificates made by the openssl command in the test's own folder.
+#include <grpcpp/generic/async_generic_service.h>
 #include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/security/tls_certificate_provider.h>
@@ -163,8 +164,11 @@ TEST_F(TlsRollout, AnActorHandsItsWorkToNobodyButALearner) {
     options.watch_identity_key_cert_pairs();
     grpc::ServerBuilder builder;
     int port = 0;
+    grpc::CallbackGenericService nothing;  // a server must have a service
     builder.AddListeningPort("127.0.0.1:0", tls::TlsServerCredentials(options), &port);
+    builder.RegisterCallbackGenericService(&nothing);
     const std::unique_ptr<grpc::Server> impostor = builder.BuildAndStart();
+    ASSERT_NE(impostor, nullptr);
     GrpcRolloutPortOptions actor;
     actor.address = {"127.0.0.1", port};
     actor.security = Security("actor");

@@ -198,8 +198,9 @@ TEST(WriteReportTest, ReadsAFolder) {
   EXPECT_EQ(WriteReport(folder, folder.report(), {}).code(), absl::StatusCode::kNotFound);
   std::ofstream(folder.metrics()) << "{\"step\":1}\n";
   std::ofstream(folder.samples()) << "{\"step\":\n{}\n";
-  const absl::Status status = WriteReport(folder, folder.report(), {});
-  EXPECT_THAT(std::string(status.message()), HasSubstr("samples.jsonl:1"));
+  ::testing::internal::CaptureStderr();
+  EXPECT_TRUE(WriteReport(folder, folder.report(), {}).ok());
+  EXPECT_THAT(::testing::internal::GetCapturedStderr(), HasSubstr("samples.jsonl: a damaged line is left out"));
   std::filesystem::remove(folder.samples());
   EXPECT_TRUE(WriteReport(folder, folder.report(), {}).ok());
   EXPECT_TRUE(std::filesystem::exists(folder.report()));
