@@ -69,6 +69,7 @@ ELSEWHERE = [
     (r"^python scripts/models/make_smollm2\.py", "downloads a model"),
     (r"^python3 scripts/monitoring/make\.py", "writes into the tree: scripts/monitoring/check.py compares"),
     (r"^(kubectl|docker|kind|helm)\b", "needs a cluster: scripts/k8s/apiserver_check.py runs a real API server"),
+    (r"^python3 scripts/k8s/preflight\.py mine", "needs a cluster: its --self-test has made-up ones"),
     (r"^promtool query instant", "needs a Prometheus: scripts/monitoring/live.py asks these expressions"),
     (r"^curl -s http://127\.0\.0\.1:9090/", "needs a Prometheus"),
     (r"^tactus top --prometheus", "needs a Prometheus: see FLAGS_ELSEWHERE"),

@@ -12,6 +12,7 @@ import argparse
 import json
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -203,6 +204,10 @@ def main() -> int:
         return self_test()
     if not args.name or not args.config:
         parser.error("expected NAME and --config FILE")
+    for program in ("helm", "kubectl"):
+        if not shutil.which(program):
+            print(f"k8s/preflight.py: {program} is not on PATH", file=sys.stderr)
+            return 2
     command = ["helm", "template", args.name, str(ROOT / "deploy/chart"), "--namespace", args.namespace, "--set-file", f"config={args.config}",
                "--kube-version", f"{OLDEST[0]}.{OLDEST[1]}.0"]  # fmt: skip
     done = subprocess.run(command + [x for f in args.values for x in ("--values", str(f))], capture_output=True, text=True)

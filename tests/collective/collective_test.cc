@@ -205,12 +205,10 @@ TEST(CollectiveTest, TheEnvironmentMayNameTheInterfaces) {
     EXPECT_TRUE(rank.ExitedWith(0)) << rank;
   }
   const auto ranks = Ranks({.scenario = "probe", .timeout_ms = 2000, .interfaces = "lo,none7"}).Join();
-  for (const RankResult& rank : ranks) {
-    EXPECT_TRUE(rank.ExitedWith(3)) << rank;
-    EXPECT_THAT(rank.output,
-                StartsWith("INVALID_ARGUMENT: GLOO_SOCKET_IFNAME is lo,none7: this machine has no interface "
-                           "none7"));
-  }
+  for (const RankResult& rank : ranks) EXPECT_TRUE(rank.ExitedWith(3)) << rank;
+  // The other may find that the host of the store is gone before it looks at its own interfaces.
+  EXPECT_THAT(ranks[0].output,
+              StartsWith("INVALID_ARGUMENT: GLOO_SOCKET_IFNAME is lo,none7: this machine has no interface none7"));
 }
 
 TEST(OwnAddressTest, IsTheOneThatTheHostIsReachedBy) {

@@ -38,6 +38,7 @@ absl::Status Answer(RolloutLedger& ledger, const PromptLease& lease, const std::
 
 std::vector<uint64_t> PromptIds(const std::vector<TrajectoryGroup>& groups) {
   std::vector<uint64_t> ids;
+  ids.reserve(groups.size());
   for (const TrajectoryGroup& group : groups) ids.push_back(group.prompt_id);
   return ids;
 }
@@ -228,7 +229,7 @@ TEST(LedgerAsync, ASlowActorWithManyLeasesWastesNothing) {
   Fill(ledger, next_id);
   const std::vector<PromptLease> slow = Lease(ledger, "slow", 3, {0, 0});
   const auto train = [&](uint64_t step) {
-    const std::vector<uint64_t> ids = PromptIds(ledger.Take(2));
+    std::vector<uint64_t> ids = PromptIds(ledger.Take(2));
     if (ids.empty()) return ids;
     EXPECT_TRUE(ledger.SetVersion({0, step + 1}).ok());
     EXPECT_TRUE(ledger.Release(2).ok());

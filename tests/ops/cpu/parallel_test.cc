@@ -47,6 +47,7 @@ TEST(ParallelForTest, NestedCallsAndCallsFromSeveralThreadsFinish) {
   SetThreads(3);
   std::atomic<int64_t> total{0};
   std::vector<std::thread> callers;
+  callers.reserve(4);
   for (int c = 0; c < 4; ++c) {
     callers.emplace_back([&] {
       for (int i = 0; i < 50; ++i) {
