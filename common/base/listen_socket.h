@@ -16,7 +16,8 @@ class ListenSocket {
   // naming it and why.
   static absl::StatusOr<ListenSocket> Open(const HostPort& address);
   ~ListenSocket();
-  ListenSocket(ListenSocket&& other) noexcept : fd_(std::exchange(other.fd_, -1)), address_(other.address_) {}
+  ListenSocket(ListenSocket&& other) noexcept
+      : fd_(std::exchange(other.fd_, -1)), address_(std::move(other.address_)) {}
   ListenSocket& operator=(ListenSocket&&) = delete;
 
   int fd() const { return fd_; }                        // does not block
