@@ -6,7 +6,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/sha256.h"
-#include "common/base/status_macros.h"
 #include "common/data/codec.h"
 #include "common/ops/cpu/parallel.h"
 #include "common/weights/delta/delta_set.h"

@@ -102,8 +102,6 @@ struct ClassTables {
   RansTable gap, step;
 };
 
-RansTable TableOf(const std::array<uint32_t, kMaxRansSymbols>& counts) { return RansTable::FromCounts(counts); }
-
 std::array<std::optional<ClassTables>, kClasses> CountTables(const Changes& changes) {
   std::array<std::array<uint32_t, kMaxRansSymbols>, kClasses> gaps{}, steps{};
   for (const Change& change : changes.in_order) ++steps[change.exponent_class][Bucket::Of(change.step).symbol];
@@ -111,7 +109,7 @@ std::array<std::optional<ClassTables>, kClasses> CountTables(const Changes& chan
   for (size_t c = 0; c < kClasses; ++c) {
     if (changes.gaps[c].empty()) continue;
     for (const uint32_t gap : changes.gaps[c]) ++gaps[c][Bucket::Of(gap).symbol];
-    tables[c] = ClassTables{TableOf(gaps[c]), TableOf(steps[c])};
+    tables[c] = ClassTables{RansTable::FromCounts(gaps[c]), RansTable::FromCounts(steps[c])};
   }
   return tables;
 }
