@@ -84,10 +84,11 @@ class Expectations:
         self.about = f"{about}: " if about else ""
         self.failures: list[str] = []
 
-    def expect(self, holds: object, what: str) -> None:
+    def expect(self, holds: object, what: str) -> bool:
         print(f"{'ok' if holds else 'FAILED':6} {self.about}{what}", flush=True)
         if not holds:
             self.failures.append(what)
+        return bool(holds)
 
 
 def require(holds: object, what: str) -> None:
