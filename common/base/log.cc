@@ -74,10 +74,10 @@ void SetLogVersion(absl::string_view version) {
 }
 
 void LogFailure(absl::string_view program, absl::string_view message) {
-  absl::MutexLock lock(&State().mu);
-  const LogOptions& options = State().options;
-  Write(options.json
-            ? JsonLine(options, State().version, LogSeverity::ERROR, std::string(program), std::string(message))
+  LogState& state = State();
+  absl::MutexLock lock(&state.mu);
+  Write(state.options.json
+            ? JsonLine(state.options, state.version, LogSeverity::ERROR, std::string(program), std::string(message))
             : absl::StrCat(program, ": ", message, "\n"));
 }
 

@@ -12,6 +12,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/synchronization/mutex.h"
+#include "common/base/cond_var.h"
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
 #include "common/base/thread.h"
@@ -226,9 +227,10 @@ class RankWatch::Pulse : public std::enable_shared_from_this<RankWatch::Pulse> {
     {
       absl::MutexLock lock(&mutex_);
       stopped_ = true;
+      changed_.SignalAll();
       if (record_.state == Record::State::kAlive) record_.state = Record::State::kLeft;
       Publish();
-      ended = mutex_.AwaitWithTimeout(absl::Condition(&ended_), kPatience);
+      ended = changed_.AwaitFor(&mutex_, kPatience, [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return ended_; });
     }
     if (!thread_.joinable()) return;
     if (ended) {
@@ -269,6 +271,7 @@ class RankWatch::Pulse : public std::enable_shared_from_this<RankWatch::Pulse> {
     Beat();
     absl::MutexLock lock(&mutex_);
     ended_ = true;
+    changed_.SignalAll();
   }
 
   void Beat() {
@@ -289,7 +292,7 @@ class RankWatch::Pulse : public std::enable_shared_from_this<RankWatch::Pulse> {
         if (trouble) GiveUp();
       }
       absl::MutexLock lock(&mutex_);
-      mutex_.AwaitWithTimeout(absl::Condition(&stopped_), options_.beat);
+      changed_.AwaitFor(&mutex_, options_.beat, [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return stopped_; });
     }
   }
 
@@ -301,6 +304,7 @@ class RankWatch::Pulse : public std::enable_shared_from_this<RankWatch::Pulse> {
   const Options options_;
   const std::shared_ptr<RankBoard> board_;
   absl::Mutex mutex_;
+  CondVar changed_;  // stopped_ or ended_
   Record record_ ABSL_GUARDED_BY(mutex_);
   bool stopped_ ABSL_GUARDED_BY(mutex_) = false;
   bool ended_ ABSL_GUARDED_BY(mutex_) = false;  // the thread has nothing more to do

@@ -15,6 +15,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "common/base/monotonic_clock.h"
 
 namespace tactus::device {
 namespace {
@@ -62,12 +63,12 @@ void ZeroAsync(void* to, size_t bytes) {
 void Synchronize(absl::Duration timeout) {
   ++synchronize_count;
   const cudaStream_t stream = c10::cuda::getCurrentCUDAStream();
-  const absl::Time start = absl::Now();
+  const absl::Time start = MonotonicNow();
   for (;;) {
     const cudaError_t state = cudaStreamQuery(stream);
     if (state == cudaSuccess) return;
     if (state != cudaErrorNotReady) C10_CUDA_CHECK(state);
-    const absl::Duration waited = absl::Now() - start;
+    const absl::Duration waited = MonotonicNow() - start;
     if (waited > timeout)
       throw std::runtime_error(absl::StrCat("the GPU did not finish its work in ", absl::FormatDuration(timeout)));
     if (waited > kSpin) absl::SleepFor(absl::Microseconds(50));
