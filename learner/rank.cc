@@ -11,6 +11,7 @@
 #include "common/config/storage_dtype.h"
 #include "common/device/devices.h"
 #include "common/device/host_limits.h"
+#include "common/environment/environment_codec.h"
 #include "common/model/memory_need.h"
 #include "common/ops/cpu/parallel.h"
 #include "common/rhythm/credit_assigner.h"
@@ -18,6 +19,7 @@
 #include "learner/counted_collective.h"
 #include "learner/head_calibration.h"
 #include "learner/records/run_recorder.h"
+#include "learner/replicas.h"
 #include "learner/train/create_policy.h"
 #include "proto/config.pb.h"
 
@@ -29,7 +31,14 @@ int ThreadsOf(const config::RunConfig& config, int world) {
   return std::max(1, OwnHostLimits().cpus / world);
 }
 
+absl::Time EndOf(double time_limit_s) {
+  return time_limit_s > 0 ? MonotonicNow() + absl::Seconds(time_limit_s) : absl::InfiniteFuture();
+}
+
 }  // namespace
+
+Rank::Rank(LearnerOptions options, const std::atomic<bool>* stop)
+    : options_(std::move(options)), stop_(stop), stop_at_(EndOf(options_.config->learner().time_limit_s())) {}
 
 absl::StatusOr<std::unique_ptr<Rank>> Rank::Create(LearnerOptions options, const std::atomic<bool>* stop) {
   std::unique_ptr<Rank> rank(new Rank(std::move(options), stop));
@@ -73,15 +82,11 @@ absl::Status Rank::LoadModel() {
   const config::RunConfig& config = *options_.config;
   ASSIGN_OR_RETURN(model_, OpenModelFolder(config.model().path()));
   const ModelConfig& shape = model_.config;
-  const GpuList gpus = ListGpus();
-  const MemoryNeed need = LearnerMemory(absl::StrCat("learner-", options_.rank), shape, config, options_.device);
-  RETURN_IF_ERROR(CheckOwnMemory(need, options_.device, config.learner().gpu_memory_mib(), gpus));
-  room_for_shared_weights_ = options_.device.is_gpu() &&
-                             need.total() + SharedWeightsBytes(shape, config) <=
-                                 BudgetBytes(config.learner().gpu_memory_mib(), AvailableBytes(options_.device, gpus));
+  RETURN_IF_ERROR(CheckMemory());
   ASSIGN_OR_RETURN(const HeadCalibration calibration,
                    HeadCalibration::FromProto(config.credit(), shape.num_layers, shape.num_heads));
   ASSIGN_OR_RETURN(const CreditAssigner credit, CreditAssigner::FromProto(config.credit()));
+  const bool served = config::EnvironmentJudges(config.task());
   limits_ = {.max_prompt_tokens = config.rollout().max_prompt_tokens(),
              .max_completion_tokens = config.rollout().max_completion_tokens(),
              .completions_per_prompt = config.rollout().completions_per_prompt(),
@@ -89,30 +94,79 @@ absl::Status Rank::LoadModel() {
              .calibrated_heads = calibration.heads(),
              .min_credit = credit.Bounds().min,
              .max_credit = credit.Bounds().max,
-             .max_format_reward = config.task().format_reward()};
+             // Of a server's rewards the sum is bounded, and what is beside right or wrong is "format".
+             .min_format_reward = served ? -kMaxEnvironmentReward - 1 : 0,
+             .max_format_reward = served ? kMaxEnvironmentReward : config.task().format_reward()};
   const PolicyOptions policy_options{
       .dtype = StorageDTypeOf(config.model().dtype()),
       .trainable = {.activation_checkpointing = config.learner().activation_checkpointing(),
                     .logprob_chunk_tokens = config.learner().logprob_chunk_tokens(),
                     .temperature = static_cast<float>(config.rollout().temperature())},
-      .device = options_.device};
+      .device = options_.device,
+      .sharding = sharding_};
   ASSIGN_OR_RETURN(std::unique_ptr<TrainablePolicy> policy, CreatePolicy(model_, policy_options));
   std::unique_ptr<TrainablePolicy> reference;
   if (config.algorithm().kl_beta() > 0) {
-    ASSIGN_OR_RETURN(reference, CreatePolicy(model_, policy_options));
+    PolicyOptions reference_options = policy_options;
+    reference_options.sharding = {.trains = false};
+    ASSIGN_OR_RETURN(reference, CreatePolicy(model_, reference_options));
   }
   ASSIGN_OR_RETURN(trainer_, Trainer::Create(TrainerOptions::FromProto(config), std::move(policy), std::move(reference),
                                              *collective_));
   return absl::OkStatus();
 }
 
+// How much of the optimizer this rank keeps, and whether all of it fits the device.
+absl::Status Rank::CheckMemory() {
+  const config::RunConfig& config = *options_.config;
+  const ModelConfig& shape = model_.config;
+  const GpuList gpus = ListGpus();
+  const int64_t budget = RankBudgetBytes(config, options_.device, options_.world, gpus);
+  sharding_ = {.shard = ChooseShard(shape, config, options_.device, options_.world, budget),
+               .rank = options_.rank,
+               .world = options_.world};
+  double wanting = sharded() ? 1 : 0;  // a rank with less memory than the others decides for all
+  RETURN_IF_ERROR(collective_->AllReduceSum(std::span(&wanting, 1)));
+  if (wanting > 0) sharding_.shard = Shard::kOptimizer;
+  const MemoryNeed need =
+      LearnerMemory(absl::StrCat("learner-", options_.rank), shape, config, options_.device, sharding_);
+  if (options_.world > 1 && options_.rank == 0) {
+    TACTUS_LOG(INFO) << "learner.shard " << ShardName(sharding_.shard) << " on " << options_.world
+                     << " ranks: " << BytesText(need.total()) << " each, as predicted";
+  }
+  RETURN_IF_ERROR(CheckOwnMemory(need, options_.device, config.learner().gpu_memory_mib(), gpus));
+  room_for_shared_weights_ = options_.device.is_gpu() && need.total() + SharedWeightsBytes(shape, config) <= budget;
+  return absl::OkStatus();
+}
+
+// Rank 0's choice, by its step: 0 is none, and what went wrong there ends all. Its error, on rank 0.
+absl::StatusOr<std::string> Rank::AgreeOnCheckpoint() {
+  struct Choice {
+    uint64_t step = 0;
+    absl::StatusCode code = absl::StatusCode::kOk;
+  } choice;
+  const std::string folder = options_.folder.checkpoints();
+  absl::StatusOr<std::string> newest = absl::InternalError("not rank 0");
+  if (options_.rank == 0) {
+    newest = NewestGoodCheckpoint(folder);
+    choice.code = newest.status().code();
+    if (newest.ok()) choice.step = *CheckpointStep(*newest);
+  }
+  RETURN_IF_ERROR(collective_->Broadcast({reinterpret_cast<char*>(&choice), sizeof(choice)}, /*root=*/0));
+  if (options_.rank == 0) return newest;
+  if (choice.code == absl::StatusCode::kOk) return CheckpointPath(folder, choice.step);
+  return absl::Status(choice.code, "rank 0 has no checkpoint to go on from");
+}
+
 absl::StatusOr<std::optional<TrainFacts>> Rank::Restore() {
-  absl::StatusOr<LoadedCheckpoint> loaded =
-      LoadNewestCheckpoint(options_.folder.checkpoints(), trainer_->policy().layout(), limits_);
-  if (absl::IsNotFound(loaded.status())) {
+  const absl::StatusOr<std::string> path = AgreeOnCheckpoint();
+  if (absl::IsNotFound(path.status())) {
     TACTUS_LOG(INFO) << "no checkpoint in " << options_.folder.checkpoints() << ": starting from the beginning";
     return std::nullopt;
   }
+  RETURN_IF_ERROR(path.status());
+  TrainablePolicy& policy = trainer_->policy();
+  absl::StatusOr<LoadedCheckpoint> loaded = LoadCheckpoint(*path, policy.layout(), policy.state().share(), limits_);
   RETURN_IF_ERROR(loaded.status());
   const std::string fingerprint = config::Fingerprint(*options_.config);
   if (loaded->facts.config_fingerprint != fingerprint) {
@@ -135,9 +189,43 @@ absl::StatusOr<std::optional<TrainFacts>> Rank::Restore() {
   return std::move(loaded->facts);
 }
 
+absl::StatusOr<std::vector<char>> Rank::ReadWeights() {
+  return trainer_->policy().state().ReadWeights(StorageDTypeOf(options_.config->model().dtype()));
+}
+
+absl::Status Rank::CompareParameters(std::span<const char> weights) {
+  return options_.world == 1 ? absl::OkStatus() : CompareReplicas(*collective_, weights);
+}
+
+absl::StatusOr<std::function<absl::Status()>> Rank::ShareWriter() {
+  TrainableParameters& state = trainer_->policy().state();
+  ASSIGN_OR_RETURN(ParameterSnapshot snapshot, state.ReadState());
+  return [mine = std::make_shared<const ParameterSnapshot>(std::move(snapshot)), ranges = state.share(),
+          &layout = trainer_->policy().layout(), rank = options_.rank, world = share_writers(),
+          aside = UnfinishedCheckpoint(options_.folder.checkpoints(), version_.step)] {
+    const TrainTensors tensors{ranges, mine->parameters, mine->first_moment, mine->second_moment};
+    return NoteOptimizerFile(aside, rank, world, WriteOptimizerFile(aside, rank, world, layout, tensors));
+  };
+}
+
+// The other ranks' part of a checkpoint. Rank 0 has waited for the one before.
+absl::Status Rank::Save() {
+  ASSIGN_OR_RETURN(const std::vector<char> weights, ReadWeights());
+  RETURN_IF_ERROR(CompareParameters(weights));
+  if (!sharded()) return absl::OkStatus();
+  saving_ = nullptr;
+  ASSIGN_OR_RETURN(std::function<absl::Status()> write, ShareWriter());
+  ASSIGN_OR_RETURN(saving_,
+                   BackgroundTask::Start("writing checkpoints",
+                                         [write = std::move(write)](const std::atomic<bool>&) { return write(); }));
+  return absl::OkStatus();
+}
+
 absl::Status Rank::WhileReady(absl::FunctionRef<absl::Status()> run) {
-  readiness_.Watch([stop = stop_] { return std::string(*stop ? "asked to stop: finishing the step" : ""); });
+  readiness_.Watch([this] { return std::string(*stop_ || TimeIsOver() ? "asked to stop: finishing the step" : ""); });
+  readiness_.WatchLife([this] { return heartbeat_.Hung(); });
   absl::Status status = run();
+  readiness_.WatchLife([] { return std::string(); });
   readiness_.Watch([] { return std::string("stopped"); });
   return status;
 }
@@ -146,11 +234,13 @@ absl::StatusOr<StepOrder> Rank::Exchange(StepOrder order) {
   order.stop_asked = StopAsked();
   ASSIGN_OR_RETURN(StepOrder agreed, ExchangeStepOrder(*collective_, std::move(order), limits_));
   stop_asked_ = stop_asked_ || agreed.stop_asked;
+  heartbeat_.Waited();
   return agreed;
 }
 
 absl::StatusOr<StepRecord> Rank::Train(const StepOrder& order) {
   ASSIGN_OR_RETURN(StepRecord stats, trainer_->TrainStep(order.groups, order.version));
+  heartbeat_.Worked();
   ++step_;
   SetVersion({order.version.incarnation, order.version.step + 1});
   return stats;
@@ -162,6 +252,9 @@ absl::Status Rank::Follow() {
     ASSIGN_OR_RETURN(const StepOrder order, Exchange({}));
     metrics_->Add(Metric::kLearnerPhaseSeconds, SecondsSince(start), "wait_trajectories");
     if (order.kind == StepOrder::Kind::kStop) return Ending();
+    if (order.kind == StepOrder::Kind::kSave) RETURN_IF_ERROR(Save());
+    // Rank 0 reads in the note how the writing went, unless there is not even room for that.
+    if (saving_ != nullptr) RETURN_IF_ERROR(saving_->Wait(absl::ZeroDuration()).value_or(absl::OkStatus()));
     if (order.kind != StepOrder::Kind::kTrain) continue;
     ASSIGN_OR_RETURN(const StepRecord stats, Train(order));
     ExposePhases(stats, *metrics_);
@@ -173,9 +266,19 @@ absl::Status Rank::Follow() {
 absl::Status Rank::Ending() const {
   const int64_t last = options_.config->learner().steps();
   if (step_ >= last) return absl::OkStatus();
-  return absl::CancelledError(
-      absl::StrCat("stopped when asked to, after step ", step_, " of ", last, "; the checkpoint is complete"));
+  const absl::Status diverged = trainer_->Diverged();
+  // It is rank 0 that fails, once its checkpoint is written: whoever started the ranks ends all when one fails.
+  if (options_.rank == 0) RETURN_IF_ERROR(diverged);
+  std::string why = "stopped when asked to";
+  if (!diverged.ok()) {
+    why = absl::StrCat("stopped by rank 0, as ", diverged.message());
+  } else if (TimeIsOver() && !*stop_) {
+    why = absl::StrCat("stopped by learner.time_limit_s = ", options_.config->learner().time_limit_s());
+  }
+  return absl::CancelledError(absl::StrCat(why, ", after step ", step_, " of ", last, "; the checkpoint is complete"));
 }
+
+bool Rank::TimeIsOver() const { return MonotonicNow() >= stop_at_; }
 
 void Rank::SetVersion(PolicyVersion version) {
   version_ = version;

@@ -7,15 +7,20 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
+#include <vector>
 
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "common/base/background_task.h"
 #include "common/collective/collective.h"
 #include "common/config/config_fwd.h"
 #include "common/data/codec.h"
 #include "common/device/device_spec.h"
+#include "common/metrics/heartbeat.h"
 #include "common/metrics/metrics_server.h"
 #include "common/metrics/run_folder.h"
 #include "common/model/folder/hf_folder.h"
@@ -49,23 +54,34 @@ class Rank {
   Rank(const Rank&) = delete;
   Rank& operator=(const Rank&) = delete;
 
-  // Goes on from the newest good checkpoint; returns all that it knows beside the tensors. nullopt: there is none.
-  // InvalidArgument: it is another configuration's. DataLoss: all are bad.
+  // Collective. Goes on from the newest good checkpoint, as rank 0 finds it; returns all that it knows beside the
+  // tensors. nullopt: there is none. InvalidArgument: it is another configuration's. DataLoss: all are bad. NotFound:
+  // rank 0 has one that this rank does not see.
   absl::StatusOr<std::optional<TrainFacts>> Restore();
+  // The parameters as they are published. The errors of TrainableParameters::ReadWeights.
+  absl::StatusOr<std::vector<char>> ReadWeights();
+  // Collective. FailedPrecondition: the ranks do not hold the same `weights`; names those that differ from rank 0.
+  absl::Status CompareParameters(std::span<const char> weights);
 
-  // Runs it; /readyz says 200 meanwhile, until a stop is asked for, and "stopped" afterwards.
+  // Runs it; /readyz says 200 meanwhile, until a stop is asked for, and "stopped" afterwards. /healthz says 503 when
+  // neither an exchange nor a step has ended for ten times the longest step, and an hour at least.
   absl::Status WhileReady(absl::FunctionRef<absl::Status()> run);
 
   // Collective. What all ranks do next: rank 0's `order`; the others' is not looked at.
   absl::StatusOr<StepOrder> Exchange(StepOrder order);
   // Collective. Takes the optimizer step of a kTrain order; afterwards the version is the next.
   absl::StatusOr<StepRecord> Train(const StepOrder& order);
+  // Takes a snapshot of this rank's masters and moments, and gives what writes it into the unfinished checkpoint of the
+  // present version, with its note (optimizer_files.h): for another thread, as the rank goes on.
+  absl::StatusOr<std::function<absl::Status()>> ShareWriter();
+  int share_writers() const { return sharded() ? options_.world : 1; }  // otherwise rank 0 has all, and writes alone
   // Collective. What a rank other than 0 does: rank 0's orders up to kStop. As Ending.
   absl::Status Follow();
 
-  // Whether this process was told to stop, or any rank by the last exchange.
-  bool StopAsked() const { return stop_asked_ || *stop_; }
-  // How the run ends after this step. Cancelled: before the last one; OK otherwise.
+  // Whether this process was told to stop or its time is over, or any rank's by the last exchange.
+  bool StopAsked() const { return stop_asked_ || *stop_ || TimeIsOver(); }
+  // How the run ends after this step. Before the last one Aborted, of rank 0: the training has diverged; else
+  // Cancelled.
   absl::Status Ending() const;
 
   // On every log line from now on. For rank 0, whose ledger knows the incarnation.
@@ -79,30 +95,39 @@ class Rank {
   Trainer& trainer() { return *trainer_; }
   PolicyVersion version() const { return version_; }  // of the trainer's parameters
   int64_t step() const { return step_; }              // batches trained
+  bool sharded() const { return sharding_.shard != Shard::kNone; }
   // Whether the device has room for a copy of the weights beside the training, as found before it began.
   bool room_for_shared_weights() const { return room_for_shared_weights_; }
 
  private:
-  Rank(LearnerOptions options, const std::atomic<bool>* stop) : options_(std::move(options)), stop_(stop) {}
+  Rank(LearnerOptions options, const std::atomic<bool>* stop);
+  bool TimeIsOver() const;
   absl::Status ServeMetrics();
   absl::Status Join();
   absl::Status LoadModel();
+  absl::Status CheckMemory();
+  absl::StatusOr<std::string> AgreeOnCheckpoint();
+  absl::Status Save();
 
   const LearnerOptions options_;
   const std::atomic<bool>* const stop_;
-  bool stop_asked_ = false;  // at some rank, as the last exchange told
+  const absl::Time stop_at_;  // learner.time_limit_s after the start
+  bool stop_asked_ = false;   // at some rank, as the last exchange told
 
   std::unique_ptr<MetricSet> metrics_;
   Readiness readiness_{"loading the model"};
+  Heartbeat heartbeat_;
   std::unique_ptr<MetricsServer> metrics_server_;
   std::unique_ptr<Collective> collective_;
 
   ModelFolder model_;
   TrajectoryLimits limits_;
+  Sharding sharding_;
   bool room_for_shared_weights_ = false;
   std::unique_ptr<Trainer> trainer_;
   PolicyVersion version_;
   int64_t step_ = 0;
+  std::unique_ptr<BackgroundTask> saving_;  // of a rank other than 0: its share
 };
 
 }  // namespace tactus

@@ -16,6 +16,7 @@ struct StepOrder {
     kTrain = 1,  // on `groups`, with weights of `version`
     kWait = 2,   // nothing yet: sent so that no rank's wait is longer than the collective's timeout
     kStop = 3,   // the run is over
+    kSave = 4,   // a checkpoint of `version`: the parameters are compared, and each rank begins to write its share
   };
   Kind kind = Kind::kStop;
   PolicyVersion version;

@@ -5,9 +5,12 @@
 #include <algorithm>
 #include <cerrno>
 #include <filesystem>
+#include <set>
 #include <system_error>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/file.h"
+#include "common/base/status_macros.h"
 
 namespace tactus {
 namespace {
@@ -18,6 +21,17 @@ constexpr int kMaxKept = 9;
 
 absl::Status Failed(const char* what, const std::string& path, const std::error_code& error) {
   return absl::ErrnoToStatus(error.value(), absl::StrCat("cannot ", what, " ", path));
+}
+
+// A second link to a file, or a copy on a disk that has no links.
+std::error_code LinkOrCopy(const std::string& from, const std::string& to) {
+  std::error_code error;
+  fs::create_hard_link(from, to, error);
+  if (error == std::errc::operation_not_permitted || error == std::errc::operation_not_supported ||
+      error == std::errc::function_not_supported || error == std::errc::too_many_links) {
+    fs::copy_file(from, to, error);
+  }
+  return error;
 }
 
 }  // namespace
@@ -69,6 +83,28 @@ absl::Status RemoveFile(const std::string& path) {
   return error ? Failed("remove", path, error) : absl::OkStatus();
 }
 
+absl::Status RemoveFolder(const std::string& path) {
+  std::error_code error;
+  fs::remove_all(path, error);
+  return error ? Failed("remove", path, error) : absl::OkStatus();
+}
+
+absl::Status LinkFolder(const std::string& from, const std::string& to) {
+  ASSIGN_OR_RETURN(const std::vector<std::string> names, ListFilesBelow(from));
+  RETURN_IF_ERROR(RemoveFolder(to));
+  RETURN_IF_ERROR(MakeFolders(to));
+  std::set<std::string> folders = {to};
+  for (const std::string& name : names) {
+    const std::string target = absl::StrCat(to, "/", name), folder = fs::path(target).parent_path().string();
+    if (folders.insert(folder).second) RETURN_IF_ERROR(MakeFolders(folder));
+    const std::error_code error = LinkOrCopy(absl::StrCat(from, "/", name), target);
+    if (error) return Failed("link", target, error);
+    RETURN_IF_ERROR(SyncPath(target));
+  }
+  for (const std::string& folder : folders) RETURN_IF_ERROR(SyncPath(folder));
+  return absl::OkStatus();
+}
+
 absl::StatusOr<std::vector<std::string>> ListFolder(const std::string& path) {
   std::vector<std::string> names;
   std::error_code error;
@@ -103,15 +139,9 @@ absl::StatusOr<std::string> KeepAside(const std::string& path) {
   for (int i = 1; i <= kMaxKept; ++i) {
     std::string aside = absl::StrCat(path, ".damaged", i == 1 ? "" : absl::StrCat("-", i));
     if (SameFile(aside, path)) return aside;
-    fs::create_hard_link(path, aside, error);
+    error = LinkOrCopy(path, aside);
     if (!error) return aside;
-    if (error == std::errc::file_exists) continue;
-    if (error != std::errc::operation_not_permitted && error != std::errc::operation_not_supported &&
-        error != std::errc::function_not_supported && error != std::errc::too_many_links) {
-      return Failed("keep aside", path, error);
-    }
-    fs::copy_file(path, aside, error);
-    return error ? absl::StatusOr<std::string>(Failed("copy aside", path, error)) : aside;
+    if (error != std::errc::file_exists) return Failed("keep aside", path, error);
   }
   return absl::ResourceExhaustedError(
       absl::StrCat(path, " is damaged and was not kept: ", path, ".damaged to .damaged-", kMaxKept, " are taken"));

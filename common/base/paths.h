@@ -32,6 +32,14 @@ absl::Status MakeFolders(const std::string& path);
 // OK when there is none.
 absl::Status RemoveFile(const std::string& path);
 
+// OK when there is none. A folder goes with all that is in it.
+absl::Status RemoveFolder(const std::string& path);
+
+// Makes `to` a folder of second links to all files below `from`, or of copies on a disk that has no links, each synced
+// with its folder's name; what stood at `to` is replaced. The files are to be written no more. NotFound: `from` is
+// gone.
+absl::Status LinkFolder(const std::string& from, const std::string& to);
+
 // The names in a folder, in alphabetical order. NotFound: no such folder.
 absl::StatusOr<std::vector<std::string>> ListFolder(const std::string& path);
 // The regular files in a folder and those below it, as "name" and "folder/name", in alphabetical order.

@@ -3,6 +3,7 @@
 #include <c10/util/Logging.h>
 
 #include <algorithm>
+#include <stdexcept>
 #include <torch/csrc/distributed/c10d/HashStore.hpp>
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
@@ -12,6 +13,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/host_port.h"
+#include "common/base/monotonic_clock.h"
 #include "common/base/status_macros.h"
 #include "common/collective/bounded_call.h"
 #include "common/collective/group_collective.h"
@@ -26,6 +28,7 @@ using StorePtr = c10::intrusive_ptr<c10d::Store>;
 // c10d prints a stack for each error and retry; what matters is in our Status.
 constexpr int kFatalLogLevel = 3;
 constexpr char kBoardPrefix[] = "board";
+constexpr int kAttempts = 8;  // at reaching the store, or fewer when each takes longer than its share
 constexpr absl::Duration kReopenTimeout = absl::Milliseconds(500);
 constexpr absl::Duration kAnswerTimeout = absl::Seconds(2);  // of the store, beyond the time that ranks have to come
 
@@ -37,6 +40,26 @@ StorePtr OpenStore(const CollectiveOptions& options, bool serves, absl::Duration
   store_options.waitWorkers = false;  // MeetRanks does, and can tell who is missing
   store_options.timeout = CeilMilliseconds(timeout);
   return c10::make_intrusive<c10d::TCPStore>(options.store_host, store_options);
+}
+
+// Rank 0 serves it; the others reach it within the time that ranks have to come. May throw. c10d alone would wait that
+// time two or three times over: for each family of addresses, and again.
+StorePtr AwaitStore(const CollectiveOptions& options) {
+  if (options.rank == 0) return OpenStore(options, true, options.timeout);
+  const absl::Time start = MonotonicNow();
+  while (true) {
+    try {
+      StorePtr store = OpenStore(options, false, options.timeout / kAttempts);
+      store->setTimeout(CeilMilliseconds(options.timeout));
+      return store;
+    } catch (...) {
+      if (!absl::IsDeadlineExceeded(StatusOfException(std::current_exception()))) throw;
+    }
+    if (MonotonicNow() - start >= options.timeout) {
+      throw std::runtime_error(
+          absl::StrCat("timed out, as nobody served it for ", absl::FormatDuration(options.timeout)));
+    }
+  }
 }
 
 StorePtr WithPrefix(const char* prefix, const StorePtr& store) {
@@ -114,8 +137,7 @@ absl::StatusOr<std::unique_ptr<Collective>> JoinC10dGroup(const CollectiveOption
   const std::string where = absl::StrCat("Rank ", options.rank, " of ", options.world, " joining the store at ",
                                          HostPort{options.store_host, options.store_port}.Text(), ": ");
   try {
-    const StorePtr store = options.world == 1 ? StorePtr(c10::make_intrusive<c10d::HashStore>())
-                                              : OpenStore(options, options.rank == 0, options.timeout);
+    const StorePtr store = options.world == 1 ? StorePtr(c10::make_intrusive<c10d::HashStore>()) : AwaitStore(options);
     auto board = std::make_shared<StoreBoard>(options, WithPrefix(kBoardPrefix, store));
     const auto places = CallBounded<absl::StatusOr<std::vector<std::string>>>(
                             options.timeout + kAnswerTimeout,

@@ -13,11 +13,11 @@
 namespace tactus {
 
 struct CommRequest {
-  enum class Kind { kSumFloats, kSumDoubles, kGatherDoubles, kReduceScatterFloats, kBroadcastBytes };
+  enum class Kind { kSumFloats, kSumDoubles, kReduceScatterFloats, kGather, kBroadcastBytes };
   Kind kind = Kind::kSumFloats;
-  std::span<const char> input;  // gather: this rank's part; reduce-scatter: all. The others work in place on `output`
-  std::span<char> output;       // not empty
-  int root = 0;                 // broadcast
+  std::span<char> values;  // not empty; worked on in place
+  size_t slice_bytes = 0;  // reduce-scatter, gather: of a rank's slice; the last may be shorter
+  int root = 0;            // broadcast
 };
 
 // An operation in flight. The spans of its request belong to it until Collect returns or the backend was aborted;
@@ -26,7 +26,7 @@ class CommOperation {
  public:
   virtual ~CommOperation() = default;
   virtual bool Done() = 0;             // finished, well or not; does not block
-  virtual absl::Status Collect() = 0;  // once, when Done: the result is in the request's output, or why it is not
+  virtual absl::Status Collect() = 0;  // once, when Done: the result is in the request's values, or why it is not
 };
 
 struct CommLimits {

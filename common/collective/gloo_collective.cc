@@ -1,7 +1,9 @@
 #include "common/collective/gloo_collective.h"
 
 #include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
 
+#include <algorithm>
 #include <atomic>
 #include <csignal>
 #include <cstdlib>
@@ -38,19 +40,39 @@ class GlooGroup : public ProcessGroupGloo {
   }
 };
 
-at::Tensor CopyOf(at::ScalarType type, std::span<const char> bytes) {
-  const int64_t numel = static_cast<int64_t>(bytes.size() / c10::elementSize(type));
-  at::Tensor copy = at::empty({numel}, at::TensorOptions().dtype(type));
-  std::memcpy(copy.data_ptr(), bytes.data(), bytes.size());
+// A tensor of `bytes`, with zeros behind them up to `size` bytes.
+at::Tensor CopyOf(at::ScalarType type, std::span<const char> bytes, size_t size) {
+  at::Tensor copy = at::empty({static_cast<int64_t>(size / c10::elementSize(type))}, at::TensorOptions().dtype(type));
+  char* const data = static_cast<char*>(copy.data_ptr());
+  std::memcpy(data, bytes.data(), bytes.size());
+  std::memset(data + bytes.size(), 0, size - bytes.size());
   return copy;
+}
+at::Tensor CopyOf(at::ScalarType type, std::span<const char> bytes) { return CopyOf(type, bytes, bytes.size()); }
+
+// The part of the values that is this rank's.
+std::span<char> SliceIn(const CommRequest& request, int rank) {
+  const size_t begin = std::min(request.values.size(), request.slice_bytes * static_cast<size_t>(rank));
+  return request.values.subspan(begin, std::min(request.slice_bytes, request.values.size() - begin));
+}
+
+// Adds up the slices that the ranks sent, end to end in `slices`, in the order of the ranks.
+void AddSlices(const at::Tensor& slices, int ranks, size_t slice_bytes, std::span<char> sum) {
+  const float* from = slices.const_data_ptr<float>();
+  float* const to = reinterpret_cast<float*>(sum.data());
+  const size_t count = sum.size() / sizeof(float), stride = slice_bytes / sizeof(float);
+  std::copy_n(from, count, to);
+  for (int rank = 1; rank < ranks; ++rank) {
+    from += stride;
+    for (size_t i = 0; i < count; ++i) to[i] += from[i];
+  }
 }
 
 class GlooOperation : public CommOperation {
  public:
-  // `offset`: where in `result` the request's output begins, in bytes.
-  GlooOperation(c10::intrusive_ptr<c10d::Work> work, at::Tensor result, size_t offset, std::span<char> output,
-                std::function<void()> wake)
-      : work_(std::move(work)), result_(std::move(result)), offset_(offset), output_(output) {
+  // `finish` brings what has come to where it was asked for.
+  GlooOperation(c10::intrusive_ptr<c10d::Work> work, std::function<void()> finish, std::function<void()> wake)
+      : work_(std::move(work)), finish_(std::move(finish)) {
     work_->getFuture()->addCallback([wake = std::move(wake), done = done_](c10::ivalue::Future&) {
       *done = true;
       wake();
@@ -65,15 +87,13 @@ class GlooOperation : public CommOperation {
     } catch (...) {
       return StatusOfException(std::current_exception());
     }
-    std::memcpy(output_.data(), static_cast<const char*>(result_.data_ptr()) + offset_, output_.size());
+    finish_();
     return absl::OkStatus();
   }
 
  private:
   const c10::intrusive_ptr<c10d::Work> work_;
-  const at::Tensor result_;
-  const size_t offset_;
-  const std::span<char> output_;
+  const std::function<void()> finish_;
   const std::shared_ptr<std::atomic<bool>> done_ = std::make_shared<std::atomic<bool>>(false);
 };
 
@@ -105,37 +125,45 @@ class GlooBackend : public CommBackend {
 
  private:
   std::unique_ptr<CommOperation> Begin(const CommRequest& request, std::function<void()> wake) {
-    const std::span<char> output = request.output;
+    const std::span<char> values = request.values;
+    const size_t padded = request.slice_bytes * static_cast<size_t>(group_->getSize());
     c10::intrusive_ptr<c10d::Work> work;
-    size_t offset = 0;
     std::vector<at::Tensor> result(1);
     switch (request.kind) {
       case Kind::kSumFloats:
       case Kind::kSumDoubles:
-        result[0] = CopyOf(request.kind == Kind::kSumFloats ? at::kFloat : at::kDouble, output);
+        result[0] = CopyOf(request.kind == Kind::kSumFloats ? at::kFloat : at::kDouble, values);
         work = group_->allreduce(result);
         break;
-      // By an all-reduce: the same bits as AllReduceSum gives, at up to twice the traffic of a true reduce-scatter.
-      case Kind::kReduceScatterFloats:
-        result[0] = CopyOf(at::kFloat, request.input);
-        offset = output.size() * static_cast<size_t>(group_->getRank());
-        work = group_->allreduce(result);
-        break;
-      case Kind::kGatherDoubles: {
-        at::Tensor input = CopyOf(at::kDouble, request.input);
-        result[0] = CopyOf(at::kDouble, output);
-        work = group_->_allgather_base(result[0], input);
+      // Gloo has none. Each rank gets what all have for its slice, and adds it up itself: as little traffic as can be.
+      case Kind::kReduceScatterFloats: {
+        at::Tensor sent = CopyOf(at::kFloat, values, padded);
+        result[0] = at::empty_like(sent);
+        std::vector<int64_t> even;
+        work = group_->alltoall_base(result[0], sent, even, even);
+        return std::make_unique<GlooOperation>(
+            std::move(work),
+            [slices = result[0], ranks = group_->getSize(), each = request.slice_bytes,
+             mine = SliceIn(request, group_->getRank())] { AddSlices(slices, ranks, each, mine); },
+            std::move(wake));
+      }
+      case Kind::kGather: {
+        at::Tensor mine = CopyOf(at::kChar, SliceIn(request, group_->getRank()), request.slice_bytes);
+        result[0] = at::empty({static_cast<int64_t>(padded)}, at::TensorOptions().dtype(at::kChar));
+        work = group_->_allgather_base(result[0], mine);
         break;
       }
       case Kind::kBroadcastBytes: {
         c10d::BroadcastOptions broadcast;
         broadcast.rootRank = request.root;
-        result[0] = CopyOf(at::kChar, output);
+        result[0] = CopyOf(at::kChar, values);
         work = group_->broadcast(result, broadcast);
         break;
       }
     }
-    return std::make_unique<GlooOperation>(std::move(work), result[0], offset, output, std::move(wake));
+    return std::make_unique<GlooOperation>(
+        std::move(work), [all = result[0], values] { std::memcpy(values.data(), all.const_data_ptr(), values.size()); },
+        std::move(wake));
   }
 
   c10::intrusive_ptr<GlooGroup> group_;

@@ -16,14 +16,6 @@ template <typename T>
 std::span<char> Bytes(std::span<T> values) {
   return {reinterpret_cast<char*>(values.data()), values.size_bytes()};
 }
-template <typename T>
-std::span<const char> ConstBytes(std::span<const T> values) {
-  return {reinterpret_cast<const char*>(values.data()), values.size_bytes()};
-}
-
-absl::Status WrongSize(absl::string_view operation, size_t all, int size, size_t mine) {
-  return absl::InvalidArgumentError(absl::StrCat(operation, ": ", all, " values are not ", size, " times ", mine, "."));
-}
 
 }  // namespace
 
@@ -46,56 +38,52 @@ GroupCollective::~GroupCollective() {
 }
 
 absl::Status GroupCollective::StartAllReduceSum(std::span<float> values) {
-  return StartInPieces("AllReduceSum", {.kind = Kind::kSumFloats, .input = {}, .output = Bytes(values)}, sizeof(float));
+  return StartInPieces("AllReduceSum", {.kind = Kind::kSumFloats, .values = Bytes(values)}, sizeof(float));
 }
 
 absl::Status GroupCollective::AllReduceSum(std::span<double> values) {
-  RETURN_IF_ERROR(
-      StartInPieces("AllReduceSum", {.kind = Kind::kSumDoubles, .input = {}, .output = Bytes(values)}, sizeof(double)));
+  RETURN_IF_ERROR(StartInPieces("AllReduceSum", {.kind = Kind::kSumDoubles, .values = Bytes(values)}, sizeof(double)));
   return Wait();
 }
 
 absl::Status GroupCollective::Broadcast(std::span<char> bytes, int root) {
   if (root < 0 || root >= size())
     return absl::InvalidArgumentError(absl::StrCat("Broadcast: root ", root, " is not in a group of ", size(), "."));
-  RETURN_IF_ERROR(
-      StartInPieces("Broadcast", {.kind = Kind::kBroadcastBytes, .input = {}, .output = bytes, .root = root}, 1));
+  RETURN_IF_ERROR(StartInPieces("Broadcast", {.kind = Kind::kBroadcastBytes, .values = bytes, .root = root}, 1));
   return Wait();
 }
 
-absl::Status GroupCollective::AllGather(std::span<const double> mine, std::span<double> all) {
-  if (all.size() != mine.size() * static_cast<size_t>(size()))
-    return WrongSize("AllGather", all.size(), size(), mine.size());
-  if (mine.empty()) return Barrier();
-  RETURN_IF_ERROR(
-      Enqueue("AllGather", {.kind = Kind::kGatherDoubles, .input = ConstBytes(mine), .output = Bytes(all)}));
-  return Wait();
+absl::Status GroupCollective::StartReduceScatterSum(std::span<float> values) {
+  return StartSliced("ReduceScatterSum", {.kind = Kind::kReduceScatterFloats, .values = Bytes(values)}, sizeof(float));
 }
 
-absl::Status GroupCollective::ReduceScatterSum(std::span<const float> all, std::span<float> mine) {
-  if (all.size() != mine.size() * static_cast<size_t>(size()))
-    return WrongSize("ReduceScatterSum", all.size(), size(), mine.size());
-  if (mine.empty()) return Barrier();
-  RETURN_IF_ERROR(Enqueue("ReduceScatterSum",
-                          {.kind = Kind::kReduceScatterFloats, .input = ConstBytes(all), .output = Bytes(mine)}));
-  return Wait();
+absl::Status GroupCollective::StartAllGather(std::span<char> values, size_t element_bytes) {
+  return StartSliced("AllGather", {.kind = Kind::kGather, .values = values}, element_bytes);
 }
 
 absl::Status GroupCollective::Barrier() {
-  token_ = 0;
-  RETURN_IF_ERROR(
-      Enqueue("Barrier", {.kind = Kind::kSumFloats, .input = {}, .output = Bytes(std::span<float>(&token_, 1))}));
+  RETURN_IF_ERROR(EnqueueToken("Barrier"));
   return Wait();
 }
 
+// Also an empty operation waits for all ranks.
+absl::Status GroupCollective::EnqueueToken(const char* name) {
+  token_ = 0;
+  return Enqueue(name, {.kind = Kind::kSumFloats, .values = Bytes(std::span<float>(&token_, 1))});
+}
+
+absl::Status GroupCollective::StartSliced(const char* name, CommRequest request, size_t element_bytes) {
+  if (request.values.empty()) return EnqueueToken(name);
+  request.slice_bytes = SliceOf(request.values.size() / element_bytes, size(), 0).size() * element_bytes;
+  return Enqueue(name, request);
+}
+
 absl::Status GroupCollective::StartInPieces(const char* name, CommRequest request, size_t element_bytes) {
-  // Also an empty operation waits for all ranks.
-  if (request.output.empty())
-    return Enqueue(name, {.kind = Kind::kSumFloats, .input = {}, .output = Bytes(std::span<float>(&token_, 1))});
-  const std::span<char> whole = request.output;
+  if (request.values.empty()) return EnqueueToken(name);
+  const std::span<char> whole = request.values;
   const size_t largest = limits_.piece_bytes / element_bytes * element_bytes;
   for (size_t begin = 0; begin < whole.size(); begin += largest) {
-    request.output = whole.subspan(begin, std::min(largest, whole.size() - begin));
+    request.values = whole.subspan(begin, std::min(largest, whole.size() - begin));
     RETURN_IF_ERROR(Enqueue(name, request));
   }
   return absl::OkStatus();
@@ -105,12 +93,13 @@ absl::Status GroupCollective::Enqueue(const char* name, const CommRequest& reque
   RETURN_IF_ERROR(CheckUsable(name));
   while (pending_.size() >= limits_.max_in_flight) RETURN_IF_ERROR(FinishOldest());
   ++sequence_;
-  Pending next = {name, sequence_, absl::StrCat(name, " ", sequence_, " of ", request.output.size(), " bytes"),
+  Pending next = {name, sequence_, absl::StrCat(name, " ", sequence_, " of ", request.values.size(), " bytes"),
                   nullptr};
   watch_->Arrived(next.sequence, next.what);
   auto operation = backend_->Start(request, [state = state_] {
     absl::MutexLock lock(&state->mutex);
     state->woken = true;
+    state->changed.SignalAll();
   });
   if (!operation.ok()) return Fail(next, operation.status());
   next.operation = *std::move(operation);
@@ -144,7 +133,7 @@ absl::Status GroupCollective::FinishOldest() {
 GroupCollective::Outcome GroupCollective::Await(CommOperation& operation) {
   using Clock = std::chrono::steady_clock;
   const Clock::time_point start = Clock::now();
-  const auto roused = [this]() ABSL_SHARED_LOCKS_REQUIRED(state_->mutex) {
+  const auto roused = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(state_->mutex) {
     return state_->woken || state_->broken != Cause::kNone;
   };
   while (true) {
@@ -157,7 +146,7 @@ GroupCollective::Outcome GroupCollective::Await(CommOperation& operation) {
     const absl::Duration left = options_.timeout - absl::FromChrono(Clock::now() - start);
     if (left <= absl::ZeroDuration()) return Outcome::kTimedOut;
     absl::MutexLock lock(&state_->mutex);
-    state_->mutex.AwaitWithTimeout(absl::Condition(&roused), std::min(left, limits_.poll_interval));
+    state_->changed.AwaitFor(&state_->mutex, std::min(left, limits_.poll_interval), roused);
   }
 }
 
@@ -165,6 +154,7 @@ bool GroupCollective::Break(Cause cause) {
   absl::MutexLock lock(&state_->mutex);
   if (state_->broken != Cause::kNone) return false;
   state_->broken = cause;
+  state_->changed.SignalAll();
   return true;
 }
 
@@ -172,13 +162,15 @@ void GroupCollective::EndBackend() {
   {
     absl::MutexLock lock(&state_->mutex);
     if (std::exchange(state_->backend_ending, true)) {
-      state_->mutex.AwaitWithTimeout(absl::Condition(&state_->backend_ended), options_.timeout);
+      const auto ended = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(state_->mutex) { return state_->backend_ended; };
+      state_->changed.AwaitFor(&state_->mutex, options_.timeout, ended);
       return;
     }
   }
   backend_->Abort();
   absl::MutexLock lock(&state_->mutex);
   state_->backend_ended = true;
+  state_->changed.SignalAll();
 }
 
 void GroupCollective::Abort() {

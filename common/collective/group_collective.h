@@ -8,6 +8,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
+#include "common/base/cond_var.h"
 #include "common/collective/collective.h"
 #include "common/collective/comm_backend.h"
 #include "common/collective/rank_watch.h"
@@ -24,10 +25,10 @@ class GroupCollective : public Collective {
   int size() const override { return options_.world; }
   using Collective::AllReduceSum;
   absl::Status StartAllReduceSum(std::span<float> values) override;
+  absl::Status StartReduceScatterSum(std::span<float> values) override;
+  absl::Status StartAllGather(std::span<char> values, size_t element_bytes) override;
   absl::Status Wait() override;
   absl::Status AllReduceSum(std::span<double> values) override;
-  absl::Status AllGather(std::span<const double> mine, std::span<double> all) override;
-  absl::Status ReduceScatterSum(std::span<const float> all, std::span<float> mine) override;
   absl::Status Broadcast(std::span<char> bytes, int root) override;
   absl::Status Barrier() override;
   void Abort() override;
@@ -43,6 +44,7 @@ class GroupCollective : public Collective {
   // Shared with `wake`, which a library may call when this object is gone.
   struct State {
     absl::Mutex mutex;
+    CondVar changed;
     bool woken ABSL_GUARDED_BY(mutex) = false;
     Cause broken ABSL_GUARDED_BY(mutex) = Cause::kNone;
     bool backend_ending ABSL_GUARDED_BY(mutex) = false;  // somebody has called the backend's Abort
@@ -51,6 +53,8 @@ class GroupCollective : public Collective {
   enum class Outcome { kDone, kAborted, kTimedOut };
 
   absl::Status StartInPieces(const char* name, CommRequest request, size_t element_bytes);
+  absl::Status StartSliced(const char* name, CommRequest request, size_t element_bytes);
+  absl::Status EnqueueToken(const char* name);
   absl::Status Enqueue(const char* name, const CommRequest& request);
   absl::Status FinishOldest();
   Outcome Await(CommOperation& operation);
@@ -66,7 +70,7 @@ class GroupCollective : public Collective {
   const std::shared_ptr<State> state_;
   int64_t sequence_ = 0;                    // of the newest operation
   std::deque<Pending> pending_;             // in the order of their start
-  float token_ = 0;                         // what a barrier adds up
+  float token_ = 0;                         // what an operation without values adds up
   bool told_ = false;                       // the caller knows why the group is broken
   const std::unique_ptr<RankWatch> watch_;  // the last: its thread uses the others
 };

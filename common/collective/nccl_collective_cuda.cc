@@ -1,13 +1,14 @@
 #include "common/collective/nccl_collective_cuda.h"
 
-#include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
+#include <ATen/ops/zeros.h>
 #include <c10/cuda/CUDAException.h>
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
 #include <cuda_runtime_api.h>
 #include <nccl.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <torch/csrc/distributed/c10d/ProcessGroupNCCL.hpp>
 #include <utility>
@@ -53,13 +54,13 @@ bool IsOnGpu(const void* data) {
   return attributes.type == cudaMemoryTypeDevice || attributes.type == cudaMemoryTypeManaged;
 }
 
-// On the current device and stream. May throw.
-Staged StageOf(std::span<const char> bytes, at::ScalarType type, c10::Device device) {
-  const int64_t numel = static_cast<int64_t>(bytes.size() / c10::elementSize(type));
+// `size` bytes that begin with `bytes`: where they are, when they are all. On the current device and stream. May throw.
+Staged StageOf(std::span<char> bytes, size_t size, at::ScalarType type, c10::Device device) {
+  const int64_t numel = static_cast<int64_t>(size / c10::elementSize(type));
   const at::TensorOptions options = at::TensorOptions().dtype(type).device(device);
-  if (IsOnGpu(bytes.data())) return {at::from_blob(const_cast<char*>(bytes.data()), {numel}, options), false};
-  Staged staged = {at::empty({numel}, options), true};
-  C10_CUDA_CHECK(cudaMemcpyAsync(staged.tensor.data_ptr(), bytes.data(), bytes.size(), cudaMemcpyHostToDevice,
+  if (size == bytes.size() && IsOnGpu(bytes.data())) return {at::from_blob(bytes.data(), {numel}, options), false};
+  Staged staged = {at::zeros({numel}, options), true};
+  C10_CUDA_CHECK(cudaMemcpyAsync(staged.tensor.data_ptr(), bytes.data(), bytes.size(), cudaMemcpyDefault,
                                  c10::cuda::getCurrentCUDAStream()));
   return staged;
 }
@@ -79,7 +80,7 @@ class NcclOperation : public CommOperation {
       if (!result_.is_copy) return absl::OkStatus();
       const c10::cuda::CUDAStream stream = c10::cuda::getCurrentCUDAStream();
       C10_CUDA_CHECK(
-          cudaMemcpyAsync(output_.data(), result_.tensor.data_ptr(), output_.size(), cudaMemcpyDeviceToHost, stream));
+          cudaMemcpyAsync(output_.data(), result_.tensor.data_ptr(), output_.size(), cudaMemcpyDefault, stream));
       C10_CUDA_CHECK(cudaStreamSynchronize(stream));
       return absl::OkStatus();
     } catch (...) {
@@ -144,37 +145,51 @@ class NcclBackend : public CommBackend {
   }
 
   std::unique_ptr<CommOperation> Begin(const CommRequest& request) {
-    const auto stage = [&](std::span<const char> bytes, at::ScalarType type) { return StageOf(bytes, type, device_); };
+    const std::span<char> values = request.values;
+    const auto stage = [&](at::ScalarType type) { return StageOf(values, values.size(), type, device_); };
     c10::intrusive_ptr<c10d::Work> work;
-    Staged input, result;
+    Staged result;
     switch (request.kind) {
       case Kind::kSumFloats:
       case Kind::kSumDoubles: {
-        result = stage(request.output, request.kind == Kind::kSumFloats ? at::kFloat : at::kDouble);
+        result = stage(request.kind == Kind::kSumFloats ? at::kFloat : at::kDouble);
         std::vector<at::Tensor> tensors = {result.tensor};
         work = group_->allreduce(tensors);
         break;
       }
       case Kind::kReduceScatterFloats:
-        input = stage(request.input, at::kFloat);
-        result = stage(request.output, at::kFloat);
-        work = group_->_reduce_scatter_base(result.tensor, input.tensor);
-        break;
-      case Kind::kGatherDoubles:
-        input = stage(request.input, at::kDouble);
-        result = stage(request.output, at::kDouble);
-        work = group_->_allgather_base(result.tensor, input.tensor);
-        break;
+      case Kind::kGather:
+        return BeginSliced(request);
       case Kind::kBroadcastBytes: {
         c10d::BroadcastOptions broadcast;
         broadcast.rootRank = request.root;
-        result = stage(request.output, at::kChar);
+        result = stage(at::kChar);
         std::vector<at::Tensor> tensors = {result.tensor};
         work = group_->broadcast(tensors, broadcast);
         break;
       }
     }
-    return std::make_unique<NcclOperation>(std::move(work), std::move(input.tensor), std::move(result), request.output);
+    return std::make_unique<NcclOperation>(std::move(work), at::Tensor(), std::move(result), values);
+  }
+
+  // In place where the slices are equal, as NCCL wants them; otherwise in a longer buffer.
+  std::unique_ptr<CommOperation> BeginSliced(const CommRequest& request) {
+    const std::span<char> values = request.values;
+    const bool gathers = request.kind == Kind::kGather;
+    const at::ScalarType type = gathers ? at::kChar : at::kFloat;
+    const size_t before = request.slice_bytes * static_cast<size_t>(group_->getRank());
+    Staged whole = StageOf(values, request.slice_bytes * static_cast<size_t>(group_->getSize()), type, device_);
+    const int64_t width = static_cast<int64_t>(c10::elementSize(type));
+    at::Tensor mine =
+        whole.tensor.narrow(0, static_cast<int64_t>(before) / width, static_cast<int64_t>(request.slice_bytes) / width);
+    if (gathers) {
+      auto work = group_->_allgather_base(whole.tensor, mine);
+      return std::make_unique<NcclOperation>(std::move(work), std::move(mine), std::move(whole), values);
+    }
+    auto work = group_->_reduce_scatter_base(mine, whole.tensor);
+    const size_t begin = std::min(values.size(), before);
+    const std::span<char> sum = values.subspan(begin, std::min(request.slice_bytes, values.size() - begin));
+    return std::make_unique<NcclOperation>(std::move(work), whole.tensor, Staged{mine, whole.is_copy}, sum);
   }
 
   Group group_;

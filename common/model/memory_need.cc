@@ -128,10 +128,11 @@ int64_t ActivationBytes(const Weights& w, const config::RunConfig& run) {
   return bytes + bytes / 4;  // a Buffer grows by a quarter at least
 }
 
-// What a reference policy takes: a model of its own, and the buffers of a forward pass that keeps nothing.
+// What a reference policy takes: a model of its own, on a GPU in the storage dtype alone, and the buffers of a forward
+// pass that keeps nothing.
 int64_t ReferenceBytes(const Weights& w, const config::RunConfig& run) {
   const Shape& s = w.shape;
-  const int64_t weights = s.parameters * kFloat + ProductWeights(w);
+  const int64_t weights = w.gpu ? s.parameters * w.element : s.parameters * kFloat + ProductWeights(w);
   // Beside a step's, chosen and normed states, and attention's log_sum_exp.
   const int64_t host_row = (HostStepRow(s) + 2 * s.H + s.heads) * kFloat + 2 * s.kv * w.element;
   // Stream and chosen states; what a layer passes on and computes with, the normed states.
@@ -170,27 +171,44 @@ int64_t MemoryNeed::total() const {
 }
 
 MemoryNeed LearnerMemory(const std::string& process, const ModelConfig& model, const config::RunConfig& run,
-                         const Device& device) {
+                         const Device& device, const Sharding& sharding) {
   const Weights w = WeightsOf(model, run, device);
   const Shape& s = w.shape;
   const int64_t logit_rows = std::min<int64_t>(run.learner().logprob_chunk_tokens(), MicroBatchRows(run));
   const int64_t logit = w.gpu ? kFloat + w.element : kFloat;  // on a GPU their gradients lie beside them
   // On the CPU the backward pass reads a second layout of the matrices, and rank 0 keeps the published weights, with
   // the next ones beside them while it makes them.
-  const int64_t master = s.parameters * kFloat;
+  const bool sharded = sharding.shard == Shard::kOptimizer && sharding.world > 1;
+  const int64_t share = sharded ? (s.parameters + sharding.world - 1) / sharding.world : s.parameters;
+  // On the CPU the matrices are laid out from a float32 buffer of all parameters, the masters among them. On a GPU with
+  // whole masters in float32 the products read them; a share lies beside what they read.
+  const int64_t master = (w.gpu ? share : s.parameters) * kFloat;
+  const int64_t weights = w.gpu && sharded ? s.parameters * w.element : ProductWeights(w);
+  const char* const by_ranks = "learner.shard, the number of ranks";
   return WithoutZeros(
       {.process = process,
        .items = {
-           {"weights", ProductWeights(w), "model.dtype"},
+           {"weights", weights, "model.dtype"},
            {"weights, backward", w.gpu ? 0 : ProductWeights(w), "model.dtype"},
-           {"master weights", master},
+           {"master weights", master, w.gpu ? by_ranks : ""},
            {"gradients", s.parameters * kFloat},
-           {"moments", 2 * s.parameters * kFloat},
+           {"moments", 2 * share * kFloat, by_ranks},
+           // Masters and moments of a moment, on the host, until they are on the disk.
+           {"checkpoint", w.gpu ? 0 : 3 * share * kFloat, by_ranks},
            {"reference policy", run.algorithm().kl_beta() > 0 ? ReferenceBytes(w, run) : 0, "algorithm.kl_beta"},
            {"published copies", w.gpu ? 0 : 2 * s.parameters * w.element, "model.dtype"},
            {"activations", ActivationBytes(w, run), "learner.micro_batch_tokens, learner.activation_checkpointing"},
            {"logits", logit_rows * s.V * logit, "learner.logprob_chunk_tokens"},
            Base(w.gpu)}});
+}
+
+const char* ShardName(Shard shard) { return shard == Shard::kNone ? "NONE" : "OPTIMIZER"; }
+
+Shard ChooseShard(const ModelConfig& model, const config::RunConfig& run, const Device& device, int world,
+                  int64_t available_bytes) {
+  if (world == 1 || run.learner().shard() == config::LearnerOptions::NONE) return Shard::kNone;
+  if (run.learner().shard() == config::LearnerOptions::OPTIMIZER) return Shard::kOptimizer;
+  return LearnerMemory("", model, run, device).total() <= available_bytes ? Shard::kNone : Shard::kOptimizer;
 }
 
 MemoryNeed ActorMemory(const std::string& process, const ModelConfig& model, const config::RunConfig& run,
@@ -255,6 +273,11 @@ absl::Status CheckOwnMemory(const MemoryNeed& need, const Device& device, int32_
   const GpuInfo* gpu = FindGpu(gpus, *device.gpu);
   const bool may_pass = !now.ok() && gpu != nullptr && with(gpu->total_bytes).ok();
   return may_pass ? absl::UnavailableError(now.message()) : now;
+}
+
+int64_t RankBudgetBytes(const config::RunConfig& run, const Device& device, int world, const GpuList& gpus) {
+  const int64_t available = AvailableBytes(device, gpus);
+  return device.is_gpu() ? BudgetBytes(run.learner().gpu_memory_mib(), available) : available / world;
 }
 
 int64_t AvailableBytes(const Device& device, const GpuList& gpus) {

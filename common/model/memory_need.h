@@ -15,6 +15,7 @@
 #include "common/config/config_fwd.h"
 #include "common/device/device_spec.h"
 #include "common/model/folder/model_config.h"
+#include "common/model/shard.h"
 
 namespace tactus {
 
@@ -36,8 +37,16 @@ struct MemoryNeed {
 inline constexpr int64_t kGpuContextBytes = int64_t{1} << 30;     // context, modules, cuBLAS and NCCL workspaces
 inline constexpr int64_t kHostProcessBytes = int64_t{256} << 20;  // program and libraries, as far as they are resident
 
+// `sharding`: of the rank; the largest share is taken.
 MemoryNeed LearnerMemory(const std::string& process, const ModelConfig& model, const config::RunConfig& run,
-                         const Device& device);
+                         const Device& device, const Sharding& sharding = {});
+
+const char* ShardName(Shard shard);  // as learner.shard has it
+
+// learner.shard for `world` ranks like this one: as the configuration says, or with AUTO the least that fits
+// `available_bytes`. One rank has nothing to share.
+Shard ChooseShard(const ModelConfig& model, const config::RunConfig& run, const Device& device, int world,
+                  int64_t available_bytes);
 MemoryNeed ActorMemory(const std::string& process, const ModelConfig& model, const config::RunConfig& run,
                        const Device& device);
 
@@ -51,6 +60,9 @@ int64_t BudgetBytes(int32_t gpu_memory_mib, int64_t free_bytes);
 // FailedPrecondition when the processes that share `device` need more than `available_bytes` together: one sentence
 // with the figures, the largest parts and the fields that change them.
 absl::Status CheckMemory(const std::vector<MemoryNeed>& needs, const std::string& device, int64_t available_bytes);
+
+// What one of `world` learner ranks may use of its device: of the host's memory its part, as all may be on one machine.
+int64_t RankBudgetBytes(const config::RunConfig& run, const Device& device, int world, const GpuList& gpus);
 
 // What is free on `device` now: of a GPU in `gpus` (its total where the driver does not say), or of the host's memory,
 // as far as this process's control groups let it take it.

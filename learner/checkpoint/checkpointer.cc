@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <map>
 #include <optional>
 #include <utility>
 
@@ -11,10 +10,10 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/strip.h"
+#include "absl/time/clock.h"
 #include "common/base/file.h"
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
-#include "common/model/folder/safetensors.h"
 #include "learner/checkpoint/manifest.h"
 
 namespace tactus {
@@ -23,11 +22,10 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr char kPrefix[] = "step-";
-constexpr char kOptimizerFile[] = "optimizer.safetensors";
+constexpr char kModelFolder[] = "model";
 constexpr char kStateFile[] = "state.pb";
+constexpr absl::Duration kNotePoll = absl::Milliseconds(20);
 constexpr char kIncarnationFile[] = "incarnation";
-// The three tensors of a parameter in optimizer.safetensors, in the order of TrainTensors.
-constexpr const char* kKinds[] = {"master.", "exp_avg.", "exp_avg_sq."};
 
 std::string Join(const std::string& folder, absl::string_view name) { return absl::StrCat(folder, "/", name); }
 
@@ -60,55 +58,6 @@ void RemoveCheckpoint(const std::string& path) {
   if (error) TACTUS_LOG(WARNING) << "cannot delete the old checkpoint " << path << ": " << error.message();
 }
 
-absl::Status WriteOptimizer(const std::string& path, const ParameterLayout& layout, const TrainTensors& tensors) {
-  const std::span<const float> buffers[] = {tensors.master, tensors.first_moment, tensors.second_moment};
-  std::vector<TensorToWrite> list;
-  for (size_t kind = 0; kind < std::size(buffers); ++kind) {
-    for (const ParameterSpec& spec : layout.specs) {
-      list.push_back({absl::StrCat(kKinds[kind], spec.name), spec.shape,
-                      buffers[kind].subspan(static_cast<size_t>(spec.offset), static_cast<size_t>(spec.numel))});
-    }
-  }
-  return WriteSafetensors(path, list, StorageDType::kFloat32);
-}
-
-absl::Status ReadOptimizer(const std::string& path, const ParameterLayout& layout, LoadedCheckpoint& out) {
-  ASSIGN_OR_RETURN(const SafetensorsFile file, SafetensorsFile::Open(path));
-  std::map<absl::string_view, const TensorInfo*> found;
-  for (const TensorInfo& tensor : file.tensors()) found[tensor.name] = &tensor;
-  if (found.size() != std::size(kKinds) * layout.specs.size()) {
-    return absl::InvalidArgumentError(absl::StrCat(path, " has ", found.size(), " tensors; this model needs ",
-                                                   std::size(kKinds) * layout.specs.size()));
-  }
-  std::vector<float>* const buffers[] = {&out.master, &out.first_moment, &out.second_moment};
-  for (size_t kind = 0; kind < std::size(buffers); ++kind) {
-    buffers[kind]->assign(static_cast<size_t>(layout.total_numel), 0.0f);
-    const std::span<float> flat(*buffers[kind]);
-    for (const ParameterSpec& spec : layout.specs) {
-      const auto tensor = found.find(absl::StrCat(kKinds[kind], spec.name));
-      if (tensor == found.end() || tensor->second->shape != spec.shape || tensor->second->dtype != TensorDType::kF32) {
-        return absl::InvalidArgumentError(
-            absl::StrCat(path, ": tensor ", kKinds[kind], spec.name, " is missing, not F32 or of another shape"));
-      }
-      RETURN_IF_ERROR(file.ReadFloats(*tensor->second,
-                                      flat.subspan(static_cast<size_t>(spec.offset), static_cast<size_t>(spec.numel))));
-    }
-    RETURN_IF_ERROR(CheckFinite(layout, flat, absl::StrCat(path, " (", kKinds[kind], "*)")));
-  }
-  return absl::OkStatus();
-}
-
-absl::StatusOr<LoadedCheckpoint> LoadCheckpoint(const std::string& path, const ParameterLayout& layout,
-                                                const TrajectoryLimits& limits) {
-  RETURN_IF_ERROR(VerifyManifest(path));
-  LoadedCheckpoint out;
-  out.path = path;
-  ASSIGN_OR_RETURN(const std::string state, ReadFile(Join(path, kStateFile)));
-  ASSIGN_OR_RETURN(out.facts, DecodeTrainFacts(state, limits));
-  RETURN_IF_ERROR(ReadOptimizer(Join(path, kOptimizerFile), layout, out));
-  return out;
-}
-
 // One more than the last one written there, which is the new last one from now on.
 absl::StatusOr<uint32_t> ClaimIncarnation(const std::string& folder) {
   const std::string path = Join(folder, kIncarnationFile);
@@ -128,6 +77,16 @@ absl::StatusOr<uint32_t> ClaimIncarnation(const std::string& folder) {
   }
   RETURN_IF_ERROR(WriteFileAtomic(path, absl::StrCat(next, "\n")));
   return next;
+}
+
+absl::StatusOr<FileDigest> AwaitOptimizerNote(const std::string& aside, int rank, int world,
+                                              const std::atomic<bool>& give_up) {
+  while (true) {
+    absl::StatusOr<FileDigest> digest = TakeOptimizerNote(aside, rank, world);
+    if (!absl::IsNotFound(digest.status())) return digest;
+    if (give_up) return absl::CancelledError(absl::StrCat("gave up waiting for the file of rank ", rank));
+    absl::SleepFor(kNotePoll);
+  }
 }
 
 // What unfinished writes and deletions of an earlier process left.
@@ -155,6 +114,11 @@ std::vector<std::string> ListCheckpoints(const std::string& folder) {
   return paths;
 }
 
+bool HasBegun(const std::string& folder) {
+  std::error_code ignored;
+  return fs::exists(Join(folder, kIncarnationFile), ignored) || !ListCheckpoints(folder).empty();
+}
+
 absl::Status VerifyCheckpoint(const std::string& path) { return VerifyManifest(path); }
 
 absl::StatusOr<std::optional<HeadClasses>> ReadHeadClasses(const std::string& path, int calibrated_heads) {
@@ -162,20 +126,42 @@ absl::StatusOr<std::optional<HeadClasses>> ReadHeadClasses(const std::string& pa
   return DecodeHeadClasses(state, calibrated_heads);
 }
 
-absl::StatusOr<LoadedCheckpoint> LoadNewestCheckpoint(const std::string& folder, const ParameterLayout& layout,
-                                                      const TrajectoryLimits& limits) {
+absl::StatusOr<std::string> NewestGoodCheckpoint(const std::string& folder) {
   const std::vector<std::string> paths = ListCheckpoints(folder);
   if (paths.empty()) return absl::NotFoundError(absl::StrCat(folder, " holds no checkpoint"));
   absl::Status newest_error;
   for (const std::string& path : paths) {
-    absl::StatusOr<LoadedCheckpoint> loaded = LoadCheckpoint(path, layout, limits);
-    if (loaded.ok()) return loaded;
+    const absl::Status verified = VerifyManifest(path);
+    if (verified.ok()) return path;
     TACTUS_LOG(WARNING) << "checkpoint " << path
-                        << " is not usable, trying the one before: " << std::string(loaded.status().message());
-    newest_error.Update(loaded.status());
+                        << " is not usable, trying the one before: " << std::string(verified.message());
+    newest_error.Update(verified);
   }
   return absl::DataLossError(absl::StrCat("none of the ", paths.size(), " checkpoints in ", folder,
                                           " is usable; the newest: ", newest_error.message()));
+}
+
+absl::StatusOr<LoadedCheckpoint> LoadCheckpoint(const std::string& path, const ParameterLayout& layout,
+                                                std::span<const FlatRange> ranges, const TrajectoryLimits& limits) {
+  LoadedCheckpoint out;
+  out.path = path;
+  ASSIGN_OR_RETURN(const std::string state, ReadFile(Join(path, kStateFile)));
+  ASSIGN_OR_RETURN(out.facts, DecodeTrainFacts(state, limits));
+  ASSIGN_OR_RETURN(auto tensors, ReadOptimizerFiles(path, layout, ranges));
+  out.master = std::move(tensors[0]);
+  out.first_moment = std::move(tensors[1]);
+  out.second_moment = std::move(tensors[2]);
+  return out;
+}
+
+std::optional<uint64_t> CheckpointStep(const std::string& path) { return StepOf(fs::path(path).filename().string()); }
+
+std::string CheckpointPath(const std::string& folder, uint64_t step) {
+  return Join(folder, absl::StrFormat("%s%06d", kPrefix, step));
+}
+
+std::string UnfinishedCheckpoint(const std::string& folder, uint64_t step) {
+  return Join(folder, absl::StrFormat(".%s%06d.tmp", kPrefix, step));
 }
 
 absl::StatusOr<FolderLock> LockCheckpoints(const std::string& folder) {
@@ -194,42 +180,50 @@ absl::StatusOr<std::unique_ptr<Checkpointer>> Checkpointer::Open(FolderLock lock
   return std::unique_ptr<Checkpointer>(new Checkpointer(std::move(lock), std::move(options), incarnation));
 }
 
-absl::Status Checkpointer::WriteAside(const std::string& aside, const TrainFacts& facts,
-                                      const TrainTensors& tensors) const {
+absl::Status Checkpointer::Begin(uint64_t step) const {
+  const std::string aside = UnfinishedCheckpoint(options_.folder, step);
   std::error_code error;
   fs::remove_all(aside, error);
   fs::create_directory(aside, error);
-  if (error) return absl::ErrnoToStatus(error.value(), absl::StrCat("cannot create ", aside));
-  RETURN_IF_ERROR(WriteModelFolder(Join(aside, "model"), options_.model, tensors.master, options_.model_dtype));
-  RETURN_IF_ERROR(WriteOptimizer(Join(aside, kOptimizerFile), options_.model.layout, tensors));
-  RETURN_IF_ERROR(WriteFileAtomic(Join(aside, kStateFile), EncodeTrainFacts(facts)));
-  RETURN_IF_ERROR(WriteManifest(aside));
+  return error ? absl::ErrnoToStatus(error.value(), absl::StrCat("cannot create ", aside)) : absl::OkStatus();
+}
+
+void Checkpointer::Abandon(uint64_t step) const {
+  std::error_code ignored;
+  fs::remove_all(UnfinishedCheckpoint(options_.folder, step), ignored);
+}
+
+absl::Status Checkpointer::WriteAside(const std::string& aside, const TrainFacts& facts, std::span<const char> weights,
+                                      int world, const std::atomic<bool>& give_up) const {
+  FileDigests files;
+  ASSIGN_OR_RETURN(const FileDigests model,
+                   WriteModelFolder(Join(aside, kModelFolder), options_.model, weights, options_.model_dtype));
+  for (const auto& [name, digest] : model) files[absl::StrCat(kModelFolder, "/", name)] = digest;
+  const std::string state = EncodeTrainFacts(facts);
+  RETURN_IF_ERROR(WriteFileAtomic(Join(aside, kStateFile), state));
+  files[kStateFile] = DigestOf(state);
+  for (int rank = 0; rank < world; ++rank) {
+    ASSIGN_OR_RETURN(files[OptimizerFile(rank, world)], AwaitOptimizerNote(aside, rank, world, give_up));
+  }
+  RETURN_IF_ERROR(WriteManifest(aside, files));
   return SyncPath(aside);
 }
 
-absl::Status Checkpointer::Save(const TrainFacts& facts, const TrainTensors& tensors) {
-  const ParameterLayout& layout = options_.model.layout;
-  for (const std::span<const float> flat : {tensors.master, tensors.first_moment, tensors.second_moment}) {
-    if (static_cast<int64_t>(flat.size()) != layout.total_numel) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("checkpoint: a buffer of ", flat.size(), " floats is given for ", layout.total_numel));
-    }
-    RETURN_IF_ERROR(CheckFinite(layout, flat, "checkpoint"));
-  }
-  const std::string name = absl::StrFormat("%s%06d", kPrefix, facts.version.step);
-  const std::string path = Join(options_.folder, name);
-  const std::string aside = Join(options_.folder, absl::StrCat(".", name, ".tmp"));
-  absl::Status status = WriteAside(aside, facts, tensors);
+absl::Status Checkpointer::Finish(const TrainFacts& facts, std::span<const char> weights, int world,
+                                  const std::atomic<bool>& give_up) const {
+  const uint64_t step = facts.version.step;
+  const std::string path = CheckpointPath(options_.folder, step), aside = UnfinishedCheckpoint(options_.folder, step);
+  absl::Status status = WriteAside(aside, facts, weights, world, give_up);
   std::error_code ignored;
   // One of the same number is a bad one: a restore goes back only behind what it cannot use.
   if (status.ok() && fs::exists(path, ignored)) RemoveCheckpoint(path);
   if (status.ok()) status = PublishFolder(aside, path);
-  if (!status.ok()) {
-    fs::remove_all(aside, ignored);
-    return status;
+  if (status.ok()) {
+    Prune(step);
+  } else {
+    Abandon(step);
   }
-  Prune(facts.version.step);
-  return absl::OkStatus();
+  return status;
 }
 
 uint64_t Checkpointer::OldestLogSegment() const {

@@ -14,7 +14,6 @@
 #include "absl/strings/str_split.h"
 #include "common/base/file.h"
 #include "common/base/json_field.h"
-#include "common/base/paths.h"
 #include "common/base/sha256.h"
 #include "common/base/status_macros.h"
 #include "common/base/strict_json.h"
@@ -29,11 +28,6 @@ constexpr char kManifestHash[] = "manifest.json.sha256";
 constexpr int kFormat = 1;
 constexpr size_t kMaxManifestBytes = size_t{1} << 20;
 constexpr size_t kBufferBytes = size_t{1} << 20;
-
-struct FileDigest {
-  uint64_t bytes = 0;
-  std::string sha256_hex;
-};
 
 absl::StatusOr<FileDigest> Digest(const std::string& path) {
   const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
@@ -83,14 +77,10 @@ absl::Status VerifyFile(const std::string& folder, const JsonField& files, const
 
 }  // namespace
 
-absl::Status WriteManifest(const std::string& path) {
-  ASSIGN_OR_RETURN(const std::vector<std::string> names, ListFilesBelow(path));
-  Json files = Json::object();
-  for (const std::string& name : names) {
-    ASSIGN_OR_RETURN(const FileDigest digest, Digest(absl::StrCat(path, "/", name)));
-    files[name] = {{"bytes", digest.bytes}, {"sha256", digest.sha256_hex}};
-  }
-  const std::string manifest = Json({{"format", kFormat}, {"files", files}}).dump(2) + "\n";
+absl::Status WriteManifest(const std::string& path, const FileDigests& files) {
+  Json listed = Json::object();
+  for (const auto& [name, digest] : files) listed[name] = {{"bytes", digest.bytes}, {"sha256", digest.sha256_hex}};
+  const std::string manifest = Json({{"format", kFormat}, {"files", listed}}).dump(2) + "\n";
   RETURN_IF_ERROR(WriteFileAtomic(absl::StrCat(path, "/", kManifest), manifest));
   return WriteFileAtomic(absl::StrCat(path, "/", kManifestHash), HashLine(manifest));
 }

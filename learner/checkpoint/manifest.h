@@ -4,11 +4,12 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "common/base/hashed_file.h"
 
 namespace tactus {
 
-// Hashes every file under `path` and writes manifest.json and manifest.json.sha256 there, synced.
-absl::Status WriteManifest(const std::string& path);
+// Writes manifest.json and manifest.json.sha256 of `files`, named from `path` on, there; synced.
+absl::Status WriteManifest(const std::string& path, const FileDigests& files);
 
 // InvalidArgument or DataLoss naming the first file that is missing or differs. Files that the manifest does not list
 // are ignored.

@@ -35,13 +35,18 @@ wire::LedgerState EncodeLedger(const LedgerSnapshot& ledger) {
   counters.set_leases_granted(ledger.counters.leases_granted);
   counters.set_leases_expired(ledger.counters.leases_expired);
   counters.set_leases_returned(ledger.counters.leases_returned);
+  counters.set_prompts_dropped(ledger.counters.prompts_dropped);
+  out.mutable_open_prompt_failures()->Add(ledger.failures.begin(), ledger.failures.end());
   out.set_log_segment(ledger.log_segment);
   return out;
 }
 
+constexpr int kDropReasonsOfOld = 2;  // of checkpoints up to 0.2, which replaced no groups
+
 absl::StatusOr<LedgerCounters> DecodeCounters(const wire::LedgerState::Counters& in) {
   LedgerCounters out;
-  if (in.rejected_size() != kRejectReasons || in.dropped_size() != kDropReasons) {
+  if (in.rejected_size() != kRejectReasons || in.dropped_size() < kDropReasonsOfOld ||
+      in.dropped_size() > kDropReasons) {
     return Malformed(absl::StrCat("the ledger counts ", in.rejected_size(), " and ", in.dropped_size(),
                                   " reasons; expected ", kRejectReasons, " and ", kDropReasons));
   }
@@ -50,13 +55,14 @@ absl::StatusOr<LedgerCounters> DecodeCounters(const wire::LedgerState::Counters&
   out.trained = in.trained();
   out.queued = in.queued();
   for (int i = 0; i < kRejectReasons; ++i) out.rejected[static_cast<size_t>(i)] = in.rejected(i);
-  for (int i = 0; i < kDropReasons; ++i) out.dropped[static_cast<size_t>(i)] = in.dropped(i);
+  for (int i = 0; i < in.dropped_size(); ++i) out.dropped[static_cast<size_t>(i)] = in.dropped(i);
   out.leases_granted = in.leases_granted();
   out.leases_expired = in.leases_expired();
   out.leases_returned = in.leases_returned();
-  for (const int64_t count :
-       {out.received, out.accepted, out.trained, out.queued, out.rejected[0], out.rejected[1], out.rejected[2],
-        out.dropped[0], out.dropped[1], out.leases_granted, out.leases_expired, out.leases_returned}) {
+  out.prompts_dropped = in.prompts_dropped();
+  for (const int64_t count : {out.received, out.accepted, out.trained, out.queued, out.rejected[0], out.rejected[1],
+                              out.rejected[2], out.dropped[0], out.dropped[1], out.dropped[2], out.leases_granted,
+                              out.leases_expired, out.leases_returned, out.prompts_dropped}) {
     if (count < 0 || count > kMaxCount) return Malformed("a ledger counter is out of range");
   }
   if (!out.Balanced()) return Malformed("the ledger's counters do not add up");
@@ -68,6 +74,10 @@ absl::StatusOr<LedgerSnapshot> DecodeLedger(const wire::LedgerState& in, const T
   out.version = FromWire(in.version());
   out.next_prompt_id = in.next_prompt_id();
   out.open_prompt_ids.assign(in.open_prompt_ids().begin(), in.open_prompt_ids().end());
+  for (const uint32_t failures : in.open_prompt_failures()) {
+    if (failures > kMaxCount) return Malformed("a count of failed leases is out of range");
+    out.failures.push_back(static_cast<int>(failures));
+  }
   for (const wire::LedgerState::ReadyGroup& ready : in.ready()) {
     ASSIGN_OR_RETURN(TrajectoryGroup group, DecodeGroup(ready.group(), limits));
     out.ready.push_back({std::move(group), FromWire(ready.version())});

@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 
+#include "common/base/status_macros.h"
 #include "common/ops/cpu/parallel.h"
 
 namespace tactus {
@@ -66,9 +67,7 @@ const UpdateFunction kUpdate = UpdateBaseline;
 const SquaresFunction kSquares = SquaresBaseline;
 #endif
 
-}  // namespace
-
-double GlobalNorm(std::span<const float> values) {
+double SumOfSquares(std::span<const float> values) {
   const int64_t size = static_cast<int64_t>(values.size());
   std::vector<double> partial(static_cast<size_t>((size + kBlock - 1) / kBlock));
   ops::ParallelFor(static_cast<int64_t>(partial.size()), kBlocksPerPiece, [&](int64_t first, int64_t last) {
@@ -78,7 +77,23 @@ double GlobalNorm(std::span<const float> values) {
   });
   double sum = 0;
   for (const double block : partial) sum += block;
+  return sum;
+}
+
+}  // namespace
+
+absl::StatusOr<double> GlobalNorm(std::span<const float> values, std::span<const FlatRange> ranges,
+                                  Collective& collective) {
+  double sum = 0;
+  for (const FlatRange& range : ranges) {
+    sum += SumOfSquares(values.subspan(static_cast<size_t>(range.begin), static_cast<size_t>(range.size())));
+  }
+  RETURN_IF_ERROR(collective.AllReduceSum(std::span(&sum, 1)));
   return std::sqrt(sum);
+}
+
+bool AdamWOptions::Skips(double grad_norm) const {
+  return !std::isfinite(grad_norm) || (skip_grad_norm > 0 && grad_norm > skip_grad_norm);
 }
 
 AdamWCoefficients AdamWCoefficients::Of(const AdamWOptions& options, const AdamWStep& step, double grad_norm) {
@@ -98,32 +113,42 @@ AdamWCoefficients AdamWCoefficients::Of(const AdamWOptions& options, const AdamW
   return c;
 }
 
-AdamW::AdamW(const ParameterLayout& layout)
-    : first_(static_cast<size_t>(layout.total_numel), 0.0f), second_(static_cast<size_t>(layout.total_numel), 0.0f) {
-  for (const ParameterSpec& spec : layout.specs) {
-    const int64_t end = spec.offset + spec.numel;
-    for (int64_t begin = spec.offset; begin < end; begin += kBlock) {
-      segments_.push_back({begin, std::min(end, begin + kBlock), spec.shape.size() >= 2});
+std::vector<AdamWPiece> CutForAdamW(const ParameterLayout& layout, std::span<const FlatRange> ranges, int64_t longest) {
+  std::vector<AdamWPiece> pieces;
+  int64_t place = 0;  // of the range's begin
+  for (const FlatRange& range : ranges) {
+    auto spec = std::ranges::upper_bound(layout.specs, range.begin, {}, &ParameterSpec::offset);
+    if (spec != layout.specs.begin()) --spec;
+    for (; spec != layout.specs.end() && spec->offset < range.end; ++spec) {
+      const int64_t end = std::min(range.end, spec->offset + spec->numel);
+      for (int64_t begin = std::max(range.begin, spec->offset); begin < end; begin += longest) {
+        pieces.push_back({begin, std::min(end, begin + longest), place + begin - range.begin, spec->shape.size() >= 2});
+      }
     }
+    place += range.size();
   }
+  return pieces;
 }
 
-AdamWResult AdamW::Step(const AdamWOptions& options, const AdamWStep& step, std::span<float> parameters,
-                        std::span<const float> gradients) {
-  const double norm = GlobalNorm(gradients);
-  if (!std::isfinite(norm)) return {.grad_norm = norm, .skipped = true};
-  const AdamWCoefficients decaying = AdamWCoefficients::Of(options, step, norm);
+AdamW::AdamW(const ParameterLayout& layout, std::span<const FlatRange> ranges)
+    : pieces_(CutForAdamW(layout, ranges, kBlock)),
+      first_(static_cast<size_t>(NumelOf(ranges)), 0.0f),
+      second_(static_cast<size_t>(NumelOf(ranges)), 0.0f) {}
+
+AdamWResult AdamW::Step(const AdamWOptions& options, const AdamWStep& step, double grad_norm,
+                        std::span<float> parameters, std::span<const float> gradients) {
+  if (options.Skips(grad_norm)) return {.grad_norm = grad_norm, .skipped = true};
+  const AdamWCoefficients decaying = AdamWCoefficients::Of(options, step, grad_norm);
   AdamWCoefficients constant = decaying;
   constant.keep = 1;
-  ops::ParallelFor(static_cast<int64_t>(segments_.size()), kBlocksPerPiece, [&](int64_t first, int64_t last) {
-    for (int64_t s = first; s < last; ++s) {
-      const Segment& segment = segments_[static_cast<size_t>(s)];
-      const int64_t begin = segment.begin;
-      kUpdate(segment.decays ? decaying : constant, segment.end - begin, gradients.data() + begin,
-              parameters.data() + begin, first_.data() + begin, second_.data() + begin);
+  ops::ParallelFor(static_cast<int64_t>(pieces_.size()), kBlocksPerPiece, [&](int64_t first, int64_t last) {
+    for (int64_t p = first; p < last; ++p) {
+      const AdamWPiece& piece = pieces_[static_cast<size_t>(p)];
+      kUpdate(piece.decays ? decaying : constant, piece.end - piece.begin, gradients.data() + piece.begin,
+              parameters.data() + piece.begin, first_.data() + piece.place, second_.data() + piece.place);
     }
   });
-  return {.grad_norm = norm};
+  return {.grad_norm = grad_norm};
 }
 
 }  // namespace tactus

@@ -23,7 +23,8 @@ absl::StatusOr<std::unique_ptr<TrainablePolicy>> CreatePolicy(const ModelFolder&
 #ifdef TACTUS_CUDA
     std::vector<float> parameters(static_cast<size_t>(folder.layout.total_numel));
     RETURN_IF_ERROR(FillParameters(folder, options.seed, parameters));
-    return MakeLmPolicyCuda(folder.config, options.dtype, parameters, options.trainable, *options.device.gpu);
+    return MakeLmPolicyCuda(folder.config, options.dtype, parameters, options.trainable, *options.device.gpu,
+                            options.sharding);
 #else
     return absl::FailedPreconditionError(absl::StrCat("learner.device is \"", options.device.Text(),
                                                       "\", and this build is for CPUs only: expected \"cpu\""));
@@ -32,7 +33,7 @@ absl::StatusOr<std::unique_ptr<TrainablePolicy>> CreatePolicy(const ModelFolder&
   ASSIGN_OR_RETURN(std::unique_ptr<DecoderWeightsCpu> weights, DecoderWeightsCpu::Create(folder.config, options.dtype));
   RETURN_IF_ERROR(FillParameters(folder, options.seed, weights->flat()));
   weights->Pack();
-  return MakeLmPolicyCpu(std::move(weights), options.trainable);
+  return MakeLmPolicyCpu(std::move(weights), options.trainable, options.sharding);
 }
 
 }  // namespace tactus

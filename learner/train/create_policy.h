@@ -8,6 +8,7 @@
 #include "common/device/device_spec.h"
 #include "common/model/folder/hf_folder.h"
 #include "common/model/trainable_options.h"
+#include "learner/train/shards.h"
 #include "learner/train/trainable_policy.h"
 
 namespace tactus {
@@ -16,6 +17,7 @@ struct PolicyOptions {
   StorageDType dtype = StorageDType::kFloat32;
   TrainableOptions trainable;
   Device device;
+  Sharding sharding = {};
   uint64_t seed = 0;  // of the fresh parameters, where the folder holds none
 };
 

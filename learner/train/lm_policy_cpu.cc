@@ -10,10 +10,11 @@ namespace {
 
 class LmPolicyCpu : public TrainablePolicy {
  public:
-  LmPolicyCpu(std::unique_ptr<DecoderWeightsCpu> weights, const TrainableOptions& options)
+  LmPolicyCpu(std::unique_ptr<DecoderWeightsCpu> weights, const TrainableOptions& options, const Sharding& sharding)
       : weights_(std::move(weights)),
         trainable_(*weights_, options),
-        state_(weights_->layout(), weights_->flat(), [this] { weights_->Pack(); }) {}
+        state_(
+            weights_->layout(), weights_->flat(), [this] { weights_->Pack(); }, sharding, weights_->dtype()) {}
 
   const ParameterLayout& layout() const override { return weights_->layout(); }
   int64_t vocab_size() const override { return weights_->config().vocab_size; }
@@ -40,8 +41,8 @@ class LmPolicyCpu : public TrainablePolicy {
 }  // namespace
 
 std::unique_ptr<TrainablePolicy> MakeLmPolicyCpu(std::unique_ptr<DecoderWeightsCpu> weights,
-                                                 const TrainableOptions& options) {
-  return std::make_unique<LmPolicyCpu>(std::move(weights), options);
+                                                 const TrainableOptions& options, const Sharding& sharding) {
+  return std::make_unique<LmPolicyCpu>(std::move(weights), options, sharding);
 }
 
 }  // namespace tactus

@@ -5,6 +5,7 @@
 
 #include "common/model/cpu/decoder_weights_cpu.h"
 #include "common/model/trainable_options.h"
+#include "learner/train/shards.h"
 #include "learner/train/trainable_policy.h"
 
 namespace tactus {
@@ -12,6 +13,6 @@ namespace tactus {
 // `weights` have their parameters loaded and packed. Gradients and moments take their memory when they are first
 // needed: a reference policy never does.
 std::unique_ptr<TrainablePolicy> MakeLmPolicyCpu(std::unique_ptr<DecoderWeightsCpu> weights,
-                                                 const TrainableOptions& options);
+                                                 const TrainableOptions& options, const Sharding& sharding = {});
 
 }  // namespace tactus

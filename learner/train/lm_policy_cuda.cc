@@ -11,8 +11,9 @@ namespace {
 
 class LmPolicyCuda : public TrainablePolicy {
  public:
-  LmPolicyCuda(const ModelConfig& config, StorageDType dtype, const TrainableOptions& options, int gpu)
-      : vocab_(config.vocab_size), state_(config, dtype, gpu), trainable_(state_.weights(), options) {}
+  LmPolicyCuda(const ModelConfig& config, StorageDType dtype, const TrainableOptions& options, int gpu,
+               const Sharding& sharding)
+      : vocab_(config.vocab_size), state_(config, dtype, gpu, sharding), trainable_(state_.weights(), options) {}
 
   const ParameterLayout& layout() const override { return state_.layout(); }
   int64_t vocab_size() const override { return vocab_; }
@@ -37,7 +38,7 @@ class LmPolicyCuda : public TrainablePolicy {
       return status;
     });
   }
-  TrainableParameters& state() override { return state_; }
+  ParametersCuda& state() override { return state_; }
 
  private:
   const int64_t vocab_;
@@ -49,14 +50,15 @@ class LmPolicyCuda : public TrainablePolicy {
 
 absl::StatusOr<std::unique_ptr<TrainablePolicy>> MakeLmPolicyCuda(const ModelConfig& config, StorageDType dtype,
                                                                   std::span<const float> parameters,
-                                                                  const TrainableOptions& options, int gpu) {
+                                                                  const TrainableOptions& options, int gpu,
+                                                                  const Sharding& sharding) {
   RETURN_IF_ERROR(CheckDecoderShape(config));
   std::unique_ptr<LmPolicyCuda> policy;
   RETURN_IF_ERROR(ParametersCuda::Guarded([&] {
-    policy = std::make_unique<LmPolicyCuda>(config, dtype, options, gpu);
+    policy = std::make_unique<LmPolicyCuda>(config, dtype, options, gpu, sharding);
     return absl::OkStatus();
   }));
-  RETURN_IF_ERROR(policy->state().WriteState({.parameters = parameters, .first_moment = {}, .second_moment = {}}));
+  RETURN_IF_ERROR(policy->state().Start(parameters));
   return policy;
 }
 

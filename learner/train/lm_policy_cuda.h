@@ -8,15 +8,18 @@
 #include "common/base/dtype.h"
 #include "common/model/folder/model_config.h"
 #include "common/model/trainable_options.h"
+#include "learner/train/shards.h"
 #include "learner/train/trainable_policy.h"
 
 namespace tactus {
 
-// `parameters` [layout.total_numel], float32 on the host, become the master weights on GPU `gpu`; products run in
-// `dtype`. Gradients and moments take their memory when they are first needed: a reference policy never does. Blocks.
-// Unimplemented: shapes the kernels do not compute; ResourceExhausted: no memory; Internal: another failure of the GPU.
+// `parameters` [layout.total_numel], float32 on the host, become the master weights on GPU `gpu`, as far as the
+// sharding leaves them there; products run in `dtype`. Gradients and moments take their memory when they are first
+// needed: a reference policy never does. Blocks. Unimplemented: shapes the kernels do not compute; ResourceExhausted:
+// no memory; Internal: another failure of the GPU.
 absl::StatusOr<std::unique_ptr<TrainablePolicy>> MakeLmPolicyCuda(const ModelConfig& config, StorageDType dtype,
                                                                   std::span<const float> parameters,
-                                                                  const TrainableOptions& options, int gpu);
+                                                                  const TrainableOptions& options, int gpu,
+                                                                  const Sharding& sharding = {});
 
 }  // namespace tactus

@@ -7,12 +7,29 @@
 #include "common/weights/weight_publisher.h"
 
 namespace tactus {
+namespace {
 
-ParametersCpu::ParametersCpu(const ParameterLayout& layout, std::span<float> parameters, std::function<void()> changed)
+template <typename T>
+std::span<T> Part(std::span<T> values, const FlatRange& range) {
+  return values.subspan(static_cast<size_t>(range.begin), static_cast<size_t>(range.size()));
+}
+
+template <typename T>
+std::span<char> Bytes(std::span<T> values) {
+  return {reinterpret_cast<char*>(values.data()), values.size_bytes()};
+}
+
+}  // namespace
+
+ParametersCpu::ParametersCpu(const ParameterLayout& layout, std::span<float> parameters, std::function<void()> changed,
+                             const Sharding& sharding, StorageDType dtype)
     : layout_(layout),
       parameters_(parameters),
       changed_(std::move(changed)),
-      buckets_(CutGradientBuckets(layout, kGradientBucketBytes)) {}
+      dtype_(dtype),
+      sharded_(sharding.shard == Shard::kOptimizer && sharding.world > 1),
+      buckets_(CutBuckets(layout.total_numel, sharding)),
+      share_(ShareOf(buckets_, sharding)) {}
 
 std::span<float> ParametersCpu::gradients() {
   gradients_.Reserve(layout_.total_numel);
@@ -20,7 +37,7 @@ std::span<float> ParametersCpu::gradients() {
 }
 
 AdamW& ParametersCpu::optimizer() {
-  if (!optimizer_.has_value()) optimizer_.emplace(layout_);
+  if (!optimizer_.has_value()) optimizer_.emplace(layout_, share_);
   return *optimizer_;
 }
 
@@ -30,26 +47,69 @@ absl::Status ParametersCpu::ZeroGradients() {
 }
 
 absl::Status ParametersCpu::ReduceGradients(Collective& collective) {
-  for (const GradientBucket& bucket : buckets_) {
-    RETURN_IF_ERROR(collective.StartAllReduceSum(
-        gradients().subspan(static_cast<size_t>(bucket.begin), static_cast<size_t>(bucket.end - bucket.begin))));
+  for (const FlatRange& bucket : buckets_) {
+    RETURN_IF_ERROR(collective.StartReduceScatterSum(Part(gradients(), bucket)));
+  }
+  RETURN_IF_ERROR(collective.Wait());
+  return !sharded_ ? GatherFloats(gradients(), collective) : absl::OkStatus();
+}
+
+absl::Status ParametersCpu::GatherFloats(std::span<float> values, Collective& collective) {
+  for (const FlatRange& bucket : buckets_) {
+    RETURN_IF_ERROR(collective.StartAllGather(Bytes(Part(values, bucket)), sizeof(float)));
   }
   return collective.Wait();
 }
 
-absl::StatusOr<AdamWResult> ParametersCpu::Step(const AdamWOptions& options, const AdamWStep& step) {
-  const AdamWResult result = optimizer().Step(options, step, parameters_, gradients());
-  if (!result.skipped) changed_();
+// Of what the ranks have stepped on, in the storage dtype.
+absl::Status ParametersCpu::GatherParameters(Collective& collective) {
+  if (dtype_ == StorageDType::kFloat32) return GatherFloats(parameters_, collective);
+  std::vector<uint16_t> rounded;
+  for (const FlatRange& bucket : buckets_) {
+    const std::span<float> exact = Part(parameters_, bucket);
+    const Slice mine = SliceOf(exact.size(), collective.size(), collective.rank());
+    rounded.resize(exact.size());
+    for (size_t i = mine.begin; i < mine.end; ++i) rounded[i] = FloatToBFloat16(exact[i]);
+    RETURN_IF_ERROR(collective.StartAllGather(Bytes(std::span(rounded)), sizeof(uint16_t)));
+    RETURN_IF_ERROR(collective.Wait());
+    for (size_t i = 0; i < exact.size(); ++i) {
+      if (i < mine.begin || i >= mine.end) exact[i] = BFloat16ToFloat(rounded[i]);
+    }
+  }
+  return absl::OkStatus();
+}
+
+// Also where every rank has the whole gradient, the norm is summed by slices: the same bits for every sharding.
+absl::StatusOr<AdamWResult> ParametersCpu::Step(const AdamWOptions& options, const AdamWStep& step,
+                                                Collective& collective) {
+  const std::vector<FlatRange> mine = OwnedRanges(buckets_, collective.size(), collective.rank());
+  ASSIGN_OR_RETURN(const double norm, GlobalNorm(gradients(), mine, collective));
+  const AdamWResult result = optimizer().Step(options, step, norm, parameters_, gradients());
+  if (result.skipped) return result;
+  if (sharded_) RETURN_IF_ERROR(GatherParameters(collective));
+  changed_();
   return result;
 }
 
-absl::StatusOr<ParameterState> ParametersCpu::ReadState() {
-  return ParameterState{parameters_, optimizer().first_moment(), optimizer().second_moment()};
+absl::StatusOr<ParameterSnapshot> ParametersCpu::ReadState() {
+  const auto copy = [](std::span<const float> values) { return std::vector<float>(values.begin(), values.end()); };
+  ParameterSnapshot state{{}, copy(optimizer().first_moment()), copy(optimizer().second_moment())};
+  state.parameters.reserve(state.first_moment.size());
+  for (const FlatRange& range : share_) {
+    const std::span<float> part = Part(parameters_, range);
+    state.parameters.insert(state.parameters.end(), part.begin(), part.end());
+  }
+  return state;
 }
 
-absl::Status ParametersCpu::WriteState(const ParameterState& state) {
-  RETURN_IF_ERROR(CheckState(state, parameters_.size()));
-  std::ranges::copy(state.parameters, parameters_.begin());
+absl::Status ParametersCpu::WriteState(const ParameterState& state, Collective& collective) {
+  RETURN_IF_ERROR(CheckState(state, static_cast<size_t>(NumelOf(share_))));
+  std::span<const float> joined = state.parameters;
+  for (const FlatRange& range : share_) {
+    const size_t size = static_cast<size_t>(range.size());
+    std::ranges::copy(joined.first(size), Part(parameters_, range).begin());
+    joined = joined.subspan(size);
+  }
   for (const auto& [from, to] : {std::pair(state.first_moment, optimizer().first_moment()),
                                  std::pair(state.second_moment, optimizer().second_moment())}) {
     if (from.empty()) {
@@ -58,6 +118,7 @@ absl::Status ParametersCpu::WriteState(const ParameterState& state) {
       std::ranges::copy(from, to.begin());
     }
   }
+  if (sharded_) RETURN_IF_ERROR(GatherParameters(collective));
   changed_();
   return absl::OkStatus();
 }

@@ -1,4 +1,9 @@
 // TrainableParameters in host memory.
+//
+// The policy's own float32 buffer is what the products are laid out from, so it is whole on every rank; a sharded
+// optimizer's masters are its slices of it, and the other slices hold the other ranks' parameters as they came: rounded
+// to the storage dtype. Gradients are added up in the order of the ranks whatever the sharding, so for one number of
+// ranks every sharding gives the same bits.
 #pragma once
 
 #include <functional>
@@ -7,7 +12,7 @@
 #include <vector>
 
 #include "common/ops/cpu/buffer.h"
-#include "learner/train/gradient_buckets.h"
+#include "learner/train/shards.h"
 #include "learner/train/trainable_parameters.h"
 
 namespace tactus {
@@ -15,14 +20,16 @@ namespace tactus {
 class ParametersCpu : public TrainableParameters {
  public:
   // parameters [layout.total_numel]; they and the layout outlive this. `changed` runs after the parameters were written
-  // to.
-  ParametersCpu(const ParameterLayout& layout, std::span<float> parameters, std::function<void()> changed);
+  // to. `dtype` is what the policy rounds them to before it computes.
+  ParametersCpu(const ParameterLayout& layout, std::span<float> parameters, std::function<void()> changed,
+                const Sharding& sharding = {}, StorageDType dtype = StorageDType::kFloat32);
 
   absl::Status ZeroGradients() override;
   absl::Status ReduceGradients(Collective& collective) override;
-  absl::StatusOr<AdamWResult> Step(const AdamWOptions& options, const AdamWStep& step) override;
-  absl::StatusOr<ParameterState> ReadState() override;
-  absl::Status WriteState(const ParameterState& state) override;
+  absl::StatusOr<AdamWResult> Step(const AdamWOptions& options, const AdamWStep& step, Collective& collective) override;
+  std::span<const FlatRange> share() const override { return share_; }
+  absl::StatusOr<ParameterSnapshot> ReadState() override;
+  absl::Status WriteState(const ParameterState& state, Collective& collective) override;
   absl::StatusOr<std::vector<char>> ReadWeights(StorageDType dtype) override;
   absl::StatusOr<std::optional<SharedWeights>> Share(PolicyVersion version) override;
 
@@ -30,11 +37,16 @@ class ParametersCpu : public TrainableParameters {
 
  private:
   AdamW& optimizer();
+  absl::Status GatherFloats(std::span<float> values, Collective& collective);  // [layout.total_numel]
+  absl::Status GatherParameters(Collective& collective);
 
   const ParameterLayout& layout_;
   const std::span<float> parameters_;
   const std::function<void()> changed_;
-  const std::vector<GradientBucket> buckets_;
+  const StorageDType dtype_;
+  const bool sharded_;  // the optimizer
+  const std::vector<FlatRange> buckets_;
+  const std::vector<FlatRange> share_;
   // Made when they are first needed: a reference policy never does.
   ops::Buffer<float> gradients_;
   std::optional<AdamW> optimizer_;

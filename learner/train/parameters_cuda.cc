@@ -40,18 +40,55 @@ cuda::AdamWUpdateArgs AdamWArgsOf(const AdamWCoefficients& c) {
           .inverse_sqrt_correction = c.inverse_sqrt_correction};
 }
 
-ParametersCuda::ParametersCuda(const ModelConfig& config, StorageDType dtype, int gpu)
+ParametersCuda::ParametersCuda(const ModelConfig& config, StorageDType dtype, int gpu, const Sharding& sharding)
     : layout_(MakeParameterLayout(config)),
       dtype_(dtype),
       gpu_(gpu),
       queue_(gpu),
-      masters_(device::DeviceEmpty(gpu, {layout_.total_numel}, at::kFloat)),
+      sharded_(!sharding.trains || (sharding.shard == Shard::kOptimizer && sharding.world > 1)),
+      buckets_(CutBuckets(layout_.total_numel, sharding)),
+      share_(ShareOf(buckets_, sharding)),
+      masters_(device::DeviceEmpty(gpu, {NumelOf(share_)}, at::kFloat)),
       weights_(config,
-               dtype == StorageDType::kFloat32
+               dtype == StorageDType::kFloat32 && !sharded_
                    ? masters_
                    : device::DeviceEmpty(gpu, {layout_.total_numel}, ops::TorchTypeOf(dtype)),
-               gpu),
-      buckets_(CutGradientBuckets(layout_, kGradientBucketBytes)) {}
+               gpu) {}
+
+absl::Status ParametersCuda::Start(std::span<const float> parameters) {
+  RETURN_IF_ERROR(CheckState({parameters, {}, {}}, static_cast<size_t>(layout_.total_numel)));
+  return OnQueue([&] {
+    first_ = second_ = at::Tensor();
+    if (!sharded_) {
+      Upload(parameters, masters_);
+      WeightsChanged();
+      return absl::OkStatus();
+    }
+    const at::Tensor exact = DeviceFloats(buckets_.back().size());
+    for (const FlatRange& bucket : buckets_) {
+      const auto from = parameters.subspan(static_cast<size_t>(bucket.begin), static_cast<size_t>(bucket.size()));
+      Upload(from, exact.narrow(0, 0, bucket.size()));
+      cuda::Round(exact.const_data_ptr<float>(), bucket.size(), weights_.flat().scalar_type(),
+                  weights_.flat().narrow(0, bucket.begin, bucket.size()).data_ptr());
+    }
+    for (const FlatRange& range : share_) {
+      Upload(parameters.subspan(static_cast<size_t>(range.begin), static_cast<size_t>(range.size())),
+             PartOf(masters_, range));
+    }
+    weights_.NormsChanged();
+    return absl::OkStatus();
+  });
+}
+
+// The place of a range of the share in a buffer of what is held.
+at::Tensor ParametersCuda::PartOf(const at::Tensor& held, const FlatRange& range) const {
+  int64_t place = 0;
+  for (const FlatRange& before : share_) {
+    if (range.begin < before.end) return held.narrow(0, place + range.begin - before.begin, range.size());
+    place += before.size();
+  }
+  return {};
+}
 
 absl::Status ParametersCuda::Guarded(absl::FunctionRef<absl::Status()> work) {
   try {
@@ -73,33 +110,31 @@ absl::Status ParametersCuda::OnQueue(absl::FunctionRef<absl::Status()> work) {
   });
 }
 
-at::Tensor ParametersCuda::DeviceFloats() const {
-  at::Tensor floats = device::DeviceEmpty(gpu_, {layout_.total_numel}, at::kFloat);
+at::Tensor ParametersCuda::DeviceFloats(int64_t numel) const {
+  at::Tensor floats = device::DeviceEmpty(gpu_, {numel}, at::kFloat);
   device::ZeroAsync(floats.data_ptr(), static_cast<size_t>(floats.nbytes()));
   return floats;
 }
 
 float* ParametersCuda::gradients() {
-  if (!gradients_.defined()) gradients_ = DeviceFloats();
+  if (!gradients_.defined()) gradients_ = DeviceFloats(layout_.total_numel);
   return gradients_.data_ptr<float>();
 }
 
 void ParametersCuda::MakeMoments() {
   if (first_.defined()) return;
-  first_ = DeviceFloats();
-  second_ = DeviceFloats();
+  first_ = DeviceFloats(NumelOf(share_));
+  second_ = DeviceFloats(NumelOf(share_));
 }
 
 void ParametersCuda::MakeSegments() {
   if (segments_.defined()) return;
   std::vector<cuda::AdamWSegment> segments;
-  for (const ParameterSpec& spec : layout_.specs) {
-    const int64_t end = spec.offset + spec.numel;
-    for (int64_t begin = spec.offset; begin < end; begin += cuda::kAdamWSegment) {
-      segments.push_back({.begin = begin,
-                          .count = static_cast<int32_t>(std::min(end - begin, cuda::kAdamWSegment)),
-                          .decays = spec.shape.size() >= 2 ? 1 : 0});
-    }
+  for (const AdamWPiece& piece : CutForAdamW(layout_, share_, cuda::kAdamWSegment)) {
+    segments.push_back({.begin = piece.begin,
+                        .place = piece.place,
+                        .count = static_cast<int32_t>(piece.end - piece.begin),
+                        .decays = piece.decays ? 1 : 0});
   }
   num_segments_ = static_cast<int64_t>(segments.size());
   const int64_t bytes = num_segments_ * static_cast<int64_t>(sizeof(cuda::AdamWSegment));
@@ -107,14 +142,14 @@ void ParametersCuda::MakeSegments() {
   std::memcpy(pinned.data_ptr(), segments.data(), static_cast<size_t>(bytes));
   segments_ = DeviceBytes(gpu_, bytes);
   device::CopyAsync(segments_.data_ptr(), pinned.const_data_ptr(), static_cast<size_t>(bytes));
-  norm_workspace_ = device::DeviceEmpty(gpu_, {cuda::NormBlocks(layout_.total_numel)}, at::kDouble);
+  norm_workspace_ =
+      device::DeviceEmpty(gpu_, {std::max(num_segments_, cuda::NormBlocks(layout_.total_numel))}, at::kDouble);
   norm_ = device::DeviceEmpty(gpu_, {1}, at::kDouble);
   pinned_norm_ = device::PinnedEmpty({1}, at::kDouble);
   device::Synchronize();  // before the pinned segments go
 }
 
 absl::Status ParametersCuda::ZeroGradients() {
-  for (std::vector<float>& values : snapshot_) values = {};
   next_bucket_ = 0;
   return OnQueue([&] {
     float* const values = gradients();
@@ -125,9 +160,9 @@ absl::Status ParametersCuda::ZeroGradients() {
 
 absl::Status ParametersCuda::StartReducing(int64_t begin, Collective& collective) {
   for (; next_bucket_ < buckets_.size() && buckets_[next_bucket_].begin >= begin; ++next_bucket_) {
-    const GradientBucket& bucket = buckets_[next_bucket_];
-    const std::span<float> values(gradients() + bucket.begin, static_cast<size_t>(bucket.end - bucket.begin));
-    RETURN_IF_ERROR(collective.StartAllReduceSum(values));
+    const FlatRange& bucket = buckets_[next_bucket_];
+    const std::span<float> values(gradients() + bucket.begin, static_cast<size_t>(bucket.size()));
+    RETURN_IF_ERROR(!sharded_ ? collective.StartAllReduceSum(values) : collective.StartReduceScatterSum(values));
   }
   return absl::OkStatus();
 }
@@ -139,16 +174,43 @@ absl::Status ParametersCuda::ReduceGradients(Collective& collective) {
   });
 }
 
-absl::StatusOr<AdamWResult> ParametersCuda::Step(const AdamWOptions& options, const AdamWStep& step) {
+// On the queue. Of all ranks.
+absl::StatusOr<double> ParametersCuda::GradientNorm(Collective& collective) {
+  double* const workspace = norm_workspace_.data_ptr<double>();
+  if (num_segments_ == 0) {  // more ranks than numbers
+    device::ZeroAsync(norm_.data_ptr(), sizeof(double));
+  } else if (!sharded_) {
+    cuda::SumOfSquares(gradients(), layout_.total_numel, workspace, norm_.data_ptr<double>());
+  } else {
+    cuda::SumOfSquaresIn(reinterpret_cast<const cuda::AdamWSegment*>(segments_.const_data_ptr()), num_segments_,
+                         gradients(), workspace, norm_.data_ptr<double>());
+  }
+  device::CopyAsync(pinned_norm_.data_ptr(), norm_.const_data_ptr(), sizeof(double));
+  device::Synchronize();
+  double sum = *pinned_norm_.const_data_ptr<double>();
+  if (sharded_) RETURN_IF_ERROR(collective.AllReduceSum(std::span(&sum, 1)));
+  return std::sqrt(sum);
+}
+
+// On the queue. Each rank's slices of a flat buffer, to every rank.
+absl::Status ParametersCuda::Gather(const at::Tensor& flat, Collective& collective) {
+  const size_t width = static_cast<size_t>(flat.element_size());
+  const std::span<char> bytes(static_cast<char*>(flat.data_ptr()), flat.nbytes());
+  for (const FlatRange& bucket : buckets_) {
+    RETURN_IF_ERROR(collective.StartAllGather(
+        bytes.subspan(static_cast<size_t>(bucket.begin) * width, static_cast<size_t>(bucket.size()) * width), width));
+  }
+  return collective.Wait();
+}
+
+absl::StatusOr<AdamWResult> ParametersCuda::Step(const AdamWOptions& options, const AdamWStep& step,
+                                                 Collective& collective) {
   AdamWResult result;
-  RETURN_IF_ERROR(OnQueue([&] {
+  const absl::Status stepped = OnQueue([&]() -> absl::Status {
     MakeMoments();
     MakeSegments();
-    cuda::SumOfSquares(gradients(), layout_.total_numel, norm_workspace_.data_ptr<double>(), norm_.data_ptr<double>());
-    device::CopyAsync(pinned_norm_.data_ptr(), norm_.const_data_ptr(), sizeof(double));
-    device::Synchronize();
-    result.grad_norm = std::sqrt(*pinned_norm_.const_data_ptr<double>());
-    result.skipped = !std::isfinite(result.grad_norm);
+    ASSIGN_OR_RETURN(result.grad_norm, GradientNorm(collective));
+    result.skipped = options.Skips(result.grad_norm);
     if (result.skipped) return absl::OkStatus();
     const AdamWCoefficients c = AdamWCoefficients::Of(options, step, result.grad_norm);
     cuda::AdamWUpdateArgs args = AdamWArgsOf(c);
@@ -158,12 +220,14 @@ absl::StatusOr<AdamWResult> ParametersCuda::Step(const AdamWOptions& options, co
     args.parameters = masters_.data_ptr<float>();
     args.first = first_.data_ptr<float>();
     args.second = second_.data_ptr<float>();
-    args.rounded = dtype_ == StorageDType::kFloat32 ? nullptr : weights_.flat().data_ptr();
+    args.rounded = masters_.is_same(weights_.flat()) ? nullptr : weights_.flat().data_ptr();
     args.type = weights_.flat().scalar_type();
     cuda::AdamWUpdate(args);
+    if (sharded_) RETURN_IF_ERROR(Gather(weights_.flat(), collective));
     weights_.NormsChanged();
     return absl::OkStatus();
-  }));
+  });
+  RETURN_IF_ERROR(stepped);
   return result;
 }
 
@@ -204,28 +268,36 @@ void ParametersCuda::Upload(std::span<const float> from, const at::Tensor& to) {
   }
 }
 
-absl::StatusOr<ParameterState> ParametersCuda::ReadState() {
+absl::StatusOr<ParameterSnapshot> ParametersCuda::ReadState() {
+  ParameterSnapshot state;
   RETURN_IF_ERROR(OnQueue([&] {
     MakeMoments();
-    const at::Tensor* const buffers[] = {&masters_, &first_, &second_};
-    for (size_t i = 0; i < 3; ++i) {
-      snapshot_[i].resize(static_cast<size_t>(layout_.total_numel));
-      Download(*buffers[i], snapshot_[i].data());
+    for (const auto& [from, to] : {std::pair(&masters_, &state.parameters), std::pair(&first_, &state.first_moment),
+                                   std::pair(&second_, &state.second_moment)}) {
+      to->resize(static_cast<size_t>(NumelOf(share_)));
+      Download(*from, to->data());
     }
     return absl::OkStatus();
   }));
-  return ParameterState{snapshot_[0], snapshot_[1], snapshot_[2]};
+  return state;
 }
 
-absl::Status ParametersCuda::WriteState(const ParameterState& state) {
-  RETURN_IF_ERROR(CheckState(state, static_cast<size_t>(layout_.total_numel)));
-  return OnQueue([&] {
+absl::Status ParametersCuda::WriteState(const ParameterState& state, Collective& collective) {
+  RETURN_IF_ERROR(CheckState(state, static_cast<size_t>(NumelOf(share_))));
+  return OnQueue([&]() -> absl::Status {
     Upload(state.parameters, masters_);
-    WeightsChanged();
-    if (state.first_moment.empty()) {
-      first_ = second_ = at::Tensor();
-      return absl::OkStatus();
+    if (!sharded_) {
+      WeightsChanged();
+    } else {
+      for (const FlatRange& range : share_) {
+        cuda::Round(PartOf(masters_, range).const_data_ptr<float>(), range.size(), weights_.flat().scalar_type(),
+                    weights_.flat().narrow(0, range.begin, range.size()).data_ptr());
+      }
+      RETURN_IF_ERROR(Gather(weights_.flat(), collective));
+      weights_.NormsChanged();
     }
+    first_ = second_ = at::Tensor();
+    if (state.first_moment.empty()) return absl::OkStatus();
     MakeMoments();
     Upload(state.first_moment, first_);
     Upload(state.second_moment, second_);

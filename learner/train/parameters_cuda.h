@@ -1,9 +1,11 @@
 // TrainableParameters on a GPU: master weights, gradients and moments are flat float32 buffers in ParameterLayout
 // order, beside them the weights rounded to the storage dtype, which the model computes with (the masters themselves
 // where that is float32). A step's arithmetic is the CPU's; the norm's order of sums is another, fixed one.
+// With a sharded optimizer masters and moments are those of this rank's share alone, end to end, and the rounded
+// weights are gathered in place after each step. Of a reference policy the weights are all there is.
 //
 // Owned by one thread. Everything runs in one queue of the GPU. The host waits in Step for the norm, and where numbers
-// come to it: ReadState, WriteState, ReadWeights, Share.
+// come to it: Start, ReadState, WriteState, ReadWeights, Share; with a sharded optimizer also for the gather.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -16,7 +18,7 @@
 #include "common/model/cuda/decoder_weights_cuda.h"
 #include "common/ops/cuda/adamw_cuda.h"
 #include "common/weights/shared_weights_cuda.h"
-#include "learner/train/gradient_buckets.h"
+#include "learner/train/shards.h"
 #include "learner/train/trainable_parameters.h"
 
 namespace tactus {
@@ -26,14 +28,17 @@ ops::cuda::AdamWUpdateArgs AdamWArgsOf(const AdamWCoefficients& coefficients);
 
 class ParametersCuda : public TrainableParameters {
  public:
-  // Throws what the device library throws. Parameters are undefined until WriteState.
-  ParametersCuda(const ModelConfig& config, StorageDType dtype, int gpu);
+  // Throws what the device library throws. Parameters are undefined until Start.
+  ParametersCuda(const ModelConfig& config, StorageDType dtype, int gpu, const Sharding& sharding);
+  // Begins with `parameters` [layout.total_numel], the same on every rank. InvalidArgument: another size.
+  absl::Status Start(std::span<const float> parameters);
 
   absl::Status ZeroGradients() override;
   absl::Status ReduceGradients(Collective& collective) override;
-  absl::StatusOr<AdamWResult> Step(const AdamWOptions& options, const AdamWStep& step) override;
-  absl::StatusOr<ParameterState> ReadState() override;
-  absl::Status WriteState(const ParameterState& state) override;
+  absl::StatusOr<AdamWResult> Step(const AdamWOptions& options, const AdamWStep& step, Collective& collective) override;
+  std::span<const FlatRange> share() const override { return share_; }
+  absl::StatusOr<ParameterSnapshot> ReadState() override;
+  absl::Status WriteState(const ParameterState& state, Collective& collective) override;
   absl::StatusOr<std::vector<char>> ReadWeights(StorageDType dtype) override;
   absl::StatusOr<std::optional<SharedWeights>> Share(PolicyVersion version) override;
 
@@ -49,25 +54,30 @@ class ParametersCuda : public TrainableParameters {
   static absl::Status Guarded(absl::FunctionRef<absl::Status()> work);
 
  private:
-  at::Tensor DeviceFloats() const;  // [layout.total_numel] zeros
+  at::Tensor DeviceFloats(int64_t numel) const;  // zeros
   void MakeMoments();
   void MakeSegments();
   void WeightsChanged();
+  absl::StatusOr<double> GradientNorm(Collective& collective);
+  absl::Status Gather(const at::Tensor& flat, Collective& collective);
   void Download(const at::Tensor& from, void* to);
   void Upload(std::span<const float> from, const at::Tensor& to);
+  at::Tensor PartOf(const at::Tensor& held, const FlatRange& range) const;
   at::Tensor& Piece();
 
   const ParameterLayout layout_;
   const StorageDType dtype_;
   const int gpu_;
   const device::Queue queue_;
-  at::Tensor masters_;
+  const bool sharded_;  // masters are a part of the parameters, or none, and lie beside what the model computes with
+  const std::vector<FlatRange> buckets_;
+  const std::vector<FlatRange> share_;
+  at::Tensor masters_;  // [NumelOf(share_)]
   DecoderWeightsCuda weights_;
-  const std::vector<GradientBucket> buckets_;
 
   // Made when they are first needed.
   at::Tensor gradients_;
-  at::Tensor first_, second_;         // m and v
+  at::Tensor first_, second_;         // m and v [NumelOf(share_)]
   at::Tensor segments_;               // ops::cuda::AdamWSegment [num_segments_]
   at::Tensor norm_workspace_, norm_;  // double
   at::Tensor pinned_norm_, piece_;    // page-locked
@@ -75,7 +85,6 @@ class ParametersCuda : public TrainableParameters {
   std::optional<SharedWeightExport> export_;
 
   size_t next_bucket_ = 0;  // the first whose sum has not begun
-  std::vector<float> snapshot_[3];
 };
 
 }  // namespace tactus

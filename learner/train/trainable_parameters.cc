@@ -12,7 +12,7 @@ absl::Status CheckState(const ParameterState& state, size_t size) {
     return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrCat("A state of ", state.parameters.size(), " parameters and ",
                                                  state.first_moment.size(), " and ", state.second_moment.size(),
-                                                 " moments does not fit a policy of ", size, " parameters."));
+                                                 " moments does not fit a share of ", size, " parameters."));
 }
 
 }  // namespace tactus

@@ -1,5 +1,8 @@
 // A policy's parameters, gradients and optimizer moments, and what is done to all of them at once, wherever they live:
-// in host memory or on a GPU. What leaves is an explicit snapshot in host memory.
+// in host memory or on a GPU, whole on each rank or shared out among the ranks (shards.h). What leaves is an explicit
+// snapshot in host memory.
+//
+// "Collective": every rank must call it with a collective of the world that the sharding was made for.
 //
 // Owned by the policy's thread. Errors as in TrainablePolicy, and those of the collective.
 #pragma once
@@ -14,33 +17,46 @@
 #include "common/collective/collective.h"
 #include "common/weights/shared_weights.h"
 #include "learner/train/adamw.h"
+#include "learner/train/shards.h"
 
 namespace tactus {
 
-// Float32 in host memory, each [layout.total_numel].
+// Of a rank's share: its ranges end to end, float32 in host memory.
 struct ParameterState {
   std::span<const float> parameters;
   std::span<const float> first_moment;
   std::span<const float> second_moment;
 };
 
-// InvalidArgument: `state` is none of a policy of `size` parameters.
+// The same, of one moment, while the policy goes on.
+struct ParameterSnapshot {
+  std::vector<float> parameters;
+  std::vector<float> first_moment;
+  std::vector<float> second_moment;
+  operator ParameterState() const& { return {parameters, first_moment, second_moment}; }
+};
+
+// InvalidArgument: `state` is none of a share of `size` parameters.
 absl::Status CheckState(const ParameterState& state, size_t size);
 
 class TrainableParameters {
  public:
   virtual ~TrainableParameters() = default;
   virtual absl::Status ZeroGradients() = 0;
-  // The gradients become the sum over all ranks. Every rank makes this call once per optimizer step, also one that had
-  // nothing to compute.
+  // Collective. The gradients that this rank steps on become the sum over all ranks. Every rank makes this call once
+  // per optimizer step, also one that had nothing to compute.
   virtual absl::Status ReduceGradients(Collective& collective) = 0;
-  // One step of AdamW with the gradients as they are; the policy computes with the new parameters from then on.
-  // A gradient that is not finite changes nothing.
-  virtual absl::StatusOr<AdamWResult> Step(const AdamWOptions& options, const AdamWStep& step) = 0;
-  // A snapshot for checkpoints, valid until the next call of this or of any method that changes something.
-  virtual absl::StatusOr<ParameterState> ReadState() = 0;
-  // All three at once; without moments they are 0, as at the start. InvalidArgument: one has not the layout's size.
-  virtual absl::Status WriteState(const ParameterState& state) = 0;
+  // Collective. One step of AdamW with the gradients as they are; the policy computes with the new parameters from then
+  // on. A gradient that AdamWOptions::Skips changes nothing on any rank.
+  virtual absl::StatusOr<AdamWResult> Step(const AdamWOptions& options, const AdamWStep& step,
+                                           Collective& collective) = 0;
+  // What this rank keeps of masters and moments, and saves and restores; ascending. All of it, or with a sharded
+  // optimizer what no other rank has.
+  virtual std::span<const FlatRange> share() const = 0;
+  // Of the share, for checkpoints.
+  virtual absl::StatusOr<ParameterSnapshot> ReadState() = 0;
+  // Collective. The other way; without moments they are 0, as at the start. InvalidArgument: not the share's size.
+  virtual absl::Status WriteState(const ParameterState& state, Collective& collective) = 0;
   // The parameters as they are published: rounded to `dtype`, the tensors end to end in the layout's order.
   // InvalidArgument: a type that the policy does not compute in.
   virtual absl::StatusOr<std::vector<char>> ReadWeights(StorageDType dtype) = 0;

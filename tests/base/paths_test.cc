@@ -66,6 +66,23 @@ TEST_F(PathsTest, ListsInOrderAndRemoves) {
   EXPECT_THAT(*ListFilesBelow(folder_), ElementsAre("a", "b/c/2"));
 }
 
+TEST_F(PathsTest, LinksAFolderWhole) {
+  ASSERT_TRUE(MakeFolders(Path("from/model")).ok());
+  Write("from/model/weights", "w");
+  Write("from/state", "s");
+  ASSERT_TRUE(MakeFolders(Path("to/old")).ok());
+  Write("to/old/file", "what stood there");
+  ASSERT_TRUE(LinkFolder(Path("from"), Path("to")).ok());
+  EXPECT_THAT(*ListFilesBelow(Path("to")), ElementsAre("model/weights", "state"));
+  EXPECT_TRUE(SameFile(Path("from/state"), Path("to/state"))) << "no second copy of the bytes";
+  ASSERT_TRUE(RemoveFolder(Path("from")).ok());
+  EXPECT_FALSE(Exists(Path("from")));
+  EXPECT_EQ(*ReadFile(Path("to/model/weights")), "w");
+  EXPECT_TRUE(RemoveFolder(Path("from")).ok()) << "there is none now";
+  EXPECT_TRUE(absl::IsNotFound(LinkFolder(Path("from"), Path("to"))));
+  EXPECT_TRUE(Exists(Path("to/state"))) << "nothing was lost by that";
+}
+
 TEST_F(PathsTest, NamesWhatAPathMeans) {
   EXPECT_EQ(NameOf("a/b"), "b");
   EXPECT_EQ(NameOf("a/b/"), "b");

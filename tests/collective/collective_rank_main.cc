@@ -2,6 +2,7 @@
 // outcome. Exits 0 when the scenario went as it must on this rank, 3 when the group could not be made.
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
@@ -79,19 +80,67 @@ bool CheckGathers(Collective& group) {
     }
     if (!group.AllGather(Values<double>(group.rank(), n), all).ok()) return Fail("AllGather failed");
     if (all != expected) return Fail("wrong gather of " + std::to_string(n));
-
-    const std::vector<float> sum = SumOfRanks<float>(group.size(), n * world);
-    std::vector<float> mine(n);
-    if (!group.ReduceScatterSum(Values<float>(group.rank(), n * world), mine).ok()) return Fail("ReduceScatter failed");
-    for (size_t i = 0; i < n; ++i) {
-      if (mine[i] != sum[static_cast<size_t>(group.rank()) * n + i]) return Fail("wrong reduce-scatter");
-    }
   }
   std::vector<double> wrong(static_cast<size_t>(group.size()) + 1);
   if (group.AllGather(Values<double>(0, 1), wrong).code() != absl::StatusCode::kInvalidArgument) {
     return Fail("AllGather took a wrong size");
   }
   return true;
+}
+
+// This rank's slice of `values`, which may be in the GPU's memory.
+template <typename T>
+std::span<T> Mine(Collective& group, std::span<T> values) {
+  const Slice slice = SliceOf(values.size(), group.size(), group.rank());
+  return values.subspan(slice.begin, slice.size());
+}
+
+// Even and uneven splits, ranks without a slice, elements of two bytes; then what a sharded step does: all sums started
+// at once, then all gathers. There and back they are an all-reduce.
+bool CheckSlices(Collective& group) {
+  const std::vector<size_t> sizes = {0, 1, 2, 3, 17, 240, 100003, 1 << 20, 50021, 4, 9999};
+  std::vector<std::vector<float>> values;
+  std::vector<std::vector<int16_t>> shorts;
+  for (const size_t n : sizes) {
+    values.push_back(Values<float>(group.rank(), n));
+    if (!group.StartReduceScatterSum(values.back()).ok()) return Fail("StartReduceScatterSum failed");
+  }
+  if (!group.Wait().ok()) return Fail("Wait failed");
+  for (size_t b = 0; b < sizes.size(); ++b) {
+    std::vector<float> sum = SumOfRanks<float>(group.size(), sizes[b]);
+    const std::span<float> mine = Mine(group, std::span(values[b])), expected = Mine(group, std::span(sum));
+    if (!std::equal(mine.begin(), mine.end(), expected.begin())) return Fail("wrong reduce-scatter");
+    shorts.emplace_back(sizes[b], int16_t{-1});
+    for (int16_t& value : Mine(group, std::span(shorts.back()))) value = static_cast<int16_t>(300 + group.rank());
+    const auto bytes = [](auto& v) {
+      return std::span<char>(reinterpret_cast<char*>(v.data()), v.size() * sizeof(v[0]));
+    };
+    if (!group.StartAllGather(bytes(values[b]), sizeof(float)).ok()) return Fail("StartAllGather failed");
+    if (!group.StartAllGather(bytes(shorts[b]), sizeof(int16_t)).ok()) return Fail("StartAllGather failed");
+  }
+  if (!group.Wait().ok()) return Fail("Wait failed");
+  for (size_t b = 0; b < sizes.size(); ++b) {
+    if (values[b] != SumOfRanks<float>(group.size(), sizes[b])) return Fail("wrong gather of sums");
+    for (int rank = 0; rank < group.size(); ++rank) {
+      const Slice slice = SliceOf(sizes[b], group.size(), rank);
+      for (size_t i = slice.begin; i < slice.end; ++i) {
+        if (shorts[b][i] != 300 + rank) return Fail("wrong gather of " + std::to_string(sizes[b]) + " shorts");
+      }
+    }
+  }
+  return true;
+}
+
+// On the CPU the order of a reduce-scatter's sums is that of the ranks.
+bool CheckOrderOfSums(Collective& group) {
+  std::vector<float> values = RoughValues(group.rank(), 70001), expected = RoughValues(0, values.size());
+  for (int rank = 1; rank < group.size(); ++rank) {
+    const std::vector<float> part = RoughValues(rank, values.size());
+    for (size_t i = 0; i < expected.size(); ++i) expected[i] += part[i];
+  }
+  if (!group.StartReduceScatterSum(values).ok() || !group.Wait().ok()) return Fail("the reduce-scatter failed");
+  const std::span<float> mine = Mine(group, std::span(values)), sum = Mine(group, std::span(expected));
+  return std::equal(mine.begin(), mine.end(), sum.begin()) || Fail("a reduce-scatter in another order");
 }
 
 bool CheckBroadcasts(Collective& group) {
@@ -148,13 +197,21 @@ bool CheckBits(Collective& group) {
 // Memory of the GPU, in place, behind a kernel of the current stream.
 bool CheckDeviceMemory(Collective& group) {
 #ifdef TACTUS_HAS_NCCL
-  for (size_t n : {1, 1000, 20000003}) {
+  for (size_t n : {1, 1000, 1 << 20, 20000003}) {
     DeviceFloats first(Values<float>(group.rank(), n)), second(Values<float>(group.rank(), n));
     if (!group.StartAllReduceSum(first.span()).ok() || !group.StartAllReduceSum(second.span()).ok() ||
         !group.Wait().ok())
       return Fail("a sum in GPU memory failed");
     const std::vector<float> expected = SumOfRanks<float>(group.size(), n);
     if (first.ToHost() != expected || second.ToHost() != expected) return Fail("a wrong sum in GPU memory");
+    DeviceFloats sliced(Values<float>(group.rank(), n));
+    const std::span<float> all = sliced.span();
+    if (!group.StartReduceScatterSum(all).ok() || !group.Wait().ok())
+      return Fail("a reduce-scatter in GPU memory failed");
+    if (!group.StartAllGather({reinterpret_cast<char*>(all.data()), all.size_bytes()}, sizeof(float)).ok() ||
+        !group.Wait().ok())
+      return Fail("a gather in GPU memory failed");
+    if (sliced.ToHost() != expected) return Fail("a wrong reduce-scatter or gather in GPU memory");
   }
 #endif
   return group.Barrier().ok();
@@ -205,8 +262,8 @@ bool Run(const std::string& scenario, bool on_gpu, Collective& group) {
   if (scenario == "probe") return group.Barrier().ok();
   if (scenario == "sums") {
     if (group.rank() == last) usleep(300000);  // comes late, within the timeout
-    return CheckSums<float>(group) && CheckSums<double>(group) && CheckGathers(group) && CheckBroadcasts(group) &&
-           (!on_gpu || CheckDeviceMemory(group)) && CheckBits(group);
+    return CheckSums<float>(group) && CheckSums<double>(group) && CheckGathers(group) && CheckSlices(group) &&
+           CheckBroadcasts(group) && (on_gpu ? CheckDeviceMemory(group) : CheckOrderOfSums(group)) && CheckBits(group);
   }
   if (scenario == "kill") return Kill(group, last);
   if (scenario == "kill_first") return Kill(group, 0);

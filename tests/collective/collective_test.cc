@@ -157,6 +157,7 @@ TEST(CollectiveTest, AMissingStoreIsNamed) {
   EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
   EXPECT_THAT(std::string(status.message()), HasSubstr("127.0.0.1:" + std::to_string(options.store_port)));
   EXPECT_THAT(std::string(status.message()), HasSubstr("Rank 1 of 2"));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("nobody served it for 1s"));
 }
 
 TEST(CollectiveTest, DevicesThatAreNoneAreRefused) {

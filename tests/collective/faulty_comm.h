@@ -61,8 +61,8 @@ class FaultyOperation : public CommOperation {
     }
     if (fault_ == Fault::kError) return absl::UnavailableError("the twin's cable was cut");
     if (request_.kind == CommRequest::Kind::kSumFloats) {
-      float* values = reinterpret_cast<float*>(request_.output.data());
-      for (size_t i = 0; i < request_.output.size() / sizeof(float); ++i) values[i] *= 2;
+      float* values = reinterpret_cast<float*>(request_.values.data());
+      for (size_t i = 0; i < request_.values.size() / sizeof(float); ++i) values[i] *= 2;
     }
     return absl::OkStatus();
   }

@@ -33,7 +33,7 @@ class GroupCollectiveTest : public testing::Test {
   std::vector<size_t> RequestBytes() {
     absl::MutexLock lock(&script_.mutex);
     std::vector<size_t> bytes;
-    for (const CommRequest& request : script_.requests) bytes.push_back(request.output.size());
+    for (const CommRequest& request : script_.requests) bytes.push_back(request.values.size());
     return bytes;
   }
   std::vector<size_t> Collected() {
@@ -51,9 +51,9 @@ class GroupCollectiveTest : public testing::Test {
     std::vector<double> doubles(4);
     std::vector<char> bytes(5);
     for (const absl::Status& status :
-         {group.StartAllReduceSum(values), group.Wait(), group.AllReduceSum(std::span<float>(values)),
-          group.AllReduceSum(std::span<double>(doubles)), group.Barrier(), group.Broadcast(bytes, 0),
-          group.AllGather(std::span(doubles).first(2), doubles)})
+         {group.StartAllReduceSum(values), group.StartReduceScatterSum(values), group.StartAllGather(bytes, 1),
+          group.Wait(), group.AllReduceSum(std::span<float>(values)), group.AllReduceSum(std::span<double>(doubles)),
+          group.Barrier(), group.Broadcast(bytes, 0), group.AllGather(std::span(doubles).first(2), doubles)})
       EXPECT_EQ(status.code(), absl::StatusCode::kAborted) << status;
   }
 
@@ -114,8 +114,42 @@ TEST_F(GroupCollectiveTest, NothingToSendStillMeetsTheOthers) {
   ASSERT_TRUE(group->AllReduceSum(std::span<double>()).ok());
   ASSERT_TRUE(group->Broadcast({}, 1).ok());
   ASSERT_TRUE(group->AllGather({}, {}).ok());
-  ASSERT_TRUE(group->ReduceScatterSum({}, {}).ok());
+  ASSERT_TRUE(group->StartReduceScatterSum({}).ok());
+  ASSERT_TRUE(group->Wait().ok());
   EXPECT_THAT(RequestBytes(), ElementsAre(4u, 4u, 4u, 4u, 4u));
+}
+
+TEST_F(GroupCollectiveTest, SlicesAreOfWholeElementsAndNeverCut) {
+  script_.limits.piece_bytes = 8;
+  const auto group = Group();
+  std::vector<float> floats(7);
+  std::vector<char> halves(14);
+  ASSERT_TRUE(group->StartReduceScatterSum(floats).ok());
+  ASSERT_TRUE(group->StartAllGather(halves, 2).ok());
+  ASSERT_TRUE(group->Wait().ok());
+  EXPECT_THAT(RequestBytes(), ElementsAre(28u, 14u));
+  absl::MutexLock lock(&script_.mutex);
+  EXPECT_EQ(script_.requests[0].slice_bytes, 16u);
+  EXPECT_EQ(script_.requests[1].slice_bytes, 8u);
+}
+
+TEST(SliceOfTest, SlicesAreEvenBeginAtTheFrontAndCoverAll) {
+  EXPECT_EQ(SliceOf(8, 2, 1), (Slice{4, 8}));
+  EXPECT_EQ(SliceOf(7, 2, 1), (Slice{4, 7}));
+  EXPECT_EQ(SliceOf(5, 4, 3), (Slice{5, 5}));
+  EXPECT_EQ(SliceOf(0, 3, 2), (Slice{0, 0}));
+  for (size_t count = 0; count < 40; ++count) {
+    for (int size = 1; size < 9; ++size) {
+      size_t end = 0;
+      for (int rank = 0; rank < size; ++rank) {
+        const Slice slice = SliceOf(count, size, rank);
+        EXPECT_EQ(slice.begin, end);
+        EXPECT_TRUE(slice.size() == SliceOf(count, size, 0).size() || slice.end == count);
+        end = slice.end;
+      }
+      EXPECT_EQ(end, count);
+    }
+  }
 }
 
 TEST_F(GroupCollectiveTest, ALibraryWithoutCallbacksIsPolled) {
@@ -128,9 +162,7 @@ TEST_F(GroupCollectiveTest, ALibraryWithoutCallbacksIsPolled) {
 TEST_F(GroupCollectiveTest, WrongSizesAreRefusedAndHarmless) {
   const auto group = Group();
   std::vector<double> doubles(3);
-  std::vector<float> floats(3);
   EXPECT_EQ(group->AllGather(std::span(doubles).first(1), doubles).code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_EQ(group->ReduceScatterSum(floats, std::span(floats).first(1)).code(), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(group->Broadcast({}, 2).code(), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(group->Broadcast({}, -1).code(), absl::StatusCode::kInvalidArgument);
   EXPECT_TRUE(group->Barrier().ok());

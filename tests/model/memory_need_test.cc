@@ -79,10 +79,10 @@ TEST(MemoryNeedTest, AMicroBatchIsNoLargerThanTheStep) {
 
 TEST(MemoryNeedTest, AReferencePolicyIsAModelOfItsOwn) {
   const config::RunConfig run = Configured({"algorithm.kl_beta=0.1", "learner.micro_batch_tokens=4096"});
-  // Master weights, weights; a row: stream and chosen 2048 floats and statistics 40; in bf16 12288 passed on, activated
+  // Weights alone; a row: stream and chosen 2048 floats and statistics 40; in bf16 12288 passed on, activated
   // 3072, three of 1024.
   EXPECT_EQ(BytesOf(LearnerMemory("learner-0", Model("qwen3-0.6b"), run, Device{0}), "reference policy"),
-            6 * int64_t{596'049'920} + 4096 * int64_t{2088 * 4 + (12288 + 3072 + 3072) * 2} * 5 / 4);
+            2 * int64_t{596'049'920} + 4096 * int64_t{2088 * 4 + (12288 + 3072 + 3072) * 2} * 5 / 4);
 }
 
 TEST(MemoryNeedTest, SharingWeightsTakesTwoSetsMore) {
@@ -94,6 +94,41 @@ TEST(MemoryNeedTest, Float32OnAGpuComputesWithTheMasterWeights) {
       LearnerMemory("learner-0", Model("qwen3-0.6b"), Configured({"model.dtype=FLOAT32"}), Device{0});
   EXPECT_EQ(BytesOf(need, "weights"), 0);
   EXPECT_EQ(BytesOf(need, "master weights"), 2'384'199'680);
+}
+
+TEST(MemoryNeedTest, AShardedOptimizerIsDividedAmongTheRanks) {
+  const ModelConfig model = Model("qwen3-0.6b");
+  const config::RunConfig run = Configured({});
+  const MemoryNeed whole = LearnerMemory("learner-0", model, run, Device{0});
+  for (const int world : {1, 2, 8}) {
+    const Sharding sharding{.shard = Shard::kOptimizer, .rank = 0, .world = world};
+    const MemoryNeed need = LearnerMemory("learner-0", model, run, Device{0}, sharding);
+    EXPECT_EQ(BytesOf(need, "master weights"), 2'384'199'680 / world);
+    EXPECT_EQ(BytesOf(need, "moments"), 4'768'399'360 / world);
+    EXPECT_EQ(BytesOf(need, "gradients"), BytesOf(whole, "gradients"));
+    EXPECT_EQ(BytesOf(need, "weights"), BytesOf(whole, "weights"));
+    // The host's products are laid out from all of the masters.
+    const MemoryNeed host = LearnerMemory("learner-0", model, run, Device{}, sharding);
+    EXPECT_EQ(BytesOf(host, "master weights"), 2'384'199'680);
+    EXPECT_EQ(BytesOf(host, "moments"), 4'768'399'360 / world);
+    EXPECT_EQ(BytesOf(host, "checkpoint"), 3 * 2'384'199'680 / world) << "as long as one is written";
+  }
+  // Float32 products read the whole weights, beside which the masters of a share lie.
+  const MemoryNeed exact = LearnerMemory("learner-0", model, Configured({"model.dtype=FLOAT32"}), Device{0},
+                                         {.shard = Shard::kOptimizer, .rank = 0, .world = 2});
+  EXPECT_EQ(BytesOf(exact, "weights"), 2'384'199'680);
+  EXPECT_EQ(BytesOf(exact, "master weights"), 2'384'199'680 / 2);
+}
+
+TEST(MemoryNeedTest, TheLeastShardingThatFitsIsChosen) {
+  const ModelConfig model = Model("qwen3-0.6b");
+  const config::RunConfig automatic = Configured({});
+  const int64_t whole = LearnerMemory("", model, automatic, Device{0}).total();
+  EXPECT_EQ(ChooseShard(model, automatic, Device{0}, 2, whole), Shard::kNone);
+  EXPECT_EQ(ChooseShard(model, automatic, Device{0}, 2, whole - 1), Shard::kOptimizer);
+  EXPECT_EQ(ChooseShard(model, automatic, Device{0}, 1, 0), Shard::kNone) << "one rank has nothing to share";
+  EXPECT_EQ(ChooseShard(model, Configured({"learner.shard=OPTIMIZER"}), Device{0}, 2, whole), Shard::kOptimizer);
+  EXPECT_EQ(ChooseShard(model, Configured({"learner.shard=NONE"}), Device{0}, 2, 0), Shard::kNone);
 }
 
 TEST(MemoryNeedTest, ActorOfQwen06OnAGpu) {
@@ -124,6 +159,7 @@ TEST(MemoryNeedTest, SmolLm2OnTheCpu) {
   EXPECT_EQ(BytesOf(learner, "weights"), int64_t{4} * 134'479'872);
   EXPECT_EQ(BytesOf(learner, "weights, backward"), int64_t{4} * 134'479'872);
   EXPECT_EQ(BytesOf(learner, "moments"), int64_t{8} * 134'515'008);
+  EXPECT_EQ(BytesOf(learner, "checkpoint"), int64_t{12} * 134'515'008);
   EXPECT_EQ(BytesOf(learner, "published copies"), int64_t{2} * 4 * 134'515'008);
   // A row: 30 x 576 = 17280; kept 30 x (960 + 576 + 3072 + 9 + 576 = 5193) = 155790; stream 576; normed and activated
   // 576

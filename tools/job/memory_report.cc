@@ -23,6 +23,26 @@ std::string ModelLine(const ModelConfig& model, const std::string& file, const c
   return absl::StrCat(file, ": ", count, " parameters, ", config::DType_Name(run.model().dtype()));
 }
 
+// As the ranks will choose: one that needs it decides for all.
+Shard ShardOf(const ModelConfig& model, const config::RunConfig& run, const DevicePlan& plan, const GpuList& gpus) {
+  const int world = static_cast<int>(plan.learners.size());
+  for (const Placement& placement : plan.learners) {
+    const int64_t budget = RankBudgetBytes(run, placement.device, world, gpus);
+    const Shard shard = ChooseShard(model, run, placement.device, world, budget);
+    if (shard != Shard::kNone) return shard;
+  }
+  return Shard::kNone;
+}
+
+std::string ShardLine(const config::RunConfig& run, Shard shard, int world) {
+  if (world <= 1) return "";
+  const bool chosen = run.learner().shard() == config::LearnerOptions::AUTO;
+  return absl::StrCat("learner.shard ", ShardName(shard), chosen ? ", as AUTO chooses" : "", ": ",
+                      shard == Shard::kNone ? "each rank has all of the optimizer"
+                                            : absl::StrCat("each of ", world, " ranks has its part of the optimizer"),
+                      "\n");
+}
+
 // "learner-0 to 3" of ranks that are alike.
 std::string Names(const std::vector<std::string>& names) {
   return names.size() == 1 ? names.front() : absl::StrCat(names.front(), " … ", names.back());
@@ -96,7 +116,7 @@ std::string MemoryReport::Table() const {
     if (!alike.contains(signature)) order.push_back(signature);
     alike[signature].push_back(&memory);
   }
-  std::string text = model + "\n";
+  std::string text = absl::StrCat(model, "\n", shard);
   for (const std::string& signature : order) absl::StrAppend(&text, DeviceTable(alike[signature]));
   return text;
 }
@@ -105,7 +125,10 @@ absl::StatusOr<MemoryReport> PredictMemory(const config::RunConfig& run, const s
                                            const DevicePlan& plan, const GpuList& gpus) {
   ASSIGN_OR_RETURN(const std::string text, ReadFile(model_config, kMaxModelConfigBytes));
   ASSIGN_OR_RETURN(const ModelConfig model, ParseModelConfig(text, "", model_config));
-  MemoryReport report{.model = ModelLine(model, model_config, run), .devices = {}};
+  const Shard shard = ShardOf(model, run, plan, gpus);
+  const int world = static_cast<int>(plan.learners.size());
+  MemoryReport report{
+      .model = ModelLine(model, model_config, run), .shard = ShardLine(run, shard, world), .devices = {}};
   const auto memory_of = [&](const Device& device) -> DeviceMemory& {
     const auto found = std::ranges::find_if(report.devices, [&](const DeviceMemory& m) { return m.device == device; });
     if (found != report.devices.end()) return *found;
@@ -118,7 +141,9 @@ absl::StatusOr<MemoryReport> PredictMemory(const config::RunConfig& run, const s
                                                        : memory.available_bytes);
   };
   for (const Placement& placement : plan.learners) {
-    add(placement, LearnerMemory(placement.process, model, run, placement.device), run.learner().gpu_memory_mib());
+    add(placement,
+        LearnerMemory(placement.process, model, run, placement.device, {.shard = shard, .rank = 0, .world = world}),
+        run.learner().gpu_memory_mib());
   }
   for (const Placement& placement : plan.actors) {
     add(placement, ActorMemory(placement.process, model, run, placement.device), run.actor().gpu_memory_mib());

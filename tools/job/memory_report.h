@@ -23,6 +23,7 @@ struct DeviceMemory {
 
 struct MemoryReport {
   std::string model;  // one line: file, parameters, dtype
+  std::string shard;  // another: what the learner's ranks divide among themselves; "" for one rank
   std::vector<DeviceMemory> devices;
 
   // The first process that is over its budget, or the first device whose processes are over what it has, as

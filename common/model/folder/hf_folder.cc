@@ -171,13 +171,15 @@ absl::StatusOr<std::string> ConfigWithDType(const std::string& path, StorageDTyp
   return json.dump(2) + "\n";
 }
 
-absl::Status CopyFiles(const std::string& from, const std::string& to) {
+absl::StatusOr<FileDigests> CopyFiles(const std::string& from, const std::string& to) {
+  FileDigests copied;
   for (const char* name : kCopiedFiles) {
     if (!Exists(Join(from, name))) continue;
     ASSIGN_OR_RETURN(const std::string content, ReadFile(Join(from, name), kMaxTokenizerBytes));
     RETURN_IF_ERROR(WriteFileAtomic(Join(to, name), content));
+    copied[name] = DigestOf(content);
   }
-  return absl::OkStatus();
+  return copied;
 }
 
 // Two uniform words make two normal values (Box and Muller); log never sees 0.
@@ -195,6 +197,18 @@ void FillNormal(std::span<float> values, uint64_t seed, uint64_t parameter, doub
     const double normals[4] = {n0, n1, n2, n3};
     for (size_t k = 0; k < 4 && i + k < values.size(); ++k) values[i + k] = static_cast<float>(deviation * normals[k]);
   }
+}
+
+absl::StatusOr<FileDigests> WriteWithTensors(const std::string& path, const ModelFolder& template_folder,
+                                             std::span<const TensorToWrite> tensors, StorageDType dtype) {
+  RETURN_IF_ERROR(MakeFolders(path));
+  ASSIGN_OR_RETURN(const std::string config, ConfigWithDType(Join(template_folder.path, "config.json"), dtype));
+  RETURN_IF_ERROR(WriteFileAtomic(Join(path, "config.json"), config));
+  ASSIGN_OR_RETURN(FileDigests written, CopyFiles(template_folder.path, path));
+  written["config.json"] = DigestOf(config);
+  ASSIGN_OR_RETURN(written[kSingleFile], WriteSafetensors(Join(path, kSingleFile), tensors, dtype));
+  RETURN_IF_ERROR(SyncPath(path));
+  return written;
 }
 
 }  // namespace
@@ -218,17 +232,22 @@ absl::StatusOr<ModelFolder> OpenModelFolder(const std::string& path, WeightsExpe
   return folder;
 }
 
+absl::Status CheckFinite(const ParameterSpec& spec, int64_t first, std::span<const float> values,
+                         const std::string& source) {
+  // A whole pass over the bits vectorises where a search that stops early would not.
+  bool bad_seen = false;
+  for (const float value : values) bad_seen |= (std::bit_cast<uint32_t>(value) & 0x7f800000) == 0x7f800000;
+  if (!bad_seen) return absl::OkStatus();
+  const auto bad = std::find_if(values.begin(), values.end(), [](float value) { return !std::isfinite(value); });
+  return absl::InvalidArgumentError(absl::StrCat(source, ": tensor ", spec.name, " holds ",
+                                                 std::isnan(*bad) ? "NaN" : "infinity", " at element ",
+                                                 first + (bad - values.begin())));
+}
+
 absl::Status CheckFinite(const ParameterLayout& layout, std::span<const float> flat, const std::string& source) {
   for (const ParameterSpec& spec : layout.specs) {
-    const auto values = flat.subspan(static_cast<size_t>(spec.offset), static_cast<size_t>(spec.numel));
-    // A whole pass over the bits vectorises where a search that stops early would not.
-    bool bad_seen = false;
-    for (const float value : values) bad_seen |= (std::bit_cast<uint32_t>(value) & 0x7f800000) == 0x7f800000;
-    if (!bad_seen) continue;
-    const auto bad = std::find_if(values.begin(), values.end(), [](float value) { return !std::isfinite(value); });
-    return absl::InvalidArgumentError(absl::StrCat(source, ": tensor ", spec.name, " holds ",
-                                                   std::isnan(*bad) ? "NaN" : "infinity", " at element ",
-                                                   bad - values.begin()));
+    RETURN_IF_ERROR(
+        CheckFinite(spec, 0, flat.subspan(static_cast<size_t>(spec.offset), static_cast<size_t>(spec.numel)), source));
   }
   return absl::OkStatus();
 }
@@ -269,23 +288,36 @@ void InitialiseParameters(const ModelConfig& config, const ParameterLayout& layo
   }
 }
 
-absl::Status WriteModelFolder(const std::string& path, const ModelFolder& template_folder, std::span<const float> flat,
-                              StorageDType dtype) {
+absl::StatusOr<FileDigests> WriteModelFolder(const std::string& path, const ModelFolder& template_folder,
+                                             std::span<const float> flat, StorageDType dtype) {
   if (static_cast<int64_t>(flat.size()) != template_folder.layout.total_numel) {
     return absl::InvalidArgumentError(
         absl::StrCat(path, ": a buffer of ", flat.size(), " floats is given for ", template_folder.layout.total_numel));
   }
-  RETURN_IF_ERROR(MakeFolders(path));
-  ASSIGN_OR_RETURN(const std::string config, ConfigWithDType(Join(template_folder.path, "config.json"), dtype));
-  RETURN_IF_ERROR(WriteFileAtomic(Join(path, "config.json"), config));
-  RETURN_IF_ERROR(CopyFiles(template_folder.path, path));
   std::vector<TensorToWrite> tensors;
   for (const ParameterSpec& spec : template_folder.layout.specs) {
     tensors.push_back(
         {spec.name, spec.shape, flat.subspan(static_cast<size_t>(spec.offset), static_cast<size_t>(spec.numel))});
   }
-  RETURN_IF_ERROR(WriteSafetensors(Join(path, kSingleFile), tensors, dtype));
-  return SyncPath(path);
+  return WriteWithTensors(path, template_folder, tensors, dtype);
+}
+
+absl::StatusOr<FileDigests> WriteModelFolder(const std::string& path, const ModelFolder& template_folder,
+                                             std::span<const char> encoded, StorageDType dtype) {
+  std::vector<TensorToWrite> tensors;
+  size_t begin = 0;
+  for (const ParameterSpec& spec : template_folder.layout.specs) {
+    const size_t bytes = static_cast<size_t>(spec.numel * BytesPerElement(dtype));
+    if (encoded.size() - begin < bytes) break;
+    tensors.push_back({spec.name, spec.shape, {}, encoded.subspan(begin, bytes)});
+    begin += bytes;
+  }
+  if (tensors.size() != template_folder.layout.specs.size() || begin != encoded.size()) {
+    return absl::InvalidArgumentError(absl::StrCat(path, ": ", encoded.size(),
+                                                   " bytes of weights do not fit the model's ",
+                                                   template_folder.layout.specs.size(), " tensors"));
+  }
+  return WriteWithTensors(path, template_folder, tensors, dtype);
 }
 
 }  // namespace tactus

@@ -9,6 +9,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "common/base/dtype.h"
+#include "common/base/hashed_file.h"
 #include "common/model/folder/model_config.h"
 
 namespace tactus {
@@ -35,8 +36,11 @@ absl::StatusOr<ModelFolder> OpenModelFolder(const std::string& path,
 // NaN or infinity. `flat` is unspecified on error.
 absl::Status LoadParameters(const ModelFolder& folder, std::span<float> flat);
 
-// InvalidArgument naming the first tensor of `flat` [layout.total_numel] that holds NaN or infinity.
+// InvalidArgument naming the first tensor of `flat` [layout.total_numel] that holds NaN or infinity; or `spec`, of
+// which `values` are those from element `first` on.
 absl::Status CheckFinite(const ParameterLayout& layout, std::span<const float> flat, const std::string& source);
+absl::Status CheckFinite(const ParameterSpec& spec, int64_t first, std::span<const float> values,
+                         const std::string& source);
 
 // Fresh parameters: normal(0, 0.02), with the projections into the residual stream (o_proj, down_proj) smaller by
 // sqrt(2 L) as in GPT-2; norm weights 1, biases 0. A pure function of its arguments.
@@ -45,8 +49,12 @@ void InitialiseParameters(const ModelConfig& config, const ParameterLayout& layo
 
 // Writes a folder `transformers` loads: config.json (the template's, with the dtype set), model.safetensors and, copied
 // from `template_folder` where it has them, generation_config.json and the tokenizer files. Every file is synced; the
-// caller makes the folder visible (writes aside, renames). `path` is made when missing.
-absl::Status WriteModelFolder(const std::string& path, const ModelFolder& template_folder, std::span<const float> flat,
-                              StorageDType dtype);
+// caller makes the folder visible (writes aside, renames). `path` is made when missing. The files' digests, made on the
+// way.
+absl::StatusOr<FileDigests> WriteModelFolder(const std::string& path, const ModelFolder& template_folder,
+                                             std::span<const float> flat, StorageDType dtype);
+// The same of `encoded`, the tensors end to end in `dtype`, as EncodeWeights (common/weights) gives them.
+absl::StatusOr<FileDigests> WriteModelFolder(const std::string& path, const ModelFolder& template_folder,
+                                             std::span<const char> encoded, StorageDType dtype);
 
 }  // namespace tactus

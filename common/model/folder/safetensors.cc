@@ -11,7 +11,6 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
-#include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
 
@@ -40,17 +39,6 @@ absl::Status ReadAt(int fd, const std::string& path, uint64_t offset, char* out,
   return absl::OkStatus();
 }
 
-absl::Status WriteAll(int fd, const std::string& path, const char* data, size_t size) {
-  while (size > 0) {
-    const ssize_t written = ::write(fd, data, size);
-    if (written < 0 && errno == EINTR) continue;
-    if (written < 0) return FromErrno("cannot write", path);
-    data += written;
-    size -= static_cast<size_t>(written);
-  }
-  return absl::OkStatus();
-}
-
 // The length, the JSON and spaces up to a multiple of 8, so that the data is aligned.
 absl::StatusOr<std::string> MakeHeader(const std::string& path, std::span<const TensorToWrite> tensors,
                                        StorageDType dtype) {
@@ -60,7 +48,9 @@ absl::StatusOr<std::string> MakeHeader(const std::string& path, std::span<const 
   for (const TensorToWrite& tensor : tensors) {
     int64_t numel = 1;
     for (const int64_t extent : tensor.shape) numel *= extent;
-    if (numel != static_cast<int64_t>(tensor.values.size()) || header.contains(tensor.name)) {
+    const int64_t given = tensor.encoded.empty() ? static_cast<int64_t>(tensor.values.size())
+                                                 : static_cast<int64_t>(tensor.encoded.size()) / BytesPerElement(dtype);
+    if (numel != given || header.contains(tensor.name)) {
       return absl::InvalidArgumentError(
           absl::StrCat(path, ": tensor ", tensor.name, " is given twice or its shape does not match its values"));
     }
@@ -78,15 +68,25 @@ absl::StatusOr<std::string> MakeHeader(const std::string& path, std::span<const 
   return out + text;
 }
 
-absl::Status WriteValues(int fd, const std::string& path, std::span<const float> values, StorageDType dtype) {
-  if (dtype == StorageDType::kFloat32) {
-    return WriteAll(fd, path, reinterpret_cast<const char*>(values.data()), values.size_bytes());
+absl::string_view BytesOf(const auto& values, size_t count) {
+  return {reinterpret_cast<const char*>(values.data()), count * sizeof(values[0])};
+}
+
+// The hash goes through the bytes a piece at a time, while the piece is in a cache.
+absl::Status WriteInPieces(HashedFile& file, absl::string_view bytes) {
+  for (; !bytes.empty(); bytes.remove_prefix(std::min(bytes.size(), kBufferBytes))) {
+    RETURN_IF_ERROR(file.Write(bytes.substr(0, kBufferBytes)));
   }
+  return absl::OkStatus();
+}
+
+absl::Status WriteValues(HashedFile& file, std::span<const float> values, StorageDType dtype) {
+  if (dtype == StorageDType::kFloat32) return WriteInPieces(file, BytesOf(values, values.size()));
   std::vector<uint16_t> buffer(std::min(values.size(), kBufferBytes / sizeof(uint16_t)));
   while (!values.empty()) {
     const size_t count = std::min(values.size(), buffer.size());
     for (size_t i = 0; i < count; ++i) buffer[i] = FloatToBFloat16(values[i]);
-    RETURN_IF_ERROR(WriteAll(fd, path, reinterpret_cast<const char*>(buffer.data()), count * sizeof(uint16_t)));
+    RETURN_IF_ERROR(file.Write(BytesOf(buffer, count)));
     values = values.subspan(count);
   }
   return absl::OkStatus();
@@ -140,7 +140,15 @@ absl::Status SafetensorsFile::ReadFloats(const TensorInfo& tensor, std::span<flo
     return absl::InvalidArgumentError(
         absl::StrCat(path_, ": tensor ", tensor.name, " has ", tensor.numel, " elements; expected ", out.size()));
   }
-  uint64_t offset = data_start_ + tensor.begin;
+  return ReadFloats(tensor, 0, out);
+}
+
+absl::Status SafetensorsFile::ReadFloats(const TensorInfo& tensor, int64_t first, std::span<float> out) const {
+  if (first < 0 || first > tensor.numel || static_cast<int64_t>(out.size()) > tensor.numel - first) {
+    return absl::InvalidArgumentError(absl::StrCat(path_, ": tensor ", tensor.name, " has ", tensor.numel,
+                                                   " elements; expected ", out.size(), " from ", first, " on"));
+  }
+  uint64_t offset = data_start_ + tensor.begin + static_cast<uint64_t>(first * TensorDTypeBytes(tensor.dtype));
   if (tensor.dtype == TensorDType::kF32) {
     return ReadAt(fd_, path_, offset, reinterpret_cast<char*>(out.data()), out.size_bytes());
   }
@@ -163,17 +171,17 @@ absl::Status SafetensorsFile::ReadFloats(const TensorInfo& tensor, std::span<flo
   return absl::OkStatus();
 }
 
-absl::Status WriteSafetensors(const std::string& path, std::span<const TensorToWrite> tensors, StorageDType dtype) {
+absl::StatusOr<FileDigest> WriteSafetensors(const std::string& path, std::span<const TensorToWrite> tensors,
+                                            StorageDType dtype) {
   ASSIGN_OR_RETURN(const std::string header, MakeHeader(path, tensors, dtype));
-  const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-  if (fd < 0) return FromErrno("cannot create", path);
-  auto closer = absl::MakeCleanup([fd] { ::close(fd); });
-  RETURN_IF_ERROR(WriteAll(fd, path, header.data(), header.size()));
-  for (const TensorToWrite& tensor : tensors) RETURN_IF_ERROR(WriteValues(fd, path, tensor.values, dtype));
-  if (::fsync(fd) != 0) return FromErrno("cannot sync", path);
-  std::move(closer).Cancel();
-  if (::close(fd) != 0) return FromErrno("cannot close", path);
-  return absl::OkStatus();
+  ASSIGN_OR_RETURN(HashedFile file, HashedFile::Create(path));
+  RETURN_IF_ERROR(file.Write(header));
+  for (const TensorToWrite& tensor : tensors) {
+    RETURN_IF_ERROR(tensor.encoded.empty()
+                        ? WriteValues(file, tensor.values, dtype)
+                        : WriteInPieces(file, absl::string_view(tensor.encoded.data(), tensor.encoded.size())));
+  }
+  return file.Close();
 }
 
 }  // namespace tactus

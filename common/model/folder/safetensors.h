@@ -16,6 +16,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "common/base/dtype.h"
+#include "common/base/hashed_file.h"
 
 namespace tactus {
 
@@ -83,6 +84,8 @@ class SafetensorsFile {
   // Converts a tensor of this file (F32, BF16 or F16) to `out` [numel]. InvalidArgument for another dtype or size;
   // DataLoss when the file has become shorter. `out` is unspecified on error.
   absl::Status ReadFloats(const TensorInfo& tensor, std::span<float> out) const;
+  // The same of the elements from `first` on, as many as `out` has.
+  absl::Status ReadFloats(const TensorInfo& tensor, int64_t first, std::span<float> out) const;
 
  private:
   SafetensorsFile(std::string path, int fd) : path_(std::move(path)), fd_(fd) {}
@@ -96,12 +99,14 @@ class SafetensorsFile {
 struct TensorToWrite {
   std::string name;
   std::vector<int64_t> shape;
-  std::span<const float> values;  // numel of shape
+  std::span<const float> values;       // numel of shape, or
+  std::span<const char> encoded = {};  // the same as the file has them
 };
 
 // Writes and syncs a file with the tensors in the given order and __metadata__ {"format": "pt"}, as transformers wants.
 // Not atomic: the caller writes into a folder that is renamed when complete. Errors name the path (ResourceExhausted:
-// the disk is full); InvalidArgument for a shape that does not match its values.
-absl::Status WriteSafetensors(const std::string& path, std::span<const TensorToWrite> tensors, StorageDType dtype);
+// the disk is full); InvalidArgument for a shape that does not match its values. The file's digest, made on the way.
+absl::StatusOr<FileDigest> WriteSafetensors(const std::string& path, std::span<const TensorToWrite> tensors,
+                                            StorageDType dtype);
 
 }  // namespace tactus

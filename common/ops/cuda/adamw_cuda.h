@@ -19,13 +19,17 @@ constexpr int64_t NormBlocks(int64_t count) { return (count + kNormBlock - 1) / 
 // [NormBlocks(count)].
 void SumOfSquares(const float* values, int64_t count, double* workspace, double* sum);
 
-// Consecutive numbers that one block of threads updates.
+// Consecutive numbers that one block of threads works on.
 struct AdamWSegment {
-  int64_t begin = 0;
+  int64_t begin = 0;  // in gradients and rounded weights
+  int64_t place = 0;  // in masters and moments, which may hold a part of the numbers alone
   int32_t count = 0;
   int32_t decays = 0;  // 1: multiplied by `keep` first
 };
 inline constexpr int64_t kAdamWSegment = 1 << 12;  // a good size: enough work for a block, enough blocks for a GPU
+
+// The same sum of the numbers in `segments` [count], device memory. workspace [count].
+void SumOfSquaresIn(const AdamWSegment* segments, int64_t count, const float* values, double* workspace, double* sum);
 
 struct AdamWUpdateArgs {
   float clip = 1;  // as AdamWCoefficients
@@ -38,10 +42,10 @@ struct AdamWUpdateArgs {
   const AdamWSegment* segments = nullptr;
   int64_t num_segments = 0;
   const float* gradients = nullptr;
-  float* parameters = nullptr;
-  float* first = nullptr;   // m
-  float* second = nullptr;  // v
-  // The new parameters rounded to T, in the same places; null: not wanted.
+  float* parameters = nullptr;  // masters
+  float* first = nullptr;       // m
+  float* second = nullptr;      // v
+  // The new parameters rounded to T, in the gradients' places; null: not wanted.
   void* rounded = nullptr;
   at::ScalarType type = at::ScalarType::Float;
 };

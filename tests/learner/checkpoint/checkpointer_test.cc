@@ -7,15 +7,19 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cmath>
 #include <filesystem>
 #include <fstream>
 #include <random>
+#include <thread>
 
 #include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "common/base/file.h"
 #include "common/base/sha256.h"
+#include "common/weights/weight_publisher.h"
 #include "tests/learner/checkpoint/sample_facts.h"
 
 namespace tactus {
@@ -66,12 +70,52 @@ class CheckpointerTest : public testing::Test {
     return flat;
   }
 
-  absl::Status Save(Checkpointer& checkpointer, uint64_t step) const {
-    const std::vector<float> master = Values(step, 1), first = Values(step, -2), second = Values(step, 0.5f);
-    return checkpointer.Save(SampleFacts(step), {master, first, second});
+  std::vector<FlatRange> All() const { return {{0, model_.layout.total_numel}}; }
+
+  // As `world` ranks do, each with every world-th of many ranges.
+  absl::Status Save(Checkpointer& checkpointer, const TrainFacts& facts, const std::vector<float>& master,
+                    const std::vector<float>& first, const std::vector<float>& second, int world = 1,
+                    StorageDType dtype = StorageDType::kFloat32) const {
+    const uint64_t step = facts.version.step;
+    absl::Status status = checkpointer.Begin(step);
+    for (int rank = 0; rank < world && status.ok(); ++rank) {
+      const std::vector<FlatRange> share = world == 1 ? All() : ShareOf(rank, world);
+      const std::vector<float> part[] = {Of(share, master), Of(share, first), Of(share, second)};
+      const std::string aside = UnfinishedCheckpoint(folder_, step);
+      const auto written = WriteOptimizerFile(aside, rank, world, model_.layout, {share, part[0], part[1], part[2]});
+      status = written.status();
+      status.Update(NoteOptimizerFile(aside, rank, world, written));
+    }
+    const std::atomic<bool> never = false;
+    if (status.ok()) return checkpointer.Finish(facts, EncodeWeights(model_.layout, master, dtype), world, never);
+    checkpointer.Abandon(step);
+    return status;
+  }
+  absl::Status Save(Checkpointer& checkpointer, uint64_t step, int world = 1,
+                    StorageDType dtype = StorageDType::kFloat32) const {
+    return Save(checkpointer, SampleFacts(step), Values(step, 1), Values(step, -2), Values(step, 0.5f), world, dtype);
   }
 
-  absl::StatusOr<LoadedCheckpoint> Load() const { return LoadNewestCheckpoint(folder_, model_.layout, SampleLimits()); }
+  // 48 floats for each rank in turn, whatever parameters they cut.
+  std::vector<FlatRange> ShareOf(int rank, int world) const {
+    std::vector<FlatRange> share;
+    for (int64_t begin = 48 * rank; begin < model_.layout.total_numel; begin += 48 * world) {
+      share.push_back({begin, std::min(begin + 48, model_.layout.total_numel)});
+    }
+    return share;
+  }
+  static std::vector<float> Of(std::span<const FlatRange> ranges, const std::vector<float>& flat) {
+    std::vector<float> part;
+    for (const FlatRange& range : ranges) part.insert(part.end(), flat.begin() + range.begin, flat.begin() + range.end);
+    return part;
+  }
+
+  absl::StatusOr<LoadedCheckpoint> Load() const { return Load(All()); }
+  absl::StatusOr<LoadedCheckpoint> Load(std::span<const FlatRange> ranges) const {
+    const absl::StatusOr<std::string> path = NewestGoodCheckpoint(folder_);
+    if (!path.ok()) return path.status();
+    return LoadCheckpoint(*path, model_.layout, ranges, SampleLimits());
+  }
 
   // Loads the newest, checks all its content, and returns its step; 0 and a failure when it cannot.
   uint64_t LoadedStep() const {
@@ -124,7 +168,7 @@ TEST_F(CheckpointerTest, KnowsWhichLogSegmentsAreStillNeeded) {
   for (const uint64_t step : {1, 2, 3}) {
     TrainFacts facts = SampleFacts(step);
     facts.ledger.log_segment = 10 * step;
-    ASSERT_TRUE(checkpointer->Save(facts, {values, values, values}).ok());
+    ASSERT_TRUE(Save(*checkpointer, facts, values, values, values).ok());
   }
   EXPECT_EQ(checkpointer->OldestLogSegment(), 20u);
   fs::resize_file(Step("000003") + "/state.pb", 3);
@@ -216,7 +260,8 @@ TEST_F(CheckpointerTest, AnotherModelIsRefused) {
   ASSERT_TRUE(Save(*checkpointer, 1).ok());
   ModelConfig larger = model_.config;
   larger.hidden_size = 32;
-  const absl::Status status = LoadNewestCheckpoint(folder_, MakeParameterLayout(larger), SampleLimits()).status();
+  const absl::Status status =
+      LoadCheckpoint(Step("000001"), MakeParameterLayout(larger), All(), SampleLimits()).status();
   EXPECT_THAT(std::string(status.message()), HasSubstr("master.model.embed_tokens.weight is missing, not F32 or of"));
 }
 
@@ -225,10 +270,17 @@ TEST_F(CheckpointerTest, NeverSavesPoison) {
   ASSERT_TRUE(Save(*checkpointer, 1).ok());
   std::vector<float> good = Values(2, 1), bad = good;
   bad[20] = NAN;
-  EXPECT_THAT(std::string(checkpointer->Save(SampleFacts(2), {good, bad, good}).message()),
+  EXPECT_THAT(std::string(Save(*checkpointer, SampleFacts(2), good, bad, good).message()),
               HasSubstr("model.embed_tokens.weight holds NaN at element 20"));
-  EXPECT_EQ(checkpointer->Save(SampleFacts(2), {good, good, std::span(good).first(5)}).code(),
+  EXPECT_THAT(std::string(Save(*checkpointer, SampleFacts(2), good, bad, good, 2).message()),
+              HasSubstr("model.embed_tokens.weight holds NaN at element 20"));
+  ASSERT_TRUE(checkpointer->Begin(2).ok());
+  EXPECT_EQ(WriteOptimizerFile(UnfinishedCheckpoint(folder_, 2), 0, 1, model_.layout,
+                               {All(), good, good, std::span(good).first(5)})
+                .status()
+                .code(),
             absl::StatusCode::kInvalidArgument);
+  checkpointer->Abandon(2);
   EXPECT_EQ(LoadedStep(), 1u);
 }
 
@@ -249,6 +301,85 @@ TEST_F(CheckpointerTest, SavingAfterAFallbackReplacesWhatWasBad) {
   fs::resize_file(Step("000010") + "/optimizer.safetensors", 100);
   ASSERT_TRUE(Save(*checkpointer, 10).ok());  // the same number again
   EXPECT_EQ(LoadedStep(), 10u);
+}
+
+TEST_F(CheckpointerTest, WhatAnyNumberOfRanksWroteIsReadByAnyNumber) {
+  const auto checkpointer = Open();
+  uint64_t step = 0;
+  for (const int wrote : {1, 2, 3, 5}) {
+    ASSERT_TRUE(Save(*checkpointer, ++step, wrote).ok());
+    EXPECT_EQ(fs::exists(Step(absl::StrCat("00000", step)) + "/optimizer.safetensors"), wrote == 1);
+    EXPECT_EQ(LoadedStep(), step);
+    for (const int reads : {2, 3}) {
+      for (int rank = 0; rank < reads; ++rank) {
+        const std::vector<FlatRange> share = ShareOf(rank, reads);
+        const auto loaded = Load(share);
+        ASSERT_TRUE(loaded.ok()) << loaded.status();
+        EXPECT_EQ(loaded->master, Of(share, Values(step, 1)));
+        EXPECT_EQ(loaded->first_moment, Of(share, Values(step, -2)));
+        EXPECT_EQ(loaded->second_moment, Of(share, Values(step, 0.5f)));
+      }
+    }
+  }
+  EXPECT_TRUE(fs::exists(Step("000004") + "/optimizer-00005-of-00005.safetensors"));
+}
+
+// Written, hashed and renamed only when all ranks' files are there, however late.
+TEST_F(CheckpointerTest, IsCompleteOnceEveryRankHasWritten) {
+  const auto checkpointer = Open();
+  const std::vector<float> values = Values(4, 1);
+  const std::vector<char> weights = EncodeWeights(model_.layout, values, StorageDType::kFloat32);
+  const std::string aside = UnfinishedCheckpoint(folder_, 4);
+  const auto write = [&](int rank) {
+    const std::vector<FlatRange> share = ShareOf(rank, 2);
+    const std::vector<float> part = Of(share, values);
+    return WriteOptimizerFile(aside, rank, 2, model_.layout, {share, part, part, part});
+  };
+  ASSERT_TRUE(checkpointer->Begin(4).ok());
+  ASSERT_TRUE(NoteOptimizerFile(aside, 0, 2, write(0)).ok());
+  std::atomic<bool> give_up = false;
+  absl::Status finished;
+  std::thread finisher([&] { finished = checkpointer->Finish(SampleFacts(4), weights, 2, give_up); });
+  absl::SleepFor(absl::Milliseconds(200));
+  EXPECT_THAT(ListCheckpoints(folder_), ElementsAre());
+  ASSERT_TRUE(NoteOptimizerFile(aside, 1, 2, write(1)).ok());
+  finisher.join();
+  ASSERT_TRUE(finished.ok()) << finished;
+  EXPECT_TRUE(VerifyCheckpoint(Step("000004")).ok());
+  EXPECT_EQ(Load()->first_moment, values);
+  for (const auto& entry : fs::directory_iterator(Step("000004"))) EXPECT_NE(entry.path().extension(), ".note");
+}
+
+TEST_F(CheckpointerTest, ARankThatFailsOrIsGivenUpLeavesTheEarlierOnes) {
+  const auto checkpointer = Open();
+  ASSERT_TRUE(Save(*checkpointer, 1).ok());
+  std::atomic<bool> give_up = false;
+  const std::vector<char> weights = EncodeWeights(model_.layout, Values(2, 1), StorageDType::kFloat32);
+  ASSERT_TRUE(checkpointer->Begin(2).ok());
+  ASSERT_TRUE(
+      NoteOptimizerFile(UnfinishedCheckpoint(folder_, 2), 0, 2, absl::ResourceExhaustedError("no room: /x")).ok());
+  const absl::Status full = checkpointer->Finish(SampleFacts(2), weights, 2, give_up);
+  EXPECT_EQ(full.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(full.message(), "rank 0 could not write its share of the checkpoint: no room: /x");
+  give_up = true;
+  ASSERT_TRUE(checkpointer->Begin(2).ok());
+  EXPECT_EQ(checkpointer->Finish(SampleFacts(2), weights, 2, give_up).code(), absl::StatusCode::kCancelled);
+  EXPECT_FALSE(fs::exists(UnfinishedCheckpoint(folder_, 2)));
+  EXPECT_EQ(LoadedStep(), 1u);
+}
+
+// The manifest would hold: what a rank did not write is missed all the same.
+TEST_F(CheckpointerTest, AFileThatIsMissingOrThereTwiceIsNoticed) {
+  const auto checkpointer = Open();
+  ASSERT_TRUE(Save(*checkpointer, 1, 2).ok());
+  const std::string second = Step("000001") + "/optimizer-00002-of-00002.safetensors";
+  fs::rename(second, folder_ + "/kept");
+  EXPECT_THAT(std::string(LoadCheckpoint(Step("000001"), model_.layout, All(), SampleLimits()).status().message()),
+              HasSubstr("has masters and moments of"));
+  fs::copy_file(folder_ + "/kept", second);
+  EXPECT_TRUE(LoadCheckpoint(Step("000001"), model_.layout, All(), SampleLimits()).ok());
+  fs::copy_file(folder_ + "/kept", Step("000001") + "/optimizer-00003-of-00003.safetensors");
+  EXPECT_FALSE(LoadCheckpoint(Step("000001"), model_.layout, All(), SampleLimits()).ok());
 }
 
 // A limit on the size of files makes writes fail midway as a full disk does, whatever the file system.
@@ -285,10 +416,11 @@ TEST_F(CheckpointerTest, KilledAtAnyMomentLeavesAGoodOne) {
       const auto checkpointer = TryOpen(2, StorageDType::kBFloat16);
       if (!checkpointer.ok()) _exit(1);
       for (uint64_t step = last + 1;; ++step) {
-        if (!Save(**checkpointer, step).ok()) _exit(2);
+        if (!Save(**checkpointer, step, /*world=*/step % 2 == 0 ? 2 : 1, StorageDType::kBFloat16).ok()) _exit(2);
       }
     }
-    absl::SleepFor(absl::Milliseconds(5 + random() % 250));
+    // Longer and longer: on a busy machine a checkpoint takes seconds.
+    absl::SleepFor(absl::Milliseconds(5 + random() % static_cast<unsigned>(250 + 50 * round)));
     kill(child, SIGKILL);
     int status = 0;
     ASSERT_EQ(waitpid(child, &status, 0), child);

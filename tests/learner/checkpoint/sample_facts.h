@@ -29,6 +29,7 @@ inline TrainFacts SampleFacts(uint64_t step) {
   facts.ledger.version = {2, step};
   facts.ledger.next_prompt_id = 9;
   facts.ledger.open_prompt_ids = {6, 7, 8};
+  facts.ledger.failures = {0, 2, 1};
   facts.ledger.counters.received = 10;
   facts.ledger.counters.accepted = 7;
   facts.ledger.counters.trained = 5;
@@ -38,6 +39,7 @@ inline TrainFacts SampleFacts(uint64_t step) {
   facts.ledger.counters.leases_granted = 12;
   facts.ledger.counters.leases_expired = 2;
   facts.ledger.counters.leases_returned = 1;
+  facts.ledger.counters.prompts_dropped = 3;
   facts.ledger.log_segment = 4;
   Completion completion;
   completion.token_ids = {3, 4};

@@ -29,6 +29,18 @@ ParameterLayout Layout(const std::vector<std::pair<std::string, std::vector<int6
   return layout;
 }
 
+std::vector<FlatRange> All(const ParameterLayout& layout) { return {{0, layout.total_numel}}; }
+
+double Norm(std::span<const float> values) {
+  const FlatRange all{0, static_cast<int64_t>(values.size())};
+  return *GlobalNorm(values, std::span(&all, 1), **CreateCollective({}));
+}
+
+AdamWResult Step(AdamW& optimizer, const AdamWOptions& options, const AdamWStep& step, std::span<float> parameters,
+                 const std::vector<float>& gradients) {
+  return optimizer.Step(options, step, Norm(gradients), parameters, gradients);
+}
+
 std::vector<float> Random(size_t size, int seed) {
   std::mt19937 random(static_cast<uint32_t>(seed));
   std::normal_distribution<float> normal;
@@ -45,7 +57,7 @@ TEST(AdamWTest, EqualsTorch) {
   const ParameterLayout layout = Layout({{"matrix", golden["shapes"]["matrix"].get<std::vector<int64_t>>()},
                                          {"vector", golden["shapes"]["vector"].get<std::vector<int64_t>>()}});
   const AdamWOptions options{o["beta1"], o["beta2"], o["eps"], o["weight_decay"], o["max_grad_norm"]};
-  AdamW optimizer(layout);
+  AdamW optimizer(layout, All(layout));
   const auto flat = [&](const Json& values) {
     std::vector<float> result(static_cast<size_t>(layout.total_numel), 0.0f);
     for (const ParameterSpec& spec : layout.specs) {
@@ -58,7 +70,7 @@ TEST(AdamWTest, EqualsTorch) {
   bool clipped = false, unclipped = false;
   int64_t t = 0;
   for (const Json& step : golden["steps"]) {
-    const AdamWResult result = optimizer.Step(options, {.t = ++t, .lr = o["lr"]}, parameters, flat(step["gradients"]));
+    const AdamWResult result = Step(optimizer, options, {.t = ++t, .lr = o["lr"]}, parameters, flat(step["gradients"]));
     EXPECT_NEAR(result.grad_norm, step["norm"].get<double>(), 1e-6 * result.grad_norm);
     clipped = clipped || result.grad_norm > o["max_grad_norm"];
     unclipped = unclipped || result.grad_norm < o["max_grad_norm"];
@@ -73,7 +85,7 @@ TEST(AdamWTest, EqualsAFloat64Loop) {
   const ParameterLayout layout = Layout({{"a", {251, 157}}, {"b", {37}}, {"c", {1, 1}}});
   const size_t size = static_cast<size_t>(layout.total_numel);
   const AdamWOptions options{0.8, 0.99, 1e-6, 0.05, 0.5};
-  AdamW optimizer(layout);
+  AdamW optimizer(layout, All(layout));
   std::vector<float> parameters = Random(size, 1);
   for (int64_t i = 37; i < 48; ++i) parameters[static_cast<size_t>(layout.specs[1].offset + i)] = 0;
   std::vector<double> p(parameters.begin(), parameters.end()), m(size), v(size);
@@ -88,7 +100,7 @@ TEST(AdamWTest, EqualsAFloat64Loop) {
       }
     }
     const double lr = 0.01 * t, norm = std::sqrt(squares);
-    const AdamWResult result = optimizer.Step(options, {.t = t, .lr = lr}, parameters, gradients);
+    const AdamWResult result = Step(optimizer, options, {.t = t, .lr = lr}, parameters, gradients);
     EXPECT_NEAR(result.grad_norm, norm, 1e-12 * norm);
     for (const ParameterSpec& spec : layout.specs) {
       const double decay = spec.shape.size() == 1 ? 0 : options.weight_decay;
@@ -107,49 +119,90 @@ TEST(AdamWTest, EqualsAFloat64Loop) {
 
 TEST(AdamWTest, ANonFiniteGradientChangesNothing) {
   const ParameterLayout layout = Layout({{"a", {100, 9}}});
-  AdamW optimizer(layout);
+  AdamW optimizer(layout, All(layout));
   std::vector<float> parameters = Random(static_cast<size_t>(layout.total_numel), 2);
   const std::vector<float> gradients = Random(parameters.size(), 3);
-  ASSERT_FALSE(optimizer.Step({}, {.t = 1, .lr = 0.1}, parameters, gradients).skipped);
+  ASSERT_FALSE(Step(optimizer, {}, {.t = 1, .lr = 0.1}, parameters, gradients).skipped);
   const std::vector<float> before = parameters, first(optimizer.first_moment().begin(), optimizer.first_moment().end());
   for (float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(),
                     -std::numeric_limits<float>::infinity()}) {
     std::vector<float> spoilt = gradients;
     spoilt[899] = bad;
-    EXPECT_TRUE(optimizer.Step({}, {.t = 2, .lr = 0.1}, parameters, spoilt).skipped);
+    EXPECT_TRUE(Step(optimizer, {}, {.t = 2, .lr = 0.1}, parameters, spoilt).skipped);
     EXPECT_EQ(parameters, before);
     EXPECT_TRUE(std::equal(first.begin(), first.end(), optimizer.first_moment().begin()));
   }
-  EXPECT_FALSE(optimizer.Step({}, {.t = 2, .lr = 0.1}, parameters, gradients).skipped);
+  EXPECT_FALSE(Step(optimizer, {}, {.t = 2, .lr = 0.1}, parameters, gradients).skipped);
 }
 
 TEST(AdamWTest, LargeFiniteGradientsAreClippedNotSkipped) {
   const ParameterLayout layout = Layout({{"a", {4, 4}}});
-  AdamW optimizer(layout);
+  AdamW optimizer(layout, All(layout));
   std::vector<float> parameters(16, 0.0f), gradients(16, 1e38f);
-  const AdamWResult result = optimizer.Step({}, {.t = 1, .lr = 0.1}, parameters, gradients);
+  const AdamWResult result = Step(optimizer, {}, {.t = 1, .lr = 0.1}, parameters, gradients);
   EXPECT_FALSE(result.skipped);
   EXPECT_NEAR(result.grad_norm, 4e38, 1e32);
   for (float value : parameters) EXPECT_NEAR(value, -0.1, 1e-6);
 }
 
+TEST(AdamWTest, AGradientBeyondTheLimitChangesNothing) {
+  const ParameterLayout layout = Layout({{"a", {4, 4}}});
+  AdamW optimizer(layout, All(layout));
+  const AdamWOptions options{.skip_grad_norm = 8.5};
+  std::vector<float> parameters(16, 1.0f);
+  const std::vector<float> before = parameters, at(16, 2.0f), beyond(16, 2.25f);  // norms 8 and 9
+  const AdamWResult skipped = Step(optimizer, options, {.t = 1, .lr = 0.1}, parameters, beyond);
+  EXPECT_TRUE(skipped.skipped);
+  EXPECT_DOUBLE_EQ(skipped.grad_norm, 9);
+  EXPECT_EQ(parameters, before);
+  for (const float moment : optimizer.first_moment()) EXPECT_EQ(moment, 0);
+  EXPECT_FALSE(Step(optimizer, options, {.t = 1, .lr = 0.1}, parameters, at).skipped);
+  EXPECT_NE(parameters, before);
+}
+
 TEST(AdamWTest, RestoredStateContinuesWithTheSameBits) {
   const ParameterLayout layout = Layout({{"a", {30, 20}}, {"b", {20}}});
   const size_t size = static_cast<size_t>(layout.total_numel);
-  AdamW whole(layout), first(layout), second(layout);
+  AdamW whole(layout, All(layout)), first(layout, All(layout)), second(layout, All(layout));
   std::vector<float> p1 = Random(size, 4), p2 = p1;
-  for (int t = 0; t < 6; ++t) whole.Step({}, {.t = t + 1, .lr = 0.01}, p1, Random(size, 20 + t));
-  for (int t = 0; t < 3; ++t) first.Step({}, {.t = t + 1, .lr = 0.01}, p2, Random(size, 20 + t));
+  for (int t = 0; t < 6; ++t) Step(whole, {}, {.t = t + 1, .lr = 0.01}, p1, Random(size, 20 + t));
+  for (int t = 0; t < 3; ++t) Step(first, {}, {.t = t + 1, .lr = 0.01}, p2, Random(size, 20 + t));
   std::copy(first.first_moment().begin(), first.first_moment().end(), second.first_moment().begin());
   std::copy(first.second_moment().begin(), first.second_moment().end(), second.second_moment().begin());
-  for (int t = 3; t < 6; ++t) second.Step({}, {.t = t + 1, .lr = 0.01}, p2, Random(size, 20 + t));
+  for (int t = 3; t < 6; ++t) Step(second, {}, {.t = t + 1, .lr = 0.01}, p2, Random(size, 20 + t));
   EXPECT_EQ(p1, p2);
+}
+
+// Ranges that cut parameters anywhere, each stepped on by an optimizer of its own.
+TEST(AdamWTest, PartsHaveTheBitsOfTheWhole) {
+  const ParameterLayout layout = Layout({{"a", {251, 157}}, {"b", {37}}, {"c", {1, 1}}, {"d", {90, 3}}});
+  const size_t size = static_cast<size_t>(layout.total_numel);
+  const int64_t end = layout.total_numel;
+  AdamW whole(layout, All(layout));
+  const std::vector<std::vector<FlatRange>> shares = {{{0, 160}, {39424, 39440}}, {{160, 39424}, {39440, end}}};
+  std::vector<AdamW> parts;
+  for (const std::vector<FlatRange>& share : shares) parts.emplace_back(layout, share);
+  std::vector<float> expected = Random(size, 4), parameters = expected;
+  for (int t = 1; t <= 3; ++t) {
+    const std::vector<float> gradients = Random(size, 20 + t);
+    const AdamWOptions options{.weight_decay = 0.1, .max_grad_norm = 0.5};
+    Step(whole, options, {.t = t, .lr = 0.01}, expected, gradients);
+    for (AdamW& part : parts) Step(part, options, {.t = t, .lr = 0.01}, parameters, gradients);
+    EXPECT_EQ(parameters, expected);
+  }
+  for (size_t s = 0; s < shares.size(); ++s) {
+    const float* moment = parts[s].second_moment().data();
+    for (const FlatRange& range : shares[s]) {
+      EXPECT_TRUE(std::equal(moment, moment + range.size(), whole.second_moment().data() + range.begin));
+      moment += range.size();
+    }
+  }
 }
 
 TEST(GlobalNormTest, EverySizeCounts) {
   for (size_t size : {0u, 1u, 15u, 16u, 17u, 32768u, 32769u, 70001u}) {
     const std::vector<float> values(size, 2.0f);
-    EXPECT_DOUBLE_EQ(GlobalNorm(values), 2 * std::sqrt(static_cast<double>(size)));
+    EXPECT_DOUBLE_EQ(Norm(values), 2 * std::sqrt(static_cast<double>(size)));
   }
 }
 
@@ -168,6 +221,39 @@ TEST(LrScheduleTest, CosineFallsToItsFloorAndStays) {
   EXPECT_DOUBLE_EQ(schedule.At(110), 0.5);
   EXPECT_DOUBLE_EQ(schedule.At(500), 0.5);
   for (int step = 10; step < 110; ++step) EXPECT_GT(schedule.At(step), schedule.At(step + 1));
+}
+
+TEST(LrScheduleTest, LinearFallsToItsFloorAndStays) {
+  const LrSchedule schedule{2.0, 10, LrSchedule::Shape::kLinear, 0.25, 110};
+  EXPECT_DOUBLE_EQ(schedule.At(9), 2.0);
+  EXPECT_DOUBLE_EQ(schedule.At(10), 2.0);
+  EXPECT_DOUBLE_EQ(schedule.At(60), 1.25);
+  EXPECT_DOUBLE_EQ(schedule.At(110), 0.5);
+  EXPECT_DOUBLE_EQ(schedule.At(500), 0.5);
+}
+
+TEST(LrScheduleTest, WsdHoldsUntilItsDecay) {
+  const LrSchedule schedule{2.0, 10, LrSchedule::Shape::kWsd, 0.25, 110, 20};
+  EXPECT_DOUBLE_EQ(schedule.At(4), 1.0);
+  EXPECT_DOUBLE_EQ(schedule.At(10), 2.0);
+  EXPECT_DOUBLE_EQ(schedule.At(90), 2.0);
+  EXPECT_DOUBLE_EQ(schedule.At(100), 1.25);
+  EXPECT_DOUBLE_EQ(schedule.At(110), 0.5);
+  EXPECT_DOUBLE_EQ(schedule.At(500), 0.5);
+  const LrSchedule all_decay{2.0, 10, LrSchedule::Shape::kWsd, 0.25, 110, 1000};
+  EXPECT_DOUBLE_EQ(all_decay.At(10), 2.0) << "the decay begins after the warm-up";
+  EXPECT_DOUBLE_EQ(all_decay.At(60), 1.25);
+}
+
+TEST(LrScheduleTest, WhateverIsStretchedIsTold) {
+  const auto linear = [](int64_t steps) { return LrSchedule{1e-4, 0, LrSchedule::Shape::kLinear, 0.0, steps}; };
+  EXPECT_NE(RateJump(linear(100), linear(200), 50).find("goes on with 7.5e-05 after 50 updates, where 5e-05 was"),
+            std::string::npos);
+  EXPECT_NE(RateJump(linear(100), linear(200), 100), "") << "from 0";
+  const auto wsd = [](int64_t steps) { return LrSchedule{1e-4, 0, LrSchedule::Shape::kWsd, 0.1, steps, 20}; };
+  EXPECT_NE(RateJump(wsd(100), wsd(200), 100).find("goes on with 0.0001 after 100 updates, where 1e-05 was planned"),
+            std::string::npos);
+  EXPECT_EQ(RateJump(wsd(100), wsd(200), 70), "") << "it has not begun to fall";
 }
 
 TEST(LrScheduleTest, AStretchedCosineIsToldWithBothRates) {

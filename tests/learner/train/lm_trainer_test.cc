@@ -64,7 +64,7 @@ TEST(LmTrainerTest, TwoRanksFollowOneRankOverTwentySteps) {
       EXPECT_NEAR(stats->loss, one.loss, 1e-5 * std::abs(one.loss)) << step;
       EXPECT_NEAR(stats->grad_norm, one.grad_norm, 1e-5 * one.grad_norm) << step;
     }
-    const std::span<const float> end = trainer->policy().state().ReadState()->parameters;
+    const std::vector<float> end = trainer->policy().state().ReadState()->parameters;
     parameters[static_cast<size_t>(collective.rank())].assign(end.begin(), end.end());
   });
   EXPECT_EQ(parameters[0], parameters[1]);
@@ -145,8 +145,8 @@ TEST(LmTrainerTest, RestoredStateContinuesWithTheSameBits) {
   EXPECT_FALSE(second->Restore({}, first->counts()).ok());
   ASSERT_TRUE(second->Restore(*first->policy().state().ReadState(), first->counts()).ok());
   for (int step = 2; step < 4; ++step) ASSERT_TRUE(second->TrainStep(Groups(step), kNow).ok());
-  const std::span<const float> a = whole->policy().state().ReadState()->parameters;
-  const std::span<const float> b = second->policy().state().ReadState()->parameters;
+  const std::vector<float> a = whole->policy().state().ReadState()->parameters;
+  const std::vector<float> b = second->policy().state().ReadState()->parameters;
   EXPECT_TRUE(std::equal(a.begin(), a.end(), b.begin()));
 }
 

@@ -23,7 +23,8 @@ namespace tactus {
 namespace {
 
 constexpr PolicyVersion kNow{0, 0};
-constexpr int64_t kVocab = 144;  // no model has fewer
+constexpr int64_t kVocab = 144;          // no model in float32 has fewer
+constexpr int64_t kBFloat16Vocab = 128;  // nor any at all
 
 ModelFolder Folder(const std::string& name) {
   const auto folder = OpenModelFolder(SourcePath("tests/goldens/models/") + name);
@@ -68,13 +69,18 @@ TrainerOptions Options() {
 
 using PolicyMaker = std::function<std::unique_ptr<TrainablePolicy>()>;
 
-std::unique_ptr<Trainer> MakeTrainer(const TrainerOptions& options, const PolicyMaker& make, Collective& collective) {
-  auto trainer = Trainer::Create(options, make(), options.loss.kl_beta > 0 ? make() : nullptr, collective);
+// `make_reference`: of the KL term's policy; none: made like the other.
+std::unique_ptr<Trainer> MakeTrainer(const TrainerOptions& options, const PolicyMaker& make, Collective& collective,
+                                     const PolicyMaker& make_reference = nullptr) {
+  const PolicyMaker& reference = make_reference ? make_reference : make;
+  auto trainer = Trainer::Create(options, make(), options.loss.kl_beta > 0 ? reference() : nullptr, collective);
   EXPECT_TRUE(trainer.ok()) << trainer.status();
   return *std::move(trainer);
 }
 
-std::vector<TrajectoryGroup> Groups(int step) { return RandomGroups(300 + step, 4, kVocab, kNow); }
+std::vector<TrajectoryGroup> Groups(int step, int64_t vocab = kVocab) {
+  return RandomGroups(300 + step, 4, vocab, kNow);
+}
 
 std::vector<float> Copy(std::span<const float> values) { return {values.begin(), values.end()}; }
 
@@ -145,15 +151,17 @@ TEST_F(CudaTrainerTest, Bfloat16PolicyLearnsWithFloat32Masters) {
 
 TEST_F(CudaTrainerTest, AStepHasTheCpusBits) {
   const ModelFolder folder = Folder("qwen2");
+  const auto alone = *CreateCollective({});
   const AdamWOptions options{.weight_decay = 0.1, .max_grad_norm = 0.5};
   std::vector<float> parameters = Parameters(folder), gradients(parameters.size());
-  AdamW optimizer(folder.layout);
+  const FlatRange all{0, folder.layout.total_numel};
+  AdamW optimizer(folder.layout, std::span(&all, 1));
   using ops::cuda::DeviceArray;
   const std::vector<float> zeros(parameters.size(), 0.0f);
   DeviceArray<float> p(parameters), m(zeros), v(zeros), g(gradients.size());
   std::vector<ops::cuda::AdamWSegment> segments;
   for (const ParameterSpec& spec : folder.layout.specs) {
-    segments.push_back({spec.offset, static_cast<int32_t>(spec.numel), spec.shape.size() >= 2 ? 1 : 0});
+    segments.push_back({spec.offset, spec.offset, static_cast<int32_t>(spec.numel), spec.shape.size() >= 2 ? 1 : 0});
   }
   DeviceArray<ops::cuda::AdamWSegment> device_segments(segments);
   for (int64_t t = 1; t <= 3; ++t) {
@@ -161,7 +169,8 @@ TEST_F(CudaTrainerTest, AStepHasTheCpusBits) {
       gradients[i] = std::sin(static_cast<float>(i) * 0.37f * static_cast<float>(t));
     g.Write(gradients);
     const AdamWStep step{.t = t, .lr = 0.01};
-    const AdamWCoefficients c = AdamWCoefficients::Of(options, step, GlobalNorm(gradients));
+    const double norm = *GlobalNorm(gradients, std::span(&all, 1), *alone);
+    const AdamWCoefficients c = AdamWCoefficients::Of(options, step, norm);
     ops::cuda::AdamWUpdateArgs args = AdamWArgsOf(c);
     args.segments = device_segments.get();
     args.num_segments = static_cast<int64_t>(segments.size());
@@ -170,7 +179,7 @@ TEST_F(CudaTrainerTest, AStepHasTheCpusBits) {
     args.first = m.get();
     args.second = v.get();
     ops::cuda::AdamWUpdate(args);
-    optimizer.Step(options, step, parameters, gradients);
+    optimizer.Step(options, step, norm, parameters, gradients);
     EXPECT_EQ(p.Read(), parameters) << t;
     EXPECT_EQ(m.Read(), Copy(optimizer.first_moment())) << t;
     EXPECT_EQ(v.Read(), Copy(optimizer.second_moment())) << t;
@@ -241,6 +250,27 @@ TEST_F(CudaTrainerTest, ShapesTheKernelsDoNotComputeAreRefused) {
             absl::StatusCode::kUnimplemented);
 }
 
+// Weights without masters give the same log-probs, and so the same KL term.
+TEST_F(CudaTrainerTest, AReferenceIsWeightsAlone) {
+  const auto collective = Alone();
+  for (const StorageDType dtype : {StorageDType::kFloat32, StorageDType::kBFloat16}) {
+    const ModelFolder folder = Folder(dtype == StorageDType::kFloat32 ? "qwen3" : "qwen3_bf16");
+    const PolicyMaker whole = [&] { return CudaPolicy(folder, dtype); };
+    const PolicyMaker weights = [&] {
+      return *MakeLmPolicyCuda(folder.config, dtype, Parameters(folder), {}, 0, {.trains = false});
+    };
+    EXPECT_TRUE(weights()->state().share().empty());
+    const auto a = MakeTrainer(Options(), whole, *collective), b = MakeTrainer(Options(), whole, *collective, weights);
+    for (int step = 0; step < 2; ++step) {
+      const auto expected = a->TrainStep(Groups(step, kBFloat16Vocab), kNow),
+                 actual = b->TrainStep(Groups(step, kBFloat16Vocab), kNow);
+      ASSERT_TRUE(expected.ok() && actual.ok()) << actual.status();
+      EXPECT_EQ(actual->kl_k3, expected->kl_k3) << step;
+      EXPECT_EQ(actual->grad_norm, expected->grad_norm) << step;
+    }
+  }
+}
+
 #ifdef TACTUS_CUDA_EMULATED
 // Ranks as threads of one process, each with its own "GPU", over Gloo: the buckets' sums begin inside Backward.
 TEST_F(CudaTrainerTest, TwoRanksFollowOneRank) {
@@ -264,6 +294,45 @@ TEST_F(CudaTrainerTest, TwoRanksFollowOneRank) {
     parameters[static_cast<size_t>(collective.rank())] = Copy(trainer->policy().state().ReadState()->parameters);
   });
   EXPECT_EQ(parameters[0], parameters[1]);
+}
+
+// Sharded, the gradient is added up in another way, and its norm in another order: float32 rounding apart.
+TEST_F(CudaTrainerTest, AShardedOptimizerFollowsAWholeOne) {
+  for (const StorageDType dtype : {StorageDType::kFloat32, StorageDType::kBFloat16}) {
+    const ModelFolder folder = Folder(dtype == StorageDType::kFloat32 ? "qwen3" : "qwen3_bf16");
+    TrainerOptions options = Options();
+    options.loss.kl_beta = 0;
+    options.optimizer.max_grad_norm = 0.5;
+    std::vector<std::vector<char>> weights(2);
+    std::vector<std::vector<double>> norms(2);
+    for (const Shard shard : {Shard::kNone, Shard::kOptimizer}) {
+      OnRanks(2, [&](Collective& collective) {
+        const Sharding place{shard, collective.rank(), collective.size(), 4096 * 4};
+        const auto make = [&] { return *MakeLmPolicyCuda(folder.config, dtype, Parameters(folder), {}, 0, place); };
+        auto trainer = MakeTrainer(options, make, collective);
+        ASSERT_TRUE(trainer->TrainStep(Groups(0, kBFloat16Vocab), kNow).ok());
+        const ParameterSnapshot state = *trainer->policy().state().ReadState();
+        EXPECT_EQ(static_cast<int64_t>(state.second_moment.size()), NumelOf(trainer->policy().state().share()));
+        auto second = MakeTrainer(options, make, collective);  // goes on from its share
+        ASSERT_TRUE(second->Restore(state, trainer->counts()).ok());
+        for (int step = 1; step < 4; ++step) {
+          const auto stats = second->TrainStep(Groups(step, kBFloat16Vocab), kNow);
+          ASSERT_TRUE(stats.ok()) << stats.status();
+          if (collective.rank() == 0) norms[static_cast<size_t>(shard)].push_back(stats->grad_norm);
+        }
+        if (collective.rank() == 0) {
+          weights[static_cast<size_t>(shard)] = *second->policy().state().ReadWeights(dtype);
+        }
+      });
+    }
+    ASSERT_EQ(norms[0].size(), 3u);
+    ASSERT_EQ(norms[1].size(), 3u);
+    for (size_t step = 0; step < 3; ++step) EXPECT_NEAR(norms[1][step], norms[0][step], 1e-5 * norms[0][step]);
+    // The order of the norm's sum may move the clipping's last bit.
+    size_t differing = 0;
+    for (size_t i = 0; i < weights[0].size(); ++i) differing += weights[0][i] != weights[1][i] ? 1 : 0;
+    EXPECT_LE(differing, weights[0].size() / (dtype == StorageDType::kFloat32 ? 2 : 50));
+  }
 }
 #endif
 

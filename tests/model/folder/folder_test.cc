@@ -121,6 +121,35 @@ TEST_F(FolderTest, BFloat16FolderHoldsRoundedValuesAndSaysSo) {
   for (size_t i = 0; i < flat.size(); ++i) ASSERT_EQ(loaded[i], BFloat16ToFloat(FloatToBFloat16(flat[i])));
 }
 
+TEST_F(FolderTest, EncodedWeightsMakeTheSameFolder) {
+  const ModelFolder recipe = Recipe("m", false);
+  const std::vector<float> flat = Numbered(recipe.layout);
+  std::vector<char> encoded;
+  for (const ParameterSpec& spec : recipe.layout.specs) {
+    const char* const begin = reinterpret_cast<const char*>(flat.data() + spec.offset);
+    encoded.insert(encoded.end(), begin, begin + spec.numel * 4);
+  }
+  ASSERT_TRUE(WriteModelFolder(Path("floats"), recipe, flat, StorageDType::kFloat32).ok());
+  const auto digests =
+      WriteModelFolder(Path("encoded"), recipe, std::span<const char>(encoded), StorageDType::kFloat32);
+  ASSERT_TRUE(digests.ok()) << digests.status();
+  size_t files = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(Path("encoded"))) {
+    const std::string name = entry.path().filename().string();
+    EXPECT_EQ(digests->at(name), DigestOf(*ReadFile(entry.path().string()))) << name;
+    ++files;
+  }
+  EXPECT_EQ(digests->size(), files);
+  EXPECT_EQ(*ReadFile(Path("encoded/model.safetensors")), *ReadFile(Path("floats/model.safetensors")));
+  const std::span<const char> bytes(encoded);
+  for (const std::span<const char>& wrong : {bytes.first(bytes.size() - 4), bytes.first(0)}) {
+    EXPECT_EQ(WriteModelFolder(Path("wrong"), recipe, wrong, StorageDType::kFloat32).status().code(),
+              absl::StatusCode::kInvalidArgument);
+  }
+  EXPECT_EQ(WriteModelFolder(Path("wrong"), recipe, bytes, StorageDType::kBFloat16).status().code(),
+            absl::StatusCode::kInvalidArgument);
+}
+
 TEST_F(FolderTest, ReadsShards) {
   const ModelFolder recipe = Recipe("m", false);
   const std::vector<float> flat = Numbered(recipe.layout);
@@ -231,7 +260,7 @@ TEST_F(FolderTest, ErrorsNameTheFile) {
   const ModelFolder recipe = Recipe("m", true);
   std::vector<float> small(3);
   EXPECT_EQ(LoadParameters(recipe, small).code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_EQ(WriteModelFolder(Path("out"), recipe, small, StorageDType::kFloat32).code(),
+  EXPECT_EQ(WriteModelFolder(Path("out"), recipe, small, StorageDType::kFloat32).status().code(),
             absl::StatusCode::kInvalidArgument);
   Put("m/model.safetensors", "junk");
   EXPECT_FALSE(OpenModelFolder(Path("m"), WeightsExpected::kOptional).ok());  // weights that are there are checked

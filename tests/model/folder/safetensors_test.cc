@@ -85,7 +85,9 @@ TEST(SafetensorsTest, WritesAndReadsBack) {
   const std::vector<TensorToWrite> tensors = {{"z.weight", {2, 3}, a}, {"scalar", {}, b}, {"empty", {0, 4}, {}}};
   for (const StorageDType dtype : {StorageDType::kFloat32, StorageDType::kBFloat16}) {
     const std::string path = Scratch("round_trip.safetensors");
-    ASSERT_TRUE(WriteSafetensors(path, tensors, dtype).ok());
+    const auto digest = WriteSafetensors(path, tensors, dtype);
+    ASSERT_TRUE(digest.ok()) << digest.status();
+    EXPECT_EQ(*digest, DigestOf(*ReadFile(path)));
     const auto file = SafetensorsFile::Open(path);
     ASSERT_TRUE(file.ok()) << file.status();
     EXPECT_EQ(file->metadata().at("format"), "pt");
@@ -102,24 +104,45 @@ TEST(SafetensorsTest, WritesAndReadsBack) {
     EXPECT_EQ(scalar[0], 7);
     EXPECT_EQ(file->Find("none"), nullptr);
     EXPECT_FALSE(file->ReadFloats(*info, scalar).ok());  // wrong size
+    std::vector<float> part(2);
+    ASSERT_TRUE(file->ReadFloats(*info, 3, part).ok());
+    EXPECT_THAT(part, ElementsAre(got[3], got[4]));
+    EXPECT_EQ(file->ReadFloats(*info, 5, part).code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_EQ(file->ReadFloats(*info, -1, part).code(), absl::StatusCode::kInvalidArgument);
   }
+}
+
+TEST(SafetensorsTest, EncodedValuesAreWrittenAsTheyAre) {
+  const std::vector<uint16_t> bits = {0x3f80, 0xc000, 0x4049};  // bfloat16 of 1, -2 and 3.140625
+  const std::span<const char> bytes(reinterpret_cast<const char*>(bits.data()), 6);
+  const std::string path = Scratch("encoded.safetensors");
+  const std::vector<TensorToWrite> tensors = {{"a", {3}, {}, bytes}};
+  ASSERT_TRUE(WriteSafetensors(path, tensors, StorageDType::kBFloat16).ok());
+  const auto file = SafetensorsFile::Open(path);
+  ASSERT_TRUE(file.ok()) << file.status();
+  std::vector<float> got(3);
+  ASSERT_TRUE(file->ReadFloats(*file->Find("a"), got).ok());
+  EXPECT_THAT(got, ElementsAre(1.0f, -2.0f, 3.140625f));
+  EXPECT_EQ(WriteSafetensors(path, tensors, StorageDType::kFloat32).status().code(),
+            absl::StatusCode::kInvalidArgument);
 }
 
 TEST(SafetensorsTest, WriterRefusesAShapeThatDoesNotMatch) {
   const std::vector<float> values(5);
   const std::vector<TensorToWrite> wrong = {{"a", {2, 3}, values}};
-  EXPECT_EQ(WriteSafetensors(Scratch("wrong"), wrong, StorageDType::kFloat32).code(),
+  EXPECT_EQ(WriteSafetensors(Scratch("wrong"), wrong, StorageDType::kFloat32).status().code(),
             absl::StatusCode::kInvalidArgument);
   const std::vector<TensorToWrite> twice = {{"a", {5}, values}, {"a", {5}, values}};
-  EXPECT_EQ(WriteSafetensors(Scratch("wrong"), twice, StorageDType::kFloat32).code(),
+  EXPECT_EQ(WriteSafetensors(Scratch("wrong"), twice, StorageDType::kFloat32).status().code(),
             absl::StatusCode::kInvalidArgument);
-  EXPECT_EQ(WriteSafetensors(Scratch("no/folder"), {}, StorageDType::kFloat32).code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(WriteSafetensors(Scratch("no/folder"), {}, StorageDType::kFloat32).status().code(),
+            absl::StatusCode::kNotFound);
 }
 
 TEST(SafetensorsTest, WriterReportsAFullDisk) {
   const std::vector<float> values(1 << 20);
   const std::vector<TensorToWrite> tensors = {{"a", {1 << 20}, values}};
-  const absl::Status status = WriteSafetensors("/dev/full", tensors, StorageDType::kFloat32);
+  const absl::Status status = WriteSafetensors("/dev/full", tensors, StorageDType::kFloat32).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted) << status;
   EXPECT_THAT(std::string(status.message()), HasSubstr("/dev/full"));
 }

@@ -55,7 +55,8 @@ TEST(AdamWUpdateTest, FollowsTheDefinitionAndRoundsTheWeights) {
   auto second = RandomArray<float>(kCount, 4);
   for (float& value : second) value *= value;
   // The first 4096 decay, 100 are nobody's, the rest do not decay.
-  DeviceArray<AdamWSegment> segments(std::vector<AdamWSegment>{{0, 4096, 1}, {4196, 804, 0}});
+  DeviceArray<AdamWSegment> segments(std::vector<AdamWSegment>{
+      {.begin = 0, .place = 0, .count = 4096, .decays = 1}, {.begin = 4196, .place = 4196, .count = 804, .decays = 0}});
   DeviceArray<float> p(kCount), m(kCount), v(kCount), g(gradients);
   DeviceArray<c10::BFloat16> rounded(kCount);
   args.segments = segments.get();

@@ -76,6 +76,22 @@ TEST(MemoryReportTest, TheTableShowsDevicesThatAreUsedAlikeOnce) {
   EXPECT_THAT(shared, HasSubstr("  weights                    1.1 GiB     1.1 GiB\n"));
 }
 
+TEST(MemoryReportTest, WhatDoesNotFitWholeIsDividedAmongTheRanks) {
+  // 8 bytes a parameter of the 4B's 16 bytes of optimizer and gradients, and 2 of weights, stay whole.
+  const GpuList small = Gpus(8, 64 * kGiB);
+  const auto none = Predict("qwen3_4b_countdown.textproto", "qwen3-4b-base", 4, 4, small, {"learner.shard=NONE"});
+  EXPECT_THAT(std::string(none->Check().message()), HasSubstr("learner-0 needs "));
+  EXPECT_THAT(none->Table(), HasSubstr("learner.shard NONE: each rank has all of the optimizer\n"));
+  const auto chosen = Predict("qwen3_4b_countdown.textproto", "qwen3-4b-base", 4, 4, small);
+  EXPECT_EQ(chosen->Check(), absl::OkStatus());
+  EXPECT_THAT(chosen->Table(),
+              HasSubstr("learner.shard OPTIMIZER, as AUTO chooses: each of 4 ranks has its part of the "
+                        "optimizer\n"));
+  EXPECT_THAT(chosen->Table(), HasSubstr("\n  moments                    7.5 GiB\n"));
+  EXPECT_THAT(Predict("qwen3_4b_countdown.textproto", "qwen3-4b-base", 1, 1, Gpus(2, 80 * kGiB))->Table(),
+              Not(HasSubstr("learner.shard")));
+}
+
 TEST(MemoryReportTest, WithoutAGpuEverythingIsOnTheCpu) {
   const MemoryReport report =
       Predict("smollm2_countdown.textproto", "smollm2-135m", 1, 2, {.gpus = {}, .why_none = "no GPU"}).value();
