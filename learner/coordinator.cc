@@ -14,6 +14,7 @@
 #include "common/config/run_config.h"
 #include "common/config/storage_dtype.h"
 #include "common/metrics/build_info.h"
+#include "common/ops/cpu/parallel.h"
 #include "common/rhythm/rhythm.h"
 #include "common/weights/grpc_weight_service.h"
 #include "proto/config.pb.h"
@@ -25,6 +26,7 @@ namespace {
 // heard.
 constexpr absl::Duration kKeepAlive = absl::Seconds(5);
 constexpr absl::Duration kWaitSlice = absl::Seconds(1);
+constexpr absl::Duration kReplaceSlice = absl::Milliseconds(50);  // until a group without signal is replaced, at most
 // What an actor may hold, in actor.max_leases: those it works on, and as many that it has given up and the ledger not.
 constexpr int kLeaseSlack = 2;
 constexpr size_t kShownActorsBytes = 512;
@@ -35,7 +37,7 @@ Coordinator::Coordinator(Rank* rank, HeadCalibration calibration, const std::opt
     : rank_(*rank),
       calibration_(std::move(calibration)),
       // An actor may hold any version that still gets leases, and one more while it fetches.
-      publisher_(config().service().run_id(), config().rollout().max_staleness_steps() + 2),
+      publisher_(config().service().run_id(), config().rollout().max_staleness_steps() + 2, ops::Threads()),
       share_weights_(rank->room_for_shared_weights()),
       weight_service_(MakeWeightService(&publisher_, &weight_bytes_sent_)),
       signal_(config().rollout().max_completion_tokens()) {
@@ -97,14 +99,34 @@ absl::Status Coordinator::Serve(std::optional<RolloutRestore> restore) {
                                          .completions_per_prompt = config().rollout().completions_per_prompt(),
                                          .max_staleness_steps = config().rollout().max_staleness_steps(),
                                          .lease_timeout = absl::Seconds(config().rollout().lease_timeout_s()),
-                                         .seed = config().seed()},
+                                         .max_attempts = config().rollout().max_attempts(),
+                                         .seed = config().seed(),
+                                         .max_replaced_groups = config().rollout().max_replaced_groups()},
                               .max_leases_per_actor = kLeaseSlack * config().actor().max_leases(),
                               .metrics = &rank_.metrics(),
                               .log_folder = absl::StrCat(options().folder.root, "/submissions"),
                               .more_services = {weight_service_.get()}};
   ASSIGN_OR_RETURN(server_, RolloutServer::Start(server, std::move(restore)));
-  rank_.SetVersion(server_->version());
-  return PublishWeights();
+  const PolicyVersion first = server_->version();
+  rank_.SetVersion(first);
+  // New weights first, then their announcement: an actor that hears of a version can fetch it. Of the first it hears
+  // when it attaches.
+  const auto published = [this, first](PolicyVersion version, absl::Duration took) {
+    ShowPublished(took);
+    return version == first ? absl::OkStatus() : server_->SetVersion(version);
+  };
+  ASSIGN_OR_RETURN(publishing_, BackgroundPublisher::Start(&publisher_, &rank_.trainer().policy().layout(), published));
+  RETURN_IF_ERROR(PublishWeights());
+  return publishing_->Drain();
+}
+
+void Coordinator::ShowPublished(absl::Duration took) {
+  MetricSet& metrics = rank_.metrics();
+  const uint64_t delta_bytes = publisher_.NewestDeltaBytes();
+  metrics.Observe(Metric::kWeightPublishDuration, absl::ToDoubleSeconds(took));
+  metrics.Add(Metric::kWeightVersions, 1, delta_bytes > 0 ? "delta" : "full");
+  metrics.Set(Metric::kWeightSetBytes, static_cast<double>(delta_bytes), "delta");
+  metrics.Set(Metric::kWeightSetBytes, static_cast<double>(publisher_.Newest()->manifest.total_bytes), "full");
 }
 
 absl::Status Coordinator::OpenRecords() {
@@ -132,26 +154,41 @@ absl::Status Coordinator::WriteReadyFile() const {
 
 absl::Status Coordinator::Run() {
   absl::Status status;
-  while (rank_.step() < config().learner().steps() && !rank_.StopAsked()) {
+  while (rank_.step() < config().learner().steps() && !rank_.StopAsked() && rank_.trainer().Diverged().ok()) {
     const absl::Time start = MonotonicNow();
     absl::StatusOr<std::vector<TrajectoryGroup>> groups = NextBatch();
     status = groups.status();
     if (!status.ok() || groups->empty()) break;
     RETURN_IF_ERROR(Step(*std::move(groups), SecondsSince(start)));
   }
-  // Between two steps, whatever ended them: what was trained is kept, also when another rank is gone.
-  status.Update(rank_.Exchange({.kind = StepOrder::Kind::kStop, .version = rank_.version(), .groups = {}}).status());
-  if (checkpointed_step_ != rank_.step()) status.Update(Checkpoint());
-  RETURN_IF_ERROR(status);
+  RETURN_IF_ERROR(End(status));
   const absl::Status ending = rank_.Ending();
   if (ending.ok()) server_->Finish();  // otherwise actors stay: the run goes on when a learner is started again
   return ending;
 }
 
-// Keeps the ledger's slots full, but never asks for more than the run will train.
+absl::Status Coordinator::Tell(StepOrder::Kind kind) {
+  return rank_.Exchange({.kind = kind, .version = rank_.version(), .groups = {}}).status();
+}
+
+// Between two steps, whatever ended them: what was trained is kept.
+absl::Status Coordinator::End(absl::Status status) {
+  status.Update(AwaitCheckpoint());
+  if (checkpointed_step_ != rank_.step()) {
+    status.Update(Checkpoint());
+    status.Update(AwaitCheckpoint());
+  }
+  status.Update(Tell(StepOrder::Kind::kStop));
+  return status;
+}
+
+// Keeps the ledger's slots full, but never asks for more than the run will train, or leave out. A dropped prompt is not
+// trained: the next one of the data takes its place, in this step where the ledger is synchronous.
 absl::Status Coordinator::FillPrompts() {
-  const uint64_t end =
-      static_cast<uint64_t>(config().learner().steps()) * static_cast<uint64_t>(config().rollout().prompts_per_step());
+  const LedgerCounters counters = server_->Counters();
+  const int64_t trained = int64_t{config().learner().steps()} * config().rollout().prompts_per_step();
+  const int64_t left_out = counters.prompts_dropped + counters[DropReason::kNoSignal] + server_->View().replaceable;
+  const auto end = static_cast<uint64_t>(trained + left_out);
   std::vector<Prompt> prompts;
   for (int free = server_->FreeSlots(); free > 0 && next_prompt_id_ < end; --free) {
     ASSIGN_OR_RETURN(prompts.emplace_back(), prompts_->At(next_prompt_id_++));
@@ -161,12 +198,14 @@ absl::Status Coordinator::FillPrompts() {
 
 // The step's groups, or none when asked to stop.
 absl::StatusOr<std::vector<TrajectoryGroup>> Coordinator::NextBatch() {
-  RETURN_IF_ERROR(FillPrompts());
+  const absl::Duration slice = config().rollout().max_replaced_groups() > 0 ? kReplaceSlice : kWaitSlice;
   absl::Time told = MonotonicNow();
   while (!rank_.StopAsked()) {
+    RETURN_IF_ERROR(publishing_->status());
+    RETURN_IF_ERROR(FillPrompts());
     const absl::Time start = MonotonicNow();
     absl::StatusOr<std::vector<TrajectoryGroup>> groups =
-        server_->TakeGroups(config().rollout().prompts_per_step(), kWaitSlice);
+        server_->TakeGroups(config().rollout().prompts_per_step(), slice);
     rank_.metrics().Add(Metric::kLearnerPhaseSeconds, SecondsSince(start), "wait_trajectories");
     if (!absl::IsDeadlineExceeded(groups.status())) return groups;
     if (MonotonicNow() - told < kKeepAlive) continue;
@@ -190,10 +229,9 @@ absl::Status Coordinator::Step(std::vector<TrajectoryGroup> groups, double wait_
   context.before = order.version;
   context.version = rank_.version();
   context.wait_s = wait_s;
-  // New weights first, then their announcement: an actor that hears of a version can fetch it.
   const absl::Time publish_start = MonotonicNow();
+  RETURN_IF_ERROR(server_->SetTrained(rank_.version()));
   RETURN_IF_ERROR(PublishWeights());
-  RETURN_IF_ERROR(server_->SetVersion(rank_.version()));
   RETURN_IF_ERROR(server_->Release(static_cast<int>(order.groups.size())));
   context.publish_s = SecondsSince(publish_start);
   RETURN_IF_ERROR(CheckRewards(order.groups));
@@ -208,6 +246,7 @@ absl::Status Coordinator::Step(std::vector<TrajectoryGroup> groups, double wait_
   if (const auto told = signal_.Add(stats); told.has_value()) TACTUS_LOG(WARNING) << *told;
   // Before the checkpoint: a run resumed from it never writes this step's lines again.
   RETURN_IF_ERROR(recorder_->Record(context, std::move(stats), order.groups));
+  RETURN_IF_ERROR(PollCheckpoint());
   return CheckpointDue() ? Checkpoint() : absl::OkStatus();
 }
 
@@ -233,7 +272,7 @@ absl::Status Coordinator::CheckRewards(const std::vector<TrajectoryGroup>& group
 absl::Status Coordinator::PublishWeights() {
   const StorageDType dtype = StorageDTypeOf(config().model().dtype());
   TrainablePolicy& policy = rank_.trainer().policy();
-  ASSIGN_OR_RETURN(std::vector<char> bytes, policy.state().ReadWeights(dtype));
+  ASSIGN_OR_RETURN(std::vector<char> bytes, rank_.ReadWeights());
   std::optional<SharedWeights> shared;
   if (share_weights_) {
     absl::StatusOr<std::optional<SharedWeights>> set = policy.state().Share(rank_.version());
@@ -244,8 +283,12 @@ absl::Status Coordinator::PublishWeights() {
       TACTUS_LOG(WARNING) << set.status().message() << "; actors fetch all weights from now on";
     }
   }
-  return publisher_.Publish(rank_.version(), policy.layout(), std::move(bytes), dtype, calibration_.classes(),
-                            std::move(shared));
+  return publishing_->Submit({.version = rank_.version(),
+                              .bytes = std::move(bytes),
+                              .dtype = dtype,
+                              .head_classes = calibration_.classes(),
+                              .shared = std::move(shared),
+                              .handed_in = {}});
 }
 
 bool Coordinator::CheckpointDue() const {
@@ -253,12 +296,8 @@ bool Coordinator::CheckpointDue() const {
   return every > 0 && rank_.step() % every == 0;
 }
 
-absl::Status Coordinator::Checkpoint() {
-  const absl::Time start = MonotonicNow();
-  RETURN_IF_ERROR(recorder_->Sync());
-  Trainer& trainer = rank_.trainer();
-  MetricSet& metrics = rank_.metrics();
-  const StepCounts& counts = trainer.counts();
+absl::StatusOr<TrainFacts> Coordinator::Facts() {
+  const StepCounts& counts = rank_.trainer().counts();
   TrainFacts facts{.version = rank_.version(),
                    .optimizer_steps = counts.taken,
                    .skipped_steps = counts.skipped,
@@ -273,21 +312,95 @@ absl::Status Coordinator::Checkpoint() {
                    .ledger = {},
                    .head_classes = calibration_.classes()};
   ASSIGN_OR_RETURN(facts.ledger, server_->Snapshot());
-  const double snapshot_s = SecondsSince(start);
-  ASSIGN_OR_RETURN(const ParameterState state, trainer.policy().state().ReadState());
-  const absl::Status saved = checkpointer_->Save(
-      facts, {.master = state.parameters, .first_moment = state.first_moment, .second_moment = state.second_moment});
-  const double written_s = SecondsSince(start);
+  return facts;
+}
+
+// All that belongs to this moment is taken now, and written while the training goes on. A disk that is slower than the
+// checkpoints follow each other makes the next one wait.
+absl::Status Coordinator::Checkpoint() {
+  const absl::Time asked = MonotonicNow();
+  RETURN_IF_ERROR(AwaitCheckpoint());
+  const absl::Time start = MonotonicNow();
+  RETURN_IF_ERROR(recorder_->Sync());
+  ASSIGN_OR_RETURN(TrainFacts facts, Facts());
+  RETURN_IF_ERROR(checkpointer_->Begin(facts.version.step));  // before a rank writes into it
+  absl::Status told = Tell(StepOrder::Kind::kSave);
+  ASSIGN_OR_RETURN(std::vector<char> weights, rank_.ReadWeights());
+  if (told.ok()) told = rank_.CompareParameters(weights);
+  // Rank 0 writes without the others where it has all of the optimizer and they are gone.
+  const bool alone = !told.ok() && !absl::IsFailedPrecondition(told) && !rank_.sharded();
+  absl::Status saving = alone ? absl::OkStatus() : told;
+  const uint64_t step = facts.version.step;
+  if (saving.ok()) saving = Save(std::move(facts), std::move(weights), start);
+  if (!saving.ok()) {
+    checkpointer_->Abandon(step);
+    return saving;
+  }
+  rank_.metrics().Observe(Metric::kCheckpointDuration, SecondsSince(start), "snapshot");
+  checkpoint_s_ = SecondsSince(asked);
+  rank_.metrics().Add(Metric::kLearnerPhaseSeconds, checkpoint_s_, "checkpoint");
+  return told;
+}
+
+absl::Status Coordinator::Save(TrainFacts facts, std::vector<char> weights, absl::Time start) {
+  ASSIGN_OR_RETURN(std::function<absl::Status()> write_share, rank_.ShareWriter());
+  const auto write_s = std::make_shared<double>();
+  Saving next{.step = rank_.step(), .write_s = write_s, .task = nullptr};
+  ASSIGN_OR_RETURN(
+      next.task,
+      BackgroundTask::Start("writing checkpoints", [this, facts = std::move(facts), start, write_s,
+                                                    world = rank_.share_writers(), write_share = std::move(write_share),
+                                                    weights = std::move(weights)](const std::atomic<bool>& give_up) {
+        absl::Status saved = write_share();
+        if (saved.ok()) {
+          saved = checkpointer_->Finish(facts, weights, world, give_up);
+        } else {
+          checkpointer_->Abandon(facts.version.step);
+        }
+        *write_s = SecondsSince(start);
+        return saved;
+      }));
+  saving_ = std::move(next);
+  return absl::OkStatus();
+}
+
+absl::Status Coordinator::PollCheckpoint() {
+  if (!saving_.has_value()) return absl::OkStatus();
+  const std::optional<absl::Status> ended = saving_->task->Wait(absl::ZeroDuration());
+  return ended.has_value() ? EndCheckpoint(*ended) : absl::OkStatus();
+}
+
+// However long the disk takes: the other ranks are told that they are still wanted. Of those that are gone a share may
+// never come.
+absl::Status Coordinator::AwaitCheckpoint() {
+  absl::Time told = MonotonicNow();
+  absl::Status others;
+  while (saving_.has_value()) {
+    const std::optional<absl::Status> ended = saving_->task->Wait(kWaitSlice);
+    if (ended.has_value()) {
+      others.Update(EndCheckpoint(*ended));
+      return others;
+    }
+    if (MonotonicNow() - told < kKeepAlive) continue;
+    TACTUS_LOG(INFO) << "the checkpoint of step " << saving_->step << " is still being written";
+    if (others.ok()) others = Tell(StepOrder::Kind::kWait);
+    if (!others.ok() && rank_.sharded()) saving_.reset();
+    told = MonotonicNow();
+  }
+  return others;
+}
+
+absl::Status Coordinator::EndCheckpoint(const absl::Status& saved) {
+  const Saving ended = *std::exchange(saving_, std::nullopt);
+  MetricSet& metrics = rank_.metrics();
   metrics.Add(Metric::kCheckpoints, 1, saved.ok() ? "written" : "failed");
   RETURN_IF_ERROR(saved);
+  const absl::Time start = MonotonicNow();
   RETURN_IF_ERROR(server_->TruncateLog(checkpointer_->OldestLogSegment()));
-  checkpointed_step_ = rank_.step();
-  metrics.Observe(Metric::kCheckpointDuration, snapshot_s, "snapshot");
-  metrics.Observe(Metric::kCheckpointDuration, written_s - snapshot_s, "write");
-  metrics.Observe(Metric::kCheckpointDuration, SecondsSince(start) - written_s, "truncate");
-  metrics.Add(Metric::kLearnerPhaseSeconds, SecondsSince(start), "checkpoint");
+  checkpointed_step_ = ended.step;
+  metrics.Observe(Metric::kCheckpointDuration, *ended.write_s, "write");
+  metrics.Observe(Metric::kCheckpointDuration, SecondsSince(start), "truncate");
   metrics.Set(Metric::kCheckpointLastSuccess, absl::ToDoubleSeconds(absl::Now() - absl::UnixEpoch()));
-  checkpoint_s_ = SecondsSince(start);
   return absl::OkStatus();
 }
 

@@ -9,8 +9,10 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "common/base/background_task.h"
 #include "common/data/types.h"
 #include "common/metrics/signal_watch.h"
+#include "common/weights/background_publisher.h"
 #include "common/weights/weight_publisher.h"
 #include "learner/checkpoint/checkpointer.h"
 #include "learner/head_calibration.h"
@@ -35,11 +37,10 @@ class Coordinator {
                                                              std::optional<TrainFacts> resumed);
   ~Coordinator();
 
-  // Trains until learner.steps are done, a stop is asked of any rank or the next batch cannot be had, then writes a
-  // checkpoint. After the last step
-  // the actors are told that the run is over; after a stop they keep looking for a learner. Blocks. As Rank::Ending.
-  // After a stop, what is waited for is the step under way, a checkpoint and, to hear of another rank's stop,
-  // kKeepAlive (coordinator.cc).
+  // Trains until learner.steps are done, a stop is asked of any rank, the training has diverged or the next batch
+  // cannot be had, then writes a checkpoint. After the last step the actors are told that the run is over; after a stop
+  // they keep looking for a learner. Blocks. As Rank::Ending. After a stop, what is waited for is the step under way, a
+  // checkpoint and, to hear of another rank's stop, kKeepAlive (coordinator.cc).
   absl::Status Run();
 
  private:
@@ -55,9 +56,18 @@ class Coordinator {
   absl::StatusOr<std::vector<TrajectoryGroup>> NextBatch();
   absl::Status Step(std::vector<TrajectoryGroup> groups, double wait_s);
   absl::Status CheckRewards(const std::vector<TrajectoryGroup>& groups);
+  // Hands the parameters to the publishing thread.
   absl::Status PublishWeights();
+  void ShowPublished(absl::Duration took);
   bool CheckpointDue() const;
+  absl::Status Tell(StepOrder::Kind kind);
+  absl::StatusOr<TrainFacts> Facts();
   absl::Status Checkpoint();
+  absl::Status Save(TrainFacts facts, std::vector<char> weights, absl::Time start);
+  absl::Status PollCheckpoint();
+  absl::Status AwaitCheckpoint();
+  absl::Status EndCheckpoint(const absl::Status& saved);
+  absl::Status End(absl::Status status);
 
   Rank& rank_;
   HeadCalibration calibration_;
@@ -66,15 +76,24 @@ class Coordinator {
 
   std::unique_ptr<Checkpointer> checkpointer_;
   int64_t checkpointed_step_ = -1;
-  double checkpoint_s_ = 0;  // that the newest took, until a step's record has it
+  double checkpoint_s_ = 0;  // that the newest kept the training waiting, until a step's record has it
 
   WeightPublisher publisher_;
   bool share_weights_;  // in GPU memory, for actors of this machine: where there is room
   std::atomic<uint64_t> weight_bytes_sent_{0};
   std::unique_ptr<grpc::Service> weight_service_;
-  std::unique_ptr<RolloutServer> server_;  // after what it serves: destroyed first
+  std::unique_ptr<RolloutServer> server_;            // after what it serves: destroyed first
+  std::unique_ptr<BackgroundPublisher> publishing_;  // after the server, which it tells of what can be fetched
   std::unique_ptr<RunRecorder> recorder_;
   SignalWatch signal_;
+
+  // The checkpoint that is being written.
+  struct Saving {
+    int64_t step = 0;
+    std::shared_ptr<const double> write_s;  // once it has ended
+    std::unique_ptr<BackgroundTask> task;
+  };
+  std::optional<Saving> saving_;  // the last: its thread uses the others
 };
 
 }  // namespace tactus

@@ -1,10 +1,12 @@
 #include "common/data/codec.h"
 
 #include <google/protobuf/io/coded_stream.h>
+#include <google/protobuf/io/zero_copy_stream_impl.h>
 #include <google/protobuf/wire_format_lite.h>
 
 #include <cmath>
 #include <limits>
+#include <memory>
 #include <span>
 #include <utility>
 
@@ -88,15 +90,16 @@ absl::Status CheckSpans(absl::string_view where, std::span<const VersionSpan> sp
 }
 
 // A verifier's: right or wrong, and a part for the form.
-absl::Status CheckReward(absl::string_view where, const Reward& reward, double max_format) {
+absl::Status CheckReward(absl::string_view where, const Reward& reward, double min_format, double max_format) {
   if (!std::isfinite(reward.total) || !std::isfinite(reward.correct) || !std::isfinite(reward.format)) {
     return Nonfinite(Invalid(where, ".reward must be finite numbers"), "reward");
   }
   if (reward.correct != 0 && reward.correct != 1) {
     return Invalid(where, ".reward.correct is ", reward.correct, "; expected 0 or 1");
   }
-  if (reward.format < 0 || reward.format > max_format) {
-    return Invalid(where, ".reward.format is ", reward.format, "; expected a number in [0, ", max_format, "]");
+  if (reward.format < min_format || reward.format > max_format) {
+    return Invalid(where, ".reward.format is ", reward.format, "; expected a number in [", min_format, ", ", max_format,
+                   "]");
   }
   if (std::fabs(reward.total - reward.correct - reward.format) > kRewardTolerance) {
     return Invalid(where, ".reward.total is ", reward.total, "; expected the sum of correct and format, ",
@@ -162,12 +165,32 @@ absl::Status CheckCompletion(absl::string_view where, const Completion& completi
       CheckValues(absl::StrCat(where, ".credit"), completion.credit, tokens, limits.min_credit, limits.max_credit));
   RETURN_IF_ERROR(CheckAttention(where, completion, limits));
   RETURN_IF_ERROR(CheckSpans(where, completion.versions, tokens));
-  return CheckReward(where, completion.reward, limits.max_format_reward);
+  return CheckReward(where, completion.reward, limits.min_format_reward, limits.max_format_reward);
 }
 
+// Bytes in several places as the one stream that protobuf reads.
+class PieceStream {
+ public:
+  explicit PieceStream(std::span<const absl::string_view> pieces) {
+    for (const absl::string_view piece : pieces) {
+      streams_.push_back(
+          std::make_unique<google::protobuf::io::ArrayInputStream>(piece.data(), static_cast<int>(piece.size())));
+      pointers_.push_back(streams_.back().get());
+    }
+    all_.emplace(pointers_.data(), static_cast<int>(pointers_.size()));
+  }
+  google::protobuf::io::ZeroCopyInputStream* get() { return &*all_; }
+
+ private:
+  std::vector<std::unique_ptr<google::protobuf::io::ZeroCopyInputStream>> streams_;
+  std::vector<google::protobuf::io::ZeroCopyInputStream*> pointers_;
+  std::optional<google::protobuf::io::ConcatenatingInputStream> all_;
+};
+
 // Counts the completions before anything is allocated for them: an empty one costs 2 bytes here and 200 in memory.
-bool HasMoreCompletionsThan(absl::string_view bytes, int limit) {
-  CodedInputStream in(reinterpret_cast<const uint8_t*>(bytes.data()), static_cast<int>(bytes.size()));
+bool HasMoreCompletionsThan(std::span<const absl::string_view> pieces, int limit) {
+  PieceStream stream(pieces);
+  CodedInputStream in(stream.get());
   int count = 0;
   while (const uint32_t tag = in.ReadTag()) {
     if (WireFormatLite::GetTagFieldNumber(tag) == wire::TrajectoryGroup::kCompletionsFieldNumber) ++count;
@@ -296,19 +319,25 @@ std::string EncodeGroup(const TrajectoryGroup& group) {
 }
 
 absl::StatusOr<TrajectoryGroup> DecodeGroup(absl::string_view bytes, const TrajectoryLimits& limits) {
-  if (bytes.size() > MaxGroupBytes(limits)) {
-    return Invalid("group has ", bytes.size(), " bytes; at most ", MaxGroupBytes(limits), " are possible in this run");
+  return DecodeGroup(std::span(&bytes, 1), limits);
+}
+
+absl::StatusOr<TrajectoryGroup> DecodeGroup(std::span<const absl::string_view> pieces, const TrajectoryLimits& limits) {
+  size_t size = 0;
+  for (const absl::string_view piece : pieces) size += piece.size();
+  if (size > MaxGroupBytes(limits)) {
+    return Invalid("group has ", size, " bytes; at most ", MaxGroupBytes(limits), " are possible in this run");
   }
-  if (HasMoreCompletionsThan(bytes, limits.completions_per_prompt)) {
+  if (HasMoreCompletionsThan(pieces, limits.completions_per_prompt)) {
     return Invalid("group.completions has more entries than ", limits.completions_per_prompt);
   }
   wire::TrajectoryGroup in;
-  if (!in.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) {
-    return Invalid("group is not a TrajectoryGroup message: ", bytes.size(), " bytes do not parse");
+  if (!in.ParseFromZeroCopyStream(PieceStream(pieces).get())) {
+    return Invalid("group is not a TrajectoryGroup message: ", size, " bytes do not parse");
   }
   // A repeated scalar keeps only its last value, so the parsed message is smaller than its bytes.
-  if (in.ByteSizeLong() != bytes.size()) {
-    return Invalid("group has a field that occurs twice or is not minimally encoded: ", bytes.size(), " bytes hold ",
+  if (in.ByteSizeLong() != size) {
+    return Invalid("group has a field that occurs twice or is not minimally encoded: ", size, " bytes hold ",
                    in.ByteSizeLong());
   }
   TrajectoryGroup group;

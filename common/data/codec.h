@@ -7,6 +7,7 @@
 
 #include <limits>
 #include <optional>
+#include <span>
 #include <string>
 
 #include "absl/status/status.h"
@@ -30,9 +31,10 @@ struct TrajectoryLimits {
   int completions_per_prompt = 0;  // a group has exactly as many
   int vocab_size = 0;
   int calibrated_heads = 0;  // H, when head classes are calibrated: every completion carries H spans. 0: none has to
-  // Gamma of a token, and the part of a reward that is for the form.
+  // Gamma of a token, and the part of a reward that is for the form, or whatever else than being right.
   float min_credit = 0;
   float max_credit = std::numeric_limits<float>::max();
+  double min_format_reward = 0;
   double max_format_reward = std::numeric_limits<double>::max();
 };
 
@@ -63,6 +65,8 @@ absl::string_view NonfiniteValue(const absl::Status& refusal);
 // Refuses, besides what ValidateGroup refuses, bytes that are no TrajectoryGroup and fields that occur twice.
 // Memory used is at most a small multiple of MaxGroupBytes.
 absl::StatusOr<TrajectoryGroup> DecodeGroup(absl::string_view bytes, const TrajectoryLimits& limits);
+// The same of bytes that lie in several places, end to end.
+absl::StatusOr<TrajectoryGroup> DecodeGroup(std::span<const absl::string_view> pieces, const TrajectoryLimits& limits);
 
 wire::HeadClasses ToWire(const HeadClasses& classes);
 // Null: there are none. InvalidArgument, naming them as `where`: both lists must be increasing, within [0, num_heads)

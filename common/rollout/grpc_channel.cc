@@ -28,15 +28,20 @@ constexpr int kKeepaliveTimeoutMs = 10'000;
 constexpr int kMinPingIntervalMs = 10'000;  // below kKeepaliveMs: the server must tolerate its clients' pings
 constexpr int kReconnectMinMs = 100;
 constexpr int kReconnectMaxMs = 2'000;
+constexpr int kLookUpEveryMs = 1'000;
 constexpr unsigned kCertificateRefreshS = 10;
+// A server without the health service counts as serving.
+constexpr char kReplicas[] =
+    R"({"loadBalancingConfig": [{"round_robin": {}}], "healthCheckConfig": {"serviceName": ""}})";
+constexpr absl::string_view kLearnerAndActors = "learner and actors";
 constexpr size_t kServerQuotaBytes = size_t{2} << 30;
 
 // true: TLS; false: plaintext.
-absl::StatusOr<bool> WantsTls(const ChannelSecurity& security) {
+absl::StatusOr<bool> WantsTls(const ChannelSecurity& security, absl::string_view between) {
   const int files = !security.tls_cert_path.empty() + !security.tls_key_path.empty() + !security.tls_ca_path.empty();
   if (files == 0 && security.plaintext) {
-    TACTUS_LOG(WARNING) << "the connection between learner and actors is not encrypted and checks nobody: "
-                           "service.plaintext is true";
+    TACTUS_LOG(WARNING) << "the connection between " << between
+                        << " is not encrypted and checks nobody: service.plaintext is true";
     return false;
   }
   if (files != 3) {
@@ -50,16 +55,26 @@ absl::StatusOr<bool> WantsTls(const ChannelSecurity& security) {
   return true;
 }
 
-// Reads the certificates, warns of what a person should know, and says with whom the process deals.
-absl::StatusOr<PeerRule> CheckOwnCertificates(Role role, const ChannelSecurity& security) {
+// Reads the certificates, warns of what a person should know, and says with whom the process deals: a learner's
+// services with those who call them, any process with the `server` it calls.
+enum class Side { kLearnerServes, kCallsLearner, kCallsEnvironment };
+
+absl::StatusOr<PeerRule> CheckOwnCertificates(Side side, const ChannelSecurity& security) {
   ASSIGN_OR_RETURN(const CertificateFacts facts, ReadCertificates(security, absl::Now()));
   if (const std::string warning = ExpiryWarning(facts, security, absl::Now()); !warning.empty()) {
     TACTUS_LOG(WARNING) << warning;
   }
-  ASSIGN_OR_RETURN(PeerRule rule, PeerRule::For(role, facts.uris));
+  PeerRule rule =
+      PeerRule::ForClientOf(side == Side::kCallsEnvironment ? Role::kEnvironment : Role::kLearner, facts.uris);
+  if (side == Side::kLearnerServes) {
+    ASSIGN_OR_RETURN(rule, PeerRule::ForLearner(facts.uris));
+  }
   if (!rule.enforced()) {
-    TACTUS_LOG(WARNING) << security.tls_cert_path << " names no role (spiffe://…/" << RoleName(role)
-                        << "): any certificate of " << security.tls_ca_path << " may act as learner and as actor";
+    TACTUS_LOG(WARNING) << security.tls_cert_path << " names no role (spiffe://…/"
+                        << RoleName(side == Side::kLearnerServes ? Role::kLearner : Role::kActor)
+                        << "): any certificate of " << security.tls_ca_path
+                        << (side == Side::kCallsEnvironment ? " may act as environment"
+                                                            : " may act as learner and as actor");
   }
   return rule;
 }
@@ -86,10 +101,10 @@ class RoleCheck final : public grpc::AuthMetadataProcessor {
   const std::function<void(absl::string_view)> on_refused_;
 };
 
-// On an actor, in the handshake: besides the learner's name, which gRPC checks where nobody else does, its role.
-class LearnerVerifier final : public tls::ExternalCertificateVerifier {
+// On a client, in the handshake: besides the server's name, which gRPC checks where nobody else does, its role.
+class ServerVerifier final : public tls::ExternalCertificateVerifier {
  public:
-  explicit LearnerVerifier(PeerRule rule) : rule_(std::move(rule)) {}
+  explicit ServerVerifier(PeerRule rule) : rule_(std::move(rule)) {}
 
   bool Verify(tls::TlsCustomVerificationCheckRequest* request, std::function<void(grpc::Status)>,
               grpc::Status* sync_status) override {
@@ -112,15 +127,18 @@ std::shared_ptr<tls::CertificateProviderInterface> WatchFiles(const ChannelSecur
                                                                security.tls_ca_path, kCertificateRefreshS);
 }
 
-absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> MakeChannelCredentials(const ChannelSecurity& security) {
-  ASSIGN_OR_RETURN(const bool use_tls, WantsTls(security));
+absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> MakeChannelCredentials(Side side,
+                                                                                 const ChannelSecurity& security) {
+  ASSIGN_OR_RETURN(
+      const bool use_tls,
+      WantsTls(security, side == Side::kCallsEnvironment ? "this process and the environment" : kLearnerAndActors));
   if (!use_tls) return grpc::InsecureChannelCredentials();
-  ASSIGN_OR_RETURN(PeerRule rule, CheckOwnCertificates(Role::kActor, security));
+  ASSIGN_OR_RETURN(PeerRule rule, CheckOwnCertificates(side, security));
   tls::TlsChannelCredentialsOptions options;
   options.set_certificate_provider(WatchFiles(security));
   options.watch_root_certs();
   options.watch_identity_key_cert_pairs();
-  options.set_certificate_verifier(tls::ExternalCertificateVerifier::Create<LearnerVerifier>(std::move(rule)));
+  options.set_certificate_verifier(tls::ExternalCertificateVerifier::Create<ServerVerifier>(std::move(rule)));
   return tls::TlsCredentials(options);
 }
 
@@ -141,9 +159,9 @@ grpc::ChannelArguments BoundChannel() {
 
 absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> MakeServerCredentials(
     const ChannelSecurity& security, std::function<void(absl::string_view)> on_refused) {
-  ASSIGN_OR_RETURN(const bool use_tls, WantsTls(security));
+  ASSIGN_OR_RETURN(const bool use_tls, WantsTls(security, kLearnerAndActors));
   if (!use_tls) return grpc::InsecureServerCredentials();
-  ASSIGN_OR_RETURN(PeerRule rule, CheckOwnCertificates(Role::kLearner, security));
+  ASSIGN_OR_RETURN(PeerRule rule, CheckOwnCertificates(Side::kLearnerServes, security));
   tls::TlsServerCredentialsOptions options(WatchFiles(security));
   options.watch_root_certs();
   options.watch_identity_key_cert_pairs();
@@ -165,8 +183,19 @@ void BoundServer(grpc::ServerBuilder& builder) {
 }
 
 absl::StatusOr<std::shared_ptr<grpc::Channel>> OpenChannel(const HostPort& address, const ChannelSecurity& security) {
-  ASSIGN_OR_RETURN(const std::shared_ptr<grpc::ChannelCredentials> credentials, MakeChannelCredentials(security));
+  ASSIGN_OR_RETURN(const std::shared_ptr<grpc::ChannelCredentials> credentials,
+                   MakeChannelCredentials(Side::kCallsLearner, security));
   return grpc::CreateCustomChannel(address.Dialable().Text(), credentials, BoundChannel());
+}
+
+absl::StatusOr<std::shared_ptr<grpc::Channel>> OpenEnvironmentChannel(const HostPort& address,
+                                                                      const ChannelSecurity& security) {
+  ASSIGN_OR_RETURN(const std::shared_ptr<grpc::ChannelCredentials> credentials,
+                   MakeChannelCredentials(Side::kCallsEnvironment, security));
+  grpc::ChannelArguments arguments = BoundChannel();
+  arguments.SetServiceConfigJSON(kReplicas);
+  arguments.SetInt(GRPC_ARG_DNS_MIN_TIME_BETWEEN_RESOLUTIONS_MS, kLookUpEveryMs);
+  return grpc::CreateCustomChannel(address.Dialable().Text(), credentials, arguments);
 }
 
 absl::Status FromGrpc(const grpc::Status& status) {

@@ -29,9 +29,15 @@ inline constexpr int kMaxMessageBytes = 2 << 20;
 absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> MakeServerCredentials(
     const ChannelSecurity& security, std::function<void(absl::string_view)> on_refused);
 
-// For an actor: a channel to the learner at `address`, which connects when it is used, and to nobody who is no learner.
-// Errors as above. Always direct: proxies that the environment names are not used.
+// A channel to the learner at `address`, which connects when it is used, and to nobody who is no learner. Errors as
+// above. Always direct: proxies that the process's variables name are not used.
 absl::StatusOr<std::shared_ptr<grpc::Channel>> OpenChannel(const HostPort& address, const ChannelSecurity& security);
+
+// The same to a user's environment. Of a name with several addresses each gets its turn, apart from those that cannot
+// be reached or whose health service says NOT_SERVING; after a failure the name is looked up again, once a second at
+// most.
+absl::StatusOr<std::shared_ptr<grpc::Channel>> OpenEnvironmentChannel(const HostPort& address,
+                                                                      const ChannelSecurity& security);
 
 // Keepalive (a peer that is gone is noticed within 30 s), message sizes, memory quota; the port is never shared.
 void BoundServer(grpc::ServerBuilder& builder);

@@ -7,9 +7,10 @@
 #include "absl/memory/memory.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
-#include "absl/time/clock.h"
 #include "common/base/back_off.h"
+#include "common/base/cond_var.h"
 #include "common/base/log.h"
+#include "common/base/monotonic_clock.h"
 #include "common/base/status_macros.h"
 #include "common/base/thread.h"
 #include "common/rollout/grpc_channel.h"
@@ -19,7 +20,6 @@
 namespace tactus {
 namespace {
 
-constexpr absl::Duration kHeartbeatInterval = absl::Seconds(5);
 constexpr absl::Duration kFirstPause = absl::Milliseconds(500);
 constexpr absl::Duration kLongestPause = absl::Seconds(5);
 
@@ -43,6 +43,10 @@ class GrpcRolloutPort::Impl {
   absl::Status WaitForWelcome(absl::Duration timeout);
   absl::StatusOr<std::vector<PromptLease>> Lease(int max_leases, PolicyVersion held, absl::Duration timeout);
   absl::Status Submit(const TrajectoryGroup& group, absl::Duration timeout);
+  std::vector<uint64_t> Renew(std::span<const uint64_t> lease_ids) {
+    absl::MutexLock lock(&mu_);
+    return session_.Renew(lease_ids, MonotonicNow());
+  }
   absl::StatusOr<std::optional<PolicyVersion>> AwaitVersion(std::optional<PolicyVersion> newer_than,
                                                             absl::Duration timeout);
   bool Attached() const {
@@ -60,6 +64,8 @@ class GrpcRolloutPort::Impl {
   class Stream final : public grpc::ClientBidiReactor<wire::ActorMessage, wire::LearnerMessage> {
    public:
     explicit Stream(Impl& impl) : impl_(impl) {}
+    // Tells the analysis of locks that impl_.mu_ is the port's own mu_.
+    void AssertHeld() const ABSL_ASSERT_EXCLUSIVE_LOCK(impl_.mu_) { impl_.mu_.AssertHeld(); }
     void Begin();
     void Pump() ABSL_EXCLUSIVE_LOCKS_REQUIRED(impl_.mu_);
     void Cancel() { context_.TryCancel(); }
@@ -89,18 +95,22 @@ class GrpcRolloutPort::Impl {
   bool RunStream();
   void NoteEnd(const grpc::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   bool Over() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return closed_ || !fatal_.ok() || session_.finished(); }
-  // Waits until `done` or the port is over or `deadline`. `done` is read under mu_.
-  void WaitFor(const bool& done, absl::Time deadline) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Waits until `done`, which is called under mu_, or the port is over: true. False: neither within `timeout`.
+  bool WaitFor(absl::Duration timeout, absl::FunctionRef<bool()> done) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    return changed_.AwaitFor(&mu_, timeout, [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return done() || Over(); });
+  }
   absl::Status WhyNotDone(absl::string_view what) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Pump() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
-    if (stream_ != nullptr) stream_->Pump();
+    if (stream_ == nullptr) return;
+    stream_->AssertHeld();
+    stream_->Pump();
   }
 
   const GrpcRolloutPortOptions options_;
   const std::unique_ptr<wire::RolloutService::Stub> stub_;
 
   mutable absl::Mutex mu_;
-  absl::CondVar changed_;
+  CondVar changed_;
   RolloutSession session_ ABSL_GUARDED_BY(mu_);
   Stream* stream_ ABSL_GUARDED_BY(mu_) = nullptr;
   bool closed_ ABSL_GUARDED_BY(mu_) = false;
@@ -120,7 +130,7 @@ void GrpcRolloutPort::Impl::Stream::Begin() {
 
 void GrpcRolloutPort::Impl::Stream::Pump() {
   if (writing_ || !hold_) return;
-  std::optional<wire::ActorMessage> message = impl_.session_.Next(absl::Now());
+  std::optional<wire::ActorMessage> message = impl_.session_.Next(MonotonicNow());
   if (!message.has_value()) return;
   out_ = *std::move(message);
   writing_ = true;
@@ -139,7 +149,7 @@ void GrpcRolloutPort::Impl::Stream::OnReadDone(bool ok) {
     StopWriting();
     return;
   }
-  const absl::Status status = impl_.session_.Handle(in_, absl::Now());
+  const absl::Status status = impl_.session_.Handle(in_, MonotonicNow());
   if (!status.ok()) {
     impl_.fatal_ = status;
     context_.TryCancel();
@@ -170,10 +180,8 @@ void GrpcRolloutPort::Impl::Run() {
   BackOff pauses(kFirstPause, kLongestPause, /*jitter=*/true);
   while (true) {
     if (RunStream()) pauses.Reset();
-    const absl::Time again = absl::Now() + pauses.Next();
     absl::MutexLock lock(&mu_);
-    while (!Over() && absl::Now() < again) changed_.WaitWithDeadline(&mu_, again);
-    if (Over()) return;
+    if (WaitFor(pauses.Next(), [] { return false; })) return;
   }
 }
 
@@ -187,15 +195,15 @@ bool GrpcRolloutPort::Impl::RunStream() {
   }
   stream.Begin();
   absl::MutexLock lock(&mu_);
-  absl::Time beat = absl::Now() + kHeartbeatInterval;
+  stream.AssertHeld();
+  absl::Time last_beat = MonotonicNow();
   while (!stream.done()) {
     if (closed_) stream.Cancel();
-    changed_.WaitWithDeadline(&mu_, beat);
-    if (absl::Now() >= beat) {
-      session_.RequestHeartbeat();
-      stream.Pump();
-      beat = absl::Now() + kHeartbeatInterval;
-    }
+    changed_.WaitFor(&mu_, last_beat + session_.HeartbeatInterval() - MonotonicNow());
+    if (MonotonicNow() < last_beat + session_.HeartbeatInterval()) continue;
+    session_.RequestHeartbeat();
+    stream.Pump();
+    last_beat = MonotonicNow();
   }
   const bool welcomed = session_.welcomed();
   stream_ = nullptr;
@@ -217,10 +225,6 @@ void GrpcRolloutPort::Impl::NoteEnd(const grpc::Status& status) {
                       << last_error_.message();
 }
 
-void GrpcRolloutPort::Impl::WaitFor(const bool& done, absl::Time deadline) {
-  while (!done && !Over() && absl::Now() < deadline) changed_.WaitWithDeadline(&mu_, deadline);
-}
-
 absl::Status GrpcRolloutPort::Impl::WhyNotDone(absl::string_view what) const {
   if (!fatal_.ok()) return fatal_;
   if (closed_) return absl::CancelledError(absl::StrCat(what, ": the port was closed"));
@@ -231,19 +235,17 @@ absl::Status GrpcRolloutPort::Impl::WhyNotDone(absl::string_view what) const {
 }
 
 absl::Status GrpcRolloutPort::Impl::WaitForWelcome(absl::Duration timeout) {
-  const absl::Time deadline = absl::Now() + timeout;
   absl::MutexLock lock(&mu_);
-  while (!session_.welcomed() && !Over() && absl::Now() < deadline) changed_.WaitWithDeadline(&mu_, deadline);
+  WaitFor(timeout, [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return session_.welcomed(); });
   if (session_.welcomed() || session_.finished()) return absl::OkStatus();
   return WhyNotDone("cannot attach");
 }
 
 absl::StatusOr<std::optional<PolicyVersion>> GrpcRolloutPort::Impl::AwaitVersion(
     std::optional<PolicyVersion> newer_than, absl::Duration timeout) {
-  const absl::Time deadline = absl::Now() + timeout;
   absl::MutexLock lock(&mu_);
   const auto newer = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return session_.latest_version() > newer_than; };
-  while (!newer() && !closed_ && absl::Now() < deadline) changed_.WaitWithDeadline(&mu_, deadline);
+  changed_.AwaitFor(&mu_, timeout, [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return newer() || closed_; });
   if (closed_) return absl::CancelledError("weights: the port was closed");
   return newer() ? session_.latest_version() : std::nullopt;
 }
@@ -251,14 +253,14 @@ absl::StatusOr<std::optional<PolicyVersion>> GrpcRolloutPort::Impl::AwaitVersion
 absl::StatusOr<std::vector<PromptLease>> GrpcRolloutPort::Impl::Lease(int max_leases, PolicyVersion held,
                                                                       absl::Duration timeout) {
   if (max_leases < 1) return absl::InvalidArgumentError(absl::StrCat("max_leases is ", max_leases, "; expected >= 1"));
-  const absl::Time deadline = absl::Now() + timeout;
+  const absl::Time deadline = MonotonicNow() + timeout;
   absl::MutexLock lock(&mu_);
-  std::vector<PromptLease> spare = session_.TakeSpare(max_leases, absl::Now());
+  std::vector<PromptLease> spare = session_.TakeSpare(max_leases, MonotonicNow());
   if (!spare.empty()) return spare;
   const uint64_t id = session_.AddLease(max_leases, held, deadline);
   RolloutSession::LeaseCall& call = session_.lease(id);
   Pump();
-  WaitFor(call.done, deadline);
+  WaitFor(deadline - MonotonicNow(), [&call] { return call.done; });
   RolloutSession::LeaseCall result = std::move(call);
   session_.ForgetLease(id);
   if (result.done && !result.status.ok()) return result.status;
@@ -270,7 +272,7 @@ absl::StatusOr<std::vector<PromptLease>> GrpcRolloutPort::Impl::Lease(int max_le
 }
 
 absl::Status GrpcRolloutPort::Impl::Submit(const TrajectoryGroup& group, absl::Duration timeout) {
-  const absl::Time deadline = absl::Now() + timeout;
+  const absl::Time deadline = MonotonicNow() + timeout;
   std::string bytes = EncodeGroup(group);
   absl::MutexLock lock(&mu_);
   if (bytes.size() > session_.max_group_bytes()) {
@@ -280,7 +282,7 @@ absl::Status GrpcRolloutPort::Impl::Submit(const TrajectoryGroup& group, absl::D
   const uint64_t id = session_.AddSubmit(std::move(bytes), group.lease_id);
   const RolloutSession::SubmitCall& call = session_.submit(id);
   Pump();
-  WaitFor(call.done, deadline);
+  WaitFor(deadline - MonotonicNow(), [&call] { return call.done; });
   const absl::Status status = call.done ? call.status : WhyNotDone("submit");
   session_.ForgetSubmit(id);
   return status;
@@ -316,6 +318,7 @@ absl::StatusOr<std::optional<PolicyVersion>> GrpcRolloutPort::AwaitVersion(std::
                                                                            absl::Duration timeout) {
   return impl_->AwaitVersion(newer_than, timeout);
 }
+std::vector<uint64_t> GrpcRolloutPort::Renew(std::span<const uint64_t> lease_ids) { return impl_->Renew(lease_ids); }
 bool GrpcRolloutPort::Attached() const { return impl_->Attached(); }
 bool GrpcRolloutPort::RunFinished() const { return impl_->RunFinished(); }
 void GrpcRolloutPort::Close() { impl_->Close(); }

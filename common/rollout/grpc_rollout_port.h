@@ -38,6 +38,7 @@ class GrpcRolloutPort final : public RolloutPort {
   // to the next one.
   absl::StatusOr<std::vector<PromptLease>> Lease(int max_leases, PolicyVersion held, absl::Duration timeout) override;
   absl::Status Submit(const TrajectoryGroup& group, absl::Duration timeout) override;
+  std::vector<uint64_t> Renew(std::span<const uint64_t> lease_ids) override;
   absl::StatusOr<std::optional<PolicyVersion>> AwaitVersion(std::optional<PolicyVersion> newer_than,
                                                             absl::Duration timeout) override;
   bool Attached() const override;

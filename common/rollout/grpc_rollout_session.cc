@@ -10,6 +10,9 @@
 namespace tactus {
 namespace {
 
+constexpr absl::Duration kHeartbeatInterval = absl::Seconds(5);
+constexpr int kHeartbeatsPerLease = 4;
+
 absl::Status ToStatus(int32_t code, const std::string& message) {
   if (code < 0 || code > static_cast<int32_t>(absl::StatusCode::kUnauthenticated)) {
     return absl::InternalError(absl::StrCat("the learner answered with unknown code ", code, ": ", message));
@@ -55,6 +58,23 @@ std::vector<PromptLease> RolloutSession::TakeSpare(int max_leases, absl::Time no
   return taken;
 }
 
+std::vector<uint64_t> RolloutSession::Renew(std::span<const uint64_t> lease_ids, absl::Time now) {
+  std::vector<uint64_t> ended;
+  for (const uint64_t id : lease_ids) {
+    const auto held = held_leases_.find(id);
+    if (held == held_leases_.end() || held->second.end <= now) {
+      ended.push_back(id);
+    } else {
+      held->second.working = true;
+    }
+  }
+  return ended;
+}
+
+absl::Duration RolloutSession::HeartbeatInterval() const {
+  return std::min(kHeartbeatInterval, lease_timeout_ / kHeartbeatsPerLease);
+}
+
 void RolloutSession::Detach() {
   attached_ = hello_sent_ = welcomed_ = false;
   credits_ = 0;
@@ -74,8 +94,24 @@ wire::ActorMessage RolloutSession::MakeHello(absl::Time now) {
   hello.set_run_id(options_.run_id);
   hello.set_actor_id(options_.actor_id);
   hello.set_config_fingerprint(options_.config_fingerprint);
-  std::erase_if(held_leases_, [now](const auto& item) { return item.second <= now; });
-  for (const auto& [id, end] : held_leases_) hello.add_held_lease_ids(id);
+  std::erase_if(held_leases_, [now](const auto& item) { return item.second.end <= now; });
+  for (const auto& [id, held] : held_leases_) hello.add_held_lease_ids(id);
+  return message;
+}
+
+wire::ActorMessage RolloutSession::MakeHeartbeat(absl::Time now) {
+  for (const auto& [id, call] : submits_) {
+    const auto held = held_leases_.find(call.lease_id);
+    if (held != held_leases_.end() && !call.done && !call.abandoned) held->second.working = true;
+  }
+  wire::ActorMessage message;
+  wire::Heartbeat& heartbeat = *message.mutable_heartbeat();
+  *heartbeat.mutable_held() = ToWire(held_);
+  for (auto& [id, held] : held_leases_) {
+    if (!std::exchange(held.working, false)) continue;
+    held.end = now + held.timeout;
+    heartbeat.add_working_lease_ids(id);
+  }
   return message;
 }
 
@@ -126,9 +162,7 @@ std::optional<wire::ActorMessage> RolloutSession::Next(absl::Time now) {
   if (!welcomed_) return std::nullopt;
   if (heartbeat_due_) {
     heartbeat_due_ = false;
-    wire::ActorMessage message;
-    *message.mutable_heartbeat()->mutable_held() = ToWire(held_);
-    return message;
+    return MakeHeartbeat(now);
   }
   if (std::optional<wire::ActorMessage> request = NextLeaseRequest(now)) return request;
   return NextChunk();
@@ -138,7 +172,8 @@ absl::Status RolloutSession::HandleLeases(const wire::LeaseReply& reply, absl::T
   std::vector<PromptLease> leases;
   for (const wire::PromptLease& wire : reply.leases()) {
     ASSIGN_OR_RETURN(PromptLease lease, FromWire(wire, options_.limits));
-    held_leases_[lease.lease_id] = now + absl::Seconds(lease.timeout_s);
+    lease_timeout_ = absl::Seconds(lease.timeout_s);
+    held_leases_[lease.lease_id] = {.end = now + lease_timeout_, .timeout = lease_timeout_};
     leases.push_back(std::move(lease));
   }
   const auto call = leases_.find(reply.request_id());
@@ -173,6 +208,7 @@ absl::Status RolloutSession::Handle(const wire::LearnerMessage& message, absl::T
       credits_ = message.welcome().submit_credits();
       max_group_bytes_ = message.welcome().max_group_bytes();
       latest_version_ = FromWire(message.welcome().latest());
+      for (const uint64_t id : message.welcome().ended_lease_ids()) held_leases_.erase(id);
       return absl::OkStatus();
     case wire::LearnerMessage::kLeaseReply:
       return HandleLeases(message.lease_reply(), now);
@@ -180,6 +216,9 @@ absl::Status RolloutSession::Handle(const wire::LearnerMessage& message, absl::T
       return HandleSubmitReply(message.submit_reply());
     case wire::LearnerMessage::kNewVersion:
       latest_version_ = FromWire(message.new_version().version());
+      return absl::OkStatus();
+    case wire::LearnerMessage::kLeasesEnded:
+      for (const uint64_t id : message.leases_ended().lease_ids()) held_leases_.erase(id);
       return absl::OkStatus();
     case wire::LearnerMessage::kRunFinished:
       finished_ = true;

@@ -10,6 +10,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -56,6 +57,11 @@ class RolloutSession {
   // Leases that came too late for the call that asked; at most `max_leases` whose time is not over.
   std::vector<PromptLease> TakeSpare(int max_leases, absl::Time now);
 
+  // See RolloutPort::Renew. What is named goes out with the next heartbeat.
+  std::vector<uint64_t> Renew(std::span<const uint64_t> lease_ids, absl::Time now);
+  // Longest time between two heartbeats: several go out in the time of a lease.
+  absl::Duration HeartbeatInterval() const;
+
   // The stream began, or was lost: everything unacknowledged is to be sent again.
   void Attach() { attached_ = true; }
   void Detach();
@@ -77,7 +83,13 @@ class RolloutSession {
     PromptLease lease;
     absl::Time received;
   };
+  struct HeldLease {
+    absl::Time end;
+    absl::Duration timeout;
+    bool working = false;  // named since the last heartbeat
+  };
   wire::ActorMessage MakeHello(absl::Time now);
+  wire::ActorMessage MakeHeartbeat(absl::Time now);
   std::optional<wire::ActorMessage> NextLeaseRequest(absl::Time now);
   std::optional<wire::ActorMessage> NextChunk();
   absl::Status HandleLeases(const wire::LeaseReply& reply, absl::Time now);
@@ -96,8 +108,9 @@ class RolloutSession {
   uint64_t next_id_ = 1;  // of requests and submissions
   std::map<uint64_t, LeaseCall> leases_;
   std::map<uint64_t, SubmitCall> submits_;
-  std::optional<uint64_t> sending_;             // the submission whose chunks are going out
-  std::map<uint64_t, absl::Time> held_leases_;  // lease id -> when it ends
+  std::optional<uint64_t> sending_;                          // the submission whose chunks are going out
+  std::map<uint64_t, HeldLease> held_leases_;                // by lease id
+  absl::Duration lease_timeout_ = absl::InfiniteDuration();  // of the newest lease
   std::deque<Spare> spare_;
 };
 

@@ -1,6 +1,7 @@
 #include "common/rollout/peer_role.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <optional>
 
 #include "absl/strings/match.h"
@@ -21,7 +22,7 @@ struct Identity {
 std::optional<Identity> Parse(absl::string_view uri) {
   const size_t slash = uri.rfind('/');
   if (!absl::StartsWith(uri, kScheme) || slash <= kScheme.size()) return std::nullopt;
-  for (const Role role : {Role::kActor, Role::kLearner}) {
+  for (const Role role : {Role::kActor, Role::kLearner, Role::kEnvironment}) {
     if (uri.substr(slash + 1) == RoleName(role)) return Identity{std::string(uri.substr(0, slash + 1)), role};
   }
   return std::nullopt;
@@ -33,20 +34,39 @@ std::string NamesText(const std::vector<std::string>& uris) {
 
 }  // namespace
 
-absl::string_view RoleName(Role role) { return role == Role::kActor ? "actor" : "learner"; }
+absl::string_view RoleName(Role role) {
+  switch (role) {
+    case Role::kActor:
+      return "actor";
+    case Role::kLearner:
+      return "learner";
+    case Role::kEnvironment:
+      return "environment";
+  }
+  std::abort();  // the enum is closed
+}
 
-absl::StatusOr<PeerRule> PeerRule::For(Role own_role, const std::vector<std::string>& own_uris) {
+PeerRule PeerRule::ForClientOf(Role peer, const std::vector<std::string>& own_uris) {
+  PeerRule rule;
+  for (const std::string& uri : own_uris) {
+    const std::optional<Identity> own = Parse(uri);
+    if (own.has_value()) rule.accepted_.push_back(absl::StrCat(own->installation, RoleName(peer)));
+  }
+  return rule;
+}
+
+absl::StatusOr<PeerRule> PeerRule::ForLearner(const std::vector<std::string>& own_uris) {
   PeerRule rule;
   std::string unfit;
   for (const std::string& uri : own_uris) {
     const std::optional<Identity> own = Parse(uri);
     if (!own.has_value()) continue;
-    if (own_role == Role::kLearner && own->role != Role::kLearner) {
+    if (own->role != Role::kLearner) {
       unfit = uri;
       continue;
     }
     rule.accepted_.push_back(absl::StrCat(own->installation, RoleName(Role::kLearner)));
-    if (own_role == Role::kLearner) rule.accepted_.push_back(absl::StrCat(own->installation, RoleName(Role::kActor)));
+    rule.accepted_.push_back(absl::StrCat(own->installation, RoleName(Role::kActor)));
   }
   if (unfit.empty() || rule.enforced()) return rule;
   return absl::InvalidArgumentError(absl::StrCat("service.tls_cert_path names ", unfit,

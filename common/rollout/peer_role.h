@@ -5,6 +5,7 @@
 //
 //   spiffe://tactus/actor        may attach, take prompts, hand in groups and fetch weights
 //   spiffe://tactus/learner      may serve them, and do what an actor may: `tactus train` has one certificate for all
+//   spiffe://tactus/environment  may be asked for prompts and rewards; serves learners and actors
 //
 // What stands before the role is the same for the processes of one installation, whatever it is. A process whose own
 // certificate names no role asks for none.
@@ -19,14 +20,16 @@
 
 namespace tactus {
 
-enum class Role { kActor, kLearner };
+enum class Role { kActor, kLearner, kEnvironment };
 absl::string_view RoleName(Role role);
 
 class PeerRule {
  public:
-  // For a process that works as `own_role`, by the URIs of its certificate. A learner deals with actors, an actor with
-  // learners. InvalidArgument: the certificate is for another role.
-  static absl::StatusOr<PeerRule> For(Role own_role, const std::vector<std::string>& own_uris);
+  // For a learner's services, by the URIs of its own certificate: actors and learners may call them. InvalidArgument:
+  // the certificate is for another role.
+  static absl::StatusOr<PeerRule> ForLearner(const std::vector<std::string>& own_uris);
+  // For a client that deals with peers of the role `peer`.
+  static PeerRule ForClientOf(Role peer, const std::vector<std::string>& own_uris);
 
   // False: the process's certificate names no role.
   bool enforced() const { return !accepted_.empty(); }

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -25,8 +26,14 @@ class RolloutPort {
                                                          absl::Duration timeout) = 0;
 
   // Hands in a finished group. OK = acknowledged = durable at the learner; idempotent by lease id, so a caller repeats
-  // it on Unavailable. NotFound: the lease expired: drop the group. InvalidArgument: the group is malformed.
+  // it on Unavailable. NotFound: the lease has ended: drop the group. InvalidArgument: the group is malformed.
   virtual absl::Status Submit(const TrajectoryGroup& group, absl::Duration timeout) = 0;
+
+  // Says that the caller still works on these leases: the learner keeps a lease for its timeout_s from then on, or from
+  // the grant. To be called more often than that. Returns those that have ended (given up by the learner, or out of
+  // time while it could not be told): nobody takes an answer any more. A lease whose Submit is under way needs no
+  // renewal. Never blocks.
+  virtual std::vector<uint64_t> Renew(std::span<const uint64_t> lease_ids) = 0;
 
   // Blocks until the newest version that the learner has published, as last heard, is newer than `newer_than`, as any
   // is newer than none, and returns it; nullopt at the timeout.

@@ -1,13 +1,15 @@
 #include "common/weights/weight_publisher.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <limits>
+#include <thread>
 
 #include "absl/strings/str_cat.h"
 #include "common/base/sha256.h"
+#include "common/base/thread.h"
 #include "common/data/codec.h"
-#include "common/ops/cpu/parallel.h"
 #include "common/weights/delta/delta_set.h"
 
 namespace tactus {
@@ -43,14 +45,31 @@ std::span<const uint16_t> AsBFloat16(const std::vector<char>& bytes) {
   return {reinterpret_cast<const uint16_t*>(bytes.data()), bytes.size() / sizeof(uint16_t)};
 }
 
+// Calls fn(begin, end) on pieces that cover [0, count), on up to `threads` threads; what the system gives no thread
+// for, the caller does.
+void Split(int threads, int64_t count, absl::FunctionRef<void(int64_t, int64_t)> fn) {
+  std::atomic<int64_t> next{0};
+  const auto work = [&] {
+    for (int64_t i = next++; i < count; i = next++) fn(i, i + 1);
+  };
+  std::vector<std::thread> others;
+  for (int64_t t = 1; t < std::min<int64_t>(threads, count); ++t) {
+    absl::StatusOr<std::thread> thread = StartThread("publishing weights", work);
+    if (!thread.ok()) break;
+    others.push_back(*std::move(thread));
+  }
+  work();
+  for (std::thread& thread : others) thread.join();
+}
+
 // What leads from `last` to `next`; null where there is no last set of that kind, or a delta would not pay.
-std::shared_ptr<const WeightDelta> DeltaBetween(const WeightSnapshot* last, const WeightSnapshot& next) {
+std::shared_ptr<const WeightDelta> DeltaBetween(const WeightSnapshot* last, const WeightSnapshot& next, int threads) {
   const bool alike = last != nullptr && next.manifest.dtype == StorageDType::kBFloat16 &&
                      last->manifest.dtype == next.manifest.dtype && last->bytes.size() == next.bytes.size();
   if (!alike) return nullptr;
-  std::optional<std::string> bytes =
-      EncodeDelta(AsBFloat16(last->bytes), AsBFloat16(next.bytes),
-                  [](int64_t count, absl::FunctionRef<void(int64_t, int64_t)> fn) { ops::ParallelFor(count, 1, fn); });
+  std::optional<std::string> bytes = EncodeDelta(
+      AsBFloat16(last->bytes), AsBFloat16(next.bytes),
+      [threads](int64_t count, absl::FunctionRef<void(int64_t, int64_t)> fn) { Split(threads, count, fn); });
   if (!bytes.has_value()) return nullptr;
   return std::make_shared<WeightDelta>(
       WeightDelta{.from = last->manifest.version, .to = next.manifest.version, .bytes = *std::move(bytes)});
@@ -58,7 +77,7 @@ std::shared_ptr<const WeightDelta> DeltaBetween(const WeightSnapshot* last, cons
 
 // The manifest's entry of each tensor, several at a time.
 absl::StatusOr<std::vector<WeightManifest::Tensor>> Describe(const ParameterLayout& layout, absl::string_view bytes,
-                                                             StorageDType dtype) {
+                                                             StorageDType dtype, int threads) {
   std::vector<WeightManifest::Tensor> tensors(layout.specs.size());
   std::vector<absl::string_view> data;
   for (const ParameterSpec& spec : layout.specs) {
@@ -66,7 +85,7 @@ absl::StatusOr<std::vector<WeightManifest::Tensor>> Describe(const ParameterLayo
     bytes.remove_prefix(data.back().size());
   }
   std::vector<std::optional<std::string>> bad(tensors.size());
-  ops::ParallelFor(static_cast<int64_t>(tensors.size()), 1, [&](int64_t begin, int64_t end) {
+  Split(threads, static_cast<int64_t>(tensors.size()), [&](int64_t begin, int64_t end) {
     for (auto i = static_cast<size_t>(begin); i < static_cast<size_t>(end); ++i) {
       bad[i] = dtype == StorageDType::kFloat32 ? FindNonFinite<uint32_t>(data[i], 0x7f800000)
                                                : FindNonFinite<uint16_t>(data[i], 0x7f80);
@@ -115,14 +134,14 @@ absl::Status WeightPublisher::Publish(PolicyVersion version, const ParameterLayo
   manifest.total_bytes = bytes.size();
   snapshot->bytes = std::move(bytes);
   absl::StatusOr<std::vector<WeightManifest::Tensor>> tensors =
-      Describe(layout, absl::string_view(snapshot->bytes.data(), snapshot->bytes.size()), dtype);
+      Describe(layout, absl::string_view(snapshot->bytes.data(), snapshot->bytes.size()), dtype, threads_);
   if (!tensors.ok()) {
     return absl::InvalidArgumentError(
         absl::StrCat("weights of version ", VersionName(version), ": ", tensors.status().message()));
   }
   manifest.tensors = *std::move(tensors);
   const std::shared_ptr<const WeightSnapshot> last = Newest();
-  std::shared_ptr<const WeightDelta> delta = max_deltas_ > 0 ? DeltaBetween(last.get(), *snapshot) : nullptr;
+  std::shared_ptr<const WeightDelta> delta = max_deltas_ > 0 ? DeltaBetween(last.get(), *snapshot, threads_) : nullptr;
   absl::MutexLock lock(&mu_);
   if (newest_ != nullptr && version <= newest_->manifest.version) {
     return absl::FailedPreconditionError(absl::StrCat("weights of version ", VersionName(version),
@@ -140,6 +159,11 @@ absl::Status WeightPublisher::Publish(PolicyVersion version, const ParameterLayo
 std::shared_ptr<const WeightSnapshot> WeightPublisher::Newest() const {
   absl::MutexLock lock(&mu_);
   return newest_;
+}
+
+uint64_t WeightPublisher::NewestDeltaBytes() const {
+  absl::MutexLock lock(&mu_);
+  return deltas_.empty() ? 0 : deltas_.back()->bytes.size();
 }
 
 WeightOffer WeightPublisher::OfferTo(std::optional<PolicyVersion> held) const {

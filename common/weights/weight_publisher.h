@@ -66,13 +66,14 @@ struct WeightOffer {
 // The tensors of `flat` [layout.total_numel] end to end in the layout's order, rounded to `dtype`, little-endian.
 std::vector<char> EncodeWeights(const ParameterLayout& layout, std::span<const float> flat, StorageDType dtype);
 
-// Thread-safe. Publish blocks its caller, and uses the process's intra-op threads, for the hashing of the whole set and
-// its comparison with the last one; it never blocks a reader.
+// Thread-safe. Publish blocks its caller for the hashing of the whole set and its comparison with the last one, on
+// threads of its own that end with it: the process's intra-op threads may be training meanwhile. It never blocks a
+// reader.
 class WeightPublisher {
  public:
-  // Keeps the deltas of the last `max_deltas` versions; 0: none.
-  explicit WeightPublisher(std::string run_id, int max_deltas = 0)
-      : run_id_(std::move(run_id)), max_deltas_(static_cast<size_t>(max_deltas)) {}
+  // Keeps the deltas of the last `max_deltas` versions; 0: none. Works with `threads`, the caller's included.
+  explicit WeightPublisher(std::string run_id, int max_deltas = 0, int threads = 1)
+      : run_id_(std::move(run_id)), max_deltas_(static_cast<size_t>(max_deltas)), threads_(threads) {}
 
   // Makes `bytes`, as EncodeWeights gives them, to be sampled with `head_classes`, the newest set; `shared` is where
   // actors on this machine's GPUs find the same. FailedPrecondition: the version is not above the last one.
@@ -88,11 +89,15 @@ class WeightPublisher {
   // large.
   WeightOffer OfferTo(std::optional<PolicyVersion> held) const ABSL_LOCKS_EXCLUDED(mu_);
 
+  // Of what leads from the version before to the newest; 0: readers of that version are sent the whole set.
+  uint64_t NewestDeltaBytes() const ABSL_LOCKS_EXCLUDED(mu_);
+
   const std::string& run_id() const { return run_id_; }
 
  private:
   const std::string run_id_;
   const size_t max_deltas_;
+  const int threads_;
   mutable absl::Mutex mu_;
   std::shared_ptr<const WeightSnapshot> newest_ ABSL_GUARDED_BY(mu_);
   std::deque<std::shared_ptr<const WeightDelta>> deltas_ ABSL_GUARDED_BY(mu_);  // oldest first, without a gap

@@ -18,12 +18,14 @@ enum class RejectReason { kMalformed, kDuplicate, kExpired };
 inline constexpr int kRejectReasons = 3;
 absl::string_view ReasonName(RejectReason reason);  // as metric label
 
-// Why an accepted group was not trained. The prompt is answered again, except where the whole history was left.
+// Why an accepted group was not trained. The prompt is answered again, except where the whole history was left or
+// another prompt takes its place.
 enum class DropReason {
   kStale,       // more than S steps old when it would have been trained
   kRolledBack,  // sampled by weights, or for a prompt, that the restored checkpoint does not know
+  kNoSignal,    // of equal rewards: another prompt takes its place, and this one is done
 };
-inline constexpr int kDropReasons = 2;
+inline constexpr int kDropReasons = 3;
 absl::string_view ReasonName(DropReason reason);
 
 // Groups since the run began (a restore goes back to the checkpoint's counts).
@@ -38,6 +40,7 @@ struct LedgerCounters {
   int64_t leases_granted = 0;
   int64_t leases_expired = 0;
   int64_t leases_returned = 0;  // by a lost or restarted actor
+  int64_t prompts_dropped = 0;  // each after max_attempts leases without an answer; never counted as groups
 
   int64_t& operator[](RejectReason reason) { return rejected[static_cast<size_t>(reason)]; }
   int64_t& operator[](DropReason reason) { return dropped[static_cast<size_t>(reason)]; }
@@ -49,11 +52,13 @@ struct LedgerCounters {
 };
 
 struct LedgerOptions {
-  int prompts_per_step = 0;        // P > 0
-  int completions_per_prompt = 0;  // G > 0
-  int max_staleness_steps = 0;     // S >= 0
-  absl::Duration lease_timeout = absl::Seconds(300);
-  uint64_t seed = 0;  // the run's, handed out with every lease
+  int prompts_per_step = 0;                           // P > 0
+  int completions_per_prompt = 0;                     // G > 0
+  int max_staleness_steps = 0;                        // S >= 0
+  absl::Duration lease_timeout = absl::Seconds(300);  // since the lease or its last renewal
+  int max_attempts = 0;                               // leases of a prompt that may end unanswered; 0: any number
+  uint64_t seed = 0;                                  // the run's, handed out with every lease
+  int max_replaced_groups = 0;                        // R >= 0: of equal rewards, that a step leaves out
 };
 
 struct LeaseInfo {
@@ -63,6 +68,12 @@ struct LeaseInfo {
   absl::Duration leased_at;  // on the caller's clock
 };
 
+// A lease that ended without an answer.
+struct EndedLease : LeaseInfo {
+  int failures = 0;      // of the prompt's leases that ended so, this one included
+  bool dropped = false;  // it was one too many
+};
+
 // How many prompts are in each state, and the lease that has been out longest.
 struct LedgerView {
   int free_slots = 0;
@@ -70,6 +81,7 @@ struct LedgerView {
   int leased = 0;
   int ready = 0;
   int taken = 0;
+  int replaceable = 0;  // ready, of equal rewards and to be left out: each makes room for another prompt
   std::optional<LeaseInfo> oldest_lease;
 };
 
@@ -84,6 +96,7 @@ struct LedgerSnapshot {
   PolicyVersion version;
   uint64_t next_prompt_id = 0;
   std::vector<uint64_t> open_prompt_ids;  // every prompt in the ledger, waiting, leased or ready; ascending
+  std::vector<int> failures;              // of each of them, leases that ended unanswered; empty: none of any
   std::vector<ReadyGroup> ready;          // ascending by prompt id
   LedgerCounters counters;
   uint64_t log_segment = 0;  // the submission log's first segment that this snapshot does not contain

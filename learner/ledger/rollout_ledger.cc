@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
 #include "common/data/codec.h"
+#include "learner/ledger/group_facts.h"
 
 namespace tactus {
 namespace {
@@ -14,24 +15,6 @@ namespace {
 // A lease id is {incarnation, counter}: one granted before a restart never names one granted after it.
 constexpr int kLeaseCounterBits = 40;
 constexpr size_t kMinAnsweredRemembered = 1024;
-
-uint64_t Steps(PolicyVersion from, PolicyVersion to) { return to.step > from.step ? to.step - from.step : 0; }
-
-PolicyVersion OldestSpan(const TrajectoryGroup& group) {
-  PolicyVersion oldest = group.completions.front().versions.front().version;
-  for (const Completion& completion : group.completions) {
-    oldest = std::min(oldest, completion.versions.front().version);
-  }
-  return oldest;
-}
-
-PolicyVersion NewestSpan(const TrajectoryGroup& group) {
-  PolicyVersion newest;
-  for (const Completion& completion : group.completions) {
-    newest = std::max(newest, completion.versions.back().version);
-  }
-  return newest;
-}
 
 template <typename T>
 size_t BytesOf(const std::vector<T>& values) {
@@ -50,25 +33,11 @@ size_t MemoryBytes(const TrajectoryGroup& group) {
 
 }  // namespace
 
-absl::string_view ReasonName(RejectReason reason) {
-  constexpr absl::string_view kNames[kRejectReasons] = {"malformed", "duplicate", "expired"};
-  return kNames[static_cast<size_t>(reason)];
-}
-
-absl::string_view ReasonName(DropReason reason) {
-  constexpr absl::string_view kNames[kDropReasons] = {"stale", "rolled_back"};
-  return kNames[static_cast<size_t>(reason)];
-}
-
-bool LedgerCounters::Balanced() const {
-  int64_t all_rejected = 0, all_dropped = 0;
-  for (const int64_t count : rejected) all_rejected += count;
-  for (const int64_t count : dropped) all_dropped += count;
-  return received == accepted + all_rejected && accepted == trained + queued + all_dropped;
-}
-
 RolloutLedger::RolloutLedger(const LedgerOptions& options)
-    : options_(options), slots_((options.max_staleness_steps + 1) * options.prompts_per_step) {
+    : options_(options),
+      slots_((options.max_staleness_steps + 1) * options.prompts_per_step),
+      most_(slots_ + options.max_replaced_groups) {
+  assert(options.max_replaced_groups >= 0);
   assert(options.prompts_per_step > 0 && options.completions_per_prompt > 0 && options.max_staleness_steps >= 0);
 }
 
@@ -77,8 +46,8 @@ absl::Status RolloutLedger::Add(Prompt prompt) {
     return absl::InvalidArgumentError(
         absl::StrCat("prompt ", prompt.id, " cannot be added: the next id is ", next_prompt_id_));
   }
-  if (entries_.size() >= static_cast<size_t>(slots_)) {
-    return absl::ResourceExhaustedError(absl::StrCat("all ", slots_, " slots of the ledger are in use"));
+  if (entries_.size() >= static_cast<size_t>(Room())) {
+    return absl::ResourceExhaustedError(absl::StrCat("all ", Room(), " slots of the ledger are in use"));
   }
   Entry& entry = entries_[next_prompt_id_++];
   entry.prompt = std::move(prompt);
@@ -98,15 +67,9 @@ absl::Status RolloutLedger::Add(Prompt prompt) {
 int64_t RolloutLedger::RoomFor(uint64_t held) const {
   const auto max_steps = static_cast<uint64_t>(options_.max_staleness_steps);
   std::vector<int64_t> open(max_steps + 1, 0);  // by steps behind, what is older with the oldest
-  int64_t training = 0;
-  for (const auto& [id, entry] : entries_) {
-    if (entry.state == State::kLeased || entry.state == State::kReady) {
-      ++open[std::min(Steps(entry.version, version_), max_steps)];
-    } else if (entry.state == State::kTaken && taken_at_ == version_.step) {
-      ++training;
-    }
-  }
-  int64_t as_old = training, room = slots_;
+  for (const auto& [version, groups] : open_) open[std::min(Steps(version, version_), max_steps)] += groups;
+  int64_t as_old = taken_at_ == version_.step ? static_cast<int64_t>(taken_.size()) : 0;  // being trained
+  int64_t room = slots_;
   for (uint64_t behind = max_steps + 1; behind-- > 0;) {
     as_old += open[behind];
     if (behind > version_.step - std::min(held, version_.step)) continue;
@@ -117,8 +80,10 @@ int64_t RolloutLedger::RoomFor(uint64_t held) const {
 }
 
 PolicyVersion RolloutLedger::OldestLeasable() const {
-  const uint64_t lag = options_.max_staleness_steps > 1 ? static_cast<uint64_t>(options_.max_staleness_steps) - 1 : 0;
-  uint64_t step = version_.step - std::min(version_.step, lag);
+  const auto bound = static_cast<uint64_t>(options_.max_staleness_steps);
+  const uint64_t lag = bound > 1 ? bound - 1 : 0;
+  uint64_t step =
+      std::max(published_.step - std::min(published_.step, lag), version_.step - std::min(version_.step, bound));
   while (step < version_.step && RoomFor(step) <= 0) ++step;  // for the newest there is room while a prompt waits
   return {version_.incarnation, step};
 }
@@ -132,22 +97,51 @@ absl::StatusOr<std::vector<PromptLease>> RolloutLedger::Lease(const std::string&
                                                       VersionName(OldestLeasable()), " or newer"));
   }
   const int64_t most = held < version_ ? std::min<int64_t>(max_leases, RoomFor(held.step)) : max_leases;
+  const auto own = by_actor_.find(actor_id);
+  bool has_last_try =
+      own != by_actor_.end() && std::ranges::any_of(own->second, [&](uint64_t id) { return LastTry(entries_.at(id)); });
   std::vector<PromptLease> granted;
-  while (!waiting_.empty() && static_cast<int64_t>(granted.size()) < most) {
-    const uint64_t id = *waiting_.begin();
+  for (auto next = waiting_.begin(); next != waiting_.end() && static_cast<int64_t>(granted.size()) < most;) {
+    const uint64_t id = *next++;
     Entry& entry = entries_.at(id);
-    const uint64_t lease_id = uint64_t{version_.incarnation} << kLeaseCounterBits | next_lease_++;
-    Enter(entry, State::kLeased);
-    entry.lease = {lease_id, id, actor_id, now};
-    entry.deadline = now + options_.lease_timeout;
-    entry.version = std::min(held, version_);
-    leases_[lease_id] = id;
-    granted.push_back({lease_id, entry.prompt, options_.completions_per_prompt, options_.seed,
-                       absl::ToDoubleSeconds(options_.lease_timeout), version_});
+    if (LastTry(entry) && std::exchange(has_last_try, true)) continue;
+    granted.push_back(Grant(entry, actor_id, held, now));
+  }
+  for (auto next = stragglers_.begin(); next != stragglers_.end() && static_cast<int64_t>(granted.size()) < most;) {
+    const auto [since, id] = *next++;
+    Entry& entry = entries_.at(id);
+    if (since + options_.lease_timeout > now) break;
+    if (entry.out[0].actor_id != actor_id && !LastTry(entry)) granted.push_back(Grant(entry, actor_id, held, now));
   }
   if (granted.empty()) return absl::ResourceExhaustedError("no prompt is waiting");
   counters_.leases_granted += static_cast<int64_t>(granted.size());
   return granted;
+}
+
+PromptLease RolloutLedger::Grant(Entry& entry, const std::string& actor_id, PolicyVersion held, absl::Duration now) {
+  const uint64_t lease_id = uint64_t{version_.incarnation} << kLeaseCounterBits | next_lease_++;
+  Leave(entry);
+  Out out;
+  static_cast<LeaseInfo&>(out) = {lease_id, entry.prompt.id, actor_id, now};
+  out.deadline = now + options_.lease_timeout;
+  out.version = std::min(held, version_);
+  entry.version = entry.out.empty() ? out.version : std::min(entry.version, out.version);
+  entry.out.push_back(std::move(out));
+  Enter(entry, State::kLeased);
+  return {lease_id,
+          entry.prompt,
+          options_.completions_per_prompt,
+          options_.seed,
+          absl::ToDoubleSeconds(options_.lease_timeout),
+          version_};
+}
+
+bool RolloutLedger::StragglersWait(absl::Duration now) const {
+  return !stragglers_.empty() && stragglers_.begin()->first + options_.lease_timeout <= now;
+}
+
+std::vector<RolloutLedger::Out>::iterator RolloutLedger::Find(Entry& entry, uint64_t lease_id) {
+  return std::ranges::find(entry.out, lease_id, &Out::lease_id);
 }
 
 RolloutLedger::Verdict RolloutLedger::Judge(const TrajectoryGroup& group) const {
@@ -158,11 +152,12 @@ RolloutLedger::Verdict RolloutLedger::Judge(const TrajectoryGroup& group) const 
             RejectReason::kExpired};
   }
   const Entry& entry = entries_.at(lease->second);
+  const auto out = std::ranges::find(entry.out, group.lease_id, &Out::lease_id);
   const auto malformed = [&](absl::string_view what) -> Verdict {
     return {absl::InvalidArgumentError(absl::StrCat("the group for lease ", group.lease_id, " ", what)),
             RejectReason::kMalformed};
   };
-  if (group.actor_id != entry.lease.actor_id) return malformed("comes from another actor than the lease's");
+  if (group.actor_id != out->actor_id) return malformed("comes from another actor than the lease's");
   if (group.prompt_id != entry.prompt.id || group.prompt_token_ids != entry.prompt.token_ids) {
     return malformed("answers another prompt than the leased one");
   }
@@ -193,11 +188,9 @@ absl::Status RolloutLedger::Submit(TrajectoryGroup group) {
     return verdict.status;
   }
   ++counters_.accepted;
-  const auto lease = leases_.find(group.lease_id);
-  Entry& entry = entries_.at(lease->second);
-  leases_.erase(lease);
+  Entry& entry = entries_.at(leases_.at(group.lease_id));
   RememberAnswered(group.lease_id);
-  const PolicyVersion version = std::min(entry.version, OldestSpan(group));
+  const PolicyVersion version = std::min(Find(entry, group.lease_id)->version, OldestSpan(group));
   MakeReady(entry, std::move(group), version);
   return absl::OkStatus();
 }
@@ -208,9 +201,12 @@ void RolloutLedger::CountMalformed() {
 }
 
 void RolloutLedger::MakeReady(Entry& entry, TrajectoryGroup group, PolicyVersion version) {
-  Enter(entry, State::kReady);
+  Leave(entry);
+  entry.out.clear();
   entry.version = version;
+  entry.no_signal = EqualRewards(group);
   entry.group = std::move(group);
+  Enter(entry, State::kReady);
   ++counters_.queued;
 }
 
@@ -224,15 +220,67 @@ void RolloutLedger::RememberAnswered(uint64_t lease_id) {
 }
 
 void RolloutLedger::Enter(Entry& entry, State state) {
-  if (entry.state == State::kWaiting) waiting_.erase(entry.prompt.id);
-  if (state == State::kWaiting) waiting_.insert(entry.prompt.id);
+  const uint64_t id = entry.prompt.id;
   entry.state = state;
+  if (state == State::kWaiting) waiting_.insert(id);
+  if (state == State::kLeased || state == State::kReady) ++open_[entry.version];
+  if (state != State::kLeased) return;
+  for (const Out& out : entry.out) {
+    leases_[out.lease_id] = id;
+    by_actor_[out.actor_id].insert(id);
+    deadlines_.emplace(out.deadline, out.lease_id);
+  }
+  if (entry.out.size() == 1) stragglers_.emplace(entry.out[0].leased_at, id);
+}
+
+void RolloutLedger::Leave(Entry& entry) {
+  const uint64_t id = entry.prompt.id;
+  if (entry.state == State::kWaiting) waiting_.erase(id);
+  if (entry.state == State::kLeased || entry.state == State::kReady) {
+    const auto open = open_.find(entry.version);
+    if (--open->second == 0) open_.erase(open);
+  }
+  if (entry.state != State::kLeased) return;
+  for (const Out& out : entry.out) {
+    leases_.erase(out.lease_id);
+    const auto own = by_actor_.find(out.actor_id);
+    own->second.erase(id);
+    if (own->second.empty()) by_actor_.erase(own);
+    deadlines_.erase({out.deadline, out.lease_id});
+  }
+  if (entry.out.size() == 1) stragglers_.erase({entry.out[0].leased_at, id});
 }
 
 void RolloutLedger::Wait(Entry& entry) {
-  if (entry.state == State::kLeased) leases_.erase(entry.lease.lease_id);
-  Enter(entry, State::kWaiting);
+  Leave(entry);
+  entry.out.clear();
   entry.group = {};
+  Enter(entry, State::kWaiting);
+}
+
+bool RolloutLedger::LastTry(const Entry& entry) const {
+  return options_.max_attempts > 0 && entry.failures > 0 && entry.failures + 1 >= options_.max_attempts;
+}
+
+EndedLease RolloutLedger::Fail(uint64_t lease_id) {
+  Entry& entry = entries_.at(leases_.at(lease_id));
+  EndedLease ended{*Find(entry, lease_id), ++entry.failures};
+  Leave(entry);
+  entry.out.erase(Find(entry, lease_id));
+  if (!entry.out.empty()) {  // the other goes on
+    entry.version = entry.out[0].version;
+    Enter(entry, State::kLeased);
+    return ended;
+  }
+  ended.dropped = options_.max_attempts > 0 && entry.failures >= options_.max_attempts;
+  if (ended.dropped) {
+    entries_.erase(ended.prompt_id);
+    ++counters_.prompts_dropped;
+  } else {
+    entry.group = {};
+    Enter(entry, State::kWaiting);
+  }
+  return ended;
 }
 
 void RolloutLedger::DropStale() {
@@ -245,18 +293,49 @@ void RolloutLedger::DropStale() {
   }
 }
 
+void RolloutLedger::DropWithoutSignal(uint64_t prompt_id) {
+  const auto entry = entries_.find(prompt_id);
+  Leave(entry->second);
+  entries_.erase(entry);
+  ++replaced_;
+  --counters_.queued;
+  ++counters_[DropReason::kNoSignal];
+}
+
+int RolloutLedger::Replaceable() const {
+  const auto found = std::count_if(entries_.begin(), entries_.end(), [](const auto& item) {
+    return item.second.state == State::kReady && item.second.no_signal;
+  });
+  return std::min(static_cast<int>(found), options_.max_replaced_groups - replaced_);
+}
+
+int RolloutLedger::Room() const { return slots_ + Replaceable(); }
+
 std::vector<RolloutLedger::Entry*> RolloutLedger::ChooseInOrder(size_t count) {
   std::vector<Entry*> chosen;
+  std::vector<uint64_t> left_out;
   for (auto& [id, entry] : entries_) {
     if (entry.state == State::kTaken) continue;
     if (entry.state != State::kReady) return {};
+    if (entry.no_signal && replaced_ + static_cast<int>(left_out.size()) < options_.max_replaced_groups) {
+      left_out.push_back(id);
+      continue;
+    }
     chosen.push_back(&entry);
-    if (chosen.size() == count) return chosen;
+    if (chosen.size() < count) continue;
+    for (const uint64_t done : left_out) DropWithoutSignal(done);
+    return chosen;
   }
   return {};
 }
 
 std::vector<RolloutLedger::Entry*> RolloutLedger::ChooseOldestVersion(size_t count) {
+  std::vector<uint64_t> left_out;
+  for (const auto& [id, entry] : entries_) {
+    if (static_cast<int>(left_out.size()) == Replaceable()) break;
+    if (entry.state == State::kReady && entry.no_signal) left_out.push_back(id);
+  }
+  for (const uint64_t done : left_out) DropWithoutSignal(done);
   std::vector<Entry*> ready;
   std::map<uint64_t, int64_t> leased;  // by the step of their weights
   for (auto& [id, entry] : entries_) {
@@ -288,11 +367,13 @@ std::vector<TrajectoryGroup> RolloutLedger::Take(int count) {
   const auto wanted = static_cast<size_t>(count);
   std::vector<TrajectoryGroup> groups;
   for (Entry* entry : options_.max_staleness_steps == 0 ? ChooseInOrder(wanted) : ChooseOldestVersion(wanted)) {
+    Leave(*entry);
     Enter(*entry, State::kTaken);
     taken_.push_back(entry->prompt.id);
     taken_at_ = version_.step;
     groups.push_back(std::move(entry->group));
   }
+  if (!groups.empty()) replaced_ = 0;
   return groups;
 }
 
@@ -310,30 +391,57 @@ absl::Status RolloutLedger::Release(int count) {
   return absl::OkStatus();
 }
 
-std::vector<LeaseInfo> RolloutLedger::Expire(absl::Duration now) {
-  std::vector<LeaseInfo> expired;
-  for (auto& [id, entry] : entries_) {
-    if (entry.state != State::kLeased || entry.deadline > now) continue;
-    expired.push_back(entry.lease);
-    Wait(entry);
+std::vector<EndedLease> RolloutLedger::Expire(absl::Duration now) {
+  std::vector<EndedLease> expired;
+  while (!deadlines_.empty() && deadlines_.begin()->first <= now) {
+    expired.push_back(Fail(deadlines_.begin()->second));
   }
   counters_.leases_expired += static_cast<int64_t>(expired.size());
   return expired;
 }
 
-std::vector<LeaseInfo> RolloutLedger::ReturnLeases(const std::string& actor_id, std::span<const uint64_t> keep) {
-  std::vector<LeaseInfo> returned;
-  for (auto& [id, entry] : entries_) {
-    if (entry.state != State::kLeased || entry.lease.actor_id != actor_id) continue;
-    if (std::find(keep.begin(), keep.end(), entry.lease.lease_id) != keep.end()) continue;
-    returned.push_back(entry.lease);
-    Wait(entry);
+std::vector<EndedLease> RolloutLedger::ReturnLeases(const std::string& actor_id, std::span<const uint64_t> keep) {
+  std::vector<EndedLease> returned;
+  const auto own = by_actor_.find(actor_id);
+  if (own == by_actor_.end()) return returned;
+  for (const uint64_t id : std::set<uint64_t>(own->second)) {
+    const std::vector<Out>& out = entries_.at(id).out;
+    const uint64_t lease_id = std::ranges::find(out, actor_id, &Out::actor_id)->lease_id;
+    if (std::find(keep.begin(), keep.end(), lease_id) == keep.end()) returned.push_back(Fail(lease_id));
   }
   counters_.leases_returned += static_cast<int64_t>(returned.size());
   return returned;
 }
 
+std::vector<uint64_t> RolloutLedger::Renew(const std::string& actor_id, std::span<const uint64_t> lease_ids,
+                                           absl::Duration now) {
+  std::vector<uint64_t> ended;
+  for (const uint64_t lease_id : lease_ids) {
+    const auto lease = leases_.find(lease_id);
+    if (lease != leases_.end() && Find(entries_.at(lease->second), lease_id)->actor_id == actor_id) {
+      Entry& entry = entries_.at(lease->second);
+      Leave(entry);
+      const auto out = Find(entry, lease_id);
+      out->deadline = std::max(out->deadline, now + options_.lease_timeout);
+      Enter(entry, State::kLeased);
+    } else if (answered_.count(lease_id) == 0) {
+      ended.push_back(lease_id);
+    }
+  }
+  return ended;
+}
+
 absl::Status RolloutLedger::SetVersion(PolicyVersion version) {
+  if (version <= published_) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("version ", VersionName(version), " is not newer than ", VersionName(published_)));
+  }
+  if (version > version_) RETURN_IF_ERROR(SetTrained(version));
+  published_ = version;
+  return absl::OkStatus();
+}
+
+absl::Status RolloutLedger::SetTrained(PolicyVersion version) {
   if (version <= version_) {
     return absl::InvalidArgumentError(
         absl::StrCat("version ", VersionName(version), " is not newer than ", VersionName(version_)));
@@ -346,110 +454,18 @@ absl::Status RolloutLedger::SetVersion(PolicyVersion version) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<LedgerSnapshot> RolloutLedger::Snapshot() const {
-  if (!taken_.empty()) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("no snapshot while ", taken_.size(), " groups are taken: release them first"));
-  }
-  LedgerSnapshot snapshot;
-  snapshot.version = version_;
-  snapshot.next_prompt_id = next_prompt_id_;
-  snapshot.counters = counters_;
-  for (const auto& [id, entry] : entries_) {
-    snapshot.open_prompt_ids.push_back(id);
-    if (entry.state == State::kReady) snapshot.ready.push_back({entry.group, entry.version});
-  }
-  for (const auto& [id, group] : not_yet_added_) snapshot.ready.push_back({group, OldestSpan(group)});
-  return snapshot;
-}
-
-absl::Status RolloutLedger::Restore(const LedgerSnapshot& snapshot, std::vector<Prompt> prompts, uint32_t incarnation) {
-  if (!entries_.empty() || counters_ != LedgerCounters{} || next_prompt_id_ != 0) {
-    return absl::InvalidArgumentError("cannot restore into a ledger that was used");
-  }
-  if (incarnation <= snapshot.version.incarnation) {
-    return absl::InvalidArgumentError(absl::StrCat("incarnation ", incarnation, " was used before: the snapshot is of ",
-                                                   VersionName(snapshot.version)));
-  }
-  if (prompts.size() != snapshot.open_prompt_ids.size() || prompts.size() > static_cast<size_t>(slots_)) {
-    return absl::InvalidArgumentError(absl::StrCat("the snapshot has ", snapshot.open_prompt_ids.size(),
-                                                   " open prompts, ", prompts.size(), " were given and ", slots_,
-                                                   " fit"));
-  }
-  std::map<uint64_t, Entry> entries;
-  for (size_t i = 0; i < prompts.size(); ++i) {
-    const uint64_t id = snapshot.open_prompt_ids[i];
-    if (prompts[i].id != id || id >= snapshot.next_prompt_id || entries.count(id) > 0) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("open prompt ", i, " of the snapshot has id ", id, " and the one given for it ", prompts[i].id));
-    }
-    entries[id].prompt = std::move(prompts[i]);
-  }
-  std::map<uint64_t, TrajectoryGroup> not_yet_added;
-  for (const ReadyGroup& ready : snapshot.ready) {
-    const auto entry = entries.find(ready.group.prompt_id);
-    if (ready.group.prompt_id >= snapshot.next_prompt_id && not_yet_added.size() < static_cast<size_t>(slots_)) {
-      not_yet_added[ready.group.prompt_id] = ready.group;
-    } else if (entry == entries.end() || entry->second.state == State::kReady ||
-               entry->second.prompt.token_ids != ready.group.prompt_token_ids) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("the snapshot's group for prompt ", ready.group.prompt_id, " does not answer an open prompt"));
-    } else {
-      entry->second.state = State::kReady;
-      entry->second.group = ready.group;
-      entry->second.version = ready.version;
-    }
-  }
-  if (!snapshot.counters.Balanced() || snapshot.counters.queued != static_cast<int64_t>(snapshot.ready.size())) {
-    return absl::InvalidArgumentError("the snapshot's counters do not add up");
-  }
-  version_ = {incarnation, snapshot.version.step};
-  next_prompt_id_ = snapshot.next_prompt_id;
-  entries_ = std::move(entries);
-  for (const auto& [id, entry] : entries_) {
-    if (entry.state == State::kWaiting) waiting_.insert(id);
-  }
-  not_yet_added_ = std::move(not_yet_added);
-  counters_ = snapshot.counters;
-  return absl::OkStatus();
-}
-
-void RolloutLedger::Replay(TrajectoryGroup group) {
-  ++counters_.received;
-  const auto entry = entries_.find(group.prompt_id);
-  const bool open = entry != entries_.end() && entry->second.state == State::kWaiting;
-  const bool ahead = group.prompt_id >= next_prompt_id_ && not_yet_added_.count(group.prompt_id) == 0;
-  const PolicyVersion oldest = OldestSpan(group), newest = NewestSpan(group);
-  const bool known_weights = newest.incarnation < version_.incarnation && newest.step <= version_.step;
-  const bool recent = Steps(oldest, version_) <= static_cast<uint64_t>(options_.max_staleness_steps);
-  if (!open && !ahead && known_weights) {
-    ++counters_[RejectReason::kDuplicate];  // answered by an earlier record, or already trained in this history
-    return;
-  }
-  ++counters_.accepted;
-  const bool complete = group.completions.size() == static_cast<size_t>(options_.completions_per_prompt);
-  const bool usable = known_weights && recent && complete;
-  if (usable && open && entry->second.prompt.token_ids == group.prompt_token_ids) {
-    MakeReady(entry->second, std::move(group), oldest);
-  } else if (usable && ahead && not_yet_added_.size() < static_cast<size_t>(slots_)) {
-    ++counters_.queued;
-    not_yet_added_.emplace(group.prompt_id, std::move(group));
-  } else {
-    ++counters_[DropReason::kRolledBack];
-  }
-}
-
 LedgerView RolloutLedger::View() const {
   LedgerView view;
-  view.free_slots = slots_ - static_cast<int>(entries_.size());
+  view.free_slots = std::max(0, Room() - static_cast<int>(entries_.size()));
+  view.replaceable = Replaceable();
   for (const auto& [id, entry] : entries_) {
     view.waiting += entry.state == State::kWaiting;
     view.ready += entry.state == State::kReady;
     view.taken += entry.state == State::kTaken;
     if (entry.state != State::kLeased) continue;
     ++view.leased;
-    if (!view.oldest_lease.has_value() || entry.lease.leased_at < view.oldest_lease->leased_at) {
-      view.oldest_lease = entry.lease;
+    if (!view.oldest_lease.has_value() || entry.out[0].leased_at < view.oldest_lease->leased_at) {
+      view.oldest_lease = entry.out[0];
     }
   }
   return view;
@@ -465,9 +481,8 @@ int64_t RolloutLedger::ReadyBytes() const {
 }
 
 int RolloutLedger::LeasesOf(const std::string& actor_id) const {
-  return static_cast<int>(std::count_if(entries_.begin(), entries_.end(), [&](const auto& item) {
-    return item.second.state == State::kLeased && item.second.lease.actor_id == actor_id;
-  }));
+  const auto own = by_actor_.find(actor_id);
+  return own == by_actor_.end() ? 0 : static_cast<int>(own->second.size());
 }
 
 }  // namespace tactus

@@ -1,11 +1,11 @@
 // The learner's write-ahead log of accepted groups: what makes "acknowledged" mean "durable".
 //
-// A folder of segments, group-00000001.log and so on. A record is {length: 4 bytes, little-endian; the first 16 hex
-// digits of the payload's SHA-256; payload}. Every opening and every snapshot begins a new segment, so a torn record
+// Segments, numbered from 1 (segment_store.h). A record is {length: 4 bytes, little-endian; the first 16 hex digits of
+// the payload's SHA-256; payload}. Every opening, every snapshot and every GiB begins a new segment, so a torn record
 // can only be the last of its segment, and a snapshot is "everything before segment N". What else is damaged was
 // acknowledged; it is passed over, since the digests tell where the next record begins.
 //
-// Append blocks for the disk. Thread-safe.
+// Append blocks for the disk. Replay holds one record in memory, however large the log is. Thread-safe.
 #pragma once
 
 #include <cstdint>
@@ -13,26 +13,34 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/synchronization/mutex.h"
+#include "learner/ledger/segment_store.h"
 
 namespace tactus {
 
 class SubmissionLog {
  public:
-  // Makes the folder if needed and begins a new segment. Errors name the path.
-  static absl::StatusOr<std::unique_ptr<SubmissionLog>> Open(const std::string& folder);
+  static constexpr uint64_t kSegmentBytes = uint64_t{1} << 30;
+
+  // Begins a new segment. A segment with records does not grow beyond `segment_bytes`. Errors name the path.
+  static absl::StatusOr<std::unique_ptr<SubmissionLog>> Open(std::unique_ptr<SegmentStore> segments,
+                                                             uint64_t segment_bytes = kSegmentBytes);
   ~SubmissionLog();
   SubmissionLog(const SubmissionLog&) = delete;
   SubmissionLog& operator=(const SubmissionLog&) = delete;
 
+  // A payload as it lies in memory: its bytes are those of the pieces, end to end.
+  using Payload = std::vector<absl::string_view>;
+
   // All payloads are on disk when this returns OK. After an error none of them counts, and the next Append goes to a
-  // new segment.
-  absl::Status Append(std::span<const absl::string_view> payloads);
+  // new segment. Copies no payload.
+  absl::Status Append(std::span<const Payload> payloads);
 
   // Begins a new segment and returns its number.
   absl::StatusOr<uint64_t> StartSegment();
@@ -50,17 +58,19 @@ class SubmissionLog {
   bool HasEarlierRecords() const { return has_earlier_records_; }
 
  private:
-  SubmissionLog(std::string folder, uint64_t last_segment, bool has_earlier_records);
+  SubmissionLog(std::unique_ptr<SegmentStore> segments, uint64_t segment_bytes, uint64_t last_segment,
+                bool has_earlier_records);
   absl::Status BeginSegment() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  void CloseSegment() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
-  const std::string folder_;
+  const std::unique_ptr<SegmentStore> segments_;  // writing is guarded by mu_
+  const uint64_t segment_bytes_;
   const uint64_t earlier_segments_;  // the newest segment there was at Open; 0 = none
   const bool has_earlier_records_;
 
   absl::Mutex mu_;
   uint64_t segment_ ABSL_GUARDED_BY(mu_);
-  int fd_ ABSL_GUARDED_BY(mu_) = -1;  // of segment_; -1 after a failure
+  uint64_t written_bytes_ ABSL_GUARDED_BY(mu_) = 0;  // of segment_
+  bool open_ ABSL_GUARDED_BY(mu_) = false;           // segment_ is; not after a failure
 };
 
 }  // namespace tactus

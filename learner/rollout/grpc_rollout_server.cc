@@ -43,7 +43,11 @@ RolloutServer::Impl::Impl(const RolloutServerOptions& options, std::unique_ptr<S
       ingest_({.limits = options.limits,
                .log = std::move(log),
                .metrics = options.metrics,
-               .acknowledge = [this](const Submission& s, const absl::Status& status) { Acknowledge(s, status); }},
+               .acknowledge =
+                   [this](const Submission& s, const absl::Status& status) {
+                     mu_.AssertHeld();  // as Ingest promises
+                     Acknowledge(s, status);
+                   }},
               &mu_, &ledger_) {}
 
 RolloutServer::Impl::~Impl() { Stop(/*run_finished=*/false); }
@@ -92,13 +96,13 @@ void RolloutServer::Impl::Stop(bool run_finished) {
     }
     changed_.SignalAll();
     const absl::Duration deadline = Now() + kFinishTimeout;
-    while (!streams_.empty() && Now() < deadline) changed_.WaitWithTimeout(&mu_, deadline - Now());
+    while (!streams_.empty() && Now() < deadline) changed_.WaitFor(&mu_, deadline - Now());
   }
   if (server_ != nullptr) server_->Shutdown(std::chrono::system_clock::now());  // cancels whatever is left
   {
     absl::MutexLock lock(&mu_);
     while (!streams_.empty()) {  // each one's OnDone; gRPC promises it after Shutdown
-      if (changed_.WaitWithTimeout(&mu_, kWaitLogInterval)) {
+      if (changed_.WaitFor(&mu_, kWaitLogInterval)) {
         TACTUS_LOG(WARNING) << "still waiting for gRPC to be done with " << streams_.size() << " streams of actors";
       }
     }
@@ -157,7 +161,7 @@ absl::StatusOr<std::vector<TrajectoryGroup>> RolloutServer::Impl::TakeGroups(int
       TACTUS_LOG(INFO) << WaitSentence(count, *awaited_since_);
       next_log = now + kWaitLogInterval;
     }
-    changed_.WaitWithTimeout(&mu_, std::min(start + timeout, next_log) - now);
+    changed_.WaitFor(&mu_, std::min(start + timeout, next_log) - now);
   }
   return absl::CancelledError("the rollout server was finished while groups were awaited");
 }
@@ -188,7 +192,8 @@ absl::StatusOr<std::unique_ptr<RolloutServer>> RolloutServer::Start(const Rollou
   RETURN_IF_ERROR(CheckOptions(options));
   std::unique_ptr<SubmissionLog> log;
   if (!options.log_folder.empty()) {
-    ASSIGN_OR_RETURN(log, SubmissionLog::Open(options.log_folder));
+    ASSIGN_OR_RETURN(std::unique_ptr<SegmentStore> segments, OpenSegmentFolder(options.log_folder));
+    ASSIGN_OR_RETURN(log, SubmissionLog::Open(std::move(segments)));
     if (!restore.has_value() && log->HasEarlierRecords()) {
       return absl::FailedPreconditionError(absl::StrCat(
           options.log_folder, " holds groups of an earlier run: resume that run or choose another folder"));
@@ -210,6 +215,7 @@ absl::StatusOr<std::vector<TrajectoryGroup>> RolloutServer::TakeGroups(int count
   return impl_->TakeGroups(count, timeout);
 }
 absl::Status RolloutServer::Release(int count) { return impl_->Release(count); }
+absl::Status RolloutServer::SetTrained(PolicyVersion version) { return impl_->SetTrained(version); }
 absl::Status RolloutServer::SetVersion(PolicyVersion version) { return impl_->SetVersion(version); }
 absl::StatusOr<LedgerSnapshot> RolloutServer::Snapshot() { return impl_->Snapshot(); }
 absl::Status RolloutServer::TruncateLog(uint64_t first_needed_segment) {

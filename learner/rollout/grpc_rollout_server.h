@@ -79,7 +79,9 @@ class RolloutServer {
   // Frees the slots of the `count` groups taken first, as trained.
   absl::Status Release(int count);
 
-  // The learner's weights are now these, and actors can fetch them: announced on every stream.
+  // The learner's weights are now these, though actors can't fetch them yet: what is taken next is for them.
+  absl::Status SetTrained(PolicyVersion version);
+  // Actors can fetch these: announced on every stream. They are the learner's too, unless it has newer ones already.
   absl::Status SetVersion(PolicyVersion version);
 
   // What a checkpoint saves (FailedPrecondition while groups are taken); and, once that checkpoint is complete, leave

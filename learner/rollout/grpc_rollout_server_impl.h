@@ -13,6 +13,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
+#include "common/base/cond_var.h"
 #include "common/base/log_limiter.h"
 #include "learner/ledger/rollout_ledger.h"
 #include "learner/ledger/submission_log.h"
@@ -39,6 +40,10 @@ class RolloutServer::Impl final : public RolloutStreamOwner, public wire::Rollou
   absl::Status AddPrompts(std::vector<Prompt> prompts);
   absl::StatusOr<std::vector<TrajectoryGroup>> TakeGroups(int count, absl::Duration timeout);
   absl::Status Release(int count);
+  absl::Status SetTrained(PolicyVersion version) {
+    absl::MutexLock lock(&mu_);
+    return ledger_.SetTrained(version);
+  }
   absl::Status SetVersion(PolicyVersion version);
   absl::StatusOr<LedgerSnapshot> Snapshot() { return ingest_.Snapshot(); }
   absl::Status TruncateLog(uint64_t first_needed_segment) { return ingest_.Truncate(first_needed_segment); }
@@ -64,7 +69,8 @@ class RolloutServer::Impl final : public RolloutStreamOwner, public wire::Rollou
   absl::Mutex& mu() override { return mu_; }
   absl::Status OnHello(RolloutStream& stream, const wire::Hello& hello) override;
   absl::Status OnLeaseRequest(RolloutStream& stream, const wire::LeaseRequest& request) override;
-  void OnGroup(RolloutStream& stream, uint64_t sequence, std::string bytes) override;
+  void OnHeartbeat(RolloutStream& stream, const wire::Heartbeat& heartbeat) override;
+  void OnGroup(RolloutStream& stream, uint64_t sequence, std::vector<std::string> pieces) override;
   void OnViolation(RolloutStream& stream, const absl::Status& status) override;
   void OnClosed(RolloutStream& stream) override;
 
@@ -96,7 +102,7 @@ class RolloutServer::Impl final : public RolloutStreamOwner, public wire::Rollou
   absl::Mutex finish_mu_;  // one Stop at a time; taken before all others
 
   mutable absl::Mutex mu_;
-  absl::CondVar changed_;  // ledger, submissions, streams or finishing
+  CondVar changed_;  // ledger, submissions, streams or finishing
   RolloutLedger ledger_ ABSL_GUARDED_BY(mu_);
   LedgerMetrics ledger_metrics_ ABSL_GUARDED_BY(mu_);
   std::map<uint64_t, RolloutStream*> streams_ ABSL_GUARDED_BY(mu_);

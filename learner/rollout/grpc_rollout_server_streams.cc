@@ -26,6 +26,15 @@ bool IsActorId(absl::string_view id) {
   });
 }
 
+void LogDropped(const std::vector<EndedLease>& leases) {
+  for (const EndedLease& lease : leases) {
+    if (!lease.dropped) continue;
+    TACTUS_LOG(WARNING) << "prompt " << lease.prompt_id << " is dropped after " << lease.failures
+                        << " leases without an answer, the last to " << lease.actor_id
+                        << "; the next prompt of the data takes its place";
+  }
+}
+
 }  // namespace
 
 grpc::ServerBidiReactor<wire::ActorMessage, wire::LearnerMessage>* RolloutServer::Impl::Attach(
@@ -79,6 +88,7 @@ absl::Status RolloutServer::Impl::CheckHello(const wire::Hello& hello) const {
 }
 
 absl::Status RolloutServer::Impl::OnHello(RolloutStream& stream, const wire::Hello& hello) {
+  mu_.AssertHeld();
   RETURN_IF_ERROR(CheckHello(hello));
   if (const std::optional<uint64_t> old = actors_.Attach(hello.actor_id(), stream.id()); old.has_value()) {
     if (refusals_log_.Allow(Now())) {
@@ -89,22 +99,25 @@ absl::Status RolloutServer::Impl::OnHello(RolloutStream& stream, const wire::Hel
     streams_.at(*old)->Abort();
   }
   const std::vector<uint64_t> held(hello.held_lease_ids().begin(), hello.held_lease_ids().end());
-  const size_t returned = ledger_.ReturnLeases(hello.actor_id(), held).size();
+  const std::vector<EndedLease> returned = ledger_.ReturnLeases(hello.actor_id(), held);
+  LogDropped(returned);
   if (attach_log_.Allow(Now())) {
     TACTUS_LOG(INFO) << hello.actor_id() << " attached from " << stream.peer() << " with " << held.size()
-                     << " leases under way; " << returned << " return to the queue" << attach_log_.LeftOut();
+                     << " leases under way; " << returned.size() << " return to the queue" << attach_log_.LeftOut();
   }
   wire::LearnerMessage message;
   wire::Welcome& welcome = *message.mutable_welcome();
-  *welcome.mutable_latest() = ToWire(ledger_.version());
+  *welcome.mutable_latest() = ToWire(ledger_.published());
   welcome.set_submit_credits(kSubmitCredits);
   welcome.set_max_group_bytes(max_group_bytes_);
+  for (const uint64_t ended : ledger_.Renew(hello.actor_id(), held, Now())) welcome.add_ended_lease_ids(ended);
   stream.Send(std::move(message));
   PumpLeases(Now());
   return absl::OkStatus();
 }
 
 absl::Status RolloutServer::Impl::OnLeaseRequest(RolloutStream& stream, const wire::LeaseRequest& request) {
+  mu_.AssertHeld();
   if (request.max_leases() < 1 || !(request.timeout_s() >= 0)) {
     return absl::InvalidArgumentError("lease_request needs max_leases >= 1 and timeout_s >= 0");
   }
@@ -120,12 +133,24 @@ absl::Status RolloutServer::Impl::OnLeaseRequest(RolloutStream& stream, const wi
   return absl::OkStatus();
 }
 
-void RolloutServer::Impl::OnGroup(RolloutStream& stream, uint64_t sequence, std::string bytes) {
-  submissions_.push_back({stream.actor_id(), stream.id(), sequence, std::move(bytes), Now()});
+void RolloutServer::Impl::OnHeartbeat(RolloutStream& stream, const wire::Heartbeat& heartbeat) {
+  mu_.AssertHeld();
+  const std::vector<uint64_t> working(heartbeat.working_lease_ids().begin(), heartbeat.working_lease_ids().end());
+  const std::vector<uint64_t> ended = ledger_.Renew(stream.actor_id(), working, Now());
+  if (ended.empty()) return;
+  wire::LearnerMessage message;
+  message.mutable_leases_ended()->mutable_lease_ids()->Add(ended.begin(), ended.end());
+  stream.Send(std::move(message));
+}
+
+void RolloutServer::Impl::OnGroup(RolloutStream& stream, uint64_t sequence, std::vector<std::string> pieces) {
+  mu_.AssertHeld();
+  submissions_.push_back({stream.actor_id(), stream.id(), sequence, std::move(pieces), Now()});
   changed_.SignalAll();
 }
 
 void RolloutServer::Impl::OnViolation(RolloutStream& stream, const absl::Status& status) {
+  mu_.AssertHeld();
   ++violations_;
   if (!absl::IsPermissionDenied(status)) CountRefused("violation");  // else CheckHello has said which kind
   if (!refusals_log_.Allow(Now())) return;
@@ -140,6 +165,7 @@ void RolloutServer::Impl::RefuseRole(absl::string_view why) {
 }
 
 void RolloutServer::Impl::OnClosed(RolloutStream& stream) {
+  mu_.AssertHeld();
   streams_.erase(stream.id());
   if (const std::string& id = stream.actor_id(); actors_.Detach(id, stream.id(), Now()) && attach_log_.Allow(Now())) {
     TACTUS_LOG(INFO) << id << " is gone, with " << ledger_.LeasesOf(id) << " leases under way" << attach_log_.LeftOut();
@@ -161,12 +187,18 @@ void RolloutServer::Impl::Reply(const LeaseRequest& request, const absl::StatusO
 }
 
 void RolloutServer::Impl::PumpLeases(absl::Duration now) {
-  while (const std::optional<LeaseRequest> due =
-             actors_.TakeDue(ledger_.PromptsWait(), ledger_.OldestLeasable(), now)) {
-    if (const std::optional<int> left = LeasesLeft(*due); left.has_value()) {
-      Reply(*due, ledger_.Lease(due->actor_id, std::min(due->max_leases, *left), due->held, now));
+  std::vector<LeaseRequest> put_off;  // the prompts that wait are not for their actors now
+  while (std::optional<LeaseRequest> due = actors_.TakeDue(ledger_.PromptsWait(now), ledger_.OldestLeasable(), now)) {
+    const std::optional<int> left = LeasesLeft(*due);
+    if (!left.has_value()) continue;
+    const auto leases = ledger_.Lease(due->actor_id, std::min(due->max_leases, *left), due->held, now);
+    if (absl::IsResourceExhausted(leases.status()) && due->deadline > now) {
+      put_off.push_back(*std::move(due));
+    } else {
+      Reply(*due, leases);
     }
   }
+  for (LeaseRequest& request : put_off) actors_.Add(std::move(request)).IgnoreError();  // its stream was there just now
 }
 
 std::optional<int> RolloutServer::Impl::LeasesLeft(const LeaseRequest& request) {
@@ -183,18 +215,24 @@ std::optional<int> RolloutServer::Impl::LeasesLeft(const LeaseRequest& request) 
 }
 
 void RolloutServer::Impl::Tick(absl::Duration now) {
-  for (const LeaseInfo& lease : ledger_.Expire(now)) {
+  const std::vector<EndedLease> expired = ledger_.Expire(now);
+  for (const EndedLease& lease : expired) {
     TACTUS_LOG(WARNING) << "the lease of prompt " << lease.prompt_id << " to " << lease.actor_id << " expired after "
                         << absl::ToInt64Seconds(now - lease.leased_at) << " s";
   }
+  LogDropped(expired);
   for (const std::string& id : actors_.TakeForgotten(now)) {
-    const size_t returned = ledger_.ReturnLeases(id, {}).size();
-    TACTUS_LOG(INFO) << id << " did not come back; " << returned << " leases return to the queue";
+    const std::vector<EndedLease> returned = ledger_.ReturnLeases(id, {});
+    TACTUS_LOG(INFO) << id << " did not come back; " << returned.size() << " leases return to the queue";
+    LogDropped(returned);
   }
   for (const auto& [id, stream] : streams_) stream->AbortIfStuck(now);
   PumpLeases(now);
+  ingest_.AssertHeld();
   IngestView ingest{.actors = actors_.attached(), .nonfinite_groups = ingest_.nonfinite_groups()};
-  for (const Submission& s : submissions_) ingest.waiting_bytes += static_cast<int64_t>(s.bytes.size());
+  for (const Submission& submission : submissions_) {
+    for (const std::string& piece : submission.pieces) ingest.waiting_bytes += static_cast<int64_t>(piece.size());
+  }
   ledger_metrics_.Update(ledger_, ingest);
 }
 
@@ -205,7 +243,7 @@ void RolloutServer::Impl::RunIngest() {
     std::vector<Submission> batch;
     {
       absl::MutexLock lock(&mu_);
-      while (submissions_.empty() && !stopped_ && Now() < next_tick) changed_.WaitWithTimeout(&mu_, next_tick - Now());
+      while (submissions_.empty() && !stopped_ && Now() < next_tick) changed_.WaitFor(&mu_, next_tick - Now());
       if (stopped_) return;  // what is left was not acknowledged
       batch.swap(submissions_);
       if (Now() >= next_tick) {

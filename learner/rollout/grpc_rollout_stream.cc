@@ -21,8 +21,9 @@ RolloutStream::RolloutStream(RolloutStreamOwner& owner, grpc::CallbackServerCont
 void RolloutStream::Begin() { StartRead(&in_); }
 
 void RolloutStream::Send(wire::LearnerMessage message) {
-  if (message.has_new_version()) {
-    const auto old = std::find_if(queue_.begin(), queue_.end(), [](const auto& m) { return m.has_new_version(); });
+  if (message.has_new_version() || message.has_leases_ended()) {
+    const auto old =
+        std::find_if(queue_.begin(), queue_.end(), [&](const auto& m) { return m.kind_case() == message.kind_case(); });
     if (old != queue_.end()) queue_.erase(old);
   }
   queue_.push_back(std::move(message));
@@ -126,7 +127,8 @@ absl::Status RolloutStream::Handle() {
     case wire::ActorMessage::kSubmitChunk:
       return HandleChunk(*in_.mutable_submit_chunk());
     case wire::ActorMessage::kHeartbeat:
-      return absl::OkStatus();        // that it came is all: a peer that does not answer is gRPC's keepalive's business
+      owner_.OnHeartbeat(*this, in_.heartbeat());
+      return absl::OkStatus();
     case wire::ActorMessage::kHello:  // handled above
     case wire::ActorMessage::KIND_NOT_SET:
       break;
@@ -153,14 +155,16 @@ absl::Status RolloutStream::HandleChunk(wire::SubmitChunk& chunk) {
     return absl::InvalidArgumentError(
         absl::StrCat("submit_chunk.data has ", chunk.data().size(), " bytes; expected 1 to ", kMaxChunkBytes));
   }
-  if (group_.size() + chunk.data().size() > max_group_bytes_) {
+  group_bytes_ += chunk.data().size();
+  if (group_bytes_ > max_group_bytes_) {
     return absl::InvalidArgumentError(absl::StrCat("group ", chunk.sequence(), " has more than ", max_group_bytes_,
                                                    " bytes, the most that is possible in this run"));
   }
-  group_ += chunk.data();
+  group_.push_back(std::move(*chunk.mutable_data()));
   ++next_chunk_;
   if (chunk.last()) {
     next_chunk_ = 0;
+    group_bytes_ = 0;
     owner_.OnGroup(*this, chunk.sequence(), std::exchange(group_, {}));
   }
   return absl::OkStatus();

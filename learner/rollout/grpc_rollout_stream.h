@@ -10,6 +10,7 @@
 #include <deque>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
@@ -28,7 +29,8 @@ class RolloutStreamOwner {
   virtual absl::Mutex& mu() = 0;
   virtual absl::Status OnHello(RolloutStream& stream, const wire::Hello& hello) = 0;
   virtual absl::Status OnLeaseRequest(RolloutStream& stream, const wire::LeaseRequest& request) = 0;
-  virtual void OnGroup(RolloutStream& stream, uint64_t sequence, std::string bytes) = 0;
+  virtual void OnHeartbeat(RolloutStream& stream, const wire::Heartbeat& heartbeat) = 0;
+  virtual void OnGroup(RolloutStream& stream, uint64_t sequence, std::vector<std::string> pieces) = 0;
   // The stream broke the protocol and is being ended with `status`.
   virtual void OnViolation(RolloutStream& stream, const absl::Status& status) = 0;
   virtual void OnClosed(RolloutStream& stream) = 0;
@@ -41,8 +43,9 @@ class RolloutStream final : public grpc::ServerBidiReactor<wire::ActorMessage, w
 
   // The rest is called with the owner's mutex held.
   void Begin();
-  // Queues a message; a NewVersion takes the place of one not yet written. What an actor can make us queue is bounded
-  // by its credits and by how many lease requests the owner accepts.
+  // Queues a message; a NewVersion or LeasesEnded takes the place of one not yet written (leases that ended are named
+  // again when the actor does). What an actor can make us queue is bounded by its credits and by how many lease
+  // requests the owner accepts.
   void Send(wire::LearnerMessage message);
   // Acknowledges one submission and gives its credit back.
   void SendSubmitReply(uint64_t sequence, const absl::Status& status);
@@ -84,8 +87,9 @@ class RolloutStream final : public grpc::ServerBidiReactor<wire::ActorMessage, w
   std::optional<absl::Duration> stuck_since_;
   uint32_t credits_;
   uint64_t last_sequence_ = 0;
-  uint32_t next_chunk_ = 0;  // of last_sequence_; 0 = between groups
-  std::string group_;
+  uint32_t next_chunk_ = 0;         // of last_sequence_; 0 = between groups
+  std::vector<std::string> group_;  // its chunks so far
+  size_t group_bytes_ = 0;
 };
 
 }  // namespace tactus

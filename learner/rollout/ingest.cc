@@ -12,7 +12,7 @@ Ingest::Ingest(Options options, absl::Mutex* mu, RolloutLedger* ledger)
     : options_(std::move(options)), mu_(*mu), ledger_(*ledger) {}
 
 absl::StatusOr<TrajectoryGroup> Ingest::Decode(const Submission& submission) const {
-  absl::StatusOr<TrajectoryGroup> group = DecodeGroup(submission.bytes, options_.limits);
+  absl::StatusOr<TrajectoryGroup> group = DecodeGroup(submission.bytes(), options_.limits);
   if (group.ok() && group->actor_id != submission.actor_id) {
     return absl::InvalidArgumentError(
         absl::StrCat("group.actor_id is not ", submission.actor_id, ", whose stream it came on"));
@@ -20,7 +20,7 @@ absl::StatusOr<TrajectoryGroup> Ingest::Decode(const Submission& submission) con
   return group;
 }
 
-absl::Status Ingest::Append(const std::vector<absl::string_view>& groups) {
+absl::Status Ingest::Append(const std::vector<SubmissionLog::Payload>& groups) {
   if (options_.log == nullptr || groups.empty()) return absl::OkStatus();
   absl::Status status = options_.log->Append(groups);
   if (status.ok()) return status;
@@ -46,13 +46,13 @@ void Ingest::Process(const std::vector<Submission>& batch) {
   judged.reserve(batch.size());
   for (const Submission& submission : batch) judged.push_back({Decode(submission)});
   absl::MutexLock process_lock(&process_mu_);
-  std::vector<absl::string_view> to_log;
+  std::vector<SubmissionLog::Payload> to_log;
   {
     absl::MutexLock lock(&mu_);
     for (size_t i = 0; i < batch.size(); ++i) {
       Judged& item = judged[i];
       item.to_log = item.group.ok() && !ledger_.Judge(*item.group).rejected.has_value();
-      if (item.to_log) to_log.push_back(batch[i].bytes);
+      if (item.to_log) to_log.push_back(batch[i].bytes());
     }
   }
   const absl::Status durable = Append(to_log);

@@ -30,8 +30,11 @@ struct Submission {
   std::string actor_id;    // whose stream it came on
   uint64_t stream_id = 0;  // that stream
   uint64_t sequence = 0;   // the actor's name for it
-  std::string bytes;
+  std::vector<std::string>
+      pieces;              // its bytes, as the messages held them: from there to disk they are not copied again
   absl::Duration arrived;  // its last byte
+
+  SubmissionLog::Payload bytes() const { return {pieces.begin(), pieces.end()}; }
 };
 
 class Ingest {
@@ -63,6 +66,9 @@ class Ingest {
   // Lets the log forget the segments before this one.
   absl::Status Truncate(uint64_t first_needed_segment);
 
+  // Tells the analysis of locks that mu_ is the mutex its user holds.
+  void AssertHeld() const ABSL_ASSERT_EXCLUSIVE_LOCK(mu_) { mu_.AssertHeld(); }
+
   // Of the malformed groups, those with a NaN or an infinity. With the ledger's mutex held.
   int64_t nonfinite_groups() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return nonfinite_groups_; }
 
@@ -73,7 +79,7 @@ class Ingest {
   };
 
   absl::StatusOr<TrajectoryGroup> Decode(const Submission& submission) const;
-  absl::Status Append(const std::vector<absl::string_view>& groups);
+  absl::Status Append(const std::vector<SubmissionLog::Payload>& groups);
   absl::Status Submit(Judged item, const absl::Status& durable) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   const Options options_;

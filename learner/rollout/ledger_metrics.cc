@@ -21,9 +21,11 @@ void LedgerMetrics::Update(const RolloutLedger& ledger, const IngestView& ingest
   add(kTrajectoriesRejected, now[RejectReason::kExpired] - last_[RejectReason::kExpired], "expired");
   add(kTrajectoriesDropped, now[DropReason::kStale] - last_[DropReason::kStale], "stale");
   add(kTrajectoriesDropped, now[DropReason::kRolledBack] - last_[DropReason::kRolledBack], "rolled_back");
+  add(kTrajectoriesDropped, now[DropReason::kNoSignal] - last_[DropReason::kNoSignal], "no_signal");
   m.Add(kLeases, static_cast<double>(now.leases_granted - last_.leases_granted), "granted");
   m.Add(kLeases, static_cast<double>(now.leases_expired - last_.leases_expired), "expired");
   m.Add(kLeases, static_cast<double>(now.leases_returned - last_.leases_returned), "returned");
+  m.Add(kPromptsDropped, static_cast<double>(now.prompts_dropped - last_.prompts_dropped));
   last_ = now;
   nonfinite_groups_ = ingest.nonfinite_groups;
 

@@ -281,6 +281,20 @@ TEST(Codec, RefusesMillionsOfEmptyCompletionsBeforeAllocatingThem) {
   EXPECT_THAT(std::string(DecodeGroup(bytes, large).status().message()), HasSubstr("more entries than 2"));
 }
 
+TEST(Codec, BytesMayLieInPieces) {
+  const std::string whole = EncodeGroup(TestGroup());
+  const absl::string_view bytes = whole;
+  for (const size_t size : {size_t{1}, size_t{7}, size_t{100}, bytes.size()}) {
+    std::vector<absl::string_view> pieces = {""};
+    for (size_t at = 0; at < bytes.size(); at += size) pieces.push_back(bytes.substr(at, size));
+    const absl::StatusOr<TrajectoryGroup> group = DecodeGroup(pieces, kTestLimits);
+    ASSERT_TRUE(group.ok()) << group.status();
+    EXPECT_EQ(EncodeGroup(*group), whole) << size;
+    pieces.pop_back();
+    EXPECT_FALSE(DecodeGroup(pieces, kTestLimits).ok()) << size;
+  }
+}
+
 TEST(Codec, RefusesMoreBytesThanPossible) {
   EXPECT_THAT(std::string(DecodeGroup(std::string(200000, 'x'), kTestLimits).status().message()),
               HasSubstr("group has 200000 bytes"));

@@ -4,44 +4,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "tests/data/group_builder.h"
+#include "tests/learner/ledger/ledger_helpers.h"
 
 namespace tactus {
 namespace {
 
 using ::testing::ElementsAre;
-
-constexpr absl::Duration kStart = absl::Seconds(1000);
-
-LedgerOptions Options(int staleness, int prompts = 4) {
-  return {.prompts_per_step = prompts,
-          .completions_per_prompt = 2,
-          .max_staleness_steps = staleness,
-          .lease_timeout = absl::Seconds(100),
-          .seed = 11};
-}
-
-void Fill(RolloutLedger& ledger, uint64_t& next_id) {
-  while (ledger.View().free_slots > 0) ASSERT_TRUE(ledger.Add(MakePrompt(next_id++)).ok());
-}
-
-std::vector<PromptLease> Lease(RolloutLedger& ledger, const std::string& actor, int count, PolicyVersion held,
-                               absl::Duration now = kStart) {
-  absl::StatusOr<std::vector<PromptLease>> leases = ledger.Lease(actor, count, held, now);
-  EXPECT_TRUE(leases.ok()) << leases.status();
-  return leases.ok() ? *leases : std::vector<PromptLease>{};
-}
-
-absl::Status Answer(RolloutLedger& ledger, const PromptLease& lease, const std::string& actor, PolicyVersion version) {
-  return ledger.Submit(MakeGroup(lease, actor, version));
-}
-
-std::vector<uint64_t> PromptIds(const std::vector<TrajectoryGroup>& groups) {
-  std::vector<uint64_t> ids;
-  ids.reserve(groups.size());
-  for (const TrajectoryGroup& group : groups) ids.push_back(group.prompt_id);
-  return ids;
-}
 
 struct LedgerTest : ::testing::Test {
   void TearDown() override { EXPECT_TRUE(ledger.counters().Balanced()); }
@@ -145,6 +113,32 @@ TEST_F(LedgerTest, AnswerMustMatchItsLease) {
   ledger.CountMalformed();
   EXPECT_EQ(ledger.counters()[RejectReason::kMalformed], 7);
   EXPECT_TRUE(Answer(ledger, lease, "a", {0, 0}).ok()) << "the lease is still out";
+}
+
+TEST_F(LedgerTest, WeightsThatActorsCannotHaveYetAgeTheOthersAllTheSame) {
+  ASSERT_TRUE(ledger.SetTrained({0, 1}).ok());
+  EXPECT_FALSE(ledger.SetTrained({0, 1}).ok());
+  EXPECT_EQ(ledger.published(), (PolicyVersion{0, 0}));
+  Fill(ledger, next_id);
+  EXPECT_EQ(ledger.Lease("a", 1, {0, 0}, kStart).status().code(), absl::StatusCode::kFailedPrecondition)
+      << "synchronous: too old already";
+  ASSERT_TRUE(ledger.SetVersion({0, 1}).ok());
+  EXPECT_FALSE(ledger.SetVersion({0, 1}).ok());
+  EXPECT_EQ(Lease(ledger, "a", 1, {0, 1}).size(), 1u);
+
+  RolloutLedger ahead(Options(1));
+  uint64_t id = 0;
+  Fill(ahead, id);
+  for (const PromptLease& lease : Lease(ahead, "a", 4, {0, 0})) ASSERT_TRUE(Answer(ahead, lease, "a", {0, 0}).ok());
+  ASSERT_EQ(ahead.Take(4).size(), 4u);
+  ASSERT_TRUE(ahead.SetTrained({0, 1}).ok());
+  ASSERT_TRUE(ahead.Release(4).ok());
+  Fill(ahead, id);
+  EXPECT_EQ(Lease(ahead, "a", 8, {0, 0}).size(), 4u) << "as many as the next step can train in time";
+  EXPECT_EQ(ahead.Lease("a", 1, {0, 0}, kStart).status().code(), absl::StatusCode::kFailedPrecondition);
+  ASSERT_TRUE(ahead.SetTrained({0, 2}).ok());
+  ASSERT_TRUE(ahead.SetVersion({0, 1}).ok()) << "publishing may be behind";
+  EXPECT_EQ(ahead.version(), (PolicyVersion{0, 2}));
 }
 
 TEST_F(LedgerTest, JudgeChangesNothing) {

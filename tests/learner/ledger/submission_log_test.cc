@@ -20,20 +20,23 @@ struct SubmissionLogTest : ::testing::Test {
   void TearDown() override { std::filesystem::remove_all(folder); }
 
   std::unique_ptr<SubmissionLog> Open() {
-    absl::StatusOr<std::unique_ptr<SubmissionLog>> log = SubmissionLog::Open(folder);
+    absl::StatusOr<std::unique_ptr<SubmissionLog>> log = SubmissionLog::Open(*OpenSegmentFolder(folder), segment_bytes);
     EXPECT_TRUE(log.ok()) << log.status();
     return std::move(*log);
   }
   static absl::Status Append(SubmissionLog& log, std::vector<absl::string_view> payloads) {
-    return log.Append(payloads);
+    std::vector<SubmissionLog::Payload> whole;
+    for (const absl::string_view payload : payloads) whole.push_back({payload});
+    return log.Append(whole);
   }
-  static std::vector<std::string> Replay(const SubmissionLog& log, uint64_t first_segment = 0) {
+  static std::vector<std::string> Replay(const SubmissionLog& log, uint64_t first_segment = 0, size_t most = 1000) {
     std::vector<std::string> payloads;
-    EXPECT_TRUE(log.Replay(first_segment, 1000, [&](absl::string_view p) { payloads.emplace_back(p); }).ok());
+    EXPECT_TRUE(log.Replay(first_segment, most, [&](absl::string_view p) { payloads.emplace_back(p); }).ok());
     return payloads;
   }
   std::string Segment(int number) const { return folder + "/group-0000000" + std::to_string(number) + ".log"; }
 
+  uint64_t segment_bytes = SubmissionLog::kSegmentBytes;
   const std::string folder =
       ::testing::TempDir() + "/submission_log_" + ::testing::UnitTest::GetInstance()->current_test_info()->name();
 };
@@ -146,9 +149,50 @@ TEST_F(SubmissionLogTest, AFailedWriteAcknowledgesNothingAndTheNextOneWorks) {
   EXPECT_THAT(Replay(*Open()), ElementsAre("before", "after"));
 }
 
+TEST_F(SubmissionLogTest, ASegmentEndsWhereTheNextRecordWouldMakeItTooLarge) {
+  segment_bytes = 100;
+  const std::string large(150, 'x');
+  {
+    const auto log = Open();
+    for (const char* payload : {"one", "two", "three", "four", "five"}) EXPECT_TRUE(Append(*log, {payload}).ok());
+    EXPECT_TRUE(Append(*log, {large}).ok()) << "larger than a segment: has one of its own";
+    EXPECT_TRUE(Append(*log, {"six", "seven"}).ok());
+  }
+  EXPECT_EQ(std::filesystem::file_size(Segment(1)), 23u + 23 + 25 + 24) << "the fifth would have made it 119";
+  EXPECT_EQ(std::filesystem::file_size(Segment(2)), 24u);
+  EXPECT_EQ(std::filesystem::file_size(Segment(3)), 170u);
+  EXPECT_THAT(Replay(*Open()), ElementsAre("one", "two", "three", "four", "five", large, "six", "seven"));
+  EXPECT_THAT(Replay(*Open(), 3), ElementsAre(large, "six", "seven"));
+}
+
+TEST_F(SubmissionLogTest, RecordsLieInMemoryOneAtATime) {
+  constexpr size_t kMiB = size_t{1} << 20;
+  const std::string a(3 * kMiB + 11, 'a'), b(kMiB - 7, 'b'), c(5 * kMiB, 'c');
+  { EXPECT_TRUE(Append(*Open(), {a, "between", b, c, "end"}).ok()); }
+  EXPECT_THAT(Replay(*Open(), 0, 6 * kMiB), ElementsAre(a, "between", b, c, "end"));
+  std::string bytes = *ReadFile(Segment(1));
+  bytes[30 + 2 * kMiB] ^= 1;
+  ASSERT_TRUE(WriteFileAtomic(Segment(1), bytes).ok());
+  EXPECT_THAT(Replay(*Open(), 0, 6 * kMiB), ElementsAre("between", b, c, "end"));
+  bytes[1] ^= 1;  // nor is the length to be believed
+  ASSERT_TRUE(WriteFileAtomic(Segment(1), bytes).ok());
+  EXPECT_THAT(Replay(*Open(), 0, 6 * kMiB), ElementsAre("between", b, c, "end"));
+  EXPECT_THAT(Replay(*Open(), 0, 4 * kMiB), ElementsAre("between", b, "end")) << "what is too large for the run";
+}
+
+TEST_F(SubmissionLogTest, APayloadMayLieInPieces) {
+  {
+    const auto log = Open();
+    std::vector<SubmissionLog::Payload> payloads = {{"o", "", "ne"}, {}};
+    for (int i = 0; i < 3000; ++i) payloads[1].push_back("x");  // more than a system takes at once
+    EXPECT_TRUE(log->Append(payloads).ok());
+  }
+  EXPECT_THAT(Replay(*Open(), 0, 5000), ElementsAre("one", std::string(3000, 'x')));
+}
+
 TEST_F(SubmissionLogTest, NamesAFolderItCannotMake) {
   ASSERT_TRUE(WriteFileAtomic(folder, "a file").ok());
-  EXPECT_THAT(std::string(SubmissionLog::Open(folder + "/log").status().message()), HasSubstr(folder));
+  EXPECT_THAT(std::string(OpenSegmentFolder(folder + "/log").status().message()), HasSubstr(folder));
 }
 
 }  // namespace

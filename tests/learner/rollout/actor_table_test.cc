@@ -155,7 +155,7 @@ TEST_F(ActorTableTest, AnActorHasABoundedNumberOfRequests) {
 // 1,000 actors wait, 3 prompts come, then new weights: how many requests a wake-up looks at.
 TEST_F(ActorTableTest, AWakeUpLooksAtWhatItAnswersAndAtNothingElse) {
   constexpr int kActors = 1000;
-  RolloutLedger ledger({.prompts_per_step = 4096, .completions_per_prompt = 2});
+  RolloutLedger ledger({.prompts_per_step = 4096, .completions_per_prompt = 2, .lease_timeout = absl::Hours(10)});
   for (uint64_t i = 0; i < kActors; ++i) {
     const std::string id = absl::StrCat("actor-", i);
     table.Attach(id, i);
@@ -166,7 +166,7 @@ TEST_F(ActorTableTest, AWakeUpLooksAtWhatItAnswersAndAtNothingElse) {
     looks = granted = refused = timed_out = 0;
     for (;;) {
       ++looks;
-      const std::optional<LeaseRequest> due = table.TakeDue(ledger.PromptsWait(), ledger.OldestLeasable(), now);
+      const std::optional<LeaseRequest> due = table.TakeDue(ledger.PromptsWait(now), ledger.OldestLeasable(), now);
       if (!due.has_value()) return;
       const absl::Status status = ledger.Lease(due->actor_id, due->max_leases, due->held, now).status();
       ++(status.ok() ? granted : absl::IsFailedPrecondition(status) ? refused : timed_out);

@@ -77,6 +77,22 @@ TEST_F(RolloutMetrics, TheBooksBalance) {
   Expect("tactus_metric_updates_rejected_total 0");
 }
 
+TEST_F(RolloutMetrics, DroppedPromptsAreCountedAndNamed) {
+  server.reset();
+  RolloutServerOptions options = ServerOptions();
+  options.metrics = &metrics;
+  options.ledger.max_attempts = 2;
+  options.lost_actor_grace = absl::ZeroDuration();
+  StartServer(options);
+  ASSERT_TRUE(server->AddPrompts({MakePrompt(0)}).ok());
+  ::testing::internal::CaptureStderr();
+  for (int death = 0; death < 2; ++death) ASSERT_EQ(Lease(*Attach(absl::StrCat("actor-", death)), 1, {}).size(), 1u);
+  Expect("tactus_prompts_dropped_total 1");
+  EXPECT_THAT(::testing::internal::GetCapturedStderr(),
+              HasSubstr("prompt 0 is dropped after 2 leases without an answer, the last to actor-1"));
+  EXPECT_EQ(server->FreeSlots(), 4) << "the next one has room";
+}
+
 TEST_F(RolloutMetrics, RefusedStreamsAreCountedByReason) {
   const auto refused = [&](const std::function<void(wire::ActorMessage&)>& change) {
     wire::ActorMessage hello = RawActor::Hello("actor-1");

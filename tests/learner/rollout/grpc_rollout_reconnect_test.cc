@@ -208,5 +208,60 @@ TEST_F(SessionTest, LateLeasesAreKeptUntilTheirTimeIsOver) {
   EXPECT_THAT(session_.Next(now_ + absl::Seconds(15))->hello().held_lease_ids(), ElementsAre(2));
 }
 
+struct RenewalTest : SessionTest {
+  void SetUp() override {
+    Welcome(1);
+    wire::LearnerMessage message;
+    for (uint64_t id : {1, 2}) {
+      *message.mutable_lease_reply()->add_leases() = ToWire(PromptLease{.lease_id = id,
+                                                                        .prompt = MakePrompt(id),
+                                                                        .completions_wanted = 2,
+                                                                        .seed = 1,
+                                                                        .timeout_s = 10,
+                                                                        .version = {}});
+    }
+    ASSERT_TRUE(session_.Handle(message, now_).ok());
+  }
+  std::vector<uint64_t> Renew(std::vector<uint64_t> ids, double at_s) {
+    return session_.Renew(ids, now_ + absl::Seconds(at_s));
+  }
+  wire::Heartbeat Heartbeat(double at_s) {
+    session_.RequestHeartbeat();
+    return session_.Next(now_ + absl::Seconds(at_s))->heartbeat();
+  }
+};
+
+TEST_F(RenewalTest, ALeaseLastsForAsLongAsItIsWorkedOn) {
+  EXPECT_EQ(session_.HeartbeatInterval(), absl::Seconds(2.5)) << "four of them in a lease's time";
+  for (double s = 0; s < 40; s += 5) {
+    EXPECT_THAT(Renew({1}, s), ElementsAre()) << s;
+    EXPECT_THAT(Heartbeat(s).working_lease_ids(), ElementsAre(1)) << s;
+    EXPECT_THAT(Heartbeat(s).working_lease_ids(), ElementsAre()) << "named once, and not by who stands still";
+  }
+  EXPECT_THAT(Renew({1, 2}, 40), ElementsAre(2)) << "its time was over at 10 s";
+  EXPECT_THAT(Renew({1}, 45), ElementsAre(1)) << "named at 35 s, and never told since";
+}
+
+TEST_F(RenewalTest, TheLearnerMayEndALease) {
+  wire::LearnerMessage message;
+  message.mutable_leases_ended()->add_lease_ids(1);
+  message.mutable_leases_ended()->add_lease_ids(77);
+  ASSERT_TRUE(session_.Handle(message, now_).ok());
+  EXPECT_THAT(Renew({1, 2}, 1), ElementsAre(1));
+  session_.Detach();
+  session_.Attach();
+  EXPECT_THAT(session_.Next(now_)->hello().held_lease_ids(), ElementsAre(2));
+  message.mutable_welcome()->add_ended_lease_ids(2);
+  ASSERT_TRUE(session_.Handle(message, now_).ok());
+  EXPECT_THAT(Renew({2}, 1), ElementsAre(2));
+}
+
+TEST_F(RenewalTest, WhatIsBeingSubmittedIsWorkedOn) {
+  const uint64_t id = session_.AddSubmit("bytes", 2);
+  EXPECT_THAT(Heartbeat(5).working_lease_ids(), ElementsAre(2));
+  session_.ForgetSubmit(id);
+  EXPECT_THAT(Heartbeat(6).working_lease_ids(), ElementsAre());
+}
+
 }  // namespace
 }  // namespace tactus

@@ -151,6 +151,43 @@ TEST_F(GrpcRollout, AKilledActorsPromptsGoToTheOther) {
   EXPECT_EQ(server->AttachedActors(), 2);
 }
 
+// An actor that works says so; the lease of one that stands still ends, and it is told.
+TEST_F(GrpcRollout, ALeaseLastsWhileItsActorWorks) {
+  RolloutServerOptions options = ServerOptions();
+  options.ledger.lease_timeout = absl::Seconds(2);
+  StartServer(options);
+  const auto port = Attach("actor-1");
+  AddPrompts();
+  const std::vector<PromptLease> leases = Lease(*port, 2, {0, 0});
+  const uint64_t working[] = {leases[0].lease_id};
+  const absl::Time until = absl::Now() + 4 * options.ledger.lease_timeout;
+  while (absl::Now() < until) {
+    ASSERT_TRUE(port->Renew(working).empty());
+    absl::SleepFor(absl::Milliseconds(100));
+  }
+  EXPECT_EQ(server->Counters().leases_expired, 1) << "of the one that nobody worked on";
+  EXPECT_TRUE(port->Submit(MakeGroup(leases[0], "actor-1", {0, 0}), kLong).ok());
+  const uint64_t other[] = {leases[1].lease_id};
+  EXPECT_THAT(port->Renew(other), ElementsAre(leases[1].lease_id));
+}
+
+TEST_F(GrpcRollout, PromptsOnTheirLastTryAreNotLeasedTogether) {
+  RolloutServerOptions options = ServerOptions();
+  options.ledger.max_attempts = 2;
+  StartServer(options);
+  ASSERT_TRUE(server->AddPrompts({MakePrompt(0), MakePrompt(1)}).ok());
+  ASSERT_EQ(Lease(*Attach("actor-1"), 2, {0, 0}).size(), 2u);
+  const auto port = Attach("actor-2");
+  const std::vector<PromptLease> first = Lease(*port, 2, {0, 0});
+  ASSERT_EQ(first.size(), 1u);
+  std::thread answers([&] {
+    absl::SleepFor(kShort);
+    EXPECT_TRUE(port->Submit(MakeGroup(first[0], "actor-2", {0, 0}), kLong).ok());
+  });
+  EXPECT_EQ(Lease(*port, 2, {0, 0}).size(), 1u) << "the request waits until the first is answered";
+  answers.join();
+}
+
 TEST_F(GrpcRollout, ARestartedActorsOldLeasesReturnAtOnce) {
   RolloutServerOptions options = ServerOptions();
   options.lost_actor_grace = absl::Hours(1);

@@ -22,7 +22,7 @@ using Code = absl::StatusCode;
 struct IngestTest : ::testing::Test {
   void SetUp() override {
     std::filesystem::remove_all(folder);
-    absl::StatusOr<std::unique_ptr<SubmissionLog>> log = SubmissionLog::Open(folder);
+    absl::StatusOr<std::unique_ptr<SubmissionLog>> log = SubmissionLog::Open(*OpenSegmentFolder(folder));
     ASSERT_TRUE(log.ok()) << log.status();
     ingest = MakeIngest(*std::move(log));
     absl::MutexLock lock(&mu);
@@ -54,7 +54,7 @@ struct IngestTest : ::testing::Test {
   // A new log and ledger, as after the process died: what the log gives back.
   std::vector<uint64_t> PromptsInLog() {
     std::vector<uint64_t> ids;
-    const std::unique_ptr<SubmissionLog> log = *SubmissionLog::Open(folder);
+    const std::unique_ptr<SubmissionLog> log = *SubmissionLog::Open(*OpenSegmentFolder(folder));
     EXPECT_TRUE(log->Replay(0, MaxGroupBytes(kTestLimits),
                             [&](absl::string_view bytes) { ids.push_back(DecodeGroup(bytes, kTestLimits)->prompt_id); })
                     .ok());
@@ -71,7 +71,7 @@ struct IngestTest : ::testing::Test {
     return ledger.counters();
   }
   TrajectoryGroup Group(size_t prompt) const { return MakeGroup(leases[prompt], "a", {}); }
-  Submission Sent(const TrajectoryGroup& group) { return {"a", 1, next_sequence++, EncodeGroup(group), {}}; }
+  Submission Sent(const TrajectoryGroup& group) { return {"a", 1, next_sequence++, {EncodeGroup(group)}, {}}; }
 
   static constexpr size_t kPrompts = 8;
   const std::string folder = ::testing::TempDir() + "/ingest_test";
@@ -91,7 +91,7 @@ TEST_F(IngestTest, AGroupIsOnDiskBeforeItIsAcknowledged) {
   const Submission sent = Sent(Group(3));
   ingest->Process({sent});
   EXPECT_THAT(codes, ElementsAre(Code::kOk));
-  EXPECT_GE(logged_when_acknowledged, sent.bytes.size());
+  EXPECT_GE(logged_when_acknowledged, sent.pieces[0].size());
   EXPECT_EQ(Counters().accepted, 1);
   EXPECT_THAT(PromptsInLog(), ElementsAre(3));
 }
@@ -105,7 +105,7 @@ TEST_F(IngestTest, EachOfABatchIsJudgedByItselfAndAnsweredInOrder) {
   other_stream.actor_id = "b";
   const TrajectoryGroup good = Group(0);
   ingest->Process({Sent(good),
-                   {"a", 1, 77, "garbage", {}},
+                   {"a", 1, 77, {"garbage"}, {}},
                    Sent(wrong_prompt),
                    Sent(expired),
                    other_stream,
@@ -129,7 +129,7 @@ TEST_F(IngestTest, WhatTheLedgerWouldRefuseIsNotLogged) {
   const uintmax_t logged = LoggedBytes();
   TrajectoryGroup expired = Group(1);
   expired.lease_id = 12345;
-  ingest->Process({Sent(Group(0)), Sent(expired), {"a", 1, 77, "garbage", {}}});
+  ingest->Process({Sent(Group(0)), Sent(expired), {"a", 1, 77, {"garbage"}, {}}});
   EXPECT_THAT(codes, ElementsAre(Code::kOk, Code::kOk, Code::kNotFound, Code::kInvalidArgument));
   EXPECT_EQ(LoggedBytes(), logged);
 }
@@ -139,7 +139,7 @@ TEST_F(IngestTest, WithoutADiskOnlyWhatNeedsItIsPutOff) {
   std::filesystem::rename(folder, folder + "_away");
   EXPECT_FALSE(ingest->Snapshot().ok()) << "no new segment";
   codes.clear();
-  ingest->Process({Sent(Group(1)), Sent(Group(0)), {"a", 1, 77, "garbage", {}}});
+  ingest->Process({Sent(Group(1)), Sent(Group(0)), {"a", 1, 77, {"garbage"}, {}}});
   EXPECT_THAT(codes, ElementsAre(Code::kUnavailable, Code::kOk, Code::kInvalidArgument));
   EXPECT_EQ(Counters().accepted, 1);
   EXPECT_EQ(Counters().received, 3) << "what is put off has not been received";
@@ -189,8 +189,8 @@ TEST_F(IngestTest, ASnapshotMissesNoGroupThatIsInAnEarlierSegment) {
     for (const uint64_t id : snapshot.open_prompt_ids) prompts.push_back(MakePrompt(id));
     ASSERT_TRUE(restored.Restore(snapshot, std::move(prompts), 1).ok());
     absl::Mutex restored_mu;
-    Ingest again({.limits = kTestLimits, .log = *SubmissionLog::Open(folder), .acknowledge = {}}, &restored_mu,
-                 &restored);
+    Ingest again({.limits = kTestLimits, .log = *SubmissionLog::Open(*OpenSegmentFolder(folder)), .acknowledge = {}},
+                 &restored_mu, &restored);
     ASSERT_TRUE(again.Replay(snapshot.log_segment).ok());
     ASSERT_EQ(restored.View().ready, static_cast<int>(kPrompts)) << "from segment " << snapshot.log_segment;
     ASSERT_EQ(restored.counters()[RejectReason::kDuplicate], 0);

@@ -1,0 +1,37 @@
+// What the ledger reads from a group. Pure functions.
+#pragma once
+
+#include <algorithm>
+
+#include "common/data/types.h"
+
+namespace tactus {
+
+// Optimizer steps from one version to a later one; 0 where it is not later.
+inline uint64_t Steps(PolicyVersion from, PolicyVersion to) { return to.step > from.step ? to.step - from.step : 0; }
+
+// Of a group whose completions have a version each.
+inline PolicyVersion OldestSpan(const TrajectoryGroup& group) {
+  PolicyVersion oldest = group.completions.front().versions.front().version;
+  for (const Completion& completion : group.completions) {
+    oldest = std::min(oldest, completion.versions.front().version);
+  }
+  return oldest;
+}
+
+inline PolicyVersion NewestSpan(const TrajectoryGroup& group) {
+  PolicyVersion newest;
+  for (const Completion& completion : group.completions) {
+    newest = std::max(newest, completion.versions.back().version);
+  }
+  return newest;
+}
+
+// Whether no completion did better than another, so that no advantage follows.
+inline bool EqualRewards(const TrajectoryGroup& group) {
+  return std::ranges::all_of(group.completions, [&](const Completion& completion) {
+    return completion.reward.total == group.completions.front().reward.total;
+  });
+}
+
+}  // namespace tactus
