@@ -70,10 +70,12 @@ absl::Status Actor::Run() {
   {
     absl::MutexLock lock(&mutex_);
     closing_ = true;
+    changed_.SignalAll();
     if (!fatal_.ok()) status = fatal_;
   }
   port_->Close();
   weights_->Close();
+  scorer_.judge().Close();
   for (std::thread& thread : threads) thread.join();
   return status;
 }
@@ -81,7 +83,9 @@ absl::Status Actor::Run() {
 absl::Status Actor::StartThreads(std::vector<std::thread>& threads) {
   ASSIGN_OR_RETURN(threads.emplace_back(), StartThread("weights", [this] { WeightsLoop(); }));
   ASSIGN_OR_RETURN(threads.emplace_back(), StartThread("leases", [this] { LeaseLoop(); }));
-  ASSIGN_OR_RETURN(threads.emplace_back(), StartThread("submissions", [this] { SubmitLoop(); }));
+  for (int i = 0; i < scorer_.judge().calls_at_once(); ++i) {
+    ASSIGN_OR_RETURN(threads.emplace_back(), StartThread("submissions", [this] { SubmitLoop(); }));
+  }
   return absl::OkStatus();
 }
 
@@ -93,7 +97,7 @@ absl::Status Actor::EngineLoop() {
   while (!Done(drain)) {
     RETURN_IF_ERROR(SwapStagedWeights());
     RETURN_IF_ERROR(StartLeasedGroups());
-    DropExpiredGroups();
+    RenewLeases();
     if (engine_->idle()) {
       WaitForWork(wait);
       continue;
@@ -150,6 +154,7 @@ absl::Status Actor::SwapStagedWeights() {
   version_too_old_ = false;
   ++stats_.weight_swaps;
   stats_.version = held_;
+  changed_.SignalAll();
   return absl::OkStatus();
 }
 
@@ -180,24 +185,6 @@ absl::Status Actor::StartLeasedGroups() {
   return absl::OkStatus();
 }
 
-void Actor::DropExpiredGroups() {
-  const absl::Time now = MonotonicNow();
-  for (auto it = open_.begin(); it != open_.end();) {
-    if (it->second.deadline > now) {
-      ++it;
-      continue;
-    }
-    const absl::Status cancelled = engine_->Cancel(it->first);
-    TACTUS_LOG(WARNING) << "lease " << it->first << " ran out with " << it->second.unfinished << " of "
-                        << it->second.lease.completions_wanted << " completions unfinished"
-                        << (cancelled.ok() ? "" : " (not in the engine)");
-    absl::MutexLock lock(&mutex_);
-    ++stats_.groups_expired;
-    CloseGroup(it->second.unfinished);
-    it = open_.erase(it);
-  }
-}
-
 void Actor::Collect(std::span<FinishedCompletion> finished) {
   for (FinishedCompletion& one : finished) {
     const auto found = open_.find(one.request_id);
@@ -211,7 +198,9 @@ void Actor::Collect(std::span<FinishedCompletion> finished) {
     open.group.completions[one.completion_index] = std::move(one.completion);
     open.attention[one.completion_index] = {std::move(one.rhythm), std::move(heads)};
     --unfinished_completions_;
+    changed_.SignalAll();
     if (--open.unfinished > 0) continue;
+    open.judged_until = MonotonicNow() + absl::Seconds(open.lease.timeout_s);
     finished_.push_back(std::move(open));
     open_.erase(found);
   }
@@ -231,7 +220,7 @@ void Actor::WaitForWork(Wait& wait) {
   const auto work = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     return closing_ || !fatal_.ok() || !leased_.empty() || staged_.has_value();
   };
-  mutex_.AwaitWithTimeout(absl::Condition(&work), kSlice);
+  changed_.AwaitFor(&mutex_, kSlice, work);
   *waited += SecondsSince(start);
 }
 
@@ -254,10 +243,10 @@ void Actor::LeaseLoop() {
       absl::MutexLock lock(&mutex_);
       if (version_too_old_) {
         const auto newer = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return closing_ || !version_too_old_; };
-        mutex_.AwaitWithTimeout(absl::Condition(&newer), kSlice);
+        changed_.AwaitFor(&mutex_, kSlice, newer);
       }
       const auto ready = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return closing_ || LeaseRoom() > 0; };
-      if (!mutex_.AwaitWithTimeout(absl::Condition(&ready), kSlice) || closing_) continue;
+      if (!changed_.AwaitFor(&mutex_, kSlice, ready) || closing_) continue;
       held = *held_;
       room = LeaseRoom();
     }
@@ -273,7 +262,6 @@ bool Actor::HandleLeases(absl::StatusOr<std::vector<PromptLease>> leases, Policy
     absl::MutexLock lock(&mutex_);
     for (PromptLease& lease : *leases) {
       OpenGroup open;
-      open.deadline = MonotonicNow() + absl::Seconds(lease.timeout_s);
       open.unfinished = lease.completions_wanted;
       open.group.lease_id = lease.lease_id;
       open.group.prompt_id = lease.prompt.id;
@@ -287,6 +275,7 @@ bool Actor::HandleLeases(absl::StatusOr<std::vector<PromptLease>> leases, Policy
       ++stats_.groups_leased;
       leased_.push_back(std::move(open));
     }
+    changed_.SignalAll();
     return true;
   }
   const absl::Status& status = leases.status();
@@ -316,7 +305,7 @@ void Actor::WeightsLoop() {
     {
       absl::MutexLock lock(&mutex_);
       const auto taken = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return closing_ || !staged_.has_value(); };
-      if (!mutex_.AwaitWithTimeout(absl::Condition(&taken), kSlice)) continue;
+      if (!changed_.AwaitFor(&mutex_, kSlice, taken)) continue;
     }
     absl::StatusOr<std::optional<NewWeights>> fetched = weights_->Fetch(have, kCallTimeout);
     if (fetched.ok()) {
@@ -332,6 +321,7 @@ void Actor::WeightsLoop() {
       have = (*fetched)->version;
       absl::MutexLock lock(&mutex_);
       staged_ = *std::move(fetched);
+      changed_.SignalAll();
     } else if (absl::IsCancelled(fetched.status())) {
       return;
     } else if (MayPass(fetched.status()) || absl::IsDataLoss(fetched.status())) {
@@ -360,24 +350,35 @@ void Actor::SubmitLoop() {
     OpenGroup open;
     {
       absl::MutexLock lock(&mutex_);
+      submit_progress_ = MonotonicNow();
       const auto ready = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
         return closing_ || !fatal_.ok() || !finished_.empty();
       };
-      if (!mutex_.AwaitWithTimeout(absl::Condition(&ready), kCallTimeout)) continue;
+      if (!changed_.AwaitFor(&mutex_, kCallTimeout, ready)) continue;
       if (closing_ || !fatal_.ok()) return;
       open = std::move(finished_.front());
       finished_.pop_front();
+      submitting_[open.lease.lease_id] = {.lease = open.lease, .progress = MonotonicNow()};
     }
     ScoreAndSubmit(open);
     absl::MutexLock lock(&mutex_);
+    submitting_.erase(open.lease.lease_id);
     CloseGroup(0);
   }
 }
 
 void Actor::ScoreAndSubmit(OpenGroup& open) {
-  if (absl::Status status = scorer_.Score(open.lease, open.attention, open.group); !status.ok()) {
-    SetFatal(std::move(status));
+  if (absl::Status scored = scorer_.Score(open.lease, open.attention, open.judged_until, open.group); !scored.ok()) {
+    if (absl::IsCancelled(scored)) return;
+    if (!absl::IsUnavailable(scored)) return SetFatal(std::move(scored));
+    TACTUS_LOG(WARNING) << "lease " << open.lease.lease_id << " dropped: " << scored.message();
+    absl::MutexLock lock(&mutex_);
+    ++stats_.groups_unscored;
     return;
+  }
+  {
+    absl::MutexLock lock(&mutex_);
+    submitting_[open.lease.lease_id].progress = submit_progress_ = MonotonicNow();
   }
   const absl::Status status = SubmitWithRetry(open);
   if (absl::IsCancelled(status)) return;
@@ -400,20 +401,21 @@ void Actor::ScoreAndSubmit(OpenGroup& open) {
   if (refused_in_row >= kMaxRefusedInRow) SetFatal(status);
 }
 
-// Until the lease runs out.
+// Until the lease has ended.
 absl::Status Actor::SubmitWithRetry(const OpenGroup& open) {
   BackOff pauses(kFirstPause, kLongestPause, /*jitter=*/true);
   while (true) {
-    const absl::Duration left = open.deadline - MonotonicNow();
-    const absl::Status status = port_->Submit(open.group, std::clamp(left, kCallTimeout, kSubmitTimeout));
+    const absl::Status status = port_->Submit(open.group, kSubmitTimeout);
     if (!MayPass(status)) {
       if (!absl::IsCancelled(status)) HeardLearner();
       return status;
     }
-    if (MonotonicNow() >= open.deadline) return status;
     Pause(status, "submitting a group", pauses);
     absl::MutexLock lock(&mutex_);
     if (closing_) return absl::CancelledError("the actor stops");
+    Submitting& submitting = submitting_[open.lease.lease_id];
+    if (submitting.ended) return status;
+    submitting.progress = submit_progress_ = MonotonicNow();
     ++stats_.submit_retries;
   }
 }
@@ -423,11 +425,13 @@ absl::Status Actor::SubmitWithRetry(const OpenGroup& open) {
 void Actor::CloseGroup(int unfinished_completions) {
   --open_groups_;
   unfinished_completions_ -= unfinished_completions;
+  changed_.SignalAll();
 }
 
 void Actor::SetFatal(absl::Status status) {
   absl::MutexLock lock(&mutex_);
   if (fatal_.ok()) fatal_ = std::move(status);
+  changed_.SignalAll();
 }
 
 void Actor::HeardLearner() {
@@ -446,9 +450,10 @@ void Actor::Pause(const absl::Status& status, const char* what, BackOff& pauses)
     fatal_ = absl::UnavailableError(absl::StrCat("no answer from the learner for ",
                                                  absl::FormatDuration(absl::Trunc(silent, absl::Seconds(1))), " while ",
                                                  what, ": ", status.message()));
+    changed_.SignalAll();
   }
   const auto out = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return closing_ || !fatal_.ok(); };
-  mutex_.AwaitWithTimeout(absl::Condition(&out), pause);
+  changed_.AwaitFor(&mutex_, pause, out);
 }
 
 bool Actor::closing() const {
@@ -459,9 +464,11 @@ bool Actor::closing() const {
 std::string Actor::NotReady() const {
   if (stop_requested()) return "draining: asked to stop";
   if (!port_->Attached()) return "not attached to the learner";
-  absl::MutexLock lock(&mutex_);
-  if (!held_.has_value()) return "no weights from the learner yet";
-  return "";
+  {
+    absl::MutexLock lock(&mutex_);
+    if (!held_.has_value()) return "no weights from the learner yet";
+  }
+  return scorer_.judge().Trouble();
 }
 
 ActorStats Actor::stats() const {

@@ -4,10 +4,14 @@
 //   engine    swaps weights, adds leases, steps          a lease, weights                lease, weights thread
 //   lease     RolloutPort::Lease while slots are free    room; a newer version           engine, submit thread
 //   weights   WeightSource::Fetch, stages one set        the staged set's swap           engine thread
-//   submit    scores and submits one group at a time     a finished group                engine thread
+//   submit    scores and submits one group at a time     a finished group, its rewards   engine thread; the judge
+//
+// There are as many submit threads as calls of the judge are of use at once, one for a verifier.
 //
 // Every wait is cut into slices of at most a second and logged when it lasts. At most `max_leases` groups exist here.
-// An actor keeps no state worth saving: killed at any moment, its leases expire and are answered elsewhere.
+// Leases are renewed by the engine thread between two steps, so an answer may take as long as it needs, and the prompts
+// of an actor that stands still are answered elsewhere. An actor keeps no state worth saving: so are those of a killed
+// one.
 #pragma once
 
 #include <atomic>
@@ -29,6 +33,7 @@
 #include "actor/head_class_history.h"
 #include "actor/weight_source.h"
 #include "common/base/back_off.h"
+#include "common/base/cond_var.h"
 #include "common/data/types.h"
 #include "common/rollout/rollout_port.h"
 
@@ -55,6 +60,7 @@ struct ActorStats {
   int64_t groups_submitted = 0;  // acknowledged
   int64_t groups_expired = 0;    // the lease ran out before the group was in
   int64_t groups_refused = 0;    // malformed or stale, says the learner
+  int64_t groups_unscored = 0;   // without a reward for as long as a lease's time
   int64_t submit_retries = 0;
   int64_t completions = 0;
   int64_t completion_tokens = 0;
@@ -74,7 +80,7 @@ struct ActorStats {
 
 class Actor {
  public:
-  // `port`, `weights` and `scorer` must outlive the actor. `engine` must take `max_leases` waiting groups.
+  // `port`, `weights` and the scorer's parts must outlive the actor. `engine` must take `max_leases` waiting groups.
   Actor(ActorSettings settings, std::unique_ptr<Engine> engine, RolloutPort* port, WeightSource* weights,
         GroupScorer scorer);
   ~Actor();
@@ -93,11 +99,11 @@ class Actor {
  private:
   struct OpenGroup {
     PromptLease lease;
-    absl::Time deadline;
     TrajectoryGroup group;
     std::vector<MeasuredAttention> attention;  // [G]
     int unfinished = 0;
-    PolicyVersion started;  // in the engine: no token is of an older version
+    PolicyVersion started;    // in the engine: no token is of an older version
+    absl::Time judged_until;  // finished: without a reward then, it is dropped
   };
   struct Wait;   // what is awaited, since when
   struct Drain;  // since a stop was asked for
@@ -108,7 +114,10 @@ class Actor {
   bool Done(Drain& drain);
   absl::Status SwapStagedWeights();
   absl::Status StartLeasedGroups();
-  void DropExpiredGroups();
+  // Tells the learner what is worked on, and drops what has ended. Not what waits for a submit thread that stands
+  // still.
+  void RenewLeases();
+  void DropGroup(uint64_t lease_id);
   void Collect(std::span<FinishedCompletion> finished);
   void WaitForWork(Wait& wait);
 
@@ -141,12 +150,21 @@ class Actor {
   std::unique_ptr<Engine> engine_;      // its Stage*: the weights thread's, while staged_ is empty
   std::map<uint64_t, OpenGroup> open_;  // by lease id: in the engine
   HeadClassHistory head_classes_;       // of the versions since the oldest of them started
+  absl::Time renewed_ = absl::InfinitePast();
 
   mutable absl::Mutex mutex_;
+  CondVar changed_;  // what mutex_ guards: closing_, fatal_, the queues, staged_, or room for leases
   bool closing_ ABSL_GUARDED_BY(mutex_) = false;  // everybody out, at once
   absl::Status fatal_ ABSL_GUARDED_BY(mutex_);
   std::deque<OpenGroup> leased_ ABSL_GUARDED_BY(mutex_);    // not yet in the engine
   std::deque<OpenGroup> finished_ ABSL_GUARDED_BY(mutex_);  // not yet submitted
+  struct Submitting {
+    PromptLease lease;
+    absl::Time progress;  // its thread's last sign of life
+    bool ended = false;
+  };
+  std::map<uint64_t, Submitting> submitting_ ABSL_GUARDED_BY(mutex_);          // or being scored; by lease id
+  absl::Time submit_progress_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();  // of whichever submit thread
   int open_groups_ ABSL_GUARDED_BY(mutex_) = 0;             // leased, in the engine, finished or being submitted
   int unfinished_completions_ ABSL_GUARDED_BY(mutex_) = 0;  // of leased groups and those in the engine
   std::optional<PolicyVersion> held_ ABSL_GUARDED_BY(mutex_);

@@ -26,6 +26,7 @@ ActorMetricsThread::~ActorMetricsThread() {
   {
     absl::MutexLock lock(&mutex_);
     stop_ = true;
+    stopped_.SignalAll();
   }
   if (thread_.joinable()) thread_.join();
 }
@@ -33,11 +34,12 @@ ActorMetricsThread::~ActorMetricsThread() {
 void ActorMetricsThread::Loop() {
   ActorStats last;
   CertificateMetrics certificates(security_);
+  const auto stop = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return stop_; };
   absl::MutexLock lock(&mutex_);
   do {
     Copy(last);
     certificates.Update(*metrics_);
-  } while (!mutex_.AwaitWithTimeout(absl::Condition(&stop_), kEvery));
+  } while (!stopped_.AwaitFor(&mutex_, kEvery, stop));
   Copy(last);
 }
 
@@ -54,6 +56,7 @@ void ActorMetricsThread::Copy(ActorStats& last) const {
   add(kActorTrajectories, &ActorStats::groups_submitted, "acknowledged", group);
   add(kActorTrajectories, &ActorStats::groups_expired, "expired", group);
   add(kActorTrajectories, &ActorStats::groups_refused, "refused", group);
+  add(kActorTrajectories, &ActorStats::groups_unscored, "unscored", group);
   add(kActorBusySeconds, &ActorStats::step_s, "");
   add(kActorBlockedSeconds, &ActorStats::wait_lease_s, "backpressure");
   add(kActorBlockedSeconds, &ActorStats::wait_weights_s, "weights");

@@ -8,6 +8,7 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "actor/actor.h"
+#include "common/base/cond_var.h"
 #include "common/metrics/metric_set.h"
 #include "common/rollout/channel_security.h"
 
@@ -33,6 +34,7 @@ class ActorMetricsThread {
   const ChannelSecurity security_;
   MetricSet* const metrics_;
   absl::Mutex mutex_;
+  CondVar stopped_;
   bool stop_ ABSL_GUARDED_BY(mutex_) = false;
   std::thread thread_;
 };

@@ -1,11 +1,10 @@
 #include "actor/group_scorer.h"
 
-#include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "common/data/audit.h"
-#include "common/tasks/completion_text.h"
 
 namespace tactus {
 namespace {
@@ -19,21 +18,17 @@ RhythmRecord RecordOf(const Rhythm& rhythm) {
 }  // namespace
 
 absl::Status GroupScorer::Score(const PromptLease& lease, std::span<const MeasuredAttention> attention,
-                                TrajectoryGroup& group) const {
+                                absl::Time deadline, TrajectoryGroup& group) const {
+  std::vector<Answer> answers;
+  for (const Completion& completion : group.completions) answers.push_back(AnswerOf(*tokenizer_, completion));
+  absl::StatusOr<std::vector<Reward>> rewards = judge_->Score(QuestionOf(*tokenizer_, lease.prompt), answers, deadline);
+  if (!rewards.ok()) {
+    return absl::Status(rewards.status().code(),
+                        absl::StrCat("prompt ", lease.prompt.id, ": ", rewards.status().message()));
+  }
   for (size_t i = 0; i < group.completions.size(); ++i) {
     Completion& completion = group.completions[i];
-    const absl::StatusOr<std::string> text =
-        CompletionText(*tokenizer_, completion.token_ids, completion.finish_reason);
-    if (text.ok()) {
-      absl::StatusOr<Reward> reward = verifier_->Score(lease.prompt.answer_key_json, *text);
-      if (!reward.ok()) {
-        return absl::Status(reward.status().code(),
-                            absl::StrCat("prompt ", lease.prompt.id, ": ", reward.status().message()));
-      }
-      completion.reward = *std::move(reward);
-    } else {
-      completion.reward = Reward{.reason = kUndecodableReason};
-    }
+    completion.reward = std::move((*rewards)[i]);
     AssignCredit(lease, static_cast<uint32_t>(i), attention[i], completion);
   }
   return absl::OkStatus();

@@ -6,10 +6,11 @@
 #include <span>
 
 #include "absl/status/status.h"
+#include "absl/time/time.h"
 #include "common/data/types.h"
 #include "common/rhythm/credit_assigner.h"
 #include "common/rhythm/rhythm_meter.h"
-#include "common/tasks/task.h"
+#include "common/tasks/judge.h"
 #include "common/tokenizer/tokenizer.h"
 
 namespace tactus {
@@ -20,26 +21,26 @@ struct MeasuredAttention {
   std::shared_ptr<const HeadClasses> heads;  // calibrated; null: the completion's own
 };
 
-// Thread-safe, as its parts are; they must outlive it. Bounded in time by the verifier.
+// Thread-safe, as its parts are; they must outlive it.
 class GroupScorer {
  public:
-  GroupScorer(const Tokenizer* tokenizer, const Verifier* verifier, const CreditAssigner* credit)
-      : tokenizer_(tokenizer), verifier_(verifier), credit_(credit) {}
+  GroupScorer(const Tokenizer* tokenizer, Judge* judge, const CreditAssigner* credit)
+      : tokenizer_(tokenizer), judge_(judge), credit_(credit) {}
 
   // Fills reward and credit of every completion, the spans of its heads when classes are calibrated, and spans and raw
-  // rhythm in an audited group. A completion that cannot be decoded earns 0. attention [G].
-  // InvalidArgument: the prompt's answer key is malformed; names the prompt.
-  absl::Status Score(const PromptLease& lease, std::span<const MeasuredAttention> attention,
+  // rhythm in an audited group. attention [G]. Errors, and how long it blocks, as Judge::Score; they name the prompt.
+  absl::Status Score(const PromptLease& lease, std::span<const MeasuredAttention> attention, absl::Time deadline,
                      TrajectoryGroup& group) const;
 
   bool MeasuresAttention() const { return credit_->MeasuresAttention(); }
+  Judge& judge() const { return *judge_; }
 
  private:
   void AssignCredit(const PromptLease& lease, uint32_t index, const MeasuredAttention& attention,
                     Completion& completion) const;
 
   const Tokenizer* tokenizer_;
-  const Verifier* verifier_;
+  Judge* judge_;
   const CreditAssigner* credit_;
 };
 

@@ -28,6 +28,7 @@
 #include "common/config/run_config.h"
 #include "common/config/storage_dtype.h"
 #include "common/device/devices.h"
+#include "common/environment/open_task.h"
 #include "common/metrics/build_info.h"
 #include "common/metrics/metrics_server.h"
 #include "common/model/memory_need.h"
@@ -58,8 +59,8 @@ struct ActorFlags {
     AddFlag(app, "--metrics-listen HOST:PORT", metrics_listen,
             "address of /metrics, /healthz and /readyz; default: service.metrics_listen");
     AddFlag(app, "--ready-file FILE", ready_file, "the actor writes its address here once it serves metrics");
-    AddFlag(app, "--learner-timeout-s S", learner_timeout_s, "give up when the learner has not answered for so long", 1,
-            86400);
+    AddFlag(app, "--learner-timeout-s S", learner_timeout_s,
+            "give up when the learner, or at the start the environment, has not answered for so long", 1, 86400);
     AddFlag(app, "--drain-grace-s S", drain_grace_s, "time to finish and hand in running groups after SIGTERM", 0,
             86400);
     AddLogFormat(app, log_format);
@@ -76,7 +77,7 @@ std::string DefaultInstance() {
 // this is moved, as others point to it.
 struct Parts {
   std::unique_ptr<Tokenizer> tokenizer;
-  std::unique_ptr<Task> task;
+  std::unique_ptr<Judge> judge;
   std::unique_ptr<const CreditAssigner> credit;
   std::unique_ptr<GrpcRolloutPort> port;
   std::unique_ptr<WeightSource> weights;
@@ -139,7 +140,7 @@ absl::StatusOr<Parts> MakeParts(const config::RunConfig& run, const ActorFlags& 
                                  run.actor().gpu_memory_mib(), ListGpus()));
   ASSIGN_OR_RETURN(parts.tokenizer, Tokenizer::FromFile(absl::StrCat(run.model().path(), "/tokenizer.json")));
   ASSIGN_OR_RETURN(const std::vector<TokenId> stop_ids, ModelStopIds(run, folder, *parts.tokenizer));
-  ASSIGN_OR_RETURN(parts.task, CreateTask(run.task()));
+  ASSIGN_OR_RETURN(parts.judge, OpenJudge(run, absl::Seconds(flags.learner_timeout_s), metrics));
   ASSIGN_OR_RETURN(CreditAssigner credit, CreditAssigner::FromProto(run.credit()));
   parts.credit = std::make_unique<const CreditAssigner>(std::move(credit));
 
@@ -167,9 +168,9 @@ absl::StatusOr<Parts> MakeParts(const config::RunConfig& run, const ActorFlags& 
                                                         .metrics = metrics},
                                                        parts.port.get()));
   ASSIGN_OR_RETURN(std::unique_ptr<Engine> engine, MakeEngine(run, folder, *parts.credit, device));
-  parts.actor = std::make_unique<Actor>(
-      MakeSettings(run, flags, instance, stop_ids), std::move(engine), parts.port.get(), parts.weights.get(),
-      GroupScorer(parts.tokenizer.get(), &parts.task->verifier(), parts.credit.get()));
+  parts.actor = std::make_unique<Actor>(MakeSettings(run, flags, instance, stop_ids), std::move(engine),
+                                        parts.port.get(), parts.weights.get(),
+                                        GroupScorer(parts.tokenizer.get(), parts.judge.get(), parts.credit.get()));
   return parts;
 }
 
@@ -214,8 +215,9 @@ absl::Status Run(const ActorFlags& flags) {
   const ActorStats stats = parts.actor->stats();
   TACTUS_LOG(INFO) << "submitted " << stats.groups_submitted << " groups, " << stats.completion_tokens
                    << " tokens; expired " << stats.groups_expired << ", refused " << stats.groups_refused
-                   << "; stepping " << stats.step_s << " s, waiting for prompts " << stats.wait_lease_s
-                   << " s, for weights " << stats.wait_weights_s << " s; preemptions " << stats.engine.preemptions;
+                   << ", without a reward " << stats.groups_unscored << "; stepping " << stats.step_s
+                   << " s, waiting for prompts " << stats.wait_lease_s << " s, for weights " << stats.wait_weights_s
+                   << " s; preemptions " << stats.engine.preemptions;
   return status;
 }
 

@@ -6,6 +6,8 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/sha256.h"
 #include "common/base/status_macros.h"
+#include "common/config/run_config.h"
+#include "common/environment/open_task.h"
 #include "common/tasks/completion_text.h"
 #include "common/tasks/usable_rows.h"
 #include "proto/config.pb.h"
@@ -56,9 +58,11 @@ absl::StatusOr<std::vector<uint32_t>> CheckRows(const config::RunConfig& config,
 
 }  // namespace
 
-PromptSource::PromptSource(std::unique_ptr<Task> task, std::unique_ptr<PromptEncoder> encoder,
-                           const PromptBounds& bounds, std::vector<uint32_t> rows, uint64_t seed)
+PromptSource::PromptSource(std::unique_ptr<Task> task, std::unique_ptr<Verifier> verifier,
+                           std::unique_ptr<PromptEncoder> encoder, const PromptBounds& bounds,
+                           std::vector<uint32_t> rows, uint64_t seed)
     : task_(std::move(task)),
+      verifier_(std::move(verifier)),
       encoder_(std::move(encoder)),
       bounds_(bounds),
       rows_(std::move(rows)),
@@ -67,15 +71,19 @@ PromptSource::PromptSource(std::unique_ptr<Task> task, std::unique_ptr<PromptEnc
 
 absl::StatusOr<std::unique_ptr<PromptSource>> PromptSource::Create(const config::RunConfig& config,
                                                                    int64_t vocab_size) {
-  ASSIGN_OR_RETURN(std::unique_ptr<Task> task, CreateTask(config.task()));
+  ASSIGN_OR_RETURN(std::unique_ptr<Task> task, OpenTask(config));
+  std::unique_ptr<Verifier> verifier;
+  if (!config::EnvironmentJudges(config.task())) {
+    ASSIGN_OR_RETURN(verifier, CreateVerifier(config.task().name(), config.task().format_reward()));
+  }
   if (task->Size(Split::kTrain) == 0) {
     return absl::InvalidArgumentError(absl::StrCat("task ", config.task().name(), " has no train examples"));
   }
   ASSIGN_OR_RETURN(std::unique_ptr<PromptEncoder> encoder, PromptEncoder::Create(config.model()));
   const PromptBounds bounds = {.max_tokens = config.rollout().max_prompt_tokens(), .vocab_size = vocab_size};
   ASSIGN_OR_RETURN(std::vector<uint32_t> rows, CheckRows(config, *task, *encoder, bounds));
-  return std::unique_ptr<PromptSource>(
-      new PromptSource(std::move(task), std::move(encoder), bounds, std::move(rows), config.seed()));
+  return std::unique_ptr<PromptSource>(new PromptSource(std::move(task), std::move(verifier), std::move(encoder),
+                                                        bounds, std::move(rows), config.seed()));
 }
 
 absl::StatusOr<Prompt> PromptSource::At(uint64_t id) {
@@ -86,6 +94,7 @@ absl::StatusOr<Prompt> PromptSource::At(uint64_t id) {
 }
 
 absl::StatusOr<int> PromptSource::CountDisagreements(const TrajectoryGroup& group) {
+  if (verifier_ == nullptr) return 0;
   const TaskExample example = task_->Example(Split::kTrain, rows_[order_.At(group.prompt_id)]);
   int disagreements = 0;
   for (const Completion& completion : group.completions) {
@@ -93,7 +102,7 @@ absl::StatusOr<int> PromptSource::CountDisagreements(const TrajectoryGroup& grou
         CompletionText(encoder_->tokenizer(), completion.token_ids, completion.finish_reason);
     Reward reward;  // of tokens that are no text
     if (text.ok()) {
-      ASSIGN_OR_RETURN(reward, task_->verifier().Score(example.answer_key_json, *text));
+      ASSIGN_OR_RETURN(reward, verifier_->Score(example.answer_key_json, *text));
     }
     disagreements += reward.total != completion.reward.total || reward.correct != completion.reward.correct ? 1 : 0;
   }

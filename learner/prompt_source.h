@@ -27,7 +27,7 @@ class PromptSource {
   absl::StatusOr<Prompt> At(uint64_t id);
 
   // How many of a group's completions claim another reward than the task's verifier gives them here: an actor's word is
-  // not taken for it. Errors as Verifier's.
+  // not taken for it. Of an environment's rewards it is: 0. Errors as Verifier's.
   absl::StatusOr<int> CountDisagreements(const TrajectoryGroup& group);
 
   // SHA-256 of the rows that the run may use, in their order: a checkpoint goes on with the same.
@@ -37,10 +37,11 @@ class PromptSource {
   const PromptEncoder& encoder() const { return *encoder_; }
 
  private:
-  PromptSource(std::unique_ptr<Task> task, std::unique_ptr<PromptEncoder> encoder, const PromptBounds& bounds,
-               std::vector<uint32_t> rows, uint64_t seed);
+  PromptSource(std::unique_ptr<Task> task, std::unique_ptr<Verifier> verifier, std::unique_ptr<PromptEncoder> encoder,
+               const PromptBounds& bounds, std::vector<uint32_t> rows, uint64_t seed);
 
   const std::unique_ptr<Task> task_;
+  const std::unique_ptr<Verifier> verifier_;  // null: an environment judges
   const std::unique_ptr<PromptEncoder> encoder_;
   const PromptBounds bounds_;
   const std::vector<uint32_t> rows_;  // of the task's train set

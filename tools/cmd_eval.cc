@@ -6,12 +6,13 @@
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "common/base/monotonic_clock.h"
 #include "common/base/status_macros.h"
 #include "common/base/stop_signals.h"
 #include "common/config/run_config.h"
-#include "common/tasks/completion_text.h"
+#include "common/environment/open_task.h"
+#include "common/tasks/judge.h"
 #include "common/tasks/prompt_encoder.h"
 #include "common/tasks/task.h"
 #include "common/tasks/usable_rows.h"
@@ -73,17 +74,19 @@ struct Tally {
   double reward = 0;
 };
 
-struct Question {
+struct EvalQuestion {
   uint32_t row = 0;  // of the test set
   std::vector<TokenId> prompt_ids;
+  std::vector<Completion> answers{};  // so far; none once they are judged
 };
 
 struct Evaluation {
   const config::RunConfig& run;
   const Task& task;
+  Judge& judge;
   const PromptEncoder& encoder;
   const std::vector<TokenId>& stop_ids;
-  std::vector<Question> questions{};
+  std::vector<EvalQuestion> questions{};
   int left_out = 0;  // questions of the set that cannot be asked
   int samples = 1;
   uint64_t seed = 1;
@@ -95,7 +98,7 @@ struct Evaluation {
 absl::Status ReadQuestions(uint32_t count, int64_t vocab_size, Evaluation& eval) {
   const PromptBounds bounds = {.max_tokens = eval.run.rollout().max_prompt_tokens(), .vocab_size = vocab_size};
   const auto encode = [&](uint32_t row) -> absl::Status {
-    Question question{.row = row, .prompt_ids = {}};
+    EvalQuestion question{.row = row, .prompt_ids = {}};
     ASSIGN_OR_RETURN(question.prompt_ids, eval.encoder.Encode(eval.task.Example(Split::kTest, row), bounds));
     eval.questions.push_back(std::move(question));
     return absl::OkStatus();
@@ -119,21 +122,35 @@ EngineRequest MakeRequest(const Evaluation& eval, size_t index) {
   return request;
 }
 
-absl::Status Judge(const Evaluation& eval, const FinishedCompletion& done, Tally* tally) {
-  const Completion& completion = done.completion;
-  const absl::StatusOr<std::string> text =
-      CompletionText(eval.encoder.tokenizer(), completion.token_ids, completion.finish_reason);
-  Reward reward{.reason = "undecodable"};  // an id of the model's padding; training counts it as wrong, too
-  if (text.ok()) {
-    const TaskExample example = eval.task.Example(Split::kTest, eval.questions[done.request_id].row);
-    ASSIGN_OR_RETURN(reward, eval.task.verifier().Score(example.answer_key_json, *text));
+// All answers to a question at once, as in training.
+absl::Status JudgeAnswers(Evaluation& eval, size_t index, Tally* tally) {
+  EvalQuestion& question = eval.questions[index];
+  const Prompt prompt{.id = index,
+                      .token_ids = question.prompt_ids,
+                      .answer_key_json = eval.task.Example(Split::kTest, question.row).answer_key_json};
+  std::vector<Answer> answers;
+  for (const Completion& completion : question.answers) {
+    answers.push_back(AnswerOf(eval.encoder.tokenizer(), completion));
   }
-  tally->correct[done.request_id] += reward.correct > 0 ? 1 : 0;
-  ++tally->reasons[reward.reason];
+  ASSIGN_OR_RETURN(const std::vector<Reward> rewards,
+                   eval.judge.Score(QuestionOf(eval.encoder.tokenizer(), prompt), answers,
+                                    MonotonicNow() + absl::Seconds(eval.run.rollout().lease_timeout_s())));
+  for (const Reward& reward : rewards) {
+    tally->correct[index] += reward.correct > 0 ? 1 : 0;
+    ++tally->reasons[reward.reason];
+    tally->reward += reward.total;
+  }
+  question.answers.clear();
+  return absl::OkStatus();
+}
+
+absl::Status Collect(Evaluation& eval, FinishedCompletion done, Tally* tally) {
   ++tally->answers;
-  tally->tokens += static_cast<int64_t>(completion.token_ids.size());
-  tally->truncated += completion.finish_reason == FinishReason::kLength ? 1 : 0;
-  tally->reward += reward.total;
+  tally->tokens += static_cast<int64_t>(done.completion.token_ids.size());
+  tally->truncated += done.completion.finish_reason == FinishReason::kLength ? 1 : 0;
+  std::vector<Completion>& answers = eval.questions[done.request_id].answers;
+  answers.push_back(std::move(done.completion));
+  if (static_cast<int>(answers.size()) == eval.samples) RETURN_IF_ERROR(JudgeAnswers(eval, done.request_id, tally));
   if (eval.terminal) {
     std::fprintf(stderr, "\r%lld of %lld answers\033[K", static_cast<long long>(tally->answers),
                  static_cast<long long>(eval.questions.size()) * eval.samples);
@@ -141,7 +158,7 @@ absl::Status Judge(const Evaluation& eval, const FinishedCompletion& done, Tally
   return StopSignalCount() > 0 ? absl::CancelledError("stopped by Ctrl-C.") : absl::OkStatus();
 }
 
-absl::StatusOr<Tally> Evaluate(const Evaluation& eval, Engine& engine) {
+absl::StatusOr<Tally> Evaluate(Evaluation& eval, Engine& engine) {
   Tally tally;
   tally.correct.resize(eval.questions.size());
   size_t next = 0;
@@ -151,7 +168,7 @@ absl::StatusOr<Tally> Evaluate(const Evaluation& eval, Engine& engine) {
         if (next == eval.questions.size()) return std::nullopt;
         return MakeRequest(eval, next++);
       },
-      [&](FinishedCompletion done) { return Judge(eval, done, &tally); });
+      [&](FinishedCompletion done) { return Collect(eval, std::move(done), &tally); });
   if (eval.terminal) std::fputc('\n', stderr);
   RETURN_IF_ERROR(status);
   return tally;
@@ -201,14 +218,15 @@ nlohmann::ordered_json Summary(const Evaluation& eval, const Tally& tally, doubl
 
 absl::Status Run(const EvalFlags& flags) {
   ASSIGN_OR_RETURN(const config::RunConfig run, EvalConfig(flags));
-  ASSIGN_OR_RETURN(const std::unique_ptr<Task> task, CreateTestSet(run.task()));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Task> task, OpenTestSet(run));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Judge> judge, OpenJudge(run, kEnvironmentWait, /*metrics=*/nullptr));
   ASSIGN_OR_RETURN(const LocalModel model, OpenLocalModel(flags));
   ASSIGN_OR_RETURN(const std::unique_ptr<PromptEncoder> encoder, PromptEncoder::Create(run.model()));
   ASSIGN_OR_RETURN(std::vector<TokenId> stop_ids, StopTokens(model.folder, encoder->tokenizer(), &encoder->chat()));
   stop_ids.insert(stop_ids.end(), run.rollout().stop_token_ids().begin(), run.rollout().stop_token_ids().end());
   const int size = static_cast<int>(task->Size(Split::kTest));
   if (size == 0) return absl::InvalidArgumentError("the test set is empty: nothing to evaluate on.");
-  Evaluation eval{.run = run, .task = *task, .encoder = *encoder, .stop_ids = stop_ids};
+  Evaluation eval{.run = run, .task = *task, .judge = *judge, .encoder = *encoder, .stop_ids = stop_ids};
   RETURN_IF_ERROR(ReadQuestions(static_cast<uint32_t>(flags.prompts == 0 ? size : std::min(flags.prompts, size)),
                                 model.folder.config.vocab_size, eval));
   eval.samples = flags.draw.samples;
@@ -222,9 +240,9 @@ absl::Status Run(const EvalFlags& flags) {
                    OpenLocalEngine(flags, model, flags.draw.batch,
                                    int64_t{run.rollout().max_prompt_tokens()} + run.rollout().max_completion_tokens()));
   CatchStopSignals();
-  const absl::Time start = absl::Now();
+  const absl::Time start = MonotonicNow();
   ASSIGN_OR_RETURN(const Tally tally, Evaluate(eval, *engine));
-  const double seconds = absl::ToDoubleSeconds(absl::Now() - start);
+  const double seconds = SecondsSince(start);
   std::printf("%s\n", Summary(eval, tally, seconds).dump(2).c_str());
   return absl::OkStatus();
 }

@@ -1,4 +1,8 @@
+#include "common/base/status_macros.h"
+#include "common/config/run_config.h"
+#include "common/environment/open_task.h"
 #include "common/tasks/task.h"
+#include "proto/config.pb.h"
 #include "tools/batch/jsonl_io.h"
 #include "tools/batch/verify_jsonl.h"
 #include "tools/command.h"
@@ -7,28 +11,67 @@ namespace tactus {
 namespace {
 
 struct VerifyFlags {
-  std::string task;
+  std::optional<std::string> task, config;
+  std::vector<std::string> set;
   JsonlFlags jsonl;
 
   void Declare(CLI::App& app) {
-    AddRequired(app, "--task NAME", task, "whose verifier: " + TaskNames());
+    AddFlag(app, "--task NAME", task, "whose verifier: " + TaskNames());
+    AddFlag(app, "--config FILE", config, "judge as this run does, by its environment where it has one");
+    AddFlag(app, "--set FIELD=VALUE", set, "with --config: override one field");
     jsonl.Declare(app);
   }
 };
 
+// For the first look at the lines: an environment is asked once for each.
+class NoJudge final : public Judge {
+ public:
+  absl::StatusOr<std::vector<Reward>> Score(const Question&, std::span<const Answer> answers, absl::Time) override {
+    return std::vector<Reward>(answers.size());
+  }
+};
+
+struct Judges {
+  std::unique_ptr<Judge> checks;  // null: the other
+  std::unique_ptr<Judge> works;
+};
+
+absl::StatusOr<Judges> JudgesOf(const VerifyFlags& flags) {
+  if (!flags.task.has_value() && !flags.config.has_value()) {
+    return absl::InvalidArgumentError("--task NAME is missing: expected it, or --config FILE.");
+  }
+  if (flags.task.has_value() && flags.config.has_value()) {
+    return absl::InvalidArgumentError("--task does not go with --config, which names one: expected either.");
+  }
+  if (flags.config.has_value()) {
+    ASSIGN_OR_RETURN(const config::RunConfig run, config::LoadRunConfig(*flags.config, flags.set));
+    Judges judges;
+    ASSIGN_OR_RETURN(judges.works, OpenJudge(run, kEnvironmentWait, /*metrics=*/nullptr));
+    if (config::EnvironmentJudges(run.task())) judges.checks = std::make_unique<NoJudge>();
+    return judges;
+  }
+  absl::StatusOr<std::unique_ptr<Verifier>> verifier =
+      CreateVerifier(*flags.task, config::TaskOptions::default_instance().format_reward());
+  if (!verifier.ok()) return absl::InvalidArgumentError(absl::StrCat("--task: ", verifier.status().message()));
+  return Judges{.checks = nullptr, .works = std::make_unique<VerifierJudge>(*std::move(verifier))};
+}
+
 absl::Status Run(const VerifyFlags& flags) {
-  const auto work = [&flags](std::istream& in, std::ostream& out, absl::string_view name) {
-    return VerifyJsonl(flags.task, in, name, out);
+  ASSIGN_OR_RETURN(const Judges judges, JudgesOf(flags));
+  const auto with = [](Judge& judge) {
+    return [&judge](std::istream& in, std::ostream& out, absl::string_view name) {
+      return VerifyJsonl(judge, kEnvironmentWait, in, name, out);
+    };
   };
-  return WithJsonl(flags.jsonl, /*check=*/work, work);
+  return WithJsonl(flags.jsonl, with(judges.checks == nullptr ? *judges.works : *judges.checks), with(*judges.works));
 }
 
 }  // namespace
 
 constinit const Command kVerifyCommand = {
     .name = "verify",
-    .summary = "Judges answers with a task's verifier",
-    .synopsis = "--task NAME --input FILE [--output FILE]",
+    .summary = "Judges answers with a task's verifier, or with a run's environment",
+    .synopsis = "(--task NAME | --config FILE [--set FIELD=VALUE ...]) --input FILE [--output FILE]",
     .example =
         "echo '{\"id\":1,\"numbers\":[3,4,7],\"target\":16,\"response\":\"<answer>(7-3)*4</answer>\"}' |\n"
         "    tactus verify --task countdown --input -\n"

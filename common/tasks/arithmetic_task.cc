@@ -52,8 +52,8 @@ std::vector<Question> DrawSplit(uint64_t seed, DataKind kind, int size, bool dif
 
 class ArithmeticTask : public Task {
  public:
-  ArithmeticTask(PromptStyle style, double format_reward, std::vector<Question> train, std::vector<Question> test)
-      : style_(style), verifier_(format_reward), train_(std::move(train)), test_(std::move(test)) {}
+  ArithmeticTask(PromptStyle style, std::vector<Question> train, std::vector<Question> test)
+      : style_(style), train_(std::move(train)), test_(std::move(test)) {}
 
   size_t Size(Split split) const override { return Questions(split).size(); }
 
@@ -71,8 +71,6 @@ class ArithmeticTask : public Task {
             .where = where};
   }
 
-  const Verifier& verifier() const override { return verifier_; }
-
   absl::StatusOr<std::string> Trace(size_t, uint64_t) const override {
     return absl::UnimplementedError("task.name: arithmetic has no worked answers, expected countdown");
   }
@@ -81,7 +79,6 @@ class ArithmeticTask : public Task {
   const std::vector<Question>& Questions(Split split) const { return split == Split::kTrain ? train_ : test_; }
 
   PromptStyle style_;
-  AnswerVerifier verifier_;
   std::vector<Question> train_;
   std::vector<Question> test_;
 };
@@ -97,7 +94,7 @@ absl::StatusOr<std::unique_ptr<Task>> CreateArithmeticTask(const TaskSettings& s
   Taken taken;
   std::vector<Question> test = DrawSplit(seed, DataKind::kTest, settings.test_size, /*different=*/true, taken);
   std::vector<Question> train = DrawSplit(seed, DataKind::kTrain, settings.train_size, /*different=*/false, taken);
-  return std::make_unique<ArithmeticTask>(settings.style, settings.format_reward, std::move(train), std::move(test));
+  return std::make_unique<ArithmeticTask>(settings.style, std::move(train), std::move(test));
 }
 
 }  // namespace tactus

@@ -25,9 +25,8 @@ PuzzleIdentity Identity(const CountdownPuzzle& puzzle) {
 
 class CountdownTask : public Task {
  public:
-  CountdownTask(PromptStyle style, uint64_t seed, double format_reward, std::vector<CountdownPuzzle> train,
-                std::vector<CountdownPuzzle> test)
-      : style_(style), seed_(seed), verifier_(format_reward), train_(std::move(train)), test_(std::move(test)) {}
+  CountdownTask(PromptStyle style, uint64_t seed, std::vector<CountdownPuzzle> train, std::vector<CountdownPuzzle> test)
+      : style_(style), seed_(seed), train_(std::move(train)), test_(std::move(test)) {}
 
   size_t Size(Split split) const override { return Puzzles(split).size(); }
 
@@ -46,8 +45,6 @@ class CountdownTask : public Task {
             .where = where};
   }
 
-  const Verifier& verifier() const override { return verifier_; }
-
   absl::StatusOr<std::string> Trace(size_t index, uint64_t variant) const override {
     if (style_ != PromptStyle::kCompact) {
       return absl::UnimplementedError("task.prompt_style: countdown has worked answers for \"compact\" only");
@@ -61,7 +58,6 @@ class CountdownTask : public Task {
 
   PromptStyle style_;
   uint64_t seed_;
-  CountdownVerifier verifier_;
   std::vector<CountdownPuzzle> train_;
   std::vector<CountdownPuzzle> test_;
 };
@@ -99,8 +95,7 @@ absl::StatusOr<std::unique_ptr<Task>> CreateCountdownTask(const TaskSettings& se
                                         test_puzzles));
   ASSIGN_OR_RETURN(auto train, DrawSplit(settings.shape, seed, DataKind::kTrain, settings.train_size,
                                          /*different=*/false, test_puzzles));
-  return std::make_unique<CountdownTask>(settings.style, seed, settings.format_reward, std::move(train),
-                                         std::move(test));
+  return std::make_unique<CountdownTask>(settings.style, seed, std::move(train), std::move(test));
 }
 
 }  // namespace tactus

@@ -24,7 +24,6 @@ absl::StatusOr<PromptStyle> StyleOf(const std::string& name) {
 absl::StatusOr<TaskSettings> SettingsOf(const config::TaskOptions& options) {
   ASSIGN_OR_RETURN(const PromptStyle style, StyleOf(options.prompt_style()));
   return TaskSettings{.style = style,
-                      .format_reward = options.format_reward(),
                       .data_seed = options.data_seed(),
                       .train_size = options.train_size(),
                       .test_size = options.test_size(),
@@ -33,7 +32,8 @@ absl::StatusOr<TaskSettings> SettingsOf(const config::TaskOptions& options) {
                                 .max_number = options.max_number(),
                                 .max_target = options.max_target()},
                       .train_path = options.train_path(),
-                      .test_path = options.test_path()};
+                      .test_path = options.test_path(),
+                      .opaque_keys = config::EnvironmentJudges(options)};
 }
 
 template <typename V>

@@ -15,7 +15,7 @@ namespace tactus {
 struct TaskExample {
   std::string system;           // may be empty
   std::string user;             // what the model is asked
-  std::string answer_key_json;  // what the verifier needs
+  std::string answer_key_json;  // what the verifier needs; for a user's server, any bytes
   std::string where = {};       // "train.jsonl:3"; of data that is not read but made, which one it is
 };
 
@@ -29,24 +29,22 @@ class Verifier {
 
 enum class Split { kTrain, kTest };
 
-// A named set of examples with its verifier. Immutable after creation, thread-safe. The two splits never share a
-// puzzle.
+// A named set of examples. Immutable after creation, thread-safe. The two splits never share a puzzle.
 class Task {
  public:
   virtual ~Task() = default;
   virtual size_t Size(Split split) const = 0;
   // 0 <= index < Size(split); the same example for the same options, always.
   virtual TaskExample Example(Split split, size_t index) const = 0;
-  virtual const Verifier& verifier() const = 0;
   // A worked answer to a train example, for `tactus sft`; variant = which of several. Unimplemented where a task has
   // none.
   virtual absl::StatusOr<std::string> Trace(size_t index, uint64_t variant) const = 0;
 };
 
-// "arithmetic, countdown, qa": the names of all tasks, for help and messages.
+// "arithmetic, countdown, qa": the names of all tasks with a verifier, for help and messages.
 std::string TaskNames();
 
-// InvalidArgument names the field; NotFound names a missing file.
+// InvalidArgument names the field; NotFound names a missing file. Task environment is common/environment's.
 absl::StatusOr<std::unique_ptr<Task>> CreateTask(const config::TaskOptions& options);
 
 // The same for its test split alone: what only the train split needs is not read, and that may be empty.

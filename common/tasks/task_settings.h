@@ -12,12 +12,12 @@ enum class PromptStyle { kChat, kCompact };
 
 struct TaskSettings {
   PromptStyle style = PromptStyle::kChat;
-  double format_reward = 0;  // of a well-formed answer that is wrong
   uint64_t data_seed = 0;
   int train_size = 0, test_size = 0;  // of generated sets
   CountdownShape shape;               // countdown
   std::string train_path, test_path;  // qa
   bool test_only = false;             // no train split is needed
+  bool opaque_keys = false;           // qa: answers are judged elsewhere, by all that stands beside the question
 };
 
 }  // namespace tactus

@@ -63,6 +63,7 @@ class Learner : public RolloutPort, public WeightSource {
     groups_[group.lease_id] = group;
     return absl::OkStatus();
   }
+  std::vector<uint64_t> Renew(std::span<const uint64_t>) override { return {}; }
   absl::StatusOr<std::optional<PolicyVersion>> AwaitVersion(std::optional<PolicyVersion>, absl::Duration) override {
     return kFirst;
   }
@@ -130,7 +131,7 @@ TEST(CudaActorTest, FollowsALearnersWeightsAndHandsInMeasuredGroups) {
       folder,
       {.load_weights = false, .max_pages = 40, .device = {.gpu = 0}, .max_sequences = 3, .max_step_tokens = 32});
   const NumberTokenizer tokenizer;
-  const AlwaysRight verifier;
+  VerifierJudge judge(std::make_unique<AlwaysRight>());
   Actor actor({.actor_id = "a",
                .max_leases = 2,
                .completions_per_prompt = kCompletions,
@@ -138,7 +139,7 @@ TEST(CudaActorTest, FollowsALearnersWeightsAndHandsInMeasuredGroups) {
                .sampling = {},
                .stop_ids = {}},
               *Engine::Create(options, std::move(runner)), &learner, &learner,
-              GroupScorer(&tokenizer, &verifier, &credit));
+              GroupScorer(&tokenizer, &judge, &credit));
   const absl::Status status = actor.Run();
   ASSERT_TRUE(status.ok()) << status;
 

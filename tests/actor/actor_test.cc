@@ -14,6 +14,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "tests/actor/engine/fake_model_runner.h"
+#include "tests/actor/fake_parts.h"
 #include "tests/actor/fake_port.h"
 
 namespace tactus {
@@ -25,77 +26,6 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using testing::kFakeHeads;
 using testing::ReferenceCompletion;
-
-class FakeWeights : public WeightSource {
- public:
-  void Publish(PolicyVersion version, std::vector<float> parameters, std::optional<HeadClasses> classes = {}) {
-    absl::MutexLock lock(&mutex_);
-    newest_ = NewWeights{version, std::move(parameters), std::move(classes)};
-  }
-  void Fail(absl::Status status) {
-    absl::MutexLock lock(&mutex_);
-    error_ = std::move(status);
-  }
-  void Reopen() {
-    absl::MutexLock lock(&mutex_);
-    closed_ = false;
-  }
-  absl::StatusOr<std::optional<NewWeights>> Fetch(std::optional<PolicyVersion> held, absl::Duration timeout) override {
-    absl::MutexLock lock(&mutex_);
-    const auto ready = [&] {
-      return closed_ || !error_.ok() || (newest_.has_value() && (!held.has_value() || newest_->version > *held));
-    };
-    if (!mutex_.AwaitWithTimeout(absl::Condition(&ready), timeout)) return std::optional<NewWeights>();
-    if (closed_) return absl::CancelledError("closed");
-    if (!error_.ok()) return error_;
-    std::optional<NewWeights> newest = newest_;
-    if (share_) {
-      newest->shared = SharedWeights{.machine = "here", .handle = "h", .version = newest->version};
-      newest->parameters.clear();
-    }
-    return newest;
-  }
-  void Share() {
-    absl::MutexLock lock(&mutex_);
-    share_ = true;
-  }
-  void DeclineShared() override {
-    absl::MutexLock lock(&mutex_);
-    share_ = false;
-    ++declined_;
-  }
-  int declined() const {
-    absl::MutexLock lock(&mutex_);
-    return declined_;
-  }
-  void Close() override {
-    absl::MutexLock lock(&mutex_);
-    closed_ = true;
-  }
-
- private:
-  mutable absl::Mutex mutex_;
-  std::optional<NewWeights> newest_;
-  absl::Status error_;
-  bool closed_ = false, share_ = false;
-  int declined_ = 0;
-};
-
-class FakeTokenizer : public Tokenizer {
- public:
-  std::vector<TokenId> Encode(absl::string_view, bool) const override { return {}; }
-  absl::StatusOr<std::string> Decode(std::span<const TokenId> ids, bool) const override {
-    std::string text;
-    for (const TokenId id : ids) {
-      if (id == unknown) return absl::InvalidArgumentError("no such id");
-      absl::StrAppend(&text, id, " ");
-    }
-    return text;
-  }
-  int vocab_size() const override { return kVocab; }
-  TokenId TokenToId(absl::string_view) const override { return -1; }
-  TokenId unknown = -1;
-};
 
 class FakeVerifier : public Verifier {
  public:
@@ -129,7 +59,7 @@ class ActorTest : public ::testing::Test {
     auto engine = *Engine::Create({.max_sequences = 5, .max_step_tokens = 64, .max_waiting_groups = 3},
                                   std::make_unique<FakeModelRunner>(40, kVocab, 1000));
     actor_ = std::make_unique<Actor>(settings_, std::move(engine), &port, &weights_,
-                                     GroupScorer(&tokenizer_, &verifier_, &credit_));
+                                     GroupScorer(&tokenizer_, &judge_, &credit_));
   }
 
   void ExpectAsReference(const TrajectoryGroup& group, PolicyVersion version, uint64_t salt) {
@@ -161,7 +91,7 @@ class ActorTest : public ::testing::Test {
   ActorSettings settings_;
   FakeWeights weights_;
   FakeTokenizer tokenizer_;
-  FakeVerifier verifier_;
+  VerifierJudge judge_{std::make_unique<FakeVerifier>()};
   const CreditAssigner credit_ = CreditOf({"credit.strategy=ENTROPY"});
   std::unique_ptr<Actor> actor_;
 };
@@ -232,7 +162,7 @@ TEST_F(ActorTest, JudgesByTheHeadClassesOfTheVersionThatSampledTheLastToken) {
   auto engine = *Engine::Create(
       {.max_sequences = 5, .max_step_tokens = 64, .max_waiting_groups = 3, .probe = *credit.Probe(1, kFakeHeads)},
       std::make_unique<FakeModelRunner>(40, kVocab, 1000));
-  Actor actor(settings_, std::move(engine), &port, &weights_, GroupScorer(&tokenizer_, &verifier_, &credit));
+  Actor actor(settings_, std::move(engine), &port, &weights_, GroupScorer(&tokenizer_, &judge_, &credit));
   ASSERT_TRUE(actor.Run().ok());
   ASSERT_GE(swapped, kEnough);
   int judged = 0, audited = 0;
@@ -259,7 +189,7 @@ TEST_F(ActorTest, SpansStayHomeUnlessHeadsAreCalibrated) {
   auto engine = *Engine::Create({.max_sequences = 5, .probe = *credit.Probe(1, kFakeHeads)},
                                 std::make_unique<FakeModelRunner>(40, kVocab, 1000));
   FakePort port(2);
-  Actor actor(settings_, std::move(engine), &port, &weights_, GroupScorer(&tokenizer_, &verifier_, &credit));
+  Actor actor(settings_, std::move(engine), &port, &weights_, GroupScorer(&tokenizer_, &judge_, &credit));
   ASSERT_TRUE(actor.Run().ok());
   for (const auto& [id, group] : port.groups) {
     for (const Completion& completion : group.completions) EXPECT_THAT(completion.head_spans, IsEmpty());
@@ -362,15 +292,43 @@ TEST_F(ActorTest, DoesNotFinishForALearnerThatIsGone) {
   EXPECT_GT(port.open, 0);
 }
 
-TEST_F(ActorTest, DropsAGroupWhoseLeaseRanOut) {
+TEST_F(ActorTest, DropsAGroupWhoseLeaseHasEnded) {
   FakePort port(2);
-  port.waiting[0].timeout_s = 0;  // gone before the engine sees it
+  port.ended = {1};
   port.finish_when_empty = false;
   port.after_submit = [&](const TrajectoryGroup&) { stop_ = true; };
   ASSERT_TRUE(Run(port).ok());
   EXPECT_EQ(port.groups.count(1), 0u);
   EXPECT_EQ(port.groups.count(2), 1u);
   EXPECT_EQ(actor_->stats().groups_expired, 1);
+  EXPECT_EQ(actor_->stats().open_groups, 0);
+}
+
+TEST_F(ActorTest, WorksOnALeaseForLongerThanItsTime) {
+  FakePort port(2);
+  port.waiting[0].timeout_s = 1e-9;
+  ASSERT_TRUE(Run(port).ok());
+  EXPECT_EQ(port.groups.size(), 2u);
+  EXPECT_EQ(actor_->stats().groups_expired, 0);
+  EXPECT_GT(port.renewals[1], 0) << "the learner was told";
+}
+
+TEST_F(ActorTest, GivesUpSubmittingOnceTheLeaseHasEnded) {
+  FakePort port(1);
+  port.submit_errors.assign(100000, absl::UnavailableError("down"));
+  port.finish_when_empty = false;
+  Start(port);
+  std::thread learner([&] {
+    while (actor_->stats().submit_retries == 0) absl::SleepFor(absl::Milliseconds(5));
+    {
+      absl::MutexLock lock(&port.mutex);
+      port.ended = {1};
+    }
+    while (actor_->stats().groups_expired == 0) absl::SleepFor(absl::Milliseconds(5));
+    stop_ = true;
+  });
+  EXPECT_TRUE(actor_->Run().ok());
+  learner.join();
   EXPECT_EQ(actor_->stats().open_groups, 0);
 }
 
@@ -388,7 +346,7 @@ TEST_F(ActorTest, StopsWhileItWaitsForTheFirstWeights) {
   FakePort port(1);
   FakeWeights none;
   auto engine = *Engine::Create({.max_sequences = 5}, std::make_unique<FakeModelRunner>(40, kVocab, 1000));
-  Actor actor(settings_, std::move(engine), &port, &none, GroupScorer(&tokenizer_, &verifier_, &credit_));
+  Actor actor(settings_, std::move(engine), &port, &none, GroupScorer(&tokenizer_, &judge_, &credit_));
   stop_ = true;
   EXPECT_TRUE(actor.Run().ok());
   EXPECT_EQ(actor.stats().groups_leased, 0);

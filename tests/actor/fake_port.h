@@ -8,6 +8,8 @@
 #include <functional>
 #include <map>
 #include <optional>
+#include <set>
+#include <span>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -77,6 +79,17 @@ class FakePort : public RolloutPort {
     return absl::OkStatus();
   }
 
+  std::vector<uint64_t> Renew(std::span<const uint64_t> lease_ids) override {
+    absl::MutexLock lock(&mutex);
+    std::vector<uint64_t> over;
+    for (const uint64_t id : lease_ids) {
+      ++renewals[id];
+      if (ended.count(id) > 0) over.push_back(id);
+    }
+    open -= static_cast<int>(over.size());
+    return over;
+  }
+
   absl::StatusOr<std::optional<PolicyVersion>> AwaitVersion(std::optional<PolicyVersion>, absl::Duration) override {
     return kFirst;
   }
@@ -100,6 +113,8 @@ class FakePort : public RolloutPort {
   PolicyVersion required;
   std::map<uint64_t, TrajectoryGroup> groups;
   std::function<void(const TrajectoryGroup&)> after_submit;
+  std::map<uint64_t, int> renewals;  // by lease id
+  std::set<uint64_t> ended;          // leases that nobody wants an answer to any more
   bool finish_when_empty = true;
   bool closed = false;
   bool attached = true;

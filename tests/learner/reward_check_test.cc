@@ -21,7 +21,8 @@ class RewardCheckTest : public ::testing::Test {
   // An answer of each of these texts, with the rewards that an honest actor gives them.
   TrajectoryGroup Answer(const std::vector<std::string>& texts) {
     const Prompt prompt = source_->At(3).value();
-    const std::unique_ptr<Task> task = CreateTask(config_.task()).value();
+    const std::unique_ptr<Verifier> verifier =
+        CreateVerifier(config_.task().name(), config_.task().format_reward()).value();
     TrajectoryGroup group{
         .lease_id = 1, .prompt_id = 3, .prompt_token_ids = prompt.token_ids, .completions = {}, .actor_id = "a"};
     for (const std::string& text : texts) {
@@ -30,7 +31,7 @@ class RewardCheckTest : public ::testing::Test {
       completion.finish_reason = FinishReason::kLength;
       const std::string read =
           CompletionText(source_->tokenizer(), completion.token_ids, completion.finish_reason).value();
-      completion.reward = task->verifier().Score(prompt.answer_key_json, read).value();
+      completion.reward = verifier->Score(prompt.answer_key_json, read).value();
     }
     return group;
   }

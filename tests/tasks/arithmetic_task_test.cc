@@ -52,7 +52,8 @@ TEST(ArithmeticTask, VerifiesChatAnswers) {
   const TaskExample example = (*task)->Example(Split::kTrain, 0);
   EXPECT_NE(example.user.find("<answer>"), std::string::npos);
   const std::string answer = nlohmann::json::parse(example.answer_key_json)["answer"];
-  const Verifier& verifier = (*task)->verifier();
+  const std::unique_ptr<Verifier> made = CreateVerifier("arithmetic", 0.05).value();
+  const Verifier& verifier = *made;
   EXPECT_EQ(verifier.Score(example.answer_key_json, "hm\n<answer>" + answer + "</answer>")->total, 1);
   EXPECT_EQ(verifier.Score(example.answer_key_json, "<answer>" + answer + "1</answer>")->total, 0.05);
   EXPECT_EQ(verifier.Score(example.answer_key_json, "<answer></answer>")->total, 0);

@@ -75,7 +75,9 @@ TEST(CountdownTask, DefaultsAreThoseOfTheConfiguration) {
   }
   EXPECT_GT(with_four, 200u);
   EXPECT_LT(with_four, 800u);
-  const auto wrong = (*task)->verifier().Score("{\"numbers\":[1],\"target\":2}", "<answer>1</answer>");
+  const auto wrong = CreateVerifier("countdown", Countdown().format_reward())
+                         .value()
+                         ->Score("{\"numbers\":[1],\"target\":2}", "<answer>1</answer>");
   EXPECT_EQ(wrong->total, 0.05);
 }
 

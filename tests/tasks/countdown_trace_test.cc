@@ -41,6 +41,7 @@ int64_t CheckStep(const std::string& step) {
 
 TEST(CountdownTrace, EveryLineIsTrueAndTheVerdictIsTheVerifiers) {
   const auto task = QuickStart();
+  const std::unique_ptr<Verifier> verifier = CreateVerifier("countdown", 0.05).value();
   int solved = 0;
   size_t longest = 0;
   constexpr int kTraces = 4000;
@@ -63,7 +64,7 @@ TEST(CountdownTrace, EveryLineIsTrueAndTheVerdictIsTheVerifiers) {
       EXPECT_EQ(verdict, found ? "yes" : "no") << *trace;
     }
     EXPECT_TRUE(!seen.empty() && seen.size() <= static_cast<size_t>(kMaxTries)) << *trace;
-    const Reward reward = task->verifier().Score(example.answer_key_json, *trace).value();
+    const Reward reward = verifier->Score(example.answer_key_json, *trace).value();
     EXPECT_EQ(reward.reason, found ? "correct" : "wrong_value") << *trace;
     solved += found;
     longest = std::max(longest, seen.size());

@@ -55,7 +55,8 @@ TEST_F(QaTaskTest, ReadsQuestionsAndJudgesAnswers) {
   const TaskExample number = (*task)->Example(Split::kTrain, 0), letter = (*task)->Example(Split::kTrain, 1);
   EXPECT_THAT(number.user, HasSubstr("How many?"));
   EXPECT_THAT(number.user, HasSubstr("<answer>"));
-  const Verifier& verifier = (*task)->verifier();
+  const std::unique_ptr<Verifier> made = CreateVerifier("qa", 0.05).value();
+  const Verifier& verifier = *made;
   EXPECT_EQ(verifier.Score(number.answer_key_json, "#### 1072")->total, 1);
   EXPECT_EQ(verifier.Score(number.answer_key_json, "#### 72")->total, 0.05);
   EXPECT_EQ(verifier.Score(letter.answer_key_json, "\\boxed{x}")->total, 1);
@@ -68,9 +69,31 @@ TEST_F(QaTaskTest, ReadsNumbersAndSkipsOtherKeys) {
       "{\"question\":\"How much?\",\"answer\":-0.5,\"source\":null}\n",
       kTest);
   ASSERT_TRUE(task.ok()) << task.status();
-  const Verifier& verifier = (*task)->verifier();
+  const std::unique_ptr<Verifier> made = CreateVerifier("qa", 0.05).value();
+  const Verifier& verifier = *made;
   EXPECT_EQ(verifier.Score((*task)->Example(Split::kTrain, 0).answer_key_json, "#### 72")->total, 1);
   EXPECT_EQ(verifier.Score((*task)->Example(Split::kTrain, 1).answer_key_json, "\\boxed{-\\frac12}")->total, 1);
+}
+
+// A server judges, by all that a line holds.
+TEST_F(QaTaskTest, HandsOverTheWholeLineWhereAnEnvironmentJudges) {
+  const auto make = [this](const std::string& train) {
+    std::ofstream(folder_ + "/train.jsonl") << train;
+    std::ofstream(folder_ + "/test.jsonl") << kTest;
+    config::TaskOptions options;
+    options.set_name("qa");
+    options.set_rewards(config::TaskOptions::ENVIRONMENT);
+    options.set_train_path(folder_ + "/train.jsonl");
+    options.set_test_path(folder_ + "/test.jsonl");
+    return CreateTask(options);
+  };
+  const auto task = make("{\"question\":\"Sort a list.\",\"tests\":[\"f([2,1])==[1,2]\"],\"answer\":\"#### 3\"}\n");
+  ASSERT_TRUE(task.ok()) << task.status();
+  EXPECT_EQ((*task)->Example(Split::kTrain, 0).answer_key_json,
+            "{\"answer\":\"#### 3\",\"tests\":[\"f([2,1])==[1,2]\"]}");
+  EXPECT_TRUE(make("{\"question\":\"No answer?\"}\n").ok());
+  const auto large = make("{\"question\":\"?\",\"text\":\"" + std::string(70000, 'x') + "\"}\n");
+  EXPECT_THAT(std::string(large.status().message()), HasSubstr("expected at most 65536"));
 }
 
 TEST_F(QaTaskTest, NeedsNoTrainFileForTheTestSetAlone) {

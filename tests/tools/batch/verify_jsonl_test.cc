@@ -27,7 +27,8 @@ Outcome Verify(const std::string& input, const std::string& task = "countdown") 
   std::istringstream in(input);
   std::ostringstream out;
   Outcome outcome;
-  outcome.status = VerifyJsonl(task, in, "in.jsonl", out);
+  VerifierJudge judge(CreateVerifier(task, 0.05).value());
+  outcome.status = VerifyJsonl(judge, absl::Seconds(1), in, "in.jsonl", out);
   outcome.text = out.str();
   return outcome;
 }
@@ -106,25 +107,49 @@ TEST(VerifyJsonl, NamesTheLineOfAMistakeAndKeepsTheVerdictsBefore) {
   }
 }
 
-TEST(VerifyJsonl, BoundsTheLineAndKnowsItsTasks) {
+TEST(VerifyJsonl, BoundsTheLine) {
   const Outcome outcome = Verify(std::string(kMaxJsonLineBytes + 1, ' ') + "\n");
   EXPECT_EQ(outcome.status.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(outcome.status.message()),
               StartsWith("in.jsonl:1: expected a line of at most 4194304 bytes"));
-  EXPECT_THAT(std::string(Verify("", "chess").status.message()), HasSubstr("\"chess\""));
   EXPECT_TRUE(Verify("").status.ok());
+}
+
+// A user's server: what it is given, and that its silence ends the work.
+TEST(VerifyJsonl, HandsAKeyOnAsItIs) {
+  class Recorder : public Judge {
+   public:
+    absl::StatusOr<std::vector<Reward>> Score(const Question& question, std::span<const Answer> answers,
+                                              absl::Time) override {
+      keys.emplace_back(question.answer_key);
+      if (keys.size() > 2) return absl::UnavailableError("away");
+      return std::vector<Reward>(answers.size(), {.total = -2.5, .correct = 1, .format = -3.5, .reason = "ok"});
+    }
+    std::vector<std::string> keys;
+  } judge;
+  const std::string lines = R"({"id":1,"response":"x","answer_key":"\u00e9 #1"}
+{"id":2,"response":"x","answer_key":"a","tests":[1]}
+{"id":3,"response":"x"}
+)";
+  std::istringstream in(lines);
+  std::ostringstream out;
+  EXPECT_EQ(VerifyJsonl(judge, absl::Seconds(1), in, "in.jsonl", out).code(), absl::StatusCode::kUnavailable);
+  EXPECT_THAT(judge.keys, ::testing::ElementsAre("é #1", R"({"answer_key":"a","tests":[1]})", "{}"));
+  EXPECT_THAT(out.str(), StartsWith(R"({"id":1,"correct":true,"reward":-2.5,"reason":"ok"})"));
 }
 
 TEST(VerifyJsonl, ReportsAnInputThatIsNotThere) {
   std::ifstream in("/nonexistent/in.jsonl");
   std::ostringstream out;
-  EXPECT_EQ(VerifyJsonl("countdown", in, "/nonexistent/in.jsonl", out).code(), absl::StatusCode::kNotFound);
+  VerifierJudge judge(CreateVerifier("countdown", 0.05).value());
+  EXPECT_EQ(VerifyJsonl(judge, absl::Seconds(1), in, "/nonexistent/in.jsonl", out).code(), absl::StatusCode::kNotFound);
 }
 
 TEST(VerifyJsonl, ReportsAnOutputThatRefusesTheBytes) {
   std::istringstream in(Line(""));
   std::ostream out(nullptr);
-  EXPECT_EQ(VerifyJsonl("countdown", in, "in.jsonl", out).code(), absl::StatusCode::kInternal);
+  VerifierJudge judge(CreateVerifier("countdown", 0.05).value());
+  EXPECT_EQ(VerifyJsonl(judge, absl::Seconds(1), in, "in.jsonl", out).code(), absl::StatusCode::kInternal);
 }
 
 }  // namespace

@@ -1,0 +1,102 @@
+#include "common/environment/open_task.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "common/base/back_off.h"
+#include "common/base/host_port.h"
+#include "common/base/log.h"
+#include "common/base/monotonic_clock.h"
+#include "common/base/status_macros.h"
+#include "common/config/run_config.h"
+#include "common/environment/environment_judge.h"
+#include "common/environment/environment_task.h"
+#include "common/environment/grpc_environment_client.h"
+#include "proto/config.pb.h"
+
+namespace tactus {
+namespace {
+
+constexpr absl::Duration kDescribeTimeout = absl::Seconds(5);
+constexpr absl::Duration kFirstPause = absl::Milliseconds(100);
+constexpr absl::Duration kLongestPause = absl::Seconds(1);
+constexpr absl::Duration kLogEvery = absl::Seconds(10);
+
+bool ServesPrompts(const config::RunConfig& run) { return run.task().name() == "environment"; }
+
+absl::StatusOr<std::unique_ptr<EnvironmentClient>> Connect(const config::RunConfig& run) {
+  ASSIGN_OR_RETURN(const HostPort address, HostPort::Parse(run.environment().address(), "environment.address"));
+  return EnvironmentClient::Create(address, ChannelSecurity::FromProto(run.service()));
+}
+
+absl::StatusOr<EnvironmentFacts> AwaitDescription(EnvironmentClient& client, absl::Duration wait) {
+  BackOff pauses(kFirstPause, kLongestPause, /*jitter=*/true);
+  const absl::Time deadline = MonotonicNow() + wait;
+  absl::Time logged = absl::InfinitePast();
+  while (true) {
+    const absl::Time start = MonotonicNow();
+    absl::StatusOr<EnvironmentFacts> facts =
+        client.Describe(std::clamp(deadline - start, kFirstPause, kDescribeTimeout));
+    const absl::Status& status = facts.status();
+    if (!absl::IsUnavailable(status) && !absl::IsDeadlineExceeded(status)) return facts;  // OK, or another server
+    if (MonotonicNow() >= deadline) {
+      return absl::UnavailableError(
+          absl::StrCat("environment.address: waited ", absl::FormatDuration(wait), "; ", status.message()));
+    }
+    if (start - logged >= kLogEvery) {
+      logged = start;
+      TACTUS_LOG(WARNING) << "waiting for the environment: " << status.message();
+    }
+    absl::SleepFor(pauses.Next());
+  }
+}
+
+absl::StatusOr<std::unique_ptr<Task>> Read(const config::RunConfig& run, bool test_only) {
+  RETURN_IF_ERROR(config::CheckTaskOptions(run.task()));
+  ASSIGN_OR_RETURN(const std::unique_ptr<EnvironmentClient> client, Connect(run));
+  ASSIGN_OR_RETURN(const EnvironmentFacts facts, AwaitDescription(*client, kEnvironmentWait));
+  if (!facts.has_prompts) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("task.name: environment ", client->address(),
+                     " has no prompts, expected another task for them, with task.rewards: ENVIRONMENT"));
+  }
+  return ReadEnvironmentTask(*client, test_only);
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Task>> OpenTask(const config::RunConfig& run) {
+  return ServesPrompts(run) ? Read(run, /*test_only=*/false) : CreateTask(run.task());
+}
+
+absl::StatusOr<std::unique_ptr<Task>> OpenTestSet(const config::RunConfig& run) {
+  return ServesPrompts(run) ? Read(run, /*test_only=*/true) : CreateTestSet(run.task());
+}
+
+absl::StatusOr<std::unique_ptr<Judge>> OpenJudge(const config::RunConfig& run, absl::Duration wait,
+                                                 MetricSet* metrics) {
+  if (!config::EnvironmentJudges(run.task())) {
+    ASSIGN_OR_RETURN(std::unique_ptr<Verifier> verifier, CreateVerifier(run.task().name(), run.task().format_reward()));
+    return std::make_unique<VerifierJudge>(std::move(verifier));
+  }
+  ASSIGN_OR_RETURN(std::unique_ptr<EnvironmentClient> client, Connect(run));
+  ASSIGN_OR_RETURN(const EnvironmentFacts facts, AwaitDescription(*client, wait));
+  TACTUS_LOG(INFO) << "rewards are those of environment " << client->address()
+                   << (facts.name.empty() ? "" : absl::StrCat(" (", facts.name, ")"));
+  const int groups = run.actor().max_leases();
+  const EnvironmentJudge::Options options{
+      .call_timeout = absl::Seconds(run.environment().timeout_s()),
+      .calls_at_once = facts.max_calls == 0 ? groups : std::min(groups, facts.max_calls),
+      .metrics = metrics};
+  return std::make_unique<EnvironmentJudge>(std::move(client), options);
+}
+
+absl::Status ProbeEnvironment(const config::RunConfig& run) {
+  if (!config::EnvironmentJudges(run.task())) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const std::unique_ptr<EnvironmentClient> client, Connect(run));
+  return client->Describe(kDescribeTimeout).status();
+}
+
+}  // namespace tactus

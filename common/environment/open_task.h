@@ -1,0 +1,34 @@
+// A run's prompts and its judge, as its configuration says: built in, from files, or a user's server at
+// environment.address. The one place that decides which.
+#pragma once
+
+#include <memory>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "common/config/config_fwd.h"
+#include "common/metrics/metric_set.h"
+#include "common/tasks/judge.h"
+#include "common/tasks/task.h"
+
+namespace tactus {
+
+// How long OpenTask and the commands wait for a server.
+inline constexpr absl::Duration kEnvironmentWait = absl::Seconds(60);
+
+// Errors as CreateTask's; of a server Unavailable when it did not answer in kEnvironmentWait, and as
+// ReadEnvironmentTask's. Blocks for the reading.
+absl::StatusOr<std::unique_ptr<Task>> OpenTask(const config::RunConfig& run);
+// The same for its test split alone.
+absl::StatusOr<std::unique_ptr<Task>> OpenTestSet(const config::RunConfig& run);
+
+// Waits for a server to describe itself, at most `wait`; why it does not is logged. Unavailable: none did, with the
+// last reason. Other errors of EnvironmentClient at once: whoever answers is no such server. `metrics`, an actor's, may
+// be null, and outlives the judge.
+absl::StatusOr<std::unique_ptr<Judge>> OpenJudge(const config::RunConfig& run, absl::Duration wait, MetricSet* metrics);
+
+// Whether the run's server, if it needs one, answers within a few seconds; what it says otherwise.
+absl::Status ProbeEnvironment(const config::RunConfig& run);
+
+}  // namespace tactus

@@ -1,0 +1,35 @@
+#include "common/tasks/judge.h"
+
+#include "common/base/status_macros.h"
+#include "common/tasks/completion_text.h"
+
+namespace tactus {
+
+Question QuestionOf(const Tokenizer& tokenizer, const Prompt& prompt) {
+  return {.text = DecodeLossy(tokenizer, prompt.token_ids, /*skip_special_tokens=*/false),
+          .token_ids = prompt.token_ids,
+          .answer_key = prompt.answer_key_json};
+}
+
+Answer AnswerOf(const Tokenizer& tokenizer, const Completion& completion) {
+  absl::StatusOr<std::string> text = CompletionText(tokenizer, completion.token_ids, completion.finish_reason);
+  const bool undecodable = !text.ok();
+  return {.text = undecodable ? "" : *std::move(text),
+          .token_ids = completion.token_ids,
+          .truncated = completion.finish_reason == FinishReason::kLength,
+          .undecodable = undecodable};
+}
+
+absl::StatusOr<std::vector<Reward>> VerifierJudge::Score(const Question& question, std::span<const Answer> answers,
+                                                         absl::Time) {
+  std::vector<Reward> rewards;
+  rewards.reserve(answers.size());
+  for (const Answer& answer : answers) {
+    Reward& reward = rewards.emplace_back(Reward{.reason = kUndecodableReason});
+    if (answer.undecodable) continue;
+    ASSIGN_OR_RETURN(reward, verifier_->Score(question.answer_key, answer.text));
+  }
+  return rewards;
+}
+
+}  // namespace tactus

@@ -1,0 +1,18 @@
+"""Serves rewards, and prompts if you like, to Tactus.
+
+    from tactus_env import serve
+
+    def reward(prompt, completion, answer_key):
+        return 1.0 if str(answer_key["answer"]) in completion else 0.0
+
+    if __name__ == "__main__":
+        serve(reward, "127.0.0.1:9000")
+
+docs/ENVIRONMENTS.md of Tactus tells the rest.
+"""
+
+from .environment import Completion, Environment, Prompt, Score
+from .pool import TimedPool
+from .server import Server, Tls, serve
+
+__all__ = ["Completion", "Environment", "Prompt", "Score", "Server", "TimedPool", "Tls", "serve"]
