@@ -18,14 +18,14 @@ class CountedCollective final : public Collective {
   int rank() const override { return inner_->rank(); }
   int size() const override { return inner_->size(); }
   absl::Status StartAllReduceSum(std::span<float> values) override { return Count(inner_->StartAllReduceSum(values)); }
+  absl::Status StartReduceScatterSum(std::span<float> values) override {
+    return Count(inner_->StartReduceScatterSum(values));
+  }
+  absl::Status StartAllGather(std::span<char> values, size_t element_bytes) override {
+    return Count(inner_->StartAllGather(values, element_bytes));
+  }
   absl::Status Wait() override { return Count(inner_->Wait()); }
   absl::Status AllReduceSum(std::span<double> values) override { return Count(inner_->AllReduceSum(values)); }
-  absl::Status AllGather(std::span<const double> mine, std::span<double> all) override {
-    return Count(inner_->AllGather(mine, all));
-  }
-  absl::Status ReduceScatterSum(std::span<const float> all, std::span<float> mine) override {
-    return Count(inner_->ReduceScatterSum(all, mine));
-  }
   absl::Status Broadcast(std::span<char> bytes, int root) override { return Count(inner_->Broadcast(bytes, root)); }
   absl::Status Barrier() override { return Count(inner_->Barrier()); }
   void Abort() override { inner_->Abort(); }

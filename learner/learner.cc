@@ -19,7 +19,10 @@ struct Parts {
 absl::StatusOr<Parts> MakeParts(LearnerOptions options, const std::atomic<bool>* stop) {
   std::optional<FolderLock> lock;  // before the checkpoints are read: a learner that still stops may write one more
   if (options.rank == 0) {
-    ASSIGN_OR_RETURN(lock, LockCheckpoints(options.folder.checkpoints()));
+    absl::StatusOr<FolderLock> taken = LockCheckpoints(options.folder.checkpoints());
+    // Whoever says --resume may have had a folder there, and lost its mount.
+    if (!taken.ok()) return InPhase(options.resume ? Phase::kResuming : Phase::kStarting, taken.status());
+    lock = *std::move(taken);
   }
   Parts parts;
   ASSIGN_OR_RETURN(parts.rank, Rank::Create(std::move(options), stop));
@@ -27,6 +30,8 @@ absl::StatusOr<Parts> MakeParts(LearnerOptions options, const std::atomic<bool>*
   if (parts.rank->options().resume) {
     ASSIGN_OR_RETURN(resumed, parts.rank->Restore());
   }
+  ASSIGN_OR_RETURN(const std::vector<char> weights, parts.rank->ReadWeights());
+  RETURN_IF_ERROR(parts.rank->CompareParameters(weights));
   if (lock.has_value()) {
     ASSIGN_OR_RETURN(parts.coordinator, Coordinator::Create(parts.rank.get(), *std::move(lock), std::move(resumed)));
   }
@@ -36,8 +41,8 @@ absl::StatusOr<Parts> MakeParts(LearnerOptions options, const std::atomic<bool>*
 }  // namespace
 
 absl::Status RunLearner(LearnerOptions options, const std::atomic<bool>* stop) {
-  const bool trained = options.resume && !ListCheckpoints(options.folder.checkpoints()).empty();
-  const Phase before = trained ? Phase::kResuming : Phase::kStarting;
+  const bool begun = options.resume && HasBegun(options.folder.checkpoints());
+  const Phase before = begun ? Phase::kResuming : Phase::kStarting;
   absl::StatusOr<Parts> parts = MakeParts(std::move(options), stop);
   if (!parts.ok()) return InPhase(before, parts.status());
   Rank& rank = *parts->rank;

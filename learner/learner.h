@@ -7,7 +7,7 @@
 //   rank 0       P finished groups of actors, a slice of 1 s at a time, so that a stop is seen; the others are told
 //                about every 5 s that they are still awaited
 //   other ranks  rank 0's order for the step, at most learner.collective_timeout_s; so what rank 0 does alone between
-//                two orders (to publish weights, to write a checkpoint) must take less than that
+//                two orders (to publish weights) must take less than that; a checkpoint is written beside
 //   all ranks    the gradient all-reduce, at most learner.collective_timeout_s
 #pragma once
 

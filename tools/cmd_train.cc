@@ -119,8 +119,9 @@ absl::StatusOr<TrainJobOptions> OptionsOf(const TrainFlags& flags) {
     if (config::Fingerprint(started_with) != config::Fingerprint(*options.config)) {
       return absl::InvalidArgumentError(
           "--set changes what the checkpoint was trained with: with --resume expected only learner.steps, "
-          "learner.threads, learner.collective_timeout_s, learner.device, learner.gpu_memory_mib "
-          "or fields of service, actor, checkpoint and eval.");
+          "learner.threads, learner.collective_timeout_s, learner.time_limit_s, learner.device, "
+          "learner.gpu_memory_mib, learner.shard, "
+          "optimizer.max_skipped_updates or fields of service, actor, checkpoint and eval.");
     }
     const std::string jump = RateJumpOf(started_with, *options.config, NewestCheckpoint(options.folder));
     if (!jump.empty()) std::fprintf(stderr, "warning: %s\n", jump.c_str());

@@ -37,6 +37,7 @@ struct Command {
 std::span<const Command* const> Commands();
 
 // Each is defined in tools/cmd_<name>.cc.
+extern const Command kAverageCommand;
 extern const Command kCheckConfigCommand;
 extern const Command kEvalCommand;
 extern const Command kGenerateCommand;

@@ -13,11 +13,14 @@ struct Term {
   bool clipped_low = false, clipped_high = false;
 };
 
-// -min(ratio A, clip(ratio) A). The gradient is that of the unclipped branch, or none.
+// -min(ratio A, clip(ratio) A), where A < 0 at most -clip_dual A. The gradient is that of the unclipped branch, or
+// none.
 Term ClipTerm(const PolicyLossOptions& options, double ratio, double advantage) {
   const double unclipped = ratio * advantage;
   const double clipped = std::clamp(ratio, 1 - options.clip_low, 1 + options.clip_high) * advantage;
   if (clipped < unclipped) return {-clipped, 0, ratio<1, ratio> 1};
+  const double bound = options.clip_dual * advantage;
+  if (options.clip_dual > 0 && advantage < 0 && unclipped < bound) return {-bound, 0, false, true};
   return {-unclipped, -unclipped};
 }
 
@@ -77,22 +80,100 @@ double AggregationWeight(const PolicyLossOptions& options, const GlobalCounts& c
 // exp(x) - x - 1 >= 0; expm1 keeps the digits where x is small.
 double K3(double log_ratio) { return std::expm1(log_ratio) - log_ratio; }
 
+// d KlEstimate(ref - new) / d new.
+double KlSlope(KlEstimator estimator, double log_ratio) {
+  switch (estimator) {
+    case KlEstimator::kK1:
+      return 1;
+    case KlEstimator::kK2:
+      return -log_ratio;
+    case KlEstimator::kK3:
+      return -std::expm1(log_ratio);
+  }
+  std::abort();
+}
+
+struct Weight {
+  double value = 1;
+  bool out_of_bounds = false;
+};
+
+Weight ImportanceWeight(const PolicyLossOptions& options, double log_weight) {
+  const double full = std::exp(log_weight);
+  const bool above = full > *options.tis_cap;
+  switch (options.tis_rule) {
+    case ImportanceRule::kTruncate:
+      return {std::min(full, *options.tis_cap), above};
+    case ImportanceRule::kMask: {
+      const bool out = above || full < options.tis_floor;
+      return {out ? 0 : full, out};
+    }
+  }
+  std::abort();
+}
+
 template <typename T>
 bool Trained(const CompletionLogProbs<T>& completion, size_t t) {
   return completion.mask.empty() || completion.mask[t] != 0;
 }
 
-// Mean of new - old over the trained tokens.
+// The sum of a - b over the trained tokens.
 template <typename T>
-double MeanLogRatio(const CompletionLogProbs<T>& completion, int64_t own_tokens) {
+double SumLogRatio(const CompletionLogProbs<T>& completion, std::span<const T> a, std::span<const T> b) {
   double sum = 0;
-  for (size_t t = 0; t < completion.logp_new.size(); ++t) {
-    if (Trained(completion, t)) sum += double{completion.logp_new[t]} - double{completion.logp_old[t]};
+  for (size_t t = 0; t < a.size(); ++t) {
+    if (Trained(completion, t)) sum += double{a[t]} - double{b[t]};
   }
-  return sum / static_cast<double>(own_tokens);
+  return sum;
+}
+
+// What all tokens of a completion share.
+struct Shared {
+  double weight = 0;                      // in the aggregation
+  std::optional<double> log_ratio = {};   // in place of their own
+  std::optional<Weight> importance = {};  // likewise
+};
+
+template <typename T>
+Shared SharedOf(const PolicyLossOptions& options, const GlobalCounts& counts, const CompletionLogProbs<T>& completion,
+                int64_t own_tokens) {
+  const double tokens = static_cast<double>(own_tokens);
+  Shared shared{.weight = AggregationWeight(options, counts, own_tokens)};
+  if (SequenceRatio(options.loss)) {
+    shared.log_ratio = SumLogRatio(completion, completion.logp_new, completion.logp_old) / tokens;
+  }
+  if (!options.tis_cap.has_value()) {
+    shared.importance = Weight{};
+    return shared;
+  }
+  switch (options.tis_level) {
+    case ImportanceLevel::kToken:
+      break;
+    case ImportanceLevel::kSequence:
+      shared.importance =
+          ImportanceWeight(options, SumLogRatio(completion, completion.logp_old, completion.logp_behavior));
+      break;
+    case ImportanceLevel::kGeometric:
+      shared.importance =
+          ImportanceWeight(options, SumLogRatio(completion, completion.logp_old, completion.logp_behavior) / tokens);
+      break;
+  }
+  return shared;
 }
 
 }  // namespace
+
+double KlEstimate(KlEstimator estimator, double log_ratio) {
+  switch (estimator) {
+    case KlEstimator::kK1:
+      return -log_ratio;
+    case KlEstimator::kK2:
+      return 0.5 * log_ratio * log_ratio;
+    case KlEstimator::kK3:
+      return K3(log_ratio);
+  }
+  std::abort();
+}
 
 LossTotals& LossTotals::operator+=(const LossTotals& other) {
   for (const auto member : kLossSums) this->*member += other.*member;
@@ -108,39 +189,38 @@ void AddPolicyLoss(const PolicyLossOptions& options, const GlobalCounts& counts,
   int64_t own_tokens = 0;
   for (size_t t = 0; t < length; ++t) own_tokens += Trained(completion, t) ? 1 : 0;
   if (own_tokens == 0) return;
-  const double weight = AggregationWeight(options, counts, own_tokens);
-  const bool sequence_ratio = SequenceRatio(options.loss);
-  const double mean_log_ratio = sequence_ratio ? MeanLogRatio(completion, own_tokens) : 0;
+  const Shared shared = SharedOf(options, counts, completion, own_tokens);
+  const double weight = shared.weight;
 
   LossTotals sum;
   sum.tokens = static_cast<double>(own_tokens);
   for (size_t t = 0; t < length; ++t) {
     if (!Trained(completion, t)) continue;
     const double logp_new = completion.logp_new[t], logp_old = completion.logp_old[t];
-    const double ratio = std::exp(sequence_ratio ? mean_log_ratio : logp_new - logp_old);
+    const double ratio = std::exp(shared.log_ratio.value_or(logp_new - logp_old));
     const double credit = options.sign_rule == CreditSignRule::kNone ? 1.0 : double{completion.credit[t]};
     const double advantage = TokenAdvantage(options.sign_rule, completion.advantage, credit);
-    double tis = 1;
-    if (options.tis_cap.has_value()) {
-      const double uncapped = std::exp(logp_old - double{completion.logp_behavior[t]});
-      sum.tis_capped += uncapped > *options.tis_cap ? 1 : 0;
-      tis = std::min(uncapped, *options.tis_cap);
-    }
-    Term term;  // stays exactly 0 without an advantage, also where the ratio overflows
-    if (advantage != 0) term = TermOf(options, ratio, advantage, logp_new);
+    const Weight importance = shared.importance.has_value()
+                                  ? *shared.importance
+                                  : ImportanceWeight(options, logp_old - double{completion.logp_behavior[t]});
+    const double tis = importance.value;
+    Term term;  // stays exactly 0 without an advantage or a weight, also where the ratio overflows
+    if (advantage != 0 && tis != 0) term = TermOf(options, ratio, advantage, logp_new);
     double value = tis * term.value, slope = tis * term.slope;
     if (options.kl_beta != 0) {
       const double log_ratio = double{completion.logp_reference[t]} - logp_new;
+      const double estimate = KlEstimate(options.kl_estimator, log_ratio);
       sum.kl_reference += K3(log_ratio);
-      sum.kl_loss += weight * options.kl_beta * K3(log_ratio);
-      value += options.kl_beta * K3(log_ratio);
-      slope -= options.kl_beta * std::expm1(log_ratio);
+      sum.kl_loss += weight * options.kl_beta * estimate;
+      value += options.kl_beta * estimate;
+      slope += options.kl_beta * KlSlope(options.kl_estimator, log_ratio);
     }
     sum.loss += weight * value;
     gradient[t] = static_cast<T>(weight * slope);
     sum.clipped_low += term.clipped_low ? 1 : 0;
     sum.clipped_high += term.clipped_high ? 1 : 0;
     sum.kl_old += K3(logp_new - logp_old);
+    sum.tis_capped += importance.out_of_bounds ? 1 : 0;
     sum.tis_weight += tis;
     sum.ratio_max = std::max(sum.ratio_max, ratio);
     sum.tis_weight_max = std::max(sum.tis_weight_max, tis);

@@ -4,14 +4,20 @@
 // sampled the token), ref (starting policy):
 //   A_t    = A * gamma_t where the sign rule lets the weight apply, else A
 //   ratio  = exp(new - old); GSPO: exp(mean over the completion's trained tokens of new - old)
-//   w_t    = min(exp(old - behav), tis_cap), a constant; 1 when off (truncated importance sampling: Yao et al., "Your
-//            efficient RL framework secretly brings you off-policy RL training", 2025)
+//   w_t    the importance weight, a constant; 1 when off. u_t = exp of old - behav, of the token, of the sum of these
+//   over
+//            the completion, or of their mean (geometric). Truncated: min(u, tis_cap) (Yao et al., "Your efficient RL
+//            framework secretly brings you off-policy RL training", 2025). Masked: u where tis_floor <= u <= tis_cap,
+//            else 0 (by token: IcePop, Ling Team, "Every step evolves", arXiv 2510.18855)
 //   clip   -w min(ratio A_t, clip(ratio, 1 - low, 1 + high) A_t)
-//            PPO: Schulman et al., arXiv 1707.06347; the two bounds: DAPO, Yu et al., arXiv 2503.14476
+//            PPO: Schulman et al., arXiv 1707.06347; the two bounds: DAPO, Yu et al., arXiv 2503.14476; with a large
+//            tis_cap: decoupled PPO, Hilton et al., arXiv 2110.00641. With clip_dual = c, where A_t < 0: at most -w c
+//            A_t (Ye et al., arXiv 1912.09729)
 //   gspo   the same with the sequence ratio s in its token form, sg[s] exp(new - sg[new]): d/dnew = -w s A_t unless
-//            clipped. Zheng et al., arXiv 2507.18071
+//            clipped. Zheng et al., arXiv 2507.18071: their GSPO-token, which is their GSPO where all A_t are one
 //   cispo  -sg[clip(ratio)] w A_t new. MiniMax-M1, arXiv 2506.13585
-//   kl     + kl_beta (exp(ref - new) - (ref - new) - 1), k3 of Schulman's "Approximating KL divergence"; without w_t
+//   kl     + kl_beta k(ref - new), of Schulman's "Approximating KL divergence"; without w_t:
+//            k1(x) = -x, k2(x) = x^2 / 2, k3(x) = exp(x) - x - 1
 //
 // Completions are aggregated by weights that come from explicit global counts, so the sum over any split of a batch
 // into micro-batches or ranks is the same loss:
@@ -31,6 +37,10 @@ enum class PolicyLossKind { kClip, kGspo, kCispo };
 enum class LossAggregation { kTokenMean, kSeqMean, kFixedLength };
 // Where the credit weight gamma multiplies the advantage: nowhere, where the advantage is >= 0, everywhere.
 enum class CreditSignRule { kNone, kV1, kV2 };
+// Over what an importance weight is taken, and what becomes of one out of bounds.
+enum class ImportanceLevel { kToken, kSequence, kGeometric };
+enum class ImportanceRule { kTruncate, kMask };
+enum class KlEstimator { kK1, kK2, kK3 };
 
 struct PolicyLossOptions {
   PolicyLossKind loss = PolicyLossKind::kClip;
@@ -41,7 +51,15 @@ struct PolicyLossOptions {
   std::optional<double> tis_cap;
   double kl_beta = 0;
   CreditSignRule sign_rule = CreditSignRule::kV2;
+  double clip_dual = 0;  // > 1 + clip_high, or 0 = off
+  ImportanceLevel tis_level = ImportanceLevel::kToken;
+  ImportanceRule tis_rule = ImportanceRule::kTruncate;
+  double tis_floor = 0;  // kMask's
+  KlEstimator kl_estimator = KlEstimator::kK3;
 };
+
+// The estimate of KL(a || b) from one token that a sampled, with log_ratio = log b - log a.
+double KlEstimate(KlEstimator estimator, double log_ratio);
 
 // Of the whole optimizer step: over all ranks and micro-batches, completions without a trained token included.
 struct GlobalCounts {
@@ -67,12 +85,13 @@ struct LossTotals {
   double loss = 0;     // already normalised by the global counts
   double kl_loss = 0;  // the KL term's part of it
   double tokens = 0;
-  // Tokens whose policy gradient the clip removed (cispo: changed), at the lower and at the upper bound.
+  // Tokens whose policy gradient the clip removed (cispo: changed), at the lower and at the upper bound (with clip_dual
+  // that, too).
   double clipped_low = 0, clipped_high = 0;
   double kl_old = 0;        // k3 of the proximal policy against the new one
   double kl_reference = 0;  // k3 against the starting policy; 0 without one
   double tis_weight = 0;
-  double tis_capped = 0;  // tokens at the cap
+  double tis_capped = 0;  // tokens whose weight was out of bounds
   double ratio_max = 0;
   double tis_weight_max = 0;
 

@@ -89,6 +89,7 @@ void RunRecorder::FillRecord(const StepContext& context, const std::vector<Traje
   record.phase_checkpoint_s = context.checkpoint_s;
   record.actors_connected = context.actors_connected;
   record.groups_dropped_stale = static_cast<double>(context.counters[DropReason::kStale]);
+  record.groups_replaced = static_cast<double>(context.counters[DropReason::kNoSignal]);
   FillRhythmSummary(groups, context.before, rhythm_, &record);
   JoinHeldOut(held_out_, &record);
   const double cpu_seconds = ProcessCpuSeconds();
@@ -170,7 +171,6 @@ void RunRecorder::Expose(const StepContext& context, const StepRecord& record) {
   m.Add(kLearnerModelFlops,
         6 * static_cast<double>(context.parameters) * (record.prompt_tokens + record.completion_tokens));
   m.Set(kWeightVersion, static_cast<double>(context.version.step));
-  m.Observe(kWeightPublishDuration, context.publish_s);
   m.Add(kWeightTransferBytes, static_cast<double>(context.weight_bytes_sent - weight_bytes_sent_));
   weight_bytes_sent_ = context.weight_bytes_sent;
   m.Add(kNonfiniteValues, record.skipped_updates, "gradient");

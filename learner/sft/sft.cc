@@ -43,7 +43,8 @@ absl::Status RunSft(const config::RunConfig& config, const Device& device, const
   RETURN_IF_ERROR(MakeFolders(aside));  // what cannot be written is told before the training
   const Clock::time_point start = Clock::now();
   uint64_t place = 0;
-  for (int64_t step = 1; step <= config.sft().steps() && !stop(); ++step) {
+  absl::Status ending;
+  for (int64_t step = 1; step <= config.sft().steps() && ending.ok() && !stop(); ++step) {
     const Clock::time_point step_start = Clock::now();
     std::vector<SftExample> examples;
     for (int i = 0; i < config.sft().sequences_per_step(); ++i) {
@@ -58,10 +59,12 @@ absl::Status RunSft(const config::RunConfig& config, const Device& device, const
          .lr = stats.lr,
          .tokens_per_s = static_cast<double>(stats.prompt_tokens + stats.completion_tokens) / SecondsSince(step_start),
          .time_s = SecondsSince(start)});
+    ending = trainer->Diverged();
   }
-  ASSIGN_OR_RETURN(const ParameterState state, trainer->policy().state().ReadState());
-  RETURN_IF_ERROR(WriteModelFolder(aside, folder, state.parameters, StorageDTypeOf(config.model().dtype())));
-  return PublishFolder(aside, out_dir);
+  ASSIGN_OR_RETURN(const ParameterSnapshot state, trainer->policy().state().ReadState());
+  RETURN_IF_ERROR(WriteModelFolder(aside, folder, state.parameters, StorageDTypeOf(config.model().dtype())).status());
+  RETURN_IF_ERROR(PublishFolder(aside, out_dir));
+  return ending;
 }
 
 }  // namespace tactus

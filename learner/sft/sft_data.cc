@@ -7,6 +7,7 @@
 #include "common/base/json_lines.h"
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
+#include "common/environment/open_task.h"
 #include "common/tasks/usable_rows.h"
 #include "common/tokenizer/chat/chat_facts.h"
 #include "proto/config.pb.h"
@@ -20,7 +21,7 @@ absl::StatusOr<std::unique_ptr<SftData>> SftData::Create(const config::RunConfig
   ASSIGN_OR_RETURN(data->encoder_, PromptEncoder::Create(config.model()));
   RETURN_IF_ERROR(data->FindAnswerEnd(config, model));
   if (config.sft().data_path().empty()) {
-    ASSIGN_OR_RETURN(data->task_, CreateTask(config.task()));
+    ASSIGN_OR_RETURN(data->task_, OpenTask(config));
   } else {
     RETURN_IF_ERROR(data->ReadFile(config.sft().data_path()));
   }

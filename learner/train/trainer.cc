@@ -53,14 +53,6 @@ absl::Status CheckGroup(const TrajectoryGroup& group) {
   return absl::OkStatus();
 }
 
-std::vector<double> AdvantagesOf(const TrajectoryGroup& group, Estimator estimator) {
-  std::vector<double> rewards;
-  for (const Completion& completion : group.completions) rewards.push_back(completion.reward.total);
-  std::vector<double> advantages(rewards.size());
-  GroupAdvantages(estimator, rewards, advantages);
-  return advantages;
-}
-
 // The mean stays a sum until all are in.
 void AddAdvantage(double advantage, StepRecord& stats) {
   stats.advantage_mean += advantage;
@@ -84,7 +76,7 @@ absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(const TrainerOptions& o
                                                          std::unique_ptr<TrainablePolicy> policy,
                                                          std::unique_ptr<TrainablePolicy> reference,
                                                          Collective& collective) {
-  if ((options.loss.kl_beta > 0) != (reference != nullptr))
+  if (options.needs_reference() != (reference != nullptr))
     return absl::InvalidArgumentError("Trainer: a reference policy is needed exactly when kl_beta is above 0.");
   if (reference != nullptr && reference->layout().total_numel != policy->layout().total_numel)
     return absl::InvalidArgumentError("Trainer: the reference policy's parameters do not have the policy's shapes.");
@@ -104,20 +96,79 @@ absl::StatusOr<std::vector<TrainBatch>> Trainer::PackShare(std::span<const Seque
                        current);
 }
 
-absl::StatusOr<Trainer::Update> Trainer::PrepareUpdate(std::span<const TrajectoryGroup> groups, PolicyVersion current,
-                                                       StepRecord& stats) const {
+absl::Status Trainer::ChargeKl(const std::vector<TrajectoryGroup>& groups, PolicyVersion current,
+                               PerCompletion& rewards, StepRecord& stats, PhaseSeconds& seconds) {
+  std::vector<SequenceView> views;
+  std::vector<double*> charged;  // the reward of each view
+  for (size_t g = 0; g < groups.size(); ++g) {
+    for (size_t c = 0; c < groups[g].completions.size(); ++c) {
+      if (groups[g].completions[c].token_ids.empty()) continue;
+      views.push_back(ViewOf(groups[g], c, static_cast<int32_t>(g), /*advantage=*/0));
+      charged.push_back(&rewards[g][c]);
+    }
+  }
+  ASSIGN_OR_RETURN(const std::vector<TrainBatch> batches, PackShare(views, current));
+  // Of each view, on the rank that computes it; then k3 and the tokens of all.
+  std::vector<double> sums(views.size() + 2);
+  size_t view = SplitAcrossRanks(views, collective_.size())[static_cast<size_t>(collective_.rank())];
+  for (const TrainBatch& batch : batches) {
+    std::vector<float> reference(batch.num_targets());
+    const PhaseTimer timer(seconds.forward);
+    RETURN_IF_ERROR(reference_->ForwardOnly(batch.fields().sequences, reference));
+    for (size_t s = 0; s < batch.num_sequences(); ++s, ++view) {
+      const std::span<const float> at = batch.Targets(std::span<const float>(reference), s);
+      for (size_t t = 0; t < at.size(); ++t) {
+        const double log_ratio = double{at[t]} - double{views[view].behavior_logprobs[t]};
+        sums[view] += KlEstimate(options_.shaping.kl_estimator, log_ratio);
+        sums[views.size()] += KlEstimate(KlEstimator::kK3, log_ratio);
+        sums[views.size() + 1] += 1;
+      }
+    }
+  }
+  RETURN_IF_ERROR(collective_.AllReduceSum(std::span<double>(sums)));
+  for (size_t i = 0; i < views.size(); ++i) *charged[i] -= options_.shaping.kl_beta * sums[i];
+  stats.kl_k3 = sums[views.size()] / std::max(1.0, sums[views.size() + 1]);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Trainer::PerCompletion> Trainer::ShapedRewards(const std::vector<TrajectoryGroup>& groups,
+                                                              PolicyVersion current, StepRecord& stats,
+                                                              PhaseSeconds& seconds) {
+  PerCompletion rewards;
+  double completions = 0, given = 0, shaped = 0;
+  for (const TrajectoryGroup& group : groups) {
+    std::vector<double>& of_group = rewards.emplace_back();
+    for (const Completion& completion : group.completions) {
+      const auto length = static_cast<int64_t>(completion.token_ids.size());
+      of_group.push_back(completion.reward.total + OverlongPenalty(options_.shaping, length));
+      given += completion.reward.total;
+    }
+  }
+  if (!options_.shaping.changes_rewards()) return rewards;
+  if (options_.shaping.kl_beta != 0) RETURN_IF_ERROR(ChargeKl(groups, current, rewards, stats, seconds));
+  for (const std::vector<double>& of_group : rewards) {
+    completions += static_cast<double>(of_group.size());
+    for (const double reward : of_group) shaped += reward;
+  }
+  stats.reward_shaping_mean = (shaped - given) / std::max(1.0, completions);
+  return rewards;
+}
+
+absl::StatusOr<Trainer::Update> Trainer::PrepareUpdate(std::span<const TrajectoryGroup> groups,
+                                                       std::span<const std::vector<double>> advantages,
+                                                       PolicyVersion current, StepRecord& stats) const {
   Update update;
   std::vector<SequenceView> views;
   for (size_t g = 0; g < groups.size(); ++g) {
-    const std::vector<double> advantages = AdvantagesOf(groups[g], options_.estimator);
-    for (size_t c = 0; c < advantages.size(); ++c) {
-      const SequenceView view = ViewOf(groups[g], c, static_cast<int32_t>(g), advantages[c]);
+    for (size_t c = 0; c < advantages[g].size(); ++c) {
+      const SequenceView view = ViewOf(groups[g], c, static_cast<int32_t>(g), advantages[g][c]);
       const int64_t length = static_cast<int64_t>(view.completion.size());
       AddAdvantage(view.advantage, stats);
       update.counts.completions += 1;
-      update.counts.tokens += length;
+      const bool masked = options_.mask_overlong && groups[g].completions[c].finish_reason == FinishReason::kLength;
+      if (!masked) update.counts.tokens += length;
       if (length == 0) continue;
-      if (view.advantage == 0 && reference_ == nullptr) {
+      if (masked || (view.advantage == 0 && options_.loss.kl_beta == 0)) {
         stats.skipped_tokens += static_cast<double>(length);
         continue;
       }
@@ -134,9 +185,22 @@ absl::Status Trainer::Restore(const ParameterState& state, const StepCounts& cou
   if (counts.taken < 0 || counts.skipped < 0)
     return absl::InvalidArgumentError(absl::StrCat("Optimizer state: counts must be at least 0, got steps ",
                                                    counts.taken, ", skipped ", counts.skipped, "."));
-  RETURN_IF_ERROR(policy_->state().WriteState(state));
+  RETURN_IF_ERROR(policy_->state().WriteState(state, collective_));
   counts_ = counts;
   return absl::OkStatus();
+}
+
+absl::Status Trainer::Diverged() const {
+  if (options_.max_skipped_updates == 0 || skipped_in_row_ < options_.max_skipped_updates) return absl::OkStatus();
+  const std::string too_long =
+      options_.optimizer.skip_grad_norm > 0
+          ? absl::StrCat(" or longer than optimizer.skip_grad_norm = ", options_.optimizer.skip_grad_norm)
+          : "";
+  return absl::AbortedError(
+      absl::StrCat("the last ", skipped_in_row_, " updates were skipped, as their gradients were not finite", too_long,
+                   ": the training has diverged, and optimizer.max_skipped_updates ends it; the weights are those "
+                   "before. Look at the steps before (loss, grad_norm, ratio_max), and begin anew from earlier weights "
+                   "with a lower optimizer.lr"));
 }
 
 Collective* Trainer::ReduceAfter(size_t index, const std::vector<TrainBatch>& batches) const {
@@ -159,7 +223,7 @@ absl::Status Trainer::RunBatch(const Update& update, size_t index, TokenTotals& 
   {
     const PhaseTimer timer(seconds.forward);
     RETURN_IF_ERROR(policy_->Forward(fields.sequences, logp_new));
-    if (reference_ != nullptr) {
+    if (options_.loss.kl_beta != 0) {
       logp_reference.resize(batch.num_targets());
       RETURN_IF_ERROR(reference_->ForwardOnly(fields.sequences, logp_reference));
     }
@@ -191,8 +255,9 @@ absl::StatusOr<Trainer::StepOutcome> Trainer::ReduceAndStep(TokenTotals& totals,
   StepOutcome outcome;
   outcome.lr = options_.schedule.At(counts_.taken + counts_.skipped);
   ASSIGN_OR_RETURN(outcome.result,
-                   policy_->state().Step(options_.optimizer, {.t = counts_.taken + 1, .lr = outcome.lr}));
+                   policy_->state().Step(options_.optimizer, {.t = counts_.taken + 1, .lr = outcome.lr}, collective_));
   (outcome.result.skipped ? counts_.skipped : counts_.taken) += 1;
+  skipped_in_row_ = outcome.result.skipped ? skipped_in_row_ + 1 : 0;
   return outcome;
 }
 
@@ -206,16 +271,19 @@ absl::StatusOr<StepRecord> Trainer::TrainStep(const std::vector<TrajectoryGroup>
   FillGroupStats(groups, current, stats);
   stats.advantage_mean = stats.advantage_min = stats.advantage_max = 0;
   stats.completion_tokens = stats.prompt_tokens = stats.skipped_tokens = 0;
+  PhaseSeconds seconds;
+  ASSIGN_OR_RETURN(const PerCompletion rewards, ShapedRewards(groups, current, stats, seconds));
+  const PerCompletion advantages = BatchAdvantages(options_.estimator, rewards);
   std::vector<Update> updates;
   for (size_t u = 0; u < parts; ++u) {
-    const size_t begin = groups.size() * u / parts, end = groups.size() * (u + 1) / parts;
-    ASSIGN_OR_RETURN(Update update, PrepareUpdate(std::span(groups).subspan(begin, end - begin), current, stats));
-    updates.push_back(std::move(update));
+    const size_t begin = groups.size() * u / parts, count = groups.size() * (u + 1) / parts - begin;
+    ASSIGN_OR_RETURN(updates.emplace_back(),
+                     PrepareUpdate(std::span(groups).subspan(begin, count), std::span(advantages).subspan(begin, count),
+                                   current, stats));
   }
   double completions = 0;
   for (const Update& update : updates) completions += static_cast<double>(update.counts.completions);
   stats.advantage_mean /= std::max(1.0, completions);
-  PhaseSeconds seconds;
   for (size_t u = 1; u < parts; ++u) RETURN_IF_ERROR(ComputeOld(updates[u], seconds));
 
   TokenTotals step_totals;
@@ -242,11 +310,13 @@ absl::StatusOr<StepRecord> Trainer::TrainStep(const std::vector<TrajectoryGroup>
 }
 
 void Trainer::FillTotals(const TokenTotals& totals, StepRecord& stats) const {
+  const double charged_kl = stats.kl_k3;  // absent, or what the rewards were charged for
   totals.Fill(stats);
+  if (options_.loss.kl_beta == 0) stats.kl_k3 = charged_kl;
   stats.loss = totals.loss.loss / stats.updates;
   stats.loss_kl = totals.loss.kl_loss / stats.updates;
   stats.loss_policy = stats.loss - stats.loss_kl;
-  if (reference_ == nullptr) stats.kl_k3 = stats.loss_kl = kAbsent;
+  if (options_.loss.kl_beta == 0) stats.loss_kl = kAbsent;
   if (!options_.loss.tis_cap.has_value()) stats.tis_mean = stats.tis_max = stats.tis_capped_share = kAbsent;
 }
 

@@ -7,7 +7,11 @@
 //
 // With updates_per_batch = U the groups are split evenly, in order, among U updates. The proximal policy (logp_old) is
 // the one at the start of the call: recomputed for the later updates, and the policy itself in the first.
-// A completion whose advantage is exactly 0 has no gradient: without a KL term it is counted but not computed.
+// A completion whose advantage is exactly 0 has no gradient: without a KL term in the loss it is counted but not
+// computed. One that options.mask_overlong leaves out is never computed; its reward counts for its group, and none of
+// its tokens anywhere.
+// Advantages come from the rewards of the whole call, after options.shaping; the rewards that are told are the
+// verifier's.
 //
 // Owned by one thread; blocks on the collective (bounded by its timeout). Owns the policies; borrows the collective.
 // Errors: InvalidArgument for groups that cannot be trained on, before anything changed; the collective's errors, after
@@ -38,13 +42,13 @@ struct SftExample {
 // Optimizer steps so far.
 struct StepCounts {
   int64_t taken = 0;
-  int64_t skipped = 0;  // their gradient was not finite
+  int64_t skipped = 0;  // their gradient was not finite, or too long
 };
 
 class Trainer {
  public:
-  // `reference` is the starting policy for the KL term: needed exactly when options.loss.kl_beta > 0
-  // (InvalidArgument otherwise), same shape as `policy`. `collective` outlives the trainer.
+  // `reference` is the starting policy for the KL term: given exactly when options.needs_reference() (InvalidArgument
+  // otherwise), same shape as `policy`. `collective` outlives the trainer.
   static absl::StatusOr<std::unique_ptr<Trainer>> Create(const TrainerOptions& options,
                                                          std::unique_ptr<TrainablePolicy> policy,
                                                          std::unique_ptr<TrainablePolicy> reference,
@@ -57,10 +61,15 @@ class Trainer {
   // One optimizer step on the mean negative log-prob of the completions' tokens.
   absl::StatusOr<SftStats> SftStep(const std::vector<SftExample>& examples);
 
+  // Aborted, with what to do: options.max_skipped_updates in a row were skipped. The same on all ranks. The parameters
+  // are those before them.
+  absl::Status Diverged() const;
+
   // For publishing and checkpoints.
   TrainablePolicy& policy() { return *policy_; }
   const StepCounts& counts() const { return counts_; }
-  // Goes on from a checkpoint: the errors of TrainableParameters::WriteState; InvalidArgument: a negative count.
+  // Every rank with its share. Goes on from a checkpoint: the errors of TrainableParameters::WriteState;
+  // InvalidArgument: a negative count.
   absl::Status Restore(const ParameterState& state, const StepCounts& counts);
 
  private:
@@ -78,7 +87,15 @@ class Trainer {
   Trainer(const TrainerOptions& options, std::unique_ptr<TrainablePolicy> policy,
           std::unique_ptr<TrainablePolicy> reference, Collective& collective);
 
-  absl::StatusOr<Update> PrepareUpdate(std::span<const TrajectoryGroup> groups, PolicyVersion current,
+  // Of each group's completions.
+  using PerCompletion = std::vector<std::vector<double>>;
+  absl::StatusOr<PerCompletion> ShapedRewards(const std::vector<TrajectoryGroup>& groups, PolicyVersion current,
+                                              StepRecord& stats, PhaseSeconds& seconds);
+  // Takes the KL off `rewards`; the mean k3 of a token goes to `stats`.
+  absl::Status ChargeKl(const std::vector<TrajectoryGroup>& groups, PolicyVersion current, PerCompletion& rewards,
+                        StepRecord& stats, PhaseSeconds& seconds);
+  absl::StatusOr<Update> PrepareUpdate(std::span<const TrajectoryGroup> groups,
+                                       std::span<const std::vector<double>> advantages, PolicyVersion current,
                                        StepRecord& stats) const;
   absl::StatusOr<std::vector<TrainBatch>> PackShare(std::span<const SequenceView> sequences,
                                                     PolicyVersion current) const;
@@ -95,6 +112,7 @@ class Trainer {
   const std::unique_ptr<TrainablePolicy> reference_;
   Collective& collective_;
   StepCounts counts_;
+  int64_t skipped_in_row_ = 0;  // since this trainer was made
 };
 
 }  // namespace tactus

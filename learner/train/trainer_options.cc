@@ -19,6 +19,10 @@ Estimator EstimatorOf(Algorithm::Estimator estimator) {
       return Estimator::kDrGrpo;
     case Algorithm::RLOO:
       return Estimator::kRloo;
+    case Algorithm::REINFORCE_PP:
+      return Estimator::kReinforcePp;
+    case Algorithm::REINFORCE_PP_BASELINE:
+      return Estimator::kReinforcePpBaseline;
     case Algorithm::GRPO:
       return Estimator::kGrpo;
   }
@@ -49,6 +53,53 @@ LossAggregation AggregationOf(Algorithm::Aggregation aggregation) {
   std::abort();
 }
 
+ImportanceLevel TisLevelOf(Algorithm::TisLevel level) {
+  switch (level) {
+    case Algorithm::TOKEN:
+      return ImportanceLevel::kToken;
+    case Algorithm::SEQUENCE:
+      return ImportanceLevel::kSequence;
+    case Algorithm::GEOMETRIC:
+      return ImportanceLevel::kGeometric;
+  }
+  std::abort();
+}
+
+ImportanceRule TisRuleOf(Algorithm::TisRule rule) {
+  switch (rule) {
+    case Algorithm::TRUNCATE:
+      return ImportanceRule::kTruncate;
+    case Algorithm::MASK:
+      return ImportanceRule::kMask;
+  }
+  std::abort();
+}
+
+KlEstimator KlEstimatorOf(Algorithm::KlEstimator estimator) {
+  switch (estimator) {
+    case Algorithm::K1:
+      return KlEstimator::kK1;
+    case Algorithm::K2:
+      return KlEstimator::kK2;
+    case Algorithm::K3:
+      return KlEstimator::kK3;
+  }
+  std::abort();
+}
+
+// Where the KL is charged: one of the two has a weight.
+void PlaceKl(const Algorithm& algorithm, TrainerOptions& options) {
+  switch (algorithm.kl_place()) {
+    case Algorithm::IN_LOSS:
+      options.loss.kl_beta = algorithm.kl_beta();
+      return;
+    case Algorithm::IN_REWARD:
+      options.shaping.kl_beta = algorithm.kl_beta();
+      return;
+  }
+  std::abort();
+}
+
 CreditSignRule SignRuleOf(config::CreditOptions::SignRule rule) {
   switch (rule) {
     case config::CreditOptions::SIGN_NONE:
@@ -67,6 +118,10 @@ LrSchedule::Shape ShapeOf(Optimizer::Schedule schedule) {
       return LrSchedule::Shape::kConstant;
     case Optimizer::COSINE:
       return LrSchedule::Shape::kCosine;
+    case Optimizer::LINEAR:
+      return LrSchedule::Shape::kLinear;
+    case Optimizer::WSD:
+      return LrSchedule::Shape::kWsd;
   }
   std::abort();
 }
@@ -84,17 +139,28 @@ TrainerOptions TrainerOptions::FromProto(const config::RunConfig& run) {
   options.loss.clip_low = algorithm.clip_low();
   options.loss.clip_high = algorithm.clip_high();
   if (algorithm.tis_cap() > 0) options.loss.tis_cap = algorithm.tis_cap();
-  options.loss.kl_beta = algorithm.kl_beta();
+  options.loss.clip_dual = algorithm.clip_dual();
+  options.loss.tis_level = TisLevelOf(algorithm.tis_level());
+  options.loss.tis_rule = TisRuleOf(algorithm.tis_rule());
+  options.loss.tis_floor = algorithm.tis_floor();
+  options.loss.kl_estimator = options.shaping.kl_estimator = KlEstimatorOf(algorithm.kl_estimator());
+  PlaceKl(algorithm, options);
+  options.shaping.max_tokens = run.rollout().max_completion_tokens();
+  options.shaping.buffer_tokens = algorithm.overlong_buffer_tokens();
+  options.shaping.penalty = algorithm.overlong_penalty();
+  options.mask_overlong = algorithm.mask_overlong();
   options.loss.sign_rule = SignRuleOf(run.credit().sign_rule());
   options.updates_per_batch = algorithm.updates_per_batch();
   options.micro_batch_tokens = run.learner().micro_batch_tokens();
   options.truncated_sampling = run.rollout().top_p() < 1 || run.rollout().top_k() > 0;
-  options.optimizer = {optimizer.beta1(), optimizer.beta2(), optimizer.eps(), optimizer.weight_decay(),
-                       optimizer.max_grad_norm()};
+  options.optimizer = {optimizer.beta1(),        optimizer.beta2(),         optimizer.eps(),
+                       optimizer.weight_decay(), optimizer.max_grad_norm(), optimizer.skip_grad_norm()};
+  options.max_skipped_updates = optimizer.max_skipped_updates();
   options.schedule.lr = optimizer.lr();
   options.schedule.warmup_steps = optimizer.warmup_steps();
   options.schedule.shape = ShapeOf(optimizer.schedule());
   options.schedule.min_lr_ratio = optimizer.min_lr_ratio();
+  options.schedule.decay_steps = optimizer.decay_steps();
   options.schedule.total_steps = int64_t{run.learner().steps()} * algorithm.updates_per_batch();
   return options;
 }
@@ -102,7 +168,7 @@ TrainerOptions TrainerOptions::FromProto(const config::RunConfig& run) {
 TrainerOptions TrainerOptions::ForSft(const config::RunConfig& run) {
   TrainerOptions options = FromProto(run);
   options.schedule.total_steps = run.sft().steps();
-  options.loss.kl_beta = 0;  // no reference policy
+  options.loss.kl_beta = options.shaping.kl_beta = 0;  // no reference policy
   return options;
 }
 

@@ -6,6 +6,7 @@
 #include "common/config/config_fwd.h"
 #include "learner/algo/advantage.h"
 #include "learner/algo/policy_loss.h"
+#include "learner/algo/reward_shaping.h"
 #include "learner/train/adamw.h"
 #include "learner/train/lr_schedule.h"
 
@@ -13,12 +14,18 @@ namespace tactus {
 
 struct TrainerOptions {
   Estimator estimator = Estimator::kGrpo;
-  PolicyLossOptions loss;
+  PolicyLossOptions loss;  // kl_beta 0 where the KL is in the reward
+  RewardShapingOptions shaping;
+  bool mask_overlong = false;  // answers that were cut off are not trained on
   int updates_per_batch = 1;
   int64_t micro_batch_tokens = 16384;
   bool truncated_sampling = false;  // recorded log-probs are of another distribution: none is compared
   AdamWOptions optimizer;
+  int64_t max_skipped_updates = 0;  // in a row, that Trainer::Diverged lets pass; 0 = any number
   LrSchedule schedule;
+
+  // Whether the starting policy is needed beside the trained one.
+  bool needs_reference() const { return loss.kl_beta > 0 || shaping.kl_beta > 0; }
 
   // `run` is resolved and checked (LoadRunConfig). The schedule ends with the last RL update, or the last SFT step.
   static TrainerOptions FromProto(const config::RunConfig& run);

@@ -167,7 +167,8 @@ TEST_F(ExitCodes, PeersThatAreNotThereOrSayNo) {
   actor->Signal(SIGTERM);
   Expect("an actor that was asked to stop", actor->Wait(kTimeout).value_or(-1));
   learner->Signal(SIGTERM);
-  Expect("a learner that was asked to stop before its last step", learner->Wait(kTimeout).value_or(-1));
+  Expect("a learner that was asked to stop before its last step, also by `learner.time_limit_s`",
+         learner->Wait(kTimeout).value_or(-1));
 }
 
 TEST_F(ExitCodes, ALearnerThatIsStoppedWhileItWaitsForItsRanks) {
@@ -177,7 +178,8 @@ TEST_F(ExitCodes, ALearnerThatIsStoppedWhileItWaitsForItsRanks) {
     return log.ok() && log->find("serving metrics at") != std::string::npos;
   })) << LogTail(log_, 10);
   learner->Signal(SIGTERM);
-  Expect("a learner that was asked to stop before its last step", learner->Wait(kTimeout).value_or(-1));
+  Expect("a learner that was asked to stop before its last step, also by `learner.time_limit_s`",
+         learner->Wait(kTimeout).value_or(-1));
 }
 
 TEST_F(ExitCodes, ARunThatHasTrained) {
@@ -199,6 +201,15 @@ TEST_F(ExitCodes, ARunThatHasTrained) {
     if (entry.path().filename() == "state.pb") fs::resize_file(entry.path(), 3);
   }
   Expect("no checkpoint that is good", Run(resume));
+
+  // Killed before its first checkpoint.
+  for (const auto& entry : fs::directory_iterator(run.checkpoints())) {
+    if (entry.is_directory()) fs::remove_all(entry.path());
+  }
+  fs::rename(root_ + "/model", root_ + "/away");
+  Expect(lost, Run(resume));
+  // Not even the folder can be made, as under a mount point that nobody may write to.
+  Expect(lost, Run(Learner(log_ + "/run", {"--resume"})));
 }
 
 TEST_F(ExitCodes, ARunThatTrains) {
@@ -211,8 +222,16 @@ TEST_F(ExitCodes, ARunThatTrains) {
       done = true;
     });
   };
-  Expect("`tactus train` or `tactus ranks` that was asked to stop, after a checkpoint",
+  Expect("`tactus train` or `tactus ranks` that was asked to stop, also by `learner.time_limit_s`, after a checkpoint",
          after_a_step("exit_stop", [](Job& job) { job.Signal(SIGINT); }));
+  Job timed("exit_time", {"--actors", "1", "--set", "learner.steps=100000", "--set", "eval.max_prompts=0", "--set",
+                          "checkpoint.every_steps=0", "--set", "learner.time_limit_s=4"});
+  Expect("`tactus train` or `tactus ranks` that was asked to stop, also by `learner.time_limit_s`, after a checkpoint",
+         timed.Wait());
+  EXPECT_NE(ReadFile(timed.folder().logs() + "/learner-0.log")->find("stopped by learner.time_limit_s = 4, after step"),
+            std::string::npos);
+  EXPECT_EQ(NewestCheckpoint(timed.folder()),
+            timed.folder().checkpoints() + "/" + CheckpointName(timed.Steps().empty() ? 0 : timed.Steps().back().step));
   Expect("a process that was killed, or failed", after_a_step("exit_kill", [](Job& job) {
            for (const int pid : job.Processes("tactus-learner")) kill(pid, SIGKILL);
          }));
@@ -223,6 +242,20 @@ TEST_F(ExitCodes, ARunThatTrains) {
              fs::remove_all(job.folder().root, error);
            } while (error);
          }));
+}
+
+// On two ranks, which both see that it goes on for nothing.
+TEST_F(ExitCodes, ATrainingThatHasDiverged) {
+  Job job("exit_diverged", {"--actors", "1", "--learners", "2", "--set", "learner.steps=1000", "--set",
+                            "eval.max_prompts=0", "--set", "checkpoint.every_steps=0", "--set",
+                            "optimizer.skip_grad_norm=1e-9", "--set", "optimizer.max_skipped_updates=2"});
+  Expect("a training that has diverged: `optimizer.max_skipped_updates`", job.Wait());
+  const std::vector<StepRecord> steps = job.Steps();
+  ASSERT_GE(steps.size(), 2u);
+  EXPECT_EQ(NewestCheckpoint(job.folder()), job.folder().checkpoints() + "/" + CheckpointName(steps.back().step));
+  for (const char* log : {"/learner-0.log", "/learner-1.log"}) {
+    EXPECT_NE(ReadFile(job.folder().logs() + log)->find("the last 2 updates were skipped"), std::string::npos) << log;
+  }
 }
 
 // Runs last: the binary runs its tests in this order.

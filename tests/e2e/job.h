@@ -36,12 +36,13 @@ class Job {
  public:
   static constexpr int kDefaultSteps = 4;
 
-  Job(const std::string& name, std::vector<std::string> extra, bool fresh = true)
+  Job(const std::string& name, std::vector<std::string> extra, bool fresh = true,
+      const std::string& config = "configs/quickstart.textproto")
       : folder_{(std::filesystem::path(testing::TempDir()) / ("tactus_e2e_" + name)).string()} {
     std::vector<std::string> argv = {BuildPath("bin/tactus"), "train"};
     if (fresh) {
       std::filesystem::remove_all(folder_.root);
-      argv.insert(argv.end(), {"--config", SourcePath("configs/quickstart.textproto"), "--out", folder_.root});
+      argv.insert(argv.end(), {"--config", SourcePath(config), "--out", folder_.root});
       const std::string steps = std::to_string(kDefaultSteps);
       for (const std::string& set : {"model.path=" + SourcePath("models/quickstart"), "learner.steps=" + steps,
                                      std::string("rollout.prompts_per_step=6"),

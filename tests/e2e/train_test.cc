@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -23,6 +24,7 @@
 #include "common/base/file.h"
 #include "common/base/folder_lock.h"
 #include "common/base/sha256.h"
+#include "common/metrics/held_out.h"
 #include "common/metrics/run_folder.h"
 #include "tests/e2e/job.h"
 #include "tests/tree.h"
@@ -249,6 +251,26 @@ TEST(TrainTest, WithCalibratedHeadsNeitherActorsNorAResumeChangeABit) {
   Job resumed("calibrated3", {"--actors", "2"}, /*fresh=*/false);
   ASSERT_EQ(resumed.Wait(), 0);
   EXPECT_EQ(resumed.WeightsHash(), one.WeightsHash());
+}
+
+// With keep: 1 the newest checkpoint stays, and the best of those that were measured.
+TEST(TrainTest, TheBestCheckpointIsKeptBesideTheNewest) {
+  Job job("best", {"--actors", "1", "--set", "checkpoint.keep=1", "--set", "eval.every_steps=1"});
+  ASSERT_EQ(job.Wait(), 0);
+  EXPECT_EQ(job.WeightsHash(), Reference().WeightsHash()) << "evaluations beside it change no bit";
+  const std::vector<HeldOutRecord> measured = ReadHeldOut(job.folder().held_out()).value();
+  ASSERT_GE(measured.size(), 2u);
+  EXPECT_EQ(measured.back().step, kSteps);
+  HeldOutRecord best = measured[1];
+  for (size_t i = 2; i < measured.size(); ++i) best = measured[i].pass1 > best.pass1 ? measured[i] : best;
+  const auto kept = FindBestCheckpoint(job.folder()).value();
+  ASSERT_TRUE(kept.has_value());
+  EXPECT_EQ(kept->held_out.step, best.step);
+  EXPECT_TRUE(fs::exists(kept->path + "/model/model.safetensors"));
+  std::vector<std::string> left;
+  for (const auto& entry : fs::directory_iterator(job.folder().checkpoints())) left.push_back(entry.path().filename());
+  std::sort(left.begin(), left.end());
+  EXPECT_EQ(left, (std::vector<std::string>{"best", "incarnation", CheckpointName(kSteps)}));
 }
 
 TEST(TrainTest, TwoLearnerRanksTrainTheSameStep) {

@@ -11,6 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
+#include "common/model/folder/hf_folder.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/model/golden_models.h"
@@ -90,7 +91,10 @@ TEST_F(CliTest, CheckConfigPredictsMemoryWithoutTheModel) {
   const Result fits = Tactus(command + "79");
   EXPECT_EQ(fits.code, 0) << fits.err;
   EXPECT_THAT(fits.out, HasSubstr("71.7 GiB of 79.0 GiB: 7.3 GiB left\n"));
-  const Result small = Tactus(command + "40");
+  const Result divided = Tactus(command + "60");
+  EXPECT_EQ(divided.code, 0) << divided.err;
+  EXPECT_THAT(divided.out, HasSubstr("learner.shard OPTIMIZER, as AUTO chooses: each of 4 ranks has its part"));
+  const Result small = Tactus(command + "40 --set learner.shard=NONE");
   EXPECT_EQ(small.code, 2);
   EXPECT_THAT(small.out, HasSubstr("71.7 GiB of 40.0 GiB: 31.7 GiB too much\n"));
   EXPECT_THAT(small.err,
@@ -167,8 +171,22 @@ TEST_F(CliTest, VerifyReadsStandardInputAndNamesBadLines) {
   ExpectMistake("verify --task chess --input -",
                 "there is no task \"chess\", expected one of arithmetic, countdown, qa");
   ExpectMistake("verify --input -", "--task NAME is missing");
+  ExpectMistake("verify --task qa --config x --input -", "expected either");
   ExpectMistake("verify --task countdown --input " + Path("nothing"), "nothing");
   ExpectMistake("verify --task countdown --input - --output /nonexistent/x", "/nonexistent/x");
+}
+
+// A reward server may be started after the configuration is checked, so its absence is told and is no mistake.
+TEST_F(CliTest, CheckConfigSaysThatTheEnvironmentIsAway) {
+  const Result away = Tactus(
+      "check-config configs/quickstart.textproto --set task.rewards=ENVIRONMENT --set environment.address=127.0.0.1:1");
+  EXPECT_EQ(away.code, 0) << away.err;
+  EXPECT_THAT(away.err, HasSubstr("warning: environment.address: environment 127.0.0.1:1 cannot be reached"));
+  EXPECT_THAT(away.out, HasSubstr("rewards: ENVIRONMENT"));
+  const Result prompts = Tactus(
+      "check-config configs/quickstart.textproto --set task.name=environment --set environment.address=127.0.0.1:1");
+  EXPECT_EQ(prompts.code, 0) << prompts.err;
+  EXPECT_THAT(prompts.err, HasSubstr("its prompts were not checked"));
 }
 
 TEST_F(CliTest, LossComputesAndRefuses) {
@@ -204,6 +222,42 @@ TEST_F(CliTest, ModelCommandsNameWhatIsMissing) {
                 "--dtype cannot be \"int4\"");
   ExpectMistake("eval --model m", "expected --task NAME or --config FILE");
   ExpectMistake("eval --model m --task chess", "task.name is \"chess\"");
+}
+
+// The weights of a model folder, and others of the same shape.
+std::vector<float> Weights(const std::string& path) {
+  const ModelFolder folder = OpenModelFolder(path).value();
+  std::vector<float> flat(static_cast<size_t>(folder.layout.total_numel));
+  EXPECT_TRUE(LoadParameters(folder, flat).ok());
+  return flat;
+}
+void WriteShifted(const std::string& from, const std::string& to, float shift) {
+  std::vector<float> flat = Weights(from);
+  for (size_t i = 0; i < flat.size(); i += 3) flat[i] += shift * static_cast<float>(i % 7);
+  ASSERT_TRUE(WriteModelFolder(to, OpenModelFolder(from).value(), flat, StorageDType::kFloat32).ok());
+}
+
+TEST_F(CliTest, AverageWritesTheMeanAndRefusesOtherShapes) {
+  const std::string llama = SourcePath("tests/goldens/models/llama");
+  WriteShifted(llama, Path("a"), 0.125f);
+  WriteShifted(llama, Path("checkpoint/model"), 1.0f / 3);
+  const Result result =
+      Tactus("average " + Path("a") + " " + Path("checkpoint") + " " + llama + " --out " + Path("mean"));
+  EXPECT_EQ(result.code, 0) << result.err;
+  EXPECT_EQ(result.out, Path("mean") + "\n");
+  const std::vector<float> a = Weights(Path("a")), b = Weights(Path("checkpoint/model")), c = Weights(llama),
+                           mean = Weights(Path("mean"));
+  ASSERT_EQ(mean.size(), a.size());
+  for (size_t i = 0; i < mean.size(); ++i) {
+    ASSERT_EQ(mean[i], static_cast<float>((double{a[i]} + double{b[i]} + double{c[i]}) / 3)) << i;
+  }
+  EXPECT_TRUE(std::filesystem::exists(Path("mean/generation_config.json"))) << "a whole model folder";
+  ExpectMistake("average " + Path("a") + " --out " + Path("x"), "expected at least two checkpoints or model folders");
+  ExpectMistake("average " + Path("a") + " " + Path("a") + " --out " + Path("mean"), "exists already");
+  ExpectMistake("average " + Path("a") + " models/quickstart --out " + Path("x"),
+                "models/quickstart: tensor model.embed_tokens.weight has shape [464, 128], expected [160, 64], as in");
+  ExpectMistake("average " + Path("a") + " /nonexistent/m --out " + Path("x"), "/nonexistent/m");
+  EXPECT_FALSE(std::filesystem::exists(Path("x")));
 }
 
 TEST_F(CliTest, GenerateWritesTheAnswersOfAPromptToAFile) {

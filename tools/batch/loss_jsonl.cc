@@ -14,6 +14,7 @@
 #include "common/base/status_macros.h"
 #include "learner/algo/advantage.h"
 #include "learner/algo/policy_loss.h"
+#include "learner/algo/reward_shaping.h"
 
 namespace tactus {
 namespace {
@@ -35,11 +36,13 @@ struct Matrix {
 struct LossInput {
   std::string id_json;
   Estimator estimator = Estimator::kGrpo;
-  PolicyLossOptions options;
+  PolicyLossOptions options;  // kl_beta 0 where the KL is in the reward
+  RewardShapingOptions shaping;
   std::vector<double> rewards;         // [B]
   std::vector<std::string> group_ids;  // [B]
   size_t columns = 0;                  // T
   std::vector<uint8_t> mask;           // [B, T]
+  std::vector<uint8_t> truncated;      // [B], or empty
   Matrix logp_new, logp_old, logp_behavior, logp_reference, credit;
 };
 
@@ -54,18 +57,64 @@ absl::StatusOr<Enum> ReadEnum(const JsonField& line, const char* key,
   return field.Expected(absl::StrCat("one of ", absl::StrJoin(names, ", ", quote)));
 }
 
+// The same of a key that may be left out.
+template <typename Enum>
+absl::Status ReadEnumIfThere(const JsonField& line, const char* key,
+                             const std::vector<std::pair<const char*, Enum>>& names, Enum& out) {
+  ASSIGN_OR_RETURN(const JsonField field, line.Member(key));
+  if (field.is_null()) return absl::OkStatus();
+  ASSIGN_OR_RETURN(out, ReadEnum(line, key, names));
+  return absl::OkStatus();
+}
+
 absl::StatusOr<double> ReadCoefficient(const JsonField& field) {
   const absl::StatusOr<double> value = field.Number();
   if (!value.ok() || *value < 0) return field.Expected("a number of at least 0");
   return value;
 }
 
+absl::Status ReadCoefficientIfThere(const JsonField& line, const char* key, double& out) {
+  ASSIGN_OR_RETURN(const JsonField field, line.Member(key));
+  if (field.is_null()) return absl::OkStatus();
+  ASSIGN_OR_RETURN(out, ReadCoefficient(field));
+  return absl::OkStatus();
+}
+
+// What has a default in every run, too.
+absl::Status ReadRefinements(const JsonField& line, LossInput& input) {
+  PolicyLossOptions& options = input.options;
+  RETURN_IF_ERROR(ReadCoefficientIfThere(line, "clip_dual", options.clip_dual));
+  RETURN_IF_ERROR(ReadEnumIfThere<ImportanceLevel>(line, "tis_level",
+                                                   {{"token", ImportanceLevel::kToken},
+                                                    {"sequence", ImportanceLevel::kSequence},
+                                                    {"geometric", ImportanceLevel::kGeometric}},
+                                                   options.tis_level));
+  RETURN_IF_ERROR(ReadEnumIfThere<ImportanceRule>(
+      line, "tis_rule", {{"truncate", ImportanceRule::kTruncate}, {"mask", ImportanceRule::kMask}}, options.tis_rule));
+  RETURN_IF_ERROR(ReadCoefficientIfThere(line, "tis_floor", options.tis_floor));
+  RETURN_IF_ERROR(ReadEnumIfThere<KlEstimator>(
+      line, "kl_estimator", {{"k1", KlEstimator::kK1}, {"k2", KlEstimator::kK2}, {"k3", KlEstimator::kK3}},
+      options.kl_estimator));
+  bool in_reward = false;
+  RETURN_IF_ERROR(ReadEnumIfThere<bool>(line, "kl_place", {{"loss", false}, {"reward", true}}, in_reward));
+  RewardShapingOptions& shaping = input.shaping;
+  shaping.kl_estimator = options.kl_estimator;
+  if (in_reward) std::swap(options.kl_beta, shaping.kl_beta);
+  ASSIGN_OR_RETURN(const JsonField buffer, line.Member("overlong_buffer"));
+  if (buffer.is_null()) return absl::OkStatus();
+  JSON_MEMBER(shaping.max_tokens, line, "overlong_max", IntegerIn(1, int64_t{1} << 50));
+  JSON_MEMBER(shaping.buffer_tokens, line, "overlong_buffer", IntegerIn(1, shaping.max_tokens));
+  return ReadCoefficientIfThere(line, "overlong_penalty", shaping.penalty);
+}
+
 absl::Status ReadOptions(const JsonField& line, LossInput& input) {
   PolicyLossOptions& options = input.options;
-  ASSIGN_OR_RETURN(
-      input.estimator,
-      ReadEnum<Estimator>(line, "estimator",
-                          {{"grpo", Estimator::kGrpo}, {"dr_grpo", Estimator::kDrGrpo}, {"rloo", Estimator::kRloo}}));
+  ASSIGN_OR_RETURN(input.estimator, ReadEnum<Estimator>(line, "estimator",
+                                                        {{"grpo", Estimator::kGrpo},
+                                                         {"dr_grpo", Estimator::kDrGrpo},
+                                                         {"rloo", Estimator::kRloo},
+                                                         {"reinforce_pp", Estimator::kReinforcePp},
+                                                         {"reinforce_pp_baseline", Estimator::kReinforcePpBaseline}}));
   ASSIGN_OR_RETURN(options.loss, ReadEnum<PolicyLossKind>(line, "loss",
                                                           {{"clip", PolicyLossKind::kClip},
                                                            {"gspo", PolicyLossKind::kGspo},
@@ -88,9 +137,10 @@ absl::Status ReadOptions(const JsonField& line, LossInput& input) {
   if (!cap.is_null()) {
     ASSIGN_OR_RETURN(options.tis_cap, ReadCoefficient(cap));
   }
-  if (options.aggregation != LossAggregation::kFixedLength) return absl::OkStatus();
-  JSON_MEMBER(options.fixed_length_tokens, line, "fixed_length", IntegerIn(1, int64_t{1} << 50));
-  return absl::OkStatus();
+  if (options.aggregation == LossAggregation::kFixedLength) {
+    JSON_MEMBER(options.fixed_length_tokens, line, "fixed_length", IntegerIn(1, int64_t{1} << 50));
+  }
+  return ReadRefinements(line, input);
 }
 
 absl::Status ReadCompletions(const JsonField& line, LossInput& input) {
@@ -155,10 +205,25 @@ absl::Status ReadMatrix(const JsonField& line, const char* key, bool needed, con
   return absl::OkStatus();
 }
 
+absl::Status ReadTruncated(const JsonField& line, LossInput& input) {
+  ASSIGN_OR_RETURN(const JsonField field, line.Member("truncated"));
+  if (field.is_null()) return absl::OkStatus();
+  const absl::StatusOr<size_t> size = field.ArraySize();
+  if (!size.ok() || *size != input.rewards.size()) return field.Expected("an array of 0 or 1, one per reward");
+  for (size_t b = 0; b < *size; ++b) {
+    const absl::StatusOr<int64_t> value = field.Element(b).IntegerIn(0, 1);
+    if (!value.ok()) return field.Element(b).Expected("0 or 1");
+    input.truncated.push_back(*value == 1 ? 1 : 0);
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<LossInput> ReadInput(const JsonField& line) {
   RETURN_IF_ERROR(line.CheckKeys(
       {"id", "estimator", "loss", "agg", "eps_low", "eps_high", "kl_beta", "sign", "rewards", "group_ids", "mask"},
-      {"fixed_length", "tis_cap", "gamma", "logp_new", "logp_old", "logp_behav", "logp_ref"}));
+      {"fixed_length", "tis_cap", "gamma", "logp_new", "logp_old", "logp_behav", "logp_ref", "clip_dual", "tis_level",
+       "tis_rule", "tis_floor", "kl_estimator", "kl_place", "overlong_buffer", "overlong_max", "overlong_penalty",
+       "truncated"}));
   LossInput input;
   ASSIGN_OR_RETURN(const JsonField id, line.Member("id"));
   if (id.is_null()) return id.Expected("a value other than null");
@@ -166,31 +231,53 @@ absl::StatusOr<LossInput> ReadInput(const JsonField& line) {
   RETURN_IF_ERROR(ReadOptions(line, input));
   RETURN_IF_ERROR(ReadCompletions(line, input));
   RETURN_IF_ERROR(ReadMask(line, input));
+  RETURN_IF_ERROR(ReadTruncated(line, input));
   const PolicyLossOptions& options = input.options;
+  const bool charged = input.shaping.kl_beta != 0;
   RETURN_IF_ERROR(ReadMatrix(line, "logp_new", true, input, input.logp_new));
   RETURN_IF_ERROR(ReadMatrix(line, "logp_old", true, input, input.logp_old));
-  RETURN_IF_ERROR(ReadMatrix(line, "logp_behav", options.tis_cap.has_value(), input, input.logp_behavior));
-  RETURN_IF_ERROR(ReadMatrix(line, "logp_ref", options.kl_beta != 0, input, input.logp_reference));
+  RETURN_IF_ERROR(ReadMatrix(line, "logp_behav", options.tis_cap.has_value() || charged, input, input.logp_behavior));
+  RETURN_IF_ERROR(ReadMatrix(line, "logp_ref", options.kl_beta != 0 || charged, input, input.logp_reference));
   RETURN_IF_ERROR(ReadMatrix(line, "gamma", options.sign_rule != CreditSignRule::kNone, input, input.credit));
   return input;
 }
 
-std::vector<double> BatchAdvantages(const LossInput& input) {
+double ShapedReward(const LossInput& input, size_t b) {
+  int64_t length = 0;
+  double kl = 0;
+  for (size_t t = 0; t < input.columns; ++t) {
+    if (input.mask[b * input.columns + t] == 0) continue;
+    ++length;
+    if (input.shaping.kl_beta == 0) continue;
+    kl += KlEstimate(input.shaping.kl_estimator, input.logp_reference.Row(b)[t] - input.logp_behavior.Row(b)[t]);
+  }
+  return input.rewards[b] + OverlongPenalty(input.shaping, length) - input.shaping.kl_beta * kl;
+}
+
+std::vector<double> AdvantagesOf(const LossInput& input) {
   std::map<std::string, std::vector<size_t>> groups;
   for (size_t b = 0; b < input.group_ids.size(); ++b) groups[input.group_ids[b]].push_back(b);
-  std::vector<double> advantages(input.rewards.size());
+  std::vector<std::vector<double>> rewards;
   for (const auto& [id, members] : groups) {
-    std::vector<double> rewards, result(members.size());
-    for (size_t b : members) rewards.push_back(input.rewards[b]);
-    GroupAdvantages(input.estimator, rewards, result);
-    for (size_t i = 0; i < members.size(); ++i) advantages[members[i]] = result[i];
+    rewards.emplace_back();
+    for (const size_t b : members) rewards.back().push_back(ShapedReward(input, b));
+  }
+  const std::vector<std::vector<double>> by_group = BatchAdvantages(input.estimator, rewards);
+  std::vector<double> advantages(input.rewards.size());
+  auto group = by_group.begin();
+  for (const auto& [id, members] : groups) {
+    for (size_t i = 0; i < members.size(); ++i) advantages[members[i]] = (*group)[i];
+    ++group;
   }
   return advantages;
 }
 
-Json Compute(const LossInput& input) {
+Json Compute(LossInput input) {
   const size_t rows = input.rewards.size();
-  const std::vector<double> advantages = BatchAdvantages(input);
+  const std::vector<double> advantages = AdvantagesOf(input);
+  for (size_t i = 0; i < input.mask.size() && !input.truncated.empty(); ++i) {
+    if (input.truncated[i / input.columns] != 0) input.mask[i] = 0;
+  }
   GlobalCounts counts;
   counts.completions = static_cast<int64_t>(rows);
   counts.tokens = std::count(input.mask.begin(), input.mask.end(), 1);
@@ -216,8 +303,8 @@ Json Compute(const LossInput& input) {
 
 absl::StatusOr<std::string> LossLine(absl::string_view line, absl::string_view where) {
   ASSIGN_OR_RETURN(const nlohmann::json json, ParseJson(line, where, kLimits));
-  ASSIGN_OR_RETURN(const LossInput input, ReadInput(JsonField(json, where)));
-  const Json result = Compute(input);
+  ASSIGN_OR_RETURN(LossInput input, ReadInput(JsonField(json, where)));
+  const Json result = Compute(std::move(input));
   if (!std::isfinite(result["loss"].get<double>()))
     return absl::InvalidArgumentError(absl::StrCat(where, ": the loss is not finite for these log-probs."));
   return result.dump(-1, ' ', false, Json::error_handler_t::replace);

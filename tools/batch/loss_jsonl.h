@@ -1,7 +1,11 @@
 // `tactus loss`: the trainer's advantages and losses on given numbers, one JSON object per line, in float64.
 //
 // The fields are CLI.md's. A field that has no effect may be left out: gamma with sign "none", logp_behav without
-// tis_cap, logp_ref with kl_beta 0, fixed_length with another agg. Where mask is 0 anything may stand, also null and
+// tis_cap and KL in the reward, logp_ref with kl_beta 0, fixed_length with another agg. Besides, all optional, as in
+// algorithm of a run's configuration: clip_dual; tis_level "token", "sequence", "geometric"; tis_rule "truncate",
+// "mask"; tis_floor; kl_estimator "k1", "k2", "k3"; kl_place "loss", "reward"; overlong_buffer with overlong_max and
+// overlong_penalty (an answer is as long as its mask has ones); truncated, one 0 or 1 per completion: those are not
+// trained on, as with mask_overlong. Where mask is 0 anything may stand, also null and
 // the NaN and Infinity that Python's json module writes. Input is not trusted: its size and depth are bounded.
 #pragma once
 

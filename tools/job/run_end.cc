@@ -22,7 +22,12 @@ std::string RewardLine(const std::vector<StepRecord>& steps) {
 
 std::string CheckpointLine(const RunFolder& folder) {
   const std::string checkpoint = NewestCheckpoint(folder);
-  return absl::StrCat("  checkpoint   ", checkpoint.empty() ? "none" : checkpoint, "\n");
+  std::string text = absl::StrCat("  checkpoint   ", checkpoint.empty() ? "none" : checkpoint, "\n");
+  const absl::StatusOr<std::optional<BestCheckpoint>> best = FindBestCheckpoint(folder);
+  if (best.ok() && best->has_value()) {
+    absl::StrAppendFormat(&text, "  best         %s, held-out pass@1 %.3f\n", (*best)->path, (*best)->held_out.pass1);
+  }
+  return text;
 }
 
 absl::StatusOr<std::string> RunEnd(const RunFolder& folder) {
@@ -35,7 +40,9 @@ absl::StatusOr<std::string> RunEnd(const RunFolder& folder) {
                                      finished ? "finished" : "ended", steps.back().step, run.learner().steps(),
                                      DurationText(steps.back().time_s));
   absl::StrAppend(&text, RewardLine(steps));
-  for (const HeldOutRecord& rate : held_out) {
+  for (size_t i = 0; i < held_out.size(); ++i) {
+    if (i > 0 && i + 1 < held_out.size()) continue;  // the report draws those between
+    const HeldOutRecord& rate = held_out[i];
     absl::StrAppendFormat(&text, "  held-out     pass@1 %.3f [%.3f, %.3f] after step %d\n", rate.pass1, rate.low,
                           rate.high, rate.step);
   }

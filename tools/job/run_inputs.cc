@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/paths.h"
 #include "common/base/status_macros.h"
+#include "common/environment/open_task.h"
 #include "common/model/folder/hf_folder.h"
 #include "common/model/sequence_fit.h"
 #include "common/rhythm/credit_assigner.h"
@@ -37,10 +38,19 @@ absl::StatusOr<std::vector<std::string>> CheckRunInputs(const config::RunConfig&
   ASSIGN_OR_RETURN(const ModelFolder model, OpenModelFolder(path));
   RETURN_IF_ERROR(CheckSequenceFits(run, model.config));
   RETURN_IF_ERROR(CheckCredit(run.credit(), model.config));
-  ASSIGN_OR_RETURN(const std::unique_ptr<PromptSource> source, PromptSource::Create(run, model.config.vocab_size));
-  const PromptEncoder& encoder = source->encoder();
-  ASSIGN_OR_RETURN(ChatFacts facts, FindChatFacts(path, encoder.tokenizer(), &encoder.chat(),
+  const absl::Status environment = ProbeEnvironment(run);
+  if (!absl::IsUnavailable(environment) && !absl::IsDeadlineExceeded(environment)) RETURN_IF_ERROR(environment);
+  // What a server that is away would say of its prompts is told when it is there.
+  const bool readable = environment.ok() || run.task().name() != "environment";
+  if (readable) RETURN_IF_ERROR(PromptSource::Create(run, model.config.vocab_size).status());
+  ASSIGN_OR_RETURN(const std::unique_ptr<PromptEncoder> encoder, PromptEncoder::Create(run.model()));
+  ASSIGN_OR_RETURN(ChatFacts facts, FindChatFacts(path, encoder->tokenizer(), &encoder->chat(),
                                                   model.config.eos_token_ids, model.config.vocab_size));
+  if (!environment.ok()) {
+    facts.remarks.push_back(absl::StrCat("environment.address: ", environment.message(),
+                                         readable ? "" : "; its prompts were not checked",
+                                         "; a run waits until it answers"));
+  }
   return std::move(facts.remarks);
 }
 

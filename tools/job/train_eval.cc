@@ -1,8 +1,12 @@
 #include "tools/job/train_eval.h"
 
+#include <algorithm>
 #include <csignal>
+#include <utility>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "common/base/file.h"
 #include "common/base/json_field.h"
 #include "common/base/monotonic_clock.h"
@@ -21,38 +25,113 @@ constexpr absl::Duration kTick = absl::Milliseconds(100);
 
 }  // namespace
 
+HeldOutEvaluation::HeldOutEvaluation(RunFolder folder, int64_t step, std::unique_ptr<ChildProcess> process)
+    : folder_(std::move(folder)), step_(step), deadline_(MonotonicNow() + kTimeout), process_(std::move(process)) {}
+
+absl::StatusOr<std::unique_ptr<HeldOutEvaluation>> HeldOutEvaluation::Start(const TrainJobOptions& options,
+                                                                            const std::string& model_folder,
+                                                                            int64_t step, const std::string& name) {
+  const std::string log = absl::StrCat(options.folder.logs(), "/eval-", name, ".json");
+  RETURN_IF_ERROR(RemoveFile(log));  // a child appends
+  const config::EvalOptions& eval = options.config->eval();
+  ASSIGN_OR_RETURN(
+      std::unique_ptr<ChildProcess> process,
+      ChildProcess::Start({absl::StrCat(options.binary_folder, "/tactus"), "eval", "--model", model_folder, "--config",
+                           options.folder.config(), "--prompts", absl::StrCat(eval.max_prompts()), "--samples",
+                           absl::StrCat(eval.samples_per_prompt())},
+                          log));
+  return std::unique_ptr<HeldOutEvaluation>(new HeldOutEvaluation(options.folder, step, std::move(process)));
+}
+
+std::optional<absl::StatusOr<HeldOutRecord>> HeldOutEvaluation::Wait(absl::Duration patience) {
+  const std::optional<int> code = process_->Wait(patience);
+  if (code.has_value()) return Result(*code);
+  if (MonotonicNow() < deadline_) return std::nullopt;
+  process_->Signal(SIGKILL);
+  return absl::InternalError(absl::StrCat("tactus eval took longer than ", absl::FormatDuration(kTimeout)));
+}
+
+absl::StatusOr<HeldOutRecord> HeldOutEvaluation::Result(int exit_code) const {
+  const std::string& log = process_->log_path();
+  if (exit_code != 0) return absl::InternalError(absl::StrCat("tactus eval failed: ", LogTail(log, 3)));
+  ASSIGN_OR_RETURN(const std::string text, ReadFile(log));
+  ASSIGN_OR_RETURN(const nlohmann::json json, ParseJson(text, log));
+  ASSIGN_OR_RETURN(const JsonField rate, JsonField(json, log).Member("pass@1"));
+  HeldOutRecord record{.step = step_};
+  JSON_MEMBER(record.pass1, rate, "value", Number());
+  JSON_MEMBER(record.low, rate, "low", Number());
+  JSON_MEMBER(record.high, rate, "high", Number());
+  RETURN_IF_ERROR(AppendHeldOut(folder_.held_out(), record));
+  return record;
+}
+
 absl::StatusOr<HeldOutRecord> MeasureHeldOut(const TrainJobOptions& options, const std::string& model_folder,
                                              int64_t step, const std::string& name) {
   ASSIGN_OR_RETURN(const std::vector<HeldOutRecord> measured, ReadHeldOut(options.folder.held_out()));
   for (const HeldOutRecord& record : measured) {
     if (record.step == step) return record;
   }
-  const std::string log = absl::StrCat(options.folder.logs(), "/eval-", name, ".json");
-  RETURN_IF_ERROR(RemoveFile(log));  // a child appends
-  const config::EvalOptions& eval = options.config->eval();
-  ASSIGN_OR_RETURN(
-      const std::unique_ptr<ChildProcess> process,
-      ChildProcess::Start({absl::StrCat(options.binary_folder, "/tactus"), "eval", "--model", model_folder, "--config",
-                           options.folder.config(), "--prompts", absl::StrCat(eval.max_prompts()), "--samples",
-                           absl::StrCat(eval.samples_per_prompt())},
-                          log));
-  const absl::Time deadline = MonotonicNow() + kTimeout;
-  std::optional<int> code;
-  while (!(code = process->Wait(kTick)).has_value()) {
-    if (StopSignalCount() == 0 && MonotonicNow() < deadline) continue;
-    process->Signal(SIGKILL);
-    return absl::CancelledError("the evaluation on held-out prompts was stopped");
+  ASSIGN_OR_RETURN(const std::unique_ptr<HeldOutEvaluation> running,
+                   HeldOutEvaluation::Start(options, model_folder, step, name));
+  while (StopSignalCount() == 0) {
+    if (auto result = running->Wait(kTick); result.has_value()) return *std::move(result);
   }
-  if (*code != 0) return absl::InternalError(absl::StrCat("tactus eval failed: ", LogTail(log, 3)));
-  ASSIGN_OR_RETURN(const std::string text, ReadFile(log));
-  ASSIGN_OR_RETURN(const nlohmann::json json, ParseJson(text, log));
-  ASSIGN_OR_RETURN(const JsonField rate, JsonField(json, log).Member("pass@1"));
-  HeldOutRecord record{.step = step};
-  JSON_MEMBER(record.pass1, rate, "value", Number());
-  JSON_MEMBER(record.low, rate, "low", Number());
-  JSON_MEMBER(record.high, rate, "high", Number());
-  RETURN_IF_ERROR(AppendHeldOut(options.folder.held_out(), record));
-  return record;
+  return absl::CancelledError("the evaluation on held-out prompts was stopped");
+}
+
+CheckpointEvaluations::CheckpointEvaluations(const TrainJobOptions& options) : options_(options) {
+  for (const HeldOutRecord& record : ReadHeldOut(options.folder.held_out()).value_or(std::vector<HeldOutRecord>())) {
+    measured_step_ = std::max(measured_step_, record.step);
+  }
+}
+
+CheckpointEvaluations::~CheckpointEvaluations() {
+  running_.reset();
+  if (!held_.empty()) RemoveFolder(held_).IgnoreError();  // the next start removes what is left
+}
+
+std::string CheckpointEvaluations::Poll() {
+  if (running_ == nullptr) return Begin();
+  const auto result = running_->Wait(absl::ZeroDuration());
+  return result.has_value() ? End(*result) : "";
+}
+
+std::string CheckpointEvaluations::Finish() {
+  while (running_ != nullptr && StopSignalCount() == 0) {
+    if (const auto result = running_->Wait(kTick); result.has_value()) return End(*result);
+  }
+  return "";
+}
+
+std::string CheckpointEvaluations::Begin() {
+  const config::EvalOptions& eval = options_.config->eval();
+  if (eval.max_prompts() == 0 || eval.every_steps() == 0) return "";
+  const std::string newest = NewestCheckpoint(options_.folder);
+  int64_t step = 0;
+  if (newest.empty() || !absl::SimpleAtoi(newest.substr(newest.rfind('-') + 1), &step)) return "";
+  // The last one is measured when the training is over, with nothing beside it.
+  if (step < measured_step_ + eval.every_steps() || step >= options_.config->learner().steps()) return "";
+  // As what a killed learner leaves: the next one removes it.
+  held_ = absl::StrCat(options_.folder.checkpoints(), "/.", CheckpointName(step), ".eval.tmp");
+  if (!LinkFolder(newest, held_).ok()) {  // it was removed meanwhile: a newer one is there
+    RemoveFolder(std::exchange(held_, "")).IgnoreError();
+    return "";
+  }
+  measured_step_ = step;
+  auto started = HeldOutEvaluation::Start(options_, absl::StrCat(held_, "/model"), step, CheckpointName(step));
+  if (!started.ok()) return End(started.status());
+  running_ = *std::move(started);
+  return "";
+}
+
+std::string CheckpointEvaluations::End(const absl::StatusOr<HeldOutRecord>& measured) {
+  running_.reset();
+  const absl::Status kept = measured.ok() ? KeepIfBest(options_.folder, held_, *measured) : measured.status();
+  RemoveFolder(held_).IgnoreError();
+  held_.clear();
+  if (!kept.ok()) return absl::StrCat("after step ", measured_step_, ": ", kept.message());
+  return absl::StrFormat("after step %d: held-out pass@1 %.3f [%.3f, %.3f]", measured->step, measured->pass1,
+                         measured->low, measured->high);
 }
 
 }  // namespace tactus

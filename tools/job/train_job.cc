@@ -55,6 +55,8 @@ TrainJob::TrainJob(TrainJobOptions options)
       actors_(static_cast<size_t>(options_.actors)),
       restarts_(actors_.size()) {}
 
+TrainJob::~TrainJob() = default;
+
 absl::Status TrainJob::StartLearners() {
   RETURN_IF_ERROR(RemoveFile(ready_file_));
   ASSIGN_OR_RETURN(const int store_port, FreePort());
@@ -226,6 +228,7 @@ absl::Status TrainJob::Watch() {
     if (!done) {
       RETURN_IF_ERROR(CheckActors());
       UpdateTargets();
+      if (const std::string told = evaluations_->Poll(); !told.empty()) display_.Note(told);
     }
     ShowNewSteps();
     absl::SleepFor(kTick);
@@ -296,7 +299,11 @@ void TrainJob::PrintSummary(bool stopped) {
 // A failure is told and does not end the job: the training is what matters.
 void TrainJob::EvaluateHeldOut(const std::string& model_folder, int64_t step, const std::string& name) {
   if (options_.config->eval().max_prompts() == 0 || StopSignalCount() > 0) return;
-  const absl::StatusOr<HeldOutRecord> rate = MeasureHeldOut(options_, model_folder, step, name);
+  absl::StatusOr<HeldOutRecord> rate = MeasureHeldOut(options_, model_folder, step, name);
+  if (rate.ok() && step > 0) {
+    const absl::Status kept = KeepIfBest(options_.folder, NewestCheckpoint(options_.folder), *rate);
+    if (!kept.ok()) rate = kept;
+  }
   absl::StrAppend(&held_out_, held_out_.empty() ? "" : ", ",
                   rate.ok() ? absl::StrFormat("%.3f [%.3f, %.3f] %s", rate->pass1, rate->low, rate->high, name)
                             : std::string(rate.status().message()));
@@ -312,6 +319,7 @@ absl::Status TrainJob::Run() {
   // By now the learner has cut the file back to its checkpoint.
   for (const StepRecord& record : follower_.Poll()) display_.AddHistory(record);
   absl::Status status;
+  evaluations_ = std::make_unique<CheckpointEvaluations>(options_);
   if (!learner_address_.empty()) {
     display_.Note(absl::StrCat("Learner at ", learner_address_, ", metrics at http://", metrics_address_, "/metrics"));
     status = Watch();
@@ -329,8 +337,10 @@ absl::Status TrainJob::Run() {
   StopActors(status.ok() && !stopped ? kActorStopTimeout : absl::ZeroDuration());
   if (!status.ok()) return status;
   if (!stopped && !display_.steps().empty()) {
+    if (const std::string told = evaluations_->Finish(); !told.empty()) display_.Note(told);
     EvaluateHeldOut(NewestCheckpoint(options_.folder) + "/model", display_.steps().back().step, "after");
   }
+  evaluations_.reset();  // what a stop has left of them
   PrintSummary(stopped);
   return stopped ? absl::CancelledError("stopped when asked to; the checkpoint is complete.") : absl::OkStatus();
 }

@@ -34,6 +34,8 @@
 
 namespace tactus {
 
+class CheckpointEvaluations;
+
 struct TrainJobOptions {
   std::shared_ptr<const config::RunConfig> config;  // resolved and checked
   RunFolder folder;                                 // exists, with config.textproto in it
@@ -49,6 +51,7 @@ struct TrainJobOptions {
 class TrainJob {
  public:
   explicit TrainJob(TrainJobOptions options);
+  ~TrainJob();
   // OK: all steps done. Cancelled: stopped by SIGINT or SIGTERM after a checkpoint. InvalidArgument: a process refused
   // the configuration or its input. Internal: a learner failed, or actors kept dying; the message ends with the log's
   // tail.
@@ -87,7 +90,8 @@ class TrainJob {
   absl::Time targets_updated_;
   absl::Time started_;
   std::string ready_file_, learner_address_, metrics_address_;
-  std::string held_out_;  // pass rates, for the summary
+  std::string held_out_;                                // pass rates, for the summary
+  std::unique_ptr<CheckpointEvaluations> evaluations_;  // while the learner trains
   std::vector<std::unique_ptr<ChildProcess>> learners_;
   std::vector<Actor> actors_;
   ActorRestarts restarts_;

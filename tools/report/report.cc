@@ -159,6 +159,11 @@ std::string ReportHtml(const ReportData& data) {
                    data.steps.empty() ? "" : absl::StrCat(" · policy version ", EscapeHtml(data.steps.back().version)),
                    " · written ", absl::FormatTime("%Y-%m-%d %H:%M", absl::Now(), absl::LocalTimeZone()));
   std::string out = Tiles(data.steps);
+  if (data.best.has_value()) {
+    absl::StrAppend(&out, "<p>Best checkpoint: <code>", EscapeHtml(data.best->path), "</code>, held-out pass@1 ",
+                    absl::StrFormat("%.3f [%.3f, %.3f] after step %d</p>\n", data.best->held_out.pass1,
+                                    data.best->held_out.low, data.best->held_out.high, data.best->held_out.step));
+  }
   if (!data.steps.empty()) {
     out += Curves(data.steps) + Table(data.steps);
   }
@@ -180,6 +185,7 @@ absl::Status WriteReport(const RunFolder& folder, const std::string& path, const
   ASSIGN_OR_RETURN(data.steps, ReadSteps(folder.metrics()));
   ASSIGN_OR_RETURN(const std::vector<HeldOutRecord> held_out, ReadHeldOut(folder.held_out()));
   for (StepRecord& step : data.steps) JoinHeldOut(held_out, &step);
+  ASSIGN_OR_RETURN(data.best, FindBestCheckpoint(folder));
   ASSIGN_OR_RETURN(const std::vector<SampleRecord> samples, ReadSamples(folder.samples(), kFirstSamples, kLastSamples));
   for (const SampleRecord& sample : samples) data.answers.push_back(AnswerOf(sample));
   if (enrich) {

@@ -2,11 +2,13 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
+#include "common/metrics/held_out.h"
 #include "common/metrics/run_folder.h"
 #include "tools/report/rhythm_page.h"
 
@@ -17,6 +19,7 @@ struct ReportData {
   std::string config_text;  // may be empty
   std::vector<StepRecord> steps;
   std::vector<RhythmAnswer> answers;  // the samples, as the page shows them
+  std::optional<BestCheckpoint> best = {};
 };
 
 RhythmAnswer AnswerOf(const SampleRecord& sample);

@@ -157,6 +157,33 @@ std::vector<PolicyLossOptions> AllCombinations() {
   return all;
 }
 
+// The refinements, each with all losses; tests/tools/batch/loss_golden_test.cc holds their values.
+std::vector<PolicyLossOptions> Refinements() {
+  std::vector<PolicyLossOptions> all;
+  for (auto loss : {PolicyLossKind::kClip, PolicyLossKind::kGspo, PolicyLossKind::kCispo}) {
+    for (auto level : {ImportanceLevel::kToken, ImportanceLevel::kSequence, ImportanceLevel::kGeometric}) {
+      for (auto rule : {ImportanceRule::kTruncate, ImportanceRule::kMask}) {
+        for (auto kl : {KlEstimator::kK1, KlEstimator::kK2}) {
+          PolicyLossOptions options{.loss = loss, .tis_cap = 1.2, .kl_beta = 0.3};
+          options.clip_dual = loss == PolicyLossKind::kCispo ? 0 : 1.5;
+          options.tis_level = level;
+          options.tis_rule = rule;
+          options.tis_floor = rule == ImportanceRule::kMask ? 0.8 : 0;
+          options.kl_estimator = kl;
+          all.push_back(options);
+        }
+      }
+    }
+  }
+  return all;
+}
+
+std::vector<PolicyLossOptions> Everything() {
+  std::vector<PolicyLossOptions> all = AllCombinations();
+  for (const PolicyLossOptions& options : Refinements()) all.push_back(options);
+  return all;
+}
+
 std::string Name(const PolicyLossOptions& o) {
   return "loss " + std::to_string(static_cast<int>(o.loss)) + " agg " +
          std::to_string(static_cast<int>(o.aggregation)) + " sign " + std::to_string(static_cast<int>(o.sign_rule)) +
@@ -214,7 +241,7 @@ TEST(PolicyLossTest, FloatInputsGiveTheDoubleResultRounded) {
 
 TEST(PolicyLossTest, GarbageUnderTheMaskHasNoEffect) {
   const double nan = std::numeric_limits<double>::quiet_NaN(), infinity = std::numeric_limits<double>::infinity();
-  for (const PolicyLossOptions& options : AllCombinations()) {
+  for (const PolicyLossOptions& options : Everything()) {
     const Batch clean = RandomBatch(5);
     const Result<double> expected = Compute<double>(options, clean);
     for (double garbage : {nan, infinity, -infinity, 1e300}) {
@@ -238,7 +265,7 @@ TEST(PolicyLossTest, GarbageUnderTheMaskHasNoEffect) {
 }
 
 TEST(PolicyLossTest, PartsUnderTheGlobalCountsAddUpToTheWhole) {
-  for (const PolicyLossOptions& options : AllCombinations()) {
+  for (const PolicyLossOptions& options : Everything()) {
     const Batch batch = RandomBatch(6);
     const Result<double> whole = Compute<double>(options, batch);
     for (size_t cut = 0; cut <= batch.mask.size(); ++cut) {
@@ -266,6 +293,71 @@ TEST(PolicyLossTest, NoAdvantageMeansExactlyNoPolicyGradient) {
   AddPolicyLoss<double>(options, {1, 2}, completion, gradient, totals);
   EXPECT_EQ(totals.loss, 0);
   EXPECT_THAT(gradient, testing::ElementsAre(0.0, 0.0));
+}
+
+// Loss and gradient of one completion whose numbers are given by their ratios, sampled and proximal policy alike.
+struct OneRow {
+  double loss = 0;
+  std::vector<double> gradient;
+  LossTotals totals;
+};
+OneRow Row(const PolicyLossOptions& options, double advantage, const std::vector<double>& ratios,
+           const std::vector<double>& weights) {
+  std::vector<double> now, old(ratios.size(), -1.0), behavior;
+  for (const double ratio : ratios) now.push_back(-1 + std::log(ratio));
+  for (const double weight : weights) behavior.push_back(-1 - std::log(weight));
+  CompletionLogProbs<double> completion;
+  completion.advantage = advantage;
+  completion.logp_new = now;
+  completion.logp_old = old;
+  completion.logp_behavior = behavior;
+  OneRow row;
+  row.gradient.resize(ratios.size());
+  AddPolicyLoss<double>(options, {1, static_cast<int64_t>(ratios.size())}, completion, row.gradient, row.totals);
+  row.loss = row.totals.loss * static_cast<double>(ratios.size());
+  return row;
+}
+
+TEST(PolicyLossTest, DualClipBoundsTheLossOfBadAnswersAlone) {
+  PolicyLossOptions options;
+  options.sign_rule = CreditSignRule::kNone;
+  options.clip_dual = 3;
+  const OneRow bad = Row(options, -1, {2.9, 10.0}, {});
+  EXPECT_NEAR(bad.loss, 2.9 + 3, 1e-14);
+  EXPECT_NEAR(bad.gradient[0], 2.9 / 2, 1e-14);
+  EXPECT_EQ(bad.gradient[1], 0);
+  EXPECT_EQ(bad.totals.clipped_high, 1);
+  EXPECT_NEAR(Row(options, 1, {10.0}, {}).loss, -1.2, 1e-14) << "a good one is clipped as ever";
+}
+
+TEST(PolicyLossTest, ImportanceWeightsByLevelAndRule) {
+  PolicyLossOptions options{.tis_cap = 2, .sign_rule = CreditSignRule::kNone};
+  const std::vector<double> ones = {1, 1}, weights = {4, 0.25};
+  EXPECT_NEAR(Row(options, -1, ones, weights).loss, 2 + 0.25, 1e-14);
+  options.tis_level = ImportanceLevel::kSequence;
+  EXPECT_NEAR(Row(options, -1, ones, weights).loss, 1 + 1, 1e-14) << "their product";
+  EXPECT_NEAR(Row(options, -1, ones, {4, 4}).loss, 2 + 2, 1e-14);
+  options.tis_level = ImportanceLevel::kGeometric;
+  EXPECT_NEAR(Row(options, -1, ones, {2.25, 1}).loss, 1.5 + 1.5, 1e-14);
+  options.tis_rule = ImportanceRule::kMask;
+  options.tis_floor = 0.5;
+  EXPECT_NEAR(Row(options, -1, ones, {2.25, 1}).loss, 1.5 + 1.5, 1e-14) << "within bounds";
+  EXPECT_EQ(Row(options, -1, ones, {9, 1}).loss, 0) << "3 is above";
+  EXPECT_EQ(Row(options, -1, ones, {0.1, 0.1}).loss, 0) << "0.1 is below";
+  options.tis_level = ImportanceLevel::kToken;
+  const OneRow one_left = Row(options, -1, {1, 1, 1}, {4, 1.5, 0.25});
+  EXPECT_NEAR(one_left.loss, 1.5, 1e-14);
+  EXPECT_EQ(one_left.gradient[0], 0);
+  EXPECT_NEAR(one_left.gradient[1], 0.5, 1e-14);
+  EXPECT_EQ(one_left.totals.tis_capped, 2);
+}
+
+TEST(PolicyLossTest, KlEstimates) {
+  for (const double x : {-0.5, 0.0, 2.0}) {  // log reference - log policy
+    EXPECT_DOUBLE_EQ(KlEstimate(KlEstimator::kK1, x), -x);
+    EXPECT_DOUBLE_EQ(KlEstimate(KlEstimator::kK2, x), x * x / 2);
+    EXPECT_NEAR(KlEstimate(KlEstimator::kK3, x), std::exp(x) - x - 1, 1e-15);
+  }
 }
 
 TEST(PolicyLossTest, DiagnosticsOfAKnownCompletion) {

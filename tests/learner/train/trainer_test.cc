@@ -4,11 +4,8 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <functional>
 #include <limits>
-#include <set>
 
-#include "proto/config.pb.h"
 #include "tests/learner/train/bigram_policy.h"
 #include "tests/learner/train/trainer_fixtures.h"
 
@@ -325,6 +322,40 @@ TEST(TrainerTest, ANonFiniteGradientSkipsTheStepAndCounts) {
   for (size_t i = 1; i < before.size(); ++i) EXPECT_EQ(rig.policy->parameters()[i], before[i]);
 }
 
+TEST(TrainerTest, AsManySkippedUpdatesInARowAreADivergence) {
+  const auto collective = Alone();
+  TrainerOptions options = Options();
+  options.max_skipped_updates = 3;
+  options.optimizer.skip_grad_norm = 1e6;
+  Rig rig(options, *collective);
+  const float sound = rig.policy->parameters()[0];
+  const auto train = [&](float first) {
+    rig.policy->parameters()[0] = first;
+    EXPECT_TRUE(rig.trainer->TrainStep(RandomGroups(6, 5, kVocab, kNow), kNow).ok());
+    return rig.trainer->Diverged();
+  };
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  EXPECT_TRUE(train(nan).ok());
+  EXPECT_TRUE(train(nan).ok());
+  EXPECT_TRUE(train(sound).ok()) << "one that was taken begins the count anew";
+  EXPECT_TRUE(train(nan).ok());
+  EXPECT_TRUE(train(nan).ok());
+  const absl::Status diverged = train(nan);
+  EXPECT_EQ(diverged.code(), absl::StatusCode::kAborted);
+  EXPECT_THAT(std::string(diverged.message()),
+              HasSubstr("the last 3 updates were skipped, as their gradients were not finite or longer than "
+                        "optimizer.skip_grad_norm = 1e+06"));
+  EXPECT_EQ(rig.trainer->counts().skipped, 5);
+
+  options.max_skipped_updates = 0;
+  Rig patient(options, *collective);
+  patient.policy->parameters()[0] = nan;
+  for (int step = 0; step < 20; ++step) {
+    ASSERT_TRUE(patient.trainer->TrainStep(RandomGroups(6, 5, kVocab, kNow), kNow).ok());
+  }
+  EXPECT_TRUE(patient.trainer->Diverged().ok()) << "0: any number may be skipped";
+}
+
 TEST(TrainerTest, BadGroupsAreRefusedBeforeAnythingChanges) {
   const auto collective = Alone();
   Rig rig(Options(), *collective);
@@ -401,80 +432,6 @@ TEST(TrainerTest, SftOnTwoRanksEqualsOne) {
       EXPECT_NEAR(stats->loss, expected[static_cast<size_t>(step)], 1e-6);
     }
   });
-}
-
-// A value that no switch knows does not compile; one that was given another's meaning is found here.
-TEST(TrainerOptionsTest, EveryEnumValueHasAMeaningOfItsOwn) {
-  const auto meanings = [](const char* group, const char* field, const std::function<int(const TrainerOptions&)>& of) {
-    config::RunConfig run;
-    const auto* options = run.GetDescriptor()->FindFieldByName(group);
-    const auto* leaf = options->message_type()->FindFieldByName(field);
-    std::set<int> seen;
-    for (int i = 0; i < leaf->enum_type()->value_count(); ++i) {
-      auto* holder = run.GetReflection()->MutableMessage(&run, options);
-      holder->GetReflection()->SetEnum(holder, leaf, leaf->enum_type()->value(i));
-      seen.insert(of(TrainerOptions::FromProto(run)));
-    }
-    EXPECT_EQ(seen.size(), static_cast<size_t>(leaf->enum_type()->value_count())) << group << "." << field;
-  };
-  meanings("algorithm", "estimator", [](const TrainerOptions& o) { return static_cast<int>(o.estimator); });
-  meanings("algorithm", "loss", [](const TrainerOptions& o) { return static_cast<int>(o.loss.loss); });
-  meanings("algorithm", "aggregation", [](const TrainerOptions& o) { return static_cast<int>(o.loss.aggregation); });
-  meanings("credit", "sign_rule", [](const TrainerOptions& o) { return static_cast<int>(o.loss.sign_rule); });
-  meanings("optimizer", "schedule", [](const TrainerOptions& o) { return static_cast<int>(o.schedule.shape); });
-}
-
-TEST(TrainerOptionsTest, EveryFieldIsTakenOver) {
-  config::RunConfig run;
-  run.mutable_algorithm()->set_estimator(config::AlgorithmOptions::RLOO);
-  run.mutable_algorithm()->set_loss(config::AlgorithmOptions::CISPO);
-  run.mutable_algorithm()->set_aggregation(config::AlgorithmOptions::FIXED_LENGTH);
-  run.mutable_algorithm()->set_fixed_length_tokens(77);
-  run.mutable_algorithm()->set_clip_low(0.1);
-  run.mutable_algorithm()->set_clip_high(0.3);
-  run.mutable_algorithm()->set_tis_cap(5);
-  run.mutable_algorithm()->set_kl_beta(0.01);
-  run.mutable_algorithm()->set_updates_per_batch(2);
-  run.mutable_credit()->set_sign_rule(config::CreditOptions::SIGN_V1);
-  run.mutable_optimizer()->set_lr(1e-3);
-  run.mutable_optimizer()->set_warmup_steps(4);
-  run.mutable_optimizer()->set_schedule(config::OptimizerOptions::COSINE);
-  run.mutable_optimizer()->set_min_lr_ratio(0.2);
-  run.mutable_optimizer()->set_beta1(0.8);
-  run.mutable_optimizer()->set_max_grad_norm(3);
-  run.mutable_learner()->set_steps(10);
-  run.mutable_learner()->set_micro_batch_tokens(512);
-  run.mutable_sft()->set_steps(33);
-  const TrainerOptions options = TrainerOptions::FromProto(run);
-  EXPECT_EQ(options.estimator, Estimator::kRloo);
-  EXPECT_EQ(options.loss.loss, PolicyLossKind::kCispo);
-  EXPECT_EQ(options.loss.aggregation, LossAggregation::kFixedLength);
-  EXPECT_EQ(options.loss.fixed_length_tokens, 77);
-  EXPECT_EQ(options.loss.clip_low, 0.1);
-  EXPECT_EQ(options.loss.clip_high, 0.3);
-  EXPECT_EQ(options.loss.tis_cap, 5);
-  EXPECT_EQ(options.loss.kl_beta, 0.01);
-  EXPECT_EQ(options.loss.sign_rule, CreditSignRule::kV1);
-  EXPECT_EQ(options.updates_per_batch, 2);
-  EXPECT_EQ(options.micro_batch_tokens, 512);
-  EXPECT_EQ(options.optimizer.beta1, 0.8);
-  EXPECT_EQ(options.optimizer.max_grad_norm, 3);
-  EXPECT_EQ(options.schedule.lr, 1e-3);
-  EXPECT_EQ(options.schedule.warmup_steps, 4);
-  EXPECT_EQ(options.schedule.shape, LrSchedule::Shape::kCosine);
-  EXPECT_EQ(options.schedule.min_lr_ratio, 0.2);
-  EXPECT_EQ(options.schedule.total_steps, 20);
-  EXPECT_EQ(TrainerOptions::ForSft(run).schedule.total_steps, 33);
-  EXPECT_EQ(TrainerOptions::ForSft(run).loss.kl_beta, 0);
-  run.mutable_rollout()->set_top_p(1);
-  EXPECT_FALSE(TrainerOptions::FromProto(run).truncated_sampling);
-  run.mutable_rollout()->set_top_k(5);
-  EXPECT_TRUE(TrainerOptions::FromProto(run).truncated_sampling);
-  run.mutable_rollout()->set_top_k(0);
-  run.mutable_rollout()->set_top_p(0.9);
-  EXPECT_TRUE(TrainerOptions::FromProto(run).truncated_sampling);
-  run.mutable_algorithm()->set_tis_cap(0);
-  EXPECT_FALSE(TrainerOptions::FromProto(run).loss.tis_cap.has_value());
 }
 
 }  // namespace

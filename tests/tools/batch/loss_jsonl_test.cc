@@ -125,6 +125,15 @@ TEST(LossJsonlTest, ErrorsNameTheLineAndTheField) {
     EXPECT_THAT(std::string(status.message()), HasSubstr(message)) << field;
   };
   expect("gama", 1, "unknown key \"gama\"");
+  expect("estimator", "gae", "\"reinforce_pp\", \"reinforce_pp_baseline\"");
+  expect("clip_dual", -1, "clip_dual: expected a number of at least 0");
+  expect("tis_level", "word", "\"token\", \"sequence\", \"geometric\"");
+  expect("tis_rule", "drop", "\"truncate\", \"mask\"");
+  expect("kl_estimator", "k4", "\"k1\", \"k2\", \"k3\"");
+  expect("kl_place", "prompt", "\"loss\", \"reward\"");
+  expect("overlong_buffer", 2, "overlong_max");
+  expect("truncated", {1}, "truncated: expected an array of 0 or 1, one per reward");
+  expect("truncated", {1, 2}, "truncated[1]: expected 0 or 1");
   expect("loss", "ppo", "\"clip\", \"gspo\", \"cispo\"");
   expect("eps_low", "0.2", "eps_low: expected a number of at least 0");
   expect("eps_low", -0.1, "eps_low: expected a number of at least 0");

@@ -43,6 +43,19 @@ TEST_F(RunEndTest, TellsHowAFinishedRunEnded) {
   EXPECT_THAT(text, Not(HasSubstr("--resume")));
 }
 
+TEST_F(RunEndTest, NamesTheBestCheckpointAndTheFirstAndLastScore) {
+  Steps(1, 3);
+  for (const char* rate : {"0,\"pass1\":0.125", "2,\"pass1\":0.75", "3,\"pass1\":0.5"}) {
+    Write(folder_.held_out(), std::string("{\"step\":") + rate + ",\"low\":0.1,\"high\":0.9}\n");
+  }
+  std::filesystem::create_directories(folder_.best() + "/step-000002");
+  const std::string text = RunEnd(folder_).value();
+  EXPECT_THAT(text, HasSubstr("best         " + folder_.best() + "/step-000002, held-out pass@1 0.750\n"));
+  EXPECT_THAT(text, HasSubstr("pass@1 0.125 [0.100, 0.900] after step 0"));
+  EXPECT_THAT(text, HasSubstr("pass@1 0.500 [0.100, 0.900] after step 3"));
+  EXPECT_THAT(text, Not(HasSubstr("after step 2")));
+}
+
 TEST_F(RunEndTest, TellsHowToGoOnWithOneThatEndedEarly) {
   Steps(1, 2);
   EXPECT_FALSE(IsFinished(folder_));

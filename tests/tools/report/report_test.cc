@@ -71,6 +71,14 @@ TEST(ReportTest, WhatWasNotMeasuredIsNotZero) {
   EXPECT_EQ(Count(html, "<figure class=\"chart\">"), 13);
 }
 
+TEST(ReportTest, TheBestCheckpointIsNamed) {
+  ReportData data = Data(3);
+  EXPECT_THAT(ReportHtml(data), Not(HasSubstr("Best checkpoint")));
+  data.best = BestCheckpoint{.path = "runs/<a>/checkpoints/best/step-000002", .held_out = {2, 0.75, 0.5, 0.875}};
+  EXPECT_THAT(ReportHtml(data), HasSubstr("Best checkpoint: <code>runs/&lt;a&gt;/checkpoints/best/step-000002</code>, "
+                                          "held-out pass@1 0.750 [0.500, 0.875] after step 2"));
+}
+
 TEST(ReportTest, ARateThatNoRecordHoldsIsNoTile) {
   ReportData data = Data(30);
   for (StepRecord& step : data.steps) step.tokens_generated_per_s = std::nan("");
