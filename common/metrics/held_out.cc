@@ -5,7 +5,9 @@
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/file.h"
 #include "common/base/json_field.h"
+#include "common/base/paths.h"
 #include "common/base/status_macros.h"
 #include "common/base/strict_json.h"
 #include "common/metrics/run_lines.h"
@@ -48,6 +50,31 @@ absl::StatusOr<std::vector<HeldOutRecord>> ReadHeldOut(const std::string& path) 
   });
   if (!read.ok() && !absl::IsNotFound(read)) return read;
   return records;
+}
+
+absl::StatusOr<std::optional<BestCheckpoint>> FindBestCheckpoint(const RunFolder& folder) {
+  std::optional<BestCheckpoint> best;
+  const absl::StatusOr<std::vector<std::string>> names = ListFolder(folder.best());
+  if (absl::IsNotFound(names.status())) return best;
+  RETURN_IF_ERROR(names.status());
+  ASSIGN_OR_RETURN(const std::vector<HeldOutRecord> measured, ReadHeldOut(folder.held_out()));
+  for (const HeldOutRecord& record : measured) {  // two only where a kill came between two renames
+    const std::string name = CheckpointName(record.step);
+    if (std::find(names->begin(), names->end(), name) == names->end()) continue;
+    if (best.has_value() && record.pass1 <= best->held_out.pass1) continue;
+    best = BestCheckpoint{.path = absl::StrCat(folder.best(), "/", name), .held_out = record};
+  }
+  return best;
+}
+
+absl::Status KeepIfBest(const RunFolder& folder, const std::string& path, const HeldOutRecord& held_out) {
+  ASSIGN_OR_RETURN(const std::optional<BestCheckpoint> before, FindBestCheckpoint(folder));
+  const std::string kept = absl::StrCat(folder.best(), "/", CheckpointName(held_out.step));
+  if (IsFolder(kept) || (before.has_value() && before->held_out.pass1 >= held_out.pass1)) return absl::OkStatus();
+  RETURN_IF_ERROR(MakeFolders(folder.best()));
+  RETURN_IF_ERROR(LinkFolder(path, absl::StrCat(kept, ".tmp")));
+  RETURN_IF_ERROR(PublishFolder(absl::StrCat(kept, ".tmp"), kept));
+  return before.has_value() ? RemoveFolder(before->path) : absl::OkStatus();
 }
 
 void JoinHeldOut(const std::vector<HeldOutRecord>& measured, StepRecord* record) {

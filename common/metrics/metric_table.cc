@@ -27,14 +27,16 @@ constexpr const char* kTokenKind[] = {"prompt", "completion"};
 constexpr const char* kGroupKind[] = {"informative", "all_pass", "all_fail"};
 constexpr const char* kVerdict[] = {"pass", "fail", "error"};
 constexpr const char* kRejectReason[] = {"malformed", "nonfinite", "duplicate", "expired"};
-constexpr const char* kDropReason[] = {"stale", "rolled_back"};
+constexpr const char* kDropReason[] = {"stale", "rolled_back", "no_signal"};
 constexpr const char* kPromptState[] = {"waiting", "leased", "ready", "taken"};
 constexpr const char* kLeaseEvent[] = {"granted", "expired", "returned"};
+constexpr const char* kWeightForm[] = {"delta", "full"};
 constexpr const char* kStreamRefusal[] = {"wrong_run",  "wrong_configuration", "wrong_protocol",
                                           "wrong_role", "violation",           "too_many"};
 constexpr const char* kCheckpointPhase[] = {"snapshot", "write", "truncate"};
 constexpr const char* kCheckpointOutcome[] = {"written", "failed"};
-constexpr const char* kSubmitOutcome[] = {"acknowledged", "expired", "refused"};
+constexpr const char* kSubmitOutcome[] = {"acknowledged", "expired", "refused", "unscored"};
+constexpr const char* kCallOutcome[] = {"ok", "unreachable", "timed_out", "too_large", "bad_reply", "failed"};
 constexpr const char* kBlockedReason[] = {"backpressure", "weights", "scoring", "disconnected"};
 constexpr const char* kRequestState[] = {"running", "waiting"};
 
@@ -80,7 +82,8 @@ constexpr MetricSpec kTable[] = {
           Closed("certificate", kCertificate),
           "When the certificate file now on disk expires, in Unix time; 0 = there is none (plaintext)."),
     Counter(kNonfiniteValues, "tactus_nonfinite_values_total", P, "", Closed("where", kNonfiniteWhere),
-            "NaN or infinity: optimizer steps whose loss or gradient had one, groups refused for a reward, a log-prob "
+            "NaN or infinity: optimizer steps whose loss had one or whose gradient was not used, groups refused for a "
+            "reward, a log-prob "
             "or what else was measured of a token, and updates of metrics that were dropped."),
     Counter(kMetricUpdatesRejected, "tactus_metric_updates_rejected_total", P, "", kNone,
             "Updates dropped because the series does not exist or a counter would fall: a bug in Tactus."),
@@ -88,7 +91,7 @@ constexpr MetricSpec kTable[] = {
     Gauge(kLearnerStep, "tactus_learner_step", R, "", kNone, "Learner steps finished in this run."),
     Gauge(kLearnerStepsPlanned, "tactus_learner_steps_planned", L, "", kNone, "learner.steps: the run ends there."),
     Counter(kLearnerSteps, "tactus_learner_steps_total", L, "", Closed("outcome", kOutcome),
-            "Optimizer steps by outcome; one whose gradient is not finite is skipped. A learner step has "
+            "Optimizer steps by outcome; one whose gradient is not finite or too long is skipped. A learner step has "
             "algorithm.updates_per_batch of them."),
     Histogram(kLearnerStepDuration, "tactus_learner_step_duration_seconds", L, "seconds", kNone, kStepSeconds,
               "Time of one learner step, waiting included."),
@@ -132,9 +135,10 @@ constexpr MetricSpec kTable[] = {
             "Trajectories refused. Duplicates are acknowledged again and change nothing; expired ones came after their "
             "lease. Peers of another run are refused before: tactus_streams_refused_total."),
     Counter(kTrajectoriesTrained, "tactus_trajectories_trained_total", L, "", kEnv, "Trajectories trained on."),
-    Counter(kTrajectoriesDropped, "tactus_trajectories_dropped_total", L, "", Closed("reason", kDropReason),
-            "Accepted trajectories that were not trained: more than rollout.max_staleness_steps old, or of a history "
-            "that a restore left."),
+    Counter(
+        kTrajectoriesDropped, "tactus_trajectories_dropped_total", L, "", Closed("reason", kDropReason),
+        "Accepted trajectories that were not trained: more than rollout.max_staleness_steps old, of a history that a "
+        "restore left, or replaced as their group has no signal (rollout.max_replaced_groups)."),
     Histogram(kTrajectoryStaleness, "tactus_trajectory_staleness_versions", L, "versions", kNone, kStalenessVersions,
               "Versions between the first token's weights and training, of each trajectory trained on."),
     Gauge(kQueueDepth, "tactus_trajectory_queue_depth", L, "", kNone,
@@ -145,6 +149,8 @@ constexpr MetricSpec kTable[] = {
           "Memory of trajectories that wait: received and not yet judged, or ready to be trained."),
     Gauge(kPrompts, "tactus_prompts", L, "", Closed("state", kPromptState),
           "Prompts in the ledger: for an actor, with one, answered, or in the step under way."),
+    Counter(kPromptsDropped, "tactus_prompts_dropped_total", L, "", kNone,
+            "Prompts given up after rollout.max_attempts leases without an answer: their actors died or stood still."),
     Counter(kLeases, "tactus_leases_total", L, "", Closed("event", kLeaseEvent),
             "Leases of prompts: granted to actors, expired, or returned by actors that were lost or restarted."),
     Histogram(kIngestAckDuration, "tactus_ingest_ack_duration_seconds", L, "seconds", kNone, kAckSeconds,
@@ -156,17 +162,25 @@ constexpr MetricSpec kTable[] = {
 
     Gauge(kWeightVersion, "tactus_weight_version", P, "", kNone,
           "Step of the weights in use; see tactus_learner_step."),
-    Histogram(kWeightPublishDuration, "tactus_weight_publish_duration_seconds", L, "seconds", kNone, kTransferSeconds,
-              "Time to make a new version available to actors."),
+    Histogram(
+        kWeightPublishDuration, "tactus_weight_publish_duration_seconds", L, "seconds", kNone, kTransferSeconds,
+        "Time to make a new version available to actors, from the trained weights on; training goes on meanwhile."),
+    Counter(kWeightVersions, "tactus_weight_versions_total", L, "versions", Closed("form", kWeightForm),
+            "Versions published, by what an actor with the version before is sent: what changed, or all weights, "
+            "where a delta would not pay."),
+    Gauge(kWeightSetBytes, "tactus_weight_set_bytes", L, "bytes", Closed("form", kWeightForm),
+          "Size of the newest version: of all its weights, and of what changed since the one before; 0 = no delta."),
     Histogram(kWeightLoadDuration, "tactus_weight_load_duration_seconds", A, "seconds", kNone, kTransferSeconds,
               "Time to fetch and check a new version."),
     Counter(kWeightTransferBytes, "tactus_weight_transfer_bytes_total", P, "bytes", kNone,
             "Bytes of weights sent to actors, or by an actor received; 0 on learner ranks above 0."),
 
-    Histogram(kCheckpointDuration, "tactus_checkpoint_duration_seconds", L, "seconds",
-              Closed("phase", kCheckpointPhase), kTransferSeconds,
-              "Time of a checkpoint's phases: the ledger's snapshot; writing, hashing, syncing and renaming; deleting "
-              "what the submission log need no longer hold. The learner waits for all of them."),
+    Histogram(
+        kCheckpointDuration, "tactus_checkpoint_duration_seconds", L, "seconds", Closed("phase", kCheckpointPhase),
+        kTransferSeconds,
+        "Time of a checkpoint's phases: the snapshot of ledger, masters and moments, which the training waits for; "
+        "the writing, hashing, syncing and renaming beside it, from the same start; deleting what the submission "
+        "log need no longer hold."),
     Gauge(kCheckpointLastSuccess, "tactus_checkpoint_last_success_timestamp_seconds", L, "timestamp_seconds", kNone,
           "When the last complete checkpoint was written, in Unix time; 0 = none in this process yet."),
     Counter(kCheckpoints, "tactus_checkpoints_total", L, "", Closed("outcome", kCheckpointOutcome),
@@ -174,8 +188,10 @@ constexpr MetricSpec kTable[] = {
 
     Counter(kActorTokens, "tactus_actor_tokens_total", A, "tokens", Closed("kind", kTokenKind),
             "Tokens of prompts taken and of completions finished."),
-    Counter(kActorTrajectories, "tactus_actor_trajectories_total", A, "", Closed("outcome", kSubmitOutcome),
-            "Trajectories by how they ended: acknowledged, beyond their lease, or refused by the learner."),
+    Counter(
+        kActorTrajectories, "tactus_actor_trajectories_total", A, "", Closed("outcome", kSubmitOutcome),
+        "Trajectories by how they ended: acknowledged, beyond their lease, refused by the learner, or without a reward "
+        "from the environment for as long as a lease's time."),
     Counter(kActorBusySeconds, "tactus_actor_busy_seconds_total", A, "seconds", kNone, "Time in engine steps."),
     Counter(kActorBlockedSeconds, "tactus_actor_blocked_seconds_total", A, "seconds", Closed("reason", kBlockedReason),
             "Time the engine had nothing to do: the learner has no prompt to give (backpressure), newer weights are "
@@ -186,6 +202,12 @@ constexpr MetricSpec kTable[] = {
           "Share of key/value pages in use."),
     Counter(kActorPreemptions, "tactus_actor_preemptions_total", A, "", kNone,
             "Completions put back for want of key/value pages; what they had is computed again."),
+    Counter(
+        kEnvironmentCalls, "tactus_environment_calls_total", A, "", Closed("outcome", kCallOutcome),
+        "Calls of the environment's Score, each of one group, repetitions included: ok, nobody reached, no answer in "
+        "time, an answer that is too large or cannot be used, or an error that the server reports."),
+    Histogram(kEnvironmentCallDuration, "tactus_environment_call_duration_seconds", A, "seconds", kNone,
+              kTransferSeconds, "Time of such a call, whatever its outcome."),
 };
 
 static_assert(std::size(kTable) == static_cast<size_t>(Metric::kCount));

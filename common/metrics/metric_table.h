@@ -46,6 +46,7 @@ enum class Metric {
   kQueueCapacity,
   kQueueBytes,
   kPrompts,
+  kPromptsDropped,
   kLeases,
   kIngestAckDuration,
   kActorsConnected,
@@ -53,6 +54,8 @@ enum class Metric {
   // Weights.
   kWeightVersion,
   kWeightPublishDuration,
+  kWeightVersions,
+  kWeightSetBytes,
   kWeightLoadDuration,
   kWeightTransferBytes,
   // Checkpoints.
@@ -67,6 +70,8 @@ enum class Metric {
   kActorRequests,
   kActorKvCacheUsage,
   kActorPreemptions,
+  kEnvironmentCalls,
+  kEnvironmentCallDuration,
   kCount,  // how many; and the id of a step's gauges, which are set by MetricSet::SetStep
 };
 

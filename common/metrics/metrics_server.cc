@@ -9,14 +9,15 @@
 namespace tactus {
 namespace {
 
+HttpAnswer Probe(const std::string& wrong, const char* well) {
+  if (wrong.empty()) return {.body = well};
+  return {.status = 503, .body = absl::StrCat(wrong, "\n")};
+}
+
 HttpAnswer Answer(const std::string& path, const MetricSet& metrics, const Readiness& readiness) {
   if (path == "/metrics") return {.content_type = "text/plain; version=0.0.4; charset=utf-8", .body = metrics.Text()};
-  if (path == "/healthz") return {.body = "ok\n"};
-  if (path == "/readyz") {
-    const std::string reason = readiness.NotReady();
-    if (reason.empty()) return {.body = "ready\n"};
-    return {.status = 503, .body = absl::StrCat(reason, "\n")};
-  }
+  if (path == "/healthz") return Probe(readiness.Hung(), "ok\n");
+  if (path == "/readyz") return Probe(readiness.NotReady(), "ready\n");
   return {.status = 404, .body = "expected /metrics, /healthz or /readyz\n"};
 }
 

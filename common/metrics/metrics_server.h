@@ -1,7 +1,7 @@
 // Serves the plain-text endpoint of a process until destroyed:
 //
 //   /metrics   the set's metrics and process_*, in Prometheus' text format
-//   /healthz   200 as long as the process answers at all
+//   /healthz   200, or 503 with a line when the process hangs and has to be started again
 //   /readyz    200, or 503 with the one-line reason why the process cannot do its work now
 //
 // What a client may do and how much of it is common/base/http_server.h's: whoever misuses the port can slow down

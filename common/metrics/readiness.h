@@ -1,4 +1,5 @@
-// Why a process cannot do its work at the moment, as /readyz tells it. Thread-safe.
+// Why a process cannot do its work at the moment, as /readyz tells it, and whether it hangs, as /healthz does.
+// Thread-safe.
 #pragma once
 
 #include <functional>
@@ -22,14 +23,24 @@ class Readiness {
     absl::MutexLock lock(&mu_);
     reason_ = std::move(reason);
   }
+  // The same for what no time will mend: who asks ends the process and starts another.
+  void WatchLife(Reason hung) {
+    absl::MutexLock lock(&mu_);
+    hung_ = std::move(hung);
+  }
   std::string NotReady() const {
     absl::MutexLock lock(&mu_);
     return reason_();
+  }
+  std::string Hung() const {
+    absl::MutexLock lock(&mu_);
+    return hung_();
   }
 
  private:
   mutable absl::Mutex mu_;
   Reason reason_ ABSL_GUARDED_BY(mu_);
+  Reason hung_ ABSL_GUARDED_BY(mu_) = [] { return std::string(); };
 };
 
 }  // namespace tactus

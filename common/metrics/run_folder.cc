@@ -7,6 +7,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "common/base/log.h"
 #include "common/base/paths.h"
 #include "common/base/status_macros.h"
@@ -50,6 +51,8 @@ absl::StatusOr<std::vector<SampleRecord>> ReadSamples(const std::string& path, s
   }
   return samples;
 }
+
+std::string CheckpointName(int64_t step) { return absl::StrFormat("step-%06d", step); }
 
 std::string NewestCheckpoint(const RunFolder& folder) {
   std::string newest;

@@ -1,6 +1,7 @@
 // The names inside a run's folder, and reading back what a run has written there. Thread-safe; blocking reads.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -18,6 +19,7 @@ struct RunFolder {
   std::string held_out() const { return root + "/held_out.jsonl"; }
   std::string tensorboard() const { return root + "/tensorboard"; }
   std::string checkpoints() const { return root + "/checkpoints"; }  // step-NNNNNN/ in it
+  std::string best() const { return checkpoints() + "/best"; }       // the one with the best held-out score, likewise
   std::string report() const { return root + "/report.html"; }
   std::string logs() const { return root + "/logs"; }
   std::string targets() const { return logs() + "/metrics-targets.json"; }  // Prometheus' file_sd form
@@ -29,6 +31,9 @@ absl::StatusOr<std::vector<StepRecord>> ReadSteps(const std::string& path);
 
 // The first and the last few samples, in order, without damaged ones, likewise. A run without the file has none.
 absl::StatusOr<std::vector<SampleRecord>> ReadSamples(const std::string& path, size_t first, size_t last);
+
+// "step-000150".
+std::string CheckpointName(int64_t step);
 
 // The highest step-NNNNNN folder under checkpoints(), or "" if there is none.
 std::string NewestCheckpoint(const RunFolder& folder);

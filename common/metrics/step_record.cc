@@ -20,6 +20,9 @@ using enum Unit;
 
 // Why a number may be absent; what stands after "—" or "absent if".
 constexpr char kNoReference[] = "no reference policy is kept, as algorithm.kl_beta is 0";
+constexpr char kNoKlInLoss[] = "algorithm.kl_beta is 0, or algorithm.kl_place not IN_LOSS";
+constexpr char kNoShaping[] =
+    "algorithm.overlong_buffer_tokens is 0 and algorithm.kl_place not IN_REWARD with a weight";
 constexpr char kNoTokens[] = "no token of the step was computed, as no group had a signal";
 constexpr char kNotCompared[] =
     "no token was compared: none was computed, or rollout.top_p or top_k changes what is sampled";
@@ -43,6 +46,7 @@ constexpr StepSeries Gauge(const char* metric, const char* label = nullptr, cons
 constexpr StepSeries EnvGauge(const char* metric, const char* label = nullptr, const char* value = nullptr) {
   return {metric, label, value, true};
 }
+constexpr StepSeries PhaseGauge(const char* phase) { return Gauge("tactus_step_phase_seconds", "phase", phase); }
 
 constexpr StepField kFields[] = {
     Row("reward_mean", &R::reward_mean, "train", kNumber, "Reward", "reward", "mean reward of the last batch",
@@ -55,8 +59,11 @@ constexpr StepField kFields[] = {
         "share of well-formed answers"),
     Row("reward_format", &R::reward_format, "train", kNumber, nullptr, "format",
         "mean reward beside that for being right", EnvGauge("tactus_reward_mean", "component", "format")),
+    Row("reward_shaping_mean", &R::reward_shaping_mean, "train", kNumber, nullptr, "shaping",
+        "mean of what the learner adds to the rewards, for long answers and distance from the starting policy",
+        kNoSeries, kNoShaping),
     Row("completion_tokens_mean", &R::completion_tokens_mean, "train", kTokens, "Length", "tokens",
-        "mean length, tokens"),
+        "mean length, tokens", Gauge("tactus_completion_length_tokens")),
     Row("advantage_mean", &R::advantage_mean, "train", kNumber, nullptr, "mean", "mean advantage, before credit",
         Gauge("tactus_advantage", "stat", "mean")),
     Row("advantage_min", &R::advantage_min, "train", kNumber, "Advantage", "min", "smallest advantage, before credit",
@@ -64,14 +71,14 @@ constexpr StepField kFields[] = {
     Row("advantage_max", &R::advantage_max, "train", kNumber, "Advantage", "max", "largest advantage, before credit",
         Gauge("tactus_advantage", "stat", "max")),
     Row("tokens_generated_per_s", &R::tokens_generated_per_s, "train", kPerSecond, "Throughput", "generated",
-        "tokens sampled per second"),
+        "tokens sampled per second", Gauge("tactus_step_tokens_per_second", "kind", "generated")),
     Row("tokens_trained_per_s", &R::tokens_trained_per_s, "train", kPerSecond, "Throughput", "trained",
-        "tokens trained per second"),
+        "tokens trained per second", Gauge("tactus_step_tokens_per_second", "kind", "trained")),
     Row("loss", &R::loss, "train", kNumber, "Loss", "total", "loss", Gauge("tactus_loss", "term", "total")),
     Row("loss_policy", &R::loss_policy, "train", kNumber, nullptr, "policy", "the policy's part of the loss",
         Gauge("tactus_loss", "term", "policy")),
     Row("loss_kl", &R::loss_kl, "train", kNumber, "Loss", "KL term", "the KL term's part of the loss",
-        Gauge("tactus_loss", "term", "kl"), kNoReference),
+        Gauge("tactus_loss", "term", "kl"), kNoKlInLoss),
     Row("grad_norm", &R::grad_norm, "train", kNumber, "Gradient norm", "norm", "gradient norm before clipping",
         Gauge("tactus_gradient_norm"), kAllSkipped),
     Row("lr", &R::lr, "train", kNumber, "Learning rate", "rate", "learning rate of the last update",
@@ -124,15 +131,16 @@ constexpr StepField kFields[] = {
         "share of tokens whose importance weight was at algorithm.tis_cap",
         Gauge("tactus_importance_weight_capped_ratio"), kNoWeights),
     Row("staleness_mean", &R::staleness_mean, "health", kVersions, "Staleness", "mean",
-        "mean age of the samples, versions"),
+        "mean age of the samples, versions", Gauge("tactus_step_staleness_versions", "stat", "mean")),
     Row("staleness_max", &R::staleness_max, "health", kVersions, "Staleness", "max",
-        "largest age of the samples, versions"),
+        "largest age of the samples, versions", Gauge("tactus_step_staleness_versions", "stat", "max")),
     Row("zero_signal_share", &R::zero_signal_share, "train", kRatio, nullptr, "equal groups",
-        "share of groups with equal rewards"),
+        "share of groups with equal rewards", Gauge("tactus_groups_zero_signal_ratio")),
     Row("updates", &R::updates, "train", kNumber, nullptr, "updates",
         "optimizer steps of the step, skipped ones included"),
     Row("skipped_updates", &R::skipped_updates, "train", kNumber, nullptr, "skipped",
-        "optimizer steps of the step that were skipped, as the gradient was not finite"),
+        "optimizer steps of the step that were skipped, as the gradient was not finite or longer than "
+        "optimizer.skip_grad_norm"),
     Row("skipped_steps", &R::skipped_steps, "train", kNumber, nullptr, "skipped", "optimizer steps skipped so far"),
     Row("completion_tokens", &R::completion_tokens, "train", kTokens, nullptr, "completion",
         "completion tokens computed and trained on"),
@@ -140,20 +148,26 @@ constexpr StepField kFields[] = {
     Row("skipped_tokens", &R::skipped_tokens, "train", kTokens, nullptr, "left out",
         "completion tokens left out, having no signal"),
     Row("step_time_s", &R::step_time_s, "time", kSeconds, "Step time", "step",
-        "time since the record of the step before, seconds"),
-    Row("phase_wait_s", &R::phase_wait_s, "time", kSeconds, "Step time", "waiting", "waiting for groups, seconds"),
-    Row("phase_forward_s", &R::phase_forward_s, "time", kSeconds, nullptr, "forward", "forward pass, seconds"),
-    Row("phase_backward_s", &R::phase_backward_s, "time", kSeconds, nullptr, "backward", "backward pass, seconds"),
+        "time since the record of the step before, seconds", Gauge("tactus_step_seconds")),
+    Row("phase_wait_s", &R::phase_wait_s, "time", kSeconds, "Step time", "waiting", "waiting for groups, seconds",
+        PhaseGauge("wait_trajectories")),
+    Row("phase_forward_s", &R::phase_forward_s, "time", kSeconds, nullptr, "forward", "forward pass, seconds",
+        PhaseGauge("forward")),
+    Row("phase_backward_s", &R::phase_backward_s, "time", kSeconds, nullptr, "backward", "backward pass, seconds",
+        PhaseGauge("backward")),
     Row("phase_allreduce_s", &R::phase_allreduce_s, "time", kSeconds, nullptr, "allreduce",
-        "reducing gradients, seconds"),
+        "reducing gradients, seconds", PhaseGauge("allreduce")),
     Row("phase_optimizer_s", &R::phase_optimizer_s, "time", kSeconds, nullptr, "optimizer",
-        "optimizer, with the rounding of the new weights, seconds"),
-    Row("phase_publish_s", &R::phase_publish_s, "time", kSeconds, nullptr, "publish", "publishing weights, seconds"),
+        "optimizer, with the rounding of the new weights, seconds", PhaseGauge("optimizer")),
+    Row("phase_publish_s", &R::phase_publish_s, "time", kSeconds, nullptr, "publish",
+        "training lost to publishing weights, seconds", PhaseGauge("publish")),
     Row("phase_checkpoint_s", &R::phase_checkpoint_s, "time", kSeconds, nullptr, "checkpoint",
-        "checkpoint after the step before, seconds"),
+        "checkpoint after the step before, seconds", PhaseGauge("checkpoint")),
     Row("actors_connected", &R::actors_connected, "train", kNumber, nullptr, "actors", "actors connected"),
     Row("groups_dropped_stale", &R::groups_dropped_stale, "train", kNumber, nullptr, "dropped",
         "groups dropped as stale so far"),
+    Row("groups_replaced", &R::groups_replaced, "train", kNumber, nullptr, "replaced",
+        "groups of equal rewards left out for further prompts so far (rollout.max_replaced_groups)"),
     Row("eval_pass1", &R::eval_pass1, "eval", kRatio, "Held-out pass@1", "pass@1",
         "pass@1 on held-out prompts, last evaluation", EnvGauge("tactus_eval_pass_ratio", "k", "1"), kNoEvaluation),
     Row("cpu_share_learner", &R::cpu_share_learner, "train", kNumber, nullptr, "CPU",

@@ -27,6 +27,7 @@ struct StepRecord {
   // From here on each member has its row. Of all groups:
   double reward_mean = kAbsent, reward_std = kAbsent;  // population
   double correct_rate = kAbsent, format_rate = kAbsent, reward_format = kAbsent;
+  double reward_shaping_mean = kAbsent;
   double completion_tokens_mean = kAbsent;
   double advantage_mean = kAbsent, advantage_min = kAbsent, advantage_max = kAbsent;  // of completions, before credit
   double tokens_generated_per_s = kAbsent, tokens_trained_per_s = kAbsent;
@@ -50,7 +51,7 @@ struct StepRecord {
   double step_time_s = kAbsent;
   double phase_wait_s = kAbsent, phase_forward_s = kAbsent, phase_backward_s = kAbsent, phase_allreduce_s = kAbsent,
          phase_optimizer_s = kAbsent, phase_publish_s = kAbsent, phase_checkpoint_s = kAbsent;
-  double actors_connected = kAbsent, groups_dropped_stale = kAbsent;
+  double actors_connected = kAbsent, groups_dropped_stale = kAbsent, groups_replaced = kAbsent;
   double eval_pass1 = kAbsent;
   double cpu_share_learner = kAbsent;
   double credit_mean = kAbsent, credit_amplified_share = kAbsent;

@@ -4,7 +4,8 @@
 #   deploy/certificates/make_certs.sh FOLDER [NAME ...]
 #
 # NAME: what actors call the learner, a DNS name or an IP address, beside localhost and the names of its Service in Kubernetes: of
-# the run RUN in the namespace NAMESPACE, both `tactus` when left out. FOLDER gets ca.crt, ca.key, learner/ and actor/, each with tls.crt, tls.key and ca.crt. An authority
+# the run RUN in the namespace NAMESPACE, both `tactus` when left out. FOLDER gets ca.crt, ca.key, learner/, actor/ and environment/ (a reward
+# server's, at the same NAMEs: docs/ENVIRONMENTS.md), each with tls.crt, tls.key and ca.crt. An authority
 # that is there is used again; the roles' certificates (90 days; DAYS=N changes it) are made anew. The programs read replaced
 # files within 10 s. Keep ca.key off the machines that train. As Secrets for the chart's `tls: secrets`:
 #
@@ -34,7 +35,7 @@ fi
 
 run=${RUN:-tactus} namespace=${NAMESPACE:-tactus}
 service=$run-learner
-names=DNS:$service,DNS:$service.$namespace.svc,DNS:$service.$namespace.svc.cluster.local,DNS:localhost,IP:127.0.0.1
+names=DNS:$service,DNS:$service.$namespace.svc,DNS:$service.$namespace.svc.cluster.local,DNS:localhost,IP:127.0.0.1,IP:::1
 installation=spiffe://tactus${RUN:+/$namespace/$run}
 for name in "$@"; do
   if [[ $name =~ ^[0-9.]+$ || $name == *:* ]]; then names+=,IP:$name; else names+=,DNS:$name; fi
@@ -58,3 +59,4 @@ certificate() {
 
 certificate learner "URI:$installation/learner,$names" serverAuth,clientAuth
 certificate actor "URI:$installation/actor" clientAuth
+certificate environment "URI:$installation/environment,$names" serverAuth

@@ -36,6 +36,8 @@ REFUSED = [
     ("actors.min=3", "actors.min is 3 and actors.max 2: expected no more than that"),
     ("gpu.enabled=true", "expected JobSet"),
     ("image=tactus", "at '/image': 'tactus' does not match pattern"),
+    ("artifacts.models=registry.example/qwen3:1", "at '/artifacts/models': 'registry.example/qwen3:1' does not match pattern"),
+    (f"claims.data=mine,artifacts.data=r/data@sha256:{'0' * 64}", "expected one of them"),
     ("settings={lr}", "does not match pattern"),
     ("tls=mutual", "at '/tls': value must be one of"),
 ]
@@ -160,6 +162,7 @@ MUTATIONS: Mutations = [
     ("token", lambda m: actor(m).update(automountServiceAccountToken=True), "token"),
     ("host network", lambda m: actor(m).update(hostNetwork=True), "hostNetwork"),
     ("host path", lambda m: actor(m)["volumes"].append({"name": "h", "hostPath": {"path": "/"}}), "hostPath"),
+    ("artifact by tag", lambda m: actor(m)["volumes"].append({"name": "a", "image": {"reference": "r/a:1"}}), "named by its digest"),
     ("capability", lambda m: actor(m)["containers"][0]["securityContext"]["capabilities"].update(add=["NET_RAW"]), "adds"),
     ("writable root", lambda m: actor(m)["containers"][0]["securityContext"].update(readOnlyRootFilesystem=False), "readOnly"),
     ("pod security", lambda m: m.of("Namespace")[0]["metadata"]["labels"].pop("pod-security.kubernetes.io/enforce"), "enforces"),

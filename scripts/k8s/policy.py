@@ -87,8 +87,10 @@ def is_restricted(m: Manifests) -> Iterator[str]:
                 yield f"{pod.owner} has {field}"
         for volume in pod.volumes().values():
             kind = next(k for k in volume if k != "name")
-            if kind not in ("configMap", "emptyDir", "persistentVolumeClaim", "secret"):
+            if kind not in ("configMap", "emptyDir", "image", "persistentVolumeClaim", "secret"):
                 yield f"{pod.owner} mounts a {kind}"
+            if kind == "image" and "@sha256:" not in volume["image"]["reference"]:
+                yield f"{pod.owner} mounts an artifact that is not named by its digest"
         for name, c, init in containers(pod):
             context = c.get("securityContext", {})
             if context.get("allowPrivilegeEscalation") is not False:

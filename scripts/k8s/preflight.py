@@ -21,7 +21,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from base.local import ROOT, yaml_module  # noqa: E402
 
 yaml = yaml_module()
-OLDEST = (1, 29)  # Kubernetes; deploy/chart/Chart.yaml
+OLDEST, WITH_ARTIFACTS = (1, 29), (1, 35)  # Kubernetes; deploy/chart/Chart.yaml
 INSTALL = {"jobset.x-k8s.io": "JobSet 0.12", "keda.sh": "KEDA 2.20", "monitoring.coreos.com": "the Prometheus operator 0.92",
            "cert-manager.io": "cert-manager 1.21", "kueue.x-k8s.io": "Kueue 0.19"}  # fmt: skip
 Ask = Callable[..., dict | None]  # arguments of `kubectl get`; None = there is no such thing
@@ -44,6 +44,8 @@ def problems(objects: list[dict], values: dict, namespace: str, ask: Ask) -> lis
     have = (int(version["major"]), int(re.match(r"\d+", version["minor"])[0]))
     if have < OLDEST:
         found.append(f"Kubernetes is {have[0]}.{have[1]}: expected {OLDEST[0]}.{OLDEST[1]} or later.")
+    if values["artifacts"] and have < WITH_ARTIFACTS:
+        found.append(f"Kubernetes is {have[0]}.{have[1]}: artifacts need {WITH_ARTIFACTS[0]}.{WITH_ARTIFACTS[1]}, or a claim instead.")
     found += missing_operators(objects, ask)
     found += namespace_problems(values, namespace, ask)
     found += storage_problems(values, namespace, ask)
@@ -152,6 +154,7 @@ GOOD = {
 LACKS = [
     (("--raw", "/version"), None, "reaches no cluster"),
     (("--raw", "/version"), {"major": "1", "minor": "28"}, "Kubernetes is 1.28: expected 1.29"),
+    (("--raw", "/version"), {"major": "1", "minor": "34+"}, "Kubernetes is 1.34: artifacts need 1.35"),
     (("--raw", "/apis/jobset.x-k8s.io/v1alpha2"), None, "install JobSet 0.12"),
     (("namespace", "team"), None, "no namespace team"),
     (("localqueue", "tactus", "-n", "team"), None, "no LocalQueue tactus"),
@@ -185,7 +188,8 @@ def self_test() -> int:
     objects = list(yaml.safe_load_all((overlay / "run.yaml").read_text()))
     found = [f"a cluster that has all: {x}" for x in problems(objects, values, "team", lambda *a: GOOD.get(a))]
     for key, answer, expected in LACKS:
-        said = problems(objects, values, "team", lambda *a, key=key, answer=answer: (GOOD | {key: answer}).get(a))
+        with_it = values | ({"artifacts": {"data": "r/data@sha256:0"}} if "artifacts" in expected else {})
+        said = problems(objects, with_it, "team", lambda *a, key=key, answer=answer: (GOOD | {key: answer}).get(a))
         if len(said) != 1 or expected not in said[0]:
             found.append(f"without {' '.join(key)}: expected one sentence with '{expected}', got {said}")
     print("\n".join(found) if found else f"{len(LACKS)} clusters that lack something, each told so in one sentence")

@@ -1,4 +1,4 @@
-"""Structural checks of deploy/compose.yaml. No container engine is needed, and none has run it here."""
+"""Structural checks of deploy/compose.yaml. No container engine is needed."""
 
 import pathlib
 import re
@@ -55,7 +55,7 @@ def _service_problems(document: dict, service: dict) -> list[str]:
     if service.get("cap_drop") != ["ALL"] or "no-new-privileges:true" not in service.get("security_opt", ()):
         found.append("expected cap_drop ALL and no-new-privileges")
     health = service.get("healthcheck", {})
-    if not HEALTH_FIELDS <= set(health) or health["test"][0] != "CMD":
+    if not HEALTH_FIELDS <= set(health) or isinstance(health["test"], list) and health["test"][0] != "CMD":
         found.append(f"healthcheck: expected {', '.join(sorted(HEALTH_FIELDS))}")
     found += [
         f"port {port} is not bound to loopback"

@@ -9,7 +9,9 @@ from monitoring import tools
 
 PACKAGES = ["@grafana/schema@13.2.3", "typescript@5.9.3"]
 CACHE = tools.ROOT / ".cache" / "grafana-types"
-KINDS = {"timeseries": "Timeseries", "stat": "Stat", "heatmap": "Heatmap", "table": "Table"}
+KINDS = {kind: kind.capitalize() for kind in ("timeseries", "stat", "heatmap", "table", "xychart")}
+# What Prometheus' part of Grafana reads of an annotation stands in no type.
+PROMETHEUS_FIELDS = ("expr", "titleFormat", "textFormat", "tagKeys", "useValueForTime")
 
 # An enum of strings stands in JSON as its text. Options are complete only inside Grafana, which fills in defaults.
 PRELUDE = """\
@@ -37,7 +39,9 @@ def _imports() -> str:
 
 def _constants(index: int, dashboard: dict) -> str:
     """TypeScript that compiles exactly if the dashboard, its panels' options and custom fields have their types."""
-    text = [f"export const d{index}: Plain<Dashboard> = {json.dumps(dashboard, indent=1)};\n"]
+    marks = [{k: v for k, v in a.items() if k not in PROMETHEUS_FIELDS} for a in dashboard["annotations"]["list"]]
+    typed = dashboard | {"annotations": {"list": marks}}
+    text = [f"export const d{index}: Plain<Dashboard> = {json.dumps(typed, indent=1)};\n"]
     for panel in dashboard["panels"]:
         if panel["type"] not in KINDS:
             continue

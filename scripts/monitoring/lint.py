@@ -9,17 +9,23 @@ import json
 import re
 
 from monitoring import metrics, promql
-from monitoring.panels import extra_matchers
+from monitoring.panels import SETTINGS, extra_matchers
 
-PANEL_KINDS = {"timeseries", "stat", "heatmap", "table", "row"}
-VARIABLES = ["datasource", "run", "job", "instance", "docs"]
+PANEL_KINDS = {"timeseries", "stat", "heatmap", "table", "xychart", "row"}
+VARIABLES = ["datasource", "run", "job", "instance", *(name for name, *_ in SETTINGS)]
+# What a learner counts when a step ends: none in most intervals of a run whose steps take minutes, and far too much in one.
+ONCE_A_STEP = re.compile(
+    r"tactus_(learner_(steps|tokens|model_flops)_total|learner_(step_duration|phase)_seconds|groups_total|trajectory_verdicts"
+    r"|completion_tokens|completions_truncated|rhythm_completions|trajectories_trained|trajectory_staleness|weight_publish"
+    r"|weight_load|weight_transfer|checkpoint_duration|checkpoints_total)"
+)
 _RATED = re.compile(r"\b(?:rate|increase|irate)\s*\(\s*$")
 _MATCHER = re.compile(r'(\w+)\s*(=~|!~|!=|=)\s*"((?:[^"\\]|\\.)*)"')
 
 
 def lint(dashboard: dict, table: metrics.Table, records: set[str]) -> list[str]:
     """What is wrong with a dashboard, each with its rule's name; `records` are the names of the recording rules."""
-    found = _lint_frame(dashboard)
+    found = _lint_frame(dashboard, table, records)
     used: dict[tuple[int, int], str] = {}
     for panel in dashboard["panels"]:
         where = f"{dashboard.get('uid')}: {panel.get('title') or panel.get('id')}"
@@ -36,7 +42,7 @@ def lint(dashboard: dict, table: metrics.Table, records: set[str]) -> list[str]:
     return found
 
 
-def _lint_frame(dashboard: dict) -> list[str]:
+def _lint_frame(dashboard: dict, table: metrics.Table, records: set[str]) -> list[str]:
     where, found = dashboard.get("uid"), []
     if not re.fullmatch(r"tactus-[a-z]+", dashboard.get("uid") or ""):
         found.append(f"{where}: uid: expected tactus-<word>, so that links last")
@@ -58,6 +64,11 @@ def _lint_frame(dashboard: dict) -> list[str]:
             found.append(
                 f"{where}: template-*-rule: ${variable['name']} needs the datasource, multi, all (.+), refresh, label"
             )
+    marks = [a for a in dashboard["annotations"]["list"] if "expr" in a]
+    if not marks:
+        found.append(f"{where}: annotations: none")
+    for mark in marks:
+        found += [f"{where}: annotation {mark['name']}: {x}" for x in lint_expr(mark["expr"], table, records)]
     links = {link["type"]: link for link in dashboard["links"]}
     if "dashboards" not in links or "OPERATIONS.md" not in links.get("link", {}).get("url", ""):
         found.append(f"{where}: links: expected one to the other dashboards and one to the runbook")
@@ -106,8 +117,10 @@ def lint_expr(expr: str, table: metrics.Table, records: set[str], on_dashboard: 
         for matcher in extra_matchers(s.name):
             if matcher not in s.matchers:
                 found.append(f"target-job-rule, target-instance-rule: {s.name} lacks {matcher}")
-        if s.range and not ("$__rate_interval" in s.range or "$__range" in s.range):
+        if s.range and not re.fullmatch(r"\[\$(__rate_interval|__range|window)\]", s.range):
             found.append(f"target-rate-interval-rule: {s.name}{s.range}")
+        if s.range == "[$__rate_interval]" and ONCE_A_STEP.match(s.name):
+            found.append(f"once-a-step: {s.name} moves when a step ends: take it over $window, or show the step's gauge")
     return found
 
 
@@ -136,13 +149,12 @@ def _lint_selector(expr: str, s: promql.Selector, table: metrics.Table, records:
 
 
 def seeded_violations(dashboard: dict) -> dict[str, dict]:
-    """Copies of a dashboard, each with one fault that lint() must name; the key is part of what it must say."""
+    """Copies of the actors' dashboard, each with one fault that lint() must name; the key is part of what it must say."""
 
     def broken(change) -> dict:
         copy = json.loads(json.dumps(dashboard))
-        change(
-            copy, next(p for p in copy["panels"] if p["type"] == "timeseries" and "rate(" in p["targets"][0]["expr"])
-        )
+        panels = (p for p in copy["panels"] if p["type"] == "timeseries")
+        change(copy, next(p for p in panels if "rate(tactus_actor_tokens_total" in p["targets"][0]["expr"]))
         return copy
 
     def query(old: str, new: str):
@@ -160,6 +172,7 @@ def seeded_violations(dashboard: dict) -> dict[str, dict]:
         "template-*-rule: expected": broken(lambda d, p: d["templating"]["list"].pop(3)),
         "template-*-rule: $": broken(lambda d, p: d["templating"]["list"][1].update(allValue=".*")),
         "links": broken(lambda d, p: d["links"].pop()),
+        "annotation Checkpoint": broken(lambda d, p: d["annotations"]["list"][1].update(expr="max(tactus_no_such)")),
         "grid": broken(lambda d, p: p["gridPos"].update(y=0)),
         "panel-kind": broken(lambda d, p: p.update(type="graph")),
         "no title": broken(lambda d, p: p.update(title="")),
@@ -173,6 +186,7 @@ def seeded_violations(dashboard: dict) -> dict[str, dict]:
         "target-promql-rule": query("tactus_", "other_"),
         "target-job-rule": query('job=~"$job"', 'job=~".+"'),
         "target-rate-interval-rule": query("$__rate_interval", "5m"),
+        "once-a-step": query("tactus_actor_tokens_total", "tactus_learner_tokens_total"),
         "target-counter-agg-rule": query("rate(", "avg_over_time("),
         "unknown metric": query("tactus_actor_tokens_total", "tactus_actor_tokns_total"),
         "has no kind": query('kind="completion"', 'kind="completions"'),

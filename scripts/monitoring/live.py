@@ -37,6 +37,7 @@ NO_DATA_HERE = {
     "ALERTS": "no alert is pending or firing in a healthy run",
     "tactus_tls_certificate_expiry_timestamp_seconds > 0": "the run is in plaintext, as on any loopback",
     "up == 0": "all processes answer",
+    "changes(tactus_eval_pass_ratio": "an evaluation may find what the one before found",
 }
 
 
@@ -129,6 +130,8 @@ def start_run(build: pathlib.Path, run: pathlib.Path) -> subprocess.Popen:
         "checkpoint.every_steps=5",
         "--set",
         "learner.threads=1",
+        "--set",
+        "algorithm.kl_beta=0.001",  # a KL to the starting policy, for the panels that show it
     ]
     with run.with_suffix(".log").open("w") as log:
         return subprocess.Popen(
@@ -149,6 +152,8 @@ def expressions() -> list[tuple[str, str]]:
             found += [
                 (f"{board['uid']}: {panel['title']}", promql.substitute(t["expr"])) for t in panel.get("targets", ())
             ]
+        marks = (a for a in board["annotations"]["list"] if "expr" in a)
+        found += [(f"{board['uid']}: {a['name']}", promql.substitute(a["expr"])) for a in marks]
     return found + [(rule.record, rule.expr) for rule in rules.load() if rule.record]
 
 
@@ -222,15 +227,15 @@ def rule_problems(prometheus: Prometheus) -> list[str]:
 def other_watchers(build: pathlib.Path, prometheus: Prometheus, targets: pathlib.Path) -> list[str]:
     """What else looks at these endpoints: the compose file's health check, and `tactus top`."""
     found = []
-    check = tools.load_yaml(tools.ROOT / "deploy/compose.yaml")["services"]["learner"]["healthcheck"]["test"][1:]
+    check = tools.load_yaml(tools.ROOT / "deploy/compose.yaml")["services"]["learner"]["healthcheck"]["test"]
     for entry in json.loads(targets.read_text()):
         port = entry["targets"][0].rsplit(":", 1)[1]
-        code, output = tools.call([word.replace("/8080", f"/{port}") for word in check])
+        code, output = tools.call(["sh", "-c", check.replace("/8080", f"/{port}")])
         if code:
             found.append(
                 f"the health check of {entry['labels']['instance']} in deploy/compose.yaml: exit code {code} {output}"
             )
-    if tools.call([word.replace("/8080", f"/{free_port()}") for word in check])[0] == 0:
+    if tools.call(["sh", "-c", check.replace("/8080", f"/{free_port()}")])[0] == 0:
         found.append("self-test: the health check in deploy/compose.yaml passes where nothing listens")
     top = [str(build / "bin/tactus"), "top", "--once", "--prometheus", f"http://127.0.0.1:{prometheus.port}"]
     code, output = tools.call(top)

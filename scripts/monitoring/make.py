@@ -3,6 +3,7 @@
 
     python3 scripts/monitoring/make.py            writes the files
     python3 scripts/monitoring/make.py --check    fails if one of them is not what would be written
+    python3 scripts/monitoring/make.py --docs https://git.example/tactus/blob/main    prints the PrometheusRule with links to there
 
 The dashboards come from scripts/monitoring/dashboards.py, the PrometheusRule from deploy/prometheus/rules/.
 """
@@ -40,15 +41,33 @@ def prometheus_rule() -> str:
     return RULE_HEADER + "".join(f"  {line}\n" if line else "\n" for line in body)
 
 
+def dashboard_text(board: dict) -> str:
+    """A line for each panel, variable, mark and link, so that a change shows what it changes."""
+
+    def text(value: object) -> str:
+        if isinstance(value, dict) and value.keys() == {"list"}:
+            return f'{{"list": {text(value["list"])}}}'
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            return "[\n" + ",\n".join(json.dumps(entry) for entry in value) + "\n]"
+        return json.dumps(value)
+
+    return "{\n" + ",\n".join(f'"{key}": {text(value)}' for key, value in board.items()) + "\n}\n"
+
+
 def derived_files() -> dict[pathlib.Path, str]:
-    files = {DASHBOARDS / f"{d['uid']}.json": json.dumps(d, indent=1) + "\n" for d in all_dashboards()}
+    files = {DASHBOARDS / f"{d['uid']}.json": dashboard_text(d) for d in all_dashboards()}
     return files | {PROMETHEUS_RULE: prometheus_rule()}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if a file is stale")
-    check = parser.parse_args().check
+    parser.add_argument("--docs", metavar="URL", help="print the PrometheusRule: runbooks are at URL/docs/OPERATIONS.md")
+    args = parser.parse_args()
+    if args.docs:
+        print(prometheus_rule().replace("runbook_url: docs/", f"runbook_url: {args.docs.rstrip('/')}/docs/"), end="")
+        return 0
+    check = args.check
     files = derived_files()
     stale = [path for path, text in files.items() if not path.exists() or path.read_text() != text]
     extra = [path for path in DASHBOARDS.glob("*.json") if path not in files]

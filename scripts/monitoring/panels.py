@@ -87,8 +87,8 @@ class Panel:
         return panel | ({"transformations": self.transformations} if self.transformations else {})
 
 
-def series(title: str, unit: str, about: str, queries: list[Query], *, stacked: bool = False, **kwargs) -> Panel:
-    """Lines over time; a threshold beside the first is drawn as a dashed line."""
+def line(title: str, unit: str, about: str, *queries: tuple[str, str], stacked: bool = False, **kwargs) -> Panel:
+    """Lines over time of (expression, legend); a threshold beside the first is drawn as a dashed line."""
     custom = {
         "drawStyle": "line",
         "lineWidth": 1,
@@ -98,15 +98,17 @@ def series(title: str, unit: str, about: str, queries: list[Query], *, stacked: 
         "stacking": {"mode": "normal" if stacked else "none", "group": "A"},
         "thresholdsStyle": {"mode": "dashed" if len(kwargs.get("thresholds", [])) > 1 else "off"},
     }
-    options = {
-        "legend": {"displayMode": "list", "placement": "bottom", "showLegend": True, "calcs": []},
-        "tooltip": {"mode": "multi", "sort": "desc"},
-    }
-    return Panel("timeseries", title, unit, about, queries, defaults={"custom": custom}, options=options, **kwargs)
+    legend = {"displayMode": "table", "placement": "bottom", "showLegend": True, "calcs": ["lastNotNull", "mean"]}
+    options = {"legend": legend, "tooltip": {"mode": "multi", "sort": "desc"}}
+    return Panel("timeseries", title, unit, about, _ranged(queries), defaults={"custom": custom}, options=options, **kwargs)
 
 
-def stat(title: str, unit: str, about: str, queries: list[Query], *, width: int = 3, **kwargs) -> Panel:
-    """The newest value of each query, coloured by thresholds."""
+def _ranged(queries: tuple[tuple[str, str], ...]) -> list[Query]:
+    return [Query(expr, legend) for expr, legend in queries]
+
+
+def stat(title: str, unit: str, about: str, *queries: tuple[str, str], width: int = 3, **kwargs) -> Panel:
+    """The newest value of each (expression, legend), coloured by thresholds."""
     options = {
         "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False},
         "orientation": "auto",
@@ -115,7 +117,30 @@ def stat(title: str, unit: str, about: str, queries: list[Query], *, width: int 
         "graphMode": "area" if len(queries) == 1 else "none",
         "justifyMode": "auto",
     }
-    return Panel("stat", title, unit, about, queries, width=width, height=4, options=options, **kwargs)
+    return Panel("stat", title, unit, about, _ranged(queries), width=width, height=4, options=options, **kwargs)
+
+
+def by_step(title: str, unit: str, about: str, expr: str, **kwargs) -> Panel:
+    """A gauge of a step, by run, over the number of the step: runs of different speed and start lie over each other."""
+    at = "count_values by (run) (\"step\", max by (run) (tactus_learner_step))"
+    query = Query(f"last_over_time(({expr} * on (run) group_left (step) {at})[$__range:$__interval])", form="table", instant=True)
+    transformations = [
+        {"id": "organize", "options": {"excludeByName": {"Time": True}, "indexByName": {"run": 0, "step": 1, "Value": 2}}},
+        {"id": "convertFieldType", "options": {"conversions": [{"targetField": "step", "destinationType": "number"}]}},
+        {"id": "sortBy", "options": {"fields": {}, "sort": [{"field": "step"}]}},
+        {"id": "partitionByValues", "options": {"fields": ["run"], "keepFields": False, "naming": {"asLabels": True}}},
+    ]
+    custom = {"show": "lines", "lineWidth": 1, "pointSize": {"fixed": 3}}
+    options = {
+        "mapping": "auto",
+        "series": [],
+        "legend": {"displayMode": "list", "placement": "bottom", "showLegend": True, "calcs": []},
+        "tooltip": {"mode": "single", "sort": "none"},
+    }
+    defaults = {"custom": custom, "displayName": "${__field.labels.run}"}
+    return Panel(
+        "xychart", title, unit, about, [query], defaults=defaults, options=options, transformations=transformations, **kwargs
+    )
 
 
 def heatmap(title: str, unit: str, about: str, expr: str, **kwargs) -> Panel:
@@ -195,6 +220,30 @@ def _query_variable(name: str, label: str, query: str, about: str) -> dict:
     }
 
 
+# What is typed in, with the value it has before: what a rate of what moves once a step is taken over, and two figures of
+# the machines that no program knows.
+SETTINGS = [
+    ("docs", "Docs", "/public/tactus", "Where docs/OPERATIONS.md is served; deploy/compose.yaml mounts docs/ there."),
+    ("window", "Window", "1h", "What numbers that move once a step are taken over: several steps."),
+    ("price", "Price", "2", "Of a GPU's hour, in your currency."),
+    ("peak", "Peak FLOP/s", "989e12", "Of one of the learner's GPUs, for the MFU; an H100's in bfloat16."),
+]
+
+
+def _setting(name: str, label: str, value: str, about: str) -> dict:
+    return {
+        "name": name,
+        "label": label,
+        "type": "textbox",
+        "query": value,
+        "hide": 2 if name == "docs" else 0,
+        "options": [],
+        "skipUrlSync": False,
+        "current": {"selected": True, "text": value, "value": value},
+        "description": about,
+    }
+
+
 def _variables() -> list[dict]:
     return [
         {
@@ -216,17 +265,7 @@ def _variables() -> list[dict]:
         _query_variable(
             "instance", "Instance", 'label_values(tactus_build_info{run=~"$run",job=~"$job"}, instance)', "One process."
         ),
-        {
-            "name": "docs",
-            "label": "Docs",
-            "type": "textbox",
-            "query": "/public/tactus",
-            "hide": 2,
-            "options": [],
-            "skipUrlSync": False,
-            "current": {"selected": True, "text": "/public/tactus", "value": "/public/tactus"},
-            "description": "Where docs/OPERATIONS.md is served; deploy/compose.yaml mounts docs/ there.",
-        },
+        *[_setting(*setting) for setting in SETTINGS],
     ]
 
 
@@ -249,6 +288,14 @@ def _links() -> list[dict]:
     ]
 
 
+# What is marked in every chart: (name, colour, expression). One that ends with "* 1000" gives the moment itself, in ms.
+MARKS = [
+    ("Checkpoint", "green", "max by (run) (tactus_checkpoint_last_success_timestamp_seconds > 0) * 1000"),
+    ("Learner started", "red", 'max by (run, instance) (process_start_time_seconds{job="learner"}) * 1000'),
+    ("Held-out evaluation", "purple", 'max by (run) (changes(tactus_eval_pass_ratio{k="1"}[$__rate_interval]) > 0)'),
+]
+
+
 def _annotations() -> dict:
     builtin = {
         "builtIn": 1,
@@ -259,7 +306,22 @@ def _annotations() -> dict:
         "name": "Annotations & Alerts",
         "type": "dashboard",
     }
-    return {"list": [builtin]}
+    marks = [
+        {
+            "datasource": DATASOURCE,
+            "enable": True,
+            "hide": False,
+            "iconColor": color,
+            "name": name,
+            "expr": promql.narrow(expr, extra_matchers),
+            "titleFormat": name,
+            "textFormat": "{{run}}",
+            "tagKeys": "run",
+            "useValueForTime": "true" if expr.endswith("* 1000") else "false",
+        }
+        for name, color, expr in MARKS
+    ]
+    return {"list": [builtin, *marks]}
 
 
 def dashboard(uid: str, title: str, about: str, rows: list[tuple[str, list[Panel]]]) -> dict:
@@ -293,12 +355,12 @@ def dashboard(uid: str, title: str, about: str, rows: list[tuple[str, list[Panel
         "graphTooltip": 1,
         "schemaVersion": SCHEMA_VERSION,
         "version": 1,
-        "refresh": "10s",
+        "refresh": "30s",
         "timezone": "browser",
         "fiscalYearStartMonth": 0,
         "liveNow": False,
         "weekStart": "",
-        "time": {"from": "now-1h", "to": "now"},
+        "time": {"from": "now-12h", "to": "now"},
         "timepicker": {},
         "annotations": _annotations(),
         "links": _links(),

@@ -10,7 +10,14 @@ _SELECTOR = re.compile(
 )
 _LABEL_LIST = re.compile(r"\b(?:by|without|on|ignoring|group_left|group_right)\s*\([^)]*\)")
 # What Grafana puts in place of its variables, as the checks do.
-VARIABLES = {"$__rate_interval": "10s", "$__range": "60s", "$__interval": "10s"}
+VARIABLES = {
+    "$__rate_interval": "10s",
+    "$__range": "60s",
+    "$__interval": "10s",
+    "$window": "30s",
+    "$price": "2",
+    "$peak": "989e12",
+}
 
 
 @dataclasses.dataclass(frozen=True)

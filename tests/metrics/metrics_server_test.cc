@@ -67,6 +67,15 @@ TEST_F(MetricsServerTest, AliveFromTheStartAndReadyWhenItIs) {
   EXPECT_EQ(HttpBody(Request("HEAD /healthz HTTP/1.0\r\n\r\n")), "");
 }
 
+TEST_F(MetricsServerTest, SaysThatTheProcessHangs) {
+  std::string hung;
+  readiness_.WatchLife([&hung] { return hung; });
+  EXPECT_THAT(Get("/healthz"), StartsWith("HTTP/1.1 200 OK\r\n"));
+  hung = "no progress for 2h";
+  EXPECT_THAT(Get("/healthz"), StartsWith("HTTP/1.1 503 "));
+  EXPECT_EQ(HttpBody(Get("/healthz")), "no progress for 2h\n");
+}
+
 TEST_F(MetricsServerTest, AnythingElseIsRefused) {
   for (const char* path : {"/", "/metrics/", "/metrics/x", "/healthz2", "/readyz/..", "/../etc/passwd", "/%2e%2e/x"}) {
     EXPECT_THAT(Get(path), Not(StartsWith("HTTP/1.1 200"))) << path;

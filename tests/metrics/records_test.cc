@@ -277,6 +277,33 @@ TEST(HeldOutTest, WhatIsAppendedIsNoPartOfATornLine) {
   EXPECT_EQ(ReadHeldOut(path).value(), std::vector<HeldOutRecord>{record});
 }
 
+TEST(HeldOutTest, TheBestCheckpointIsKeptWhenOthersGo) {
+  const RunFolder folder{::testing::TempDir() + "/held_out_best_test"};
+  std::filesystem::remove_all(folder.root);
+  EXPECT_EQ(FindBestCheckpoint(folder).value(), std::nullopt);
+  const auto measure = [&](int64_t step, double pass1) {
+    const std::string path = folder.checkpoints() + "/" + CheckpointName(step);
+    std::filesystem::create_directories(path + "/model");
+    std::ofstream(path + "/model/weights") << step;
+    const HeldOutRecord record = {step, pass1, pass1 - 0.1, pass1 + 0.1};
+    EXPECT_TRUE(AppendHeldOut(folder.held_out(), record).ok());
+    EXPECT_TRUE(KeepIfBest(folder, path, record).ok());
+    std::filesystem::remove_all(path);  // as checkpoint.keep has it
+    return FindBestCheckpoint(folder).value()->path;
+  };
+  EXPECT_EQ(measure(10, 0.5), folder.best() + "/step-000010");
+  EXPECT_EQ(measure(20, 0.7), folder.best() + "/step-000020");
+  EXPECT_EQ(measure(30, 0.7), folder.best() + "/step-000020") << "as good, and later";
+  EXPECT_EQ(measure(40, 0.6), folder.best() + "/step-000020");
+  std::ifstream weights(folder.best() + "/step-000020/model/weights");
+  std::string text;
+  EXPECT_TRUE(weights >> text && text == "20") << "its files are there";
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder.best()), {}), 1) << "and no other's";
+  EXPECT_EQ(NewestCheckpoint(folder), "") << "it is none to go on from";
+  EXPECT_FALSE(KeepIfBest(folder, folder.checkpoints() + "/step-000050", {50, 0.9, 0.8, 1.0}).ok()) << "it is gone";
+  EXPECT_EQ(FindBestCheckpoint(folder).value()->held_out.step, 20);
+}
+
 class JsonlWriterTest : public ::testing::Test {
  protected:
   std::string path_ = ::testing::TempDir() + "/jsonl_writer_test.jsonl";

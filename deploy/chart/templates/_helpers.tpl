@@ -24,6 +24,11 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- if and (gt (int .Values.learner.hosts) 1) (ne .Values.storage.accessMode "ReadWriteMany") }}
 {{- fail (printf "storage.accessMode is %s with learner.hosts %d: expected ReadWriteMany, since every host reads the checkpoints" .Values.storage.accessMode (int .Values.learner.hosts)) }}
 {{- end }}
+{{- range $folder, $reference := .Values.artifacts }}
+{{- if hasKey $.Values.claims $folder }}
+{{- fail (printf "claims.%s and artifacts.%s are both mounted at /usr/share/tactus/%s: expected one of them" $folder $folder $folder) }}
+{{- end }}
+{{- end }}
 {{- if gt (int .Values.actors.min) (int .Values.actors.max) }}
 {{- fail (printf "actors.min is %d and actors.max %d: expected no more than that" (int .Values.actors.min) (int .Values.actors.max)) }}
 {{- end }}
@@ -130,7 +135,7 @@ capabilities:
 {{- if ne .root.Values.tls "none" }}
 - {name: tls, mountPath: /etc/tactus-tls, readOnly: true}
 {{- end }}
-{{- range $folder, $claim := .root.Values.claims }}
+{{- range $folder, $source := merge (dict) .root.Values.claims .root.Values.artifacts }}
 - {name: {{ $folder }}, mountPath: /usr/share/tactus/{{ $folder }}, readOnly: true}
 {{- end }}
 {{- end }}
@@ -153,6 +158,10 @@ capabilities:
   persistentVolumeClaim:
     claimName: {{ $claim }}
     readOnly: true
+{{- end }}
+{{- range $folder, $reference := .root.Values.artifacts }}
+- name: {{ $folder }}
+  image: {reference: "{{ $reference }}", pullPolicy: IfNotPresent} # by its digest: what is there already is the same
 {{- end }}
 {{- end }}
 
