@@ -114,7 +114,7 @@ double OperationsPerToken(const ModelConfig& config, const ParameterLayout& layo
   return 6 * matrices + attention;  // a tied embedding counts once: as the head
 }
 
-absl::Status Update(TrainablePolicy& policy, const std::vector<TrainSequences>& batches, int64_t t) {
+absl::Status Update(TrainablePolicy& policy, Collective& alone, const std::vector<TrainSequences>& batches, int64_t t) {
   RETURN_IF_ERROR(policy.state().ZeroGradients());
   for (const TrainSequences& batch : batches) {
     std::vector<float> logprobs(batch.targets.size());
@@ -123,7 +123,7 @@ absl::Status Update(TrainablePolicy& policy, const std::vector<TrainSequences>& 
   }
   // Waits for the norm, so for the backward pass. The optimizer's last kernel runs into the next repetition, as the one
   // before has run into this.
-  return policy.state().Step({}, {.t = t, .lr = 1e-6}).status();
+  return policy.state().Step({}, {.t = t, .lr = 1e-6}, alone).status();
 }
 
 absl::Status Run(const BenchFlags& flags, const GpuInfo& gpu) {
@@ -135,6 +135,7 @@ absl::Status Run(const BenchFlags& flags, const GpuInfo& gpu) {
   const double peak = PeakFlops();
   ASSIGN_OR_RETURN(const std::unique_ptr<TrainablePolicy> policy,
                    MakeLmPolicyCuda(config, StorageDType::kBFloat16, parameters, options, 0));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Collective> alone, CreateCollective({}));
   std::mt19937 random(1);
   std::vector<TrainSequences> batches;
   for (int64_t b = 0; b < flags.micro_batches; ++b) {
@@ -145,7 +146,7 @@ absl::Status Run(const BenchFlags& flags, const GpuInfo& gpu) {
   std::vector<double> seconds;
   for (int64_t repetition = 0; repetition <= flags.repeat; ++repetition) {
     absl::Status status;
-    const double took = Seconds([&] { status = Update(*policy, batches, repetition + 1); });
+    const double took = Seconds([&] { status = Update(*policy, *alone, batches, repetition + 1); });
     RETURN_IF_ERROR(status);
     if (repetition > 0) seconds.push_back(took);
   }

@@ -134,6 +134,7 @@ def cluster_checks(build: pathlib.Path) -> list[Outcome]:
     outcomes = [
         check("k8s.self_test", [python, "scripts/k8s/check.py", "--self-test"]),
         check("k8s.preflight", [python, "scripts/k8s/preflight.py", "--self-test"]),
+        check("k8s.end", [python, "scripts/k8s/end_check.py"], 300),
         check("k8s.manifests", [python, "scripts/k8s/check.py", "--build", str(build)]),
     ]
     for outcome in outcomes:
@@ -153,11 +154,16 @@ def script_checks(build: pathlib.Path) -> list[Outcome]:
         check("layers.tree", [python, "scripts/check/layers.py"]),
         check("exceptions.self_test", [python, "scripts/check/exceptions.py", "--self-test"]),
         check("exceptions.tree", [python, "scripts/check/exceptions.py"]),
+        check("clocks.self_test", [python, "scripts/check/clocks.py", "--self-test"]),
+        check("clocks.tree", [python, "scripts/check/clocks.py"]),
         check("sizes.self_test", [python, "scripts/check/sizes.py", "--self-test"]),
         check("sizes.tree", [python, "scripts/check/sizes.py"]),
         check("docs.self_test", [python, "scripts/check/docs.py", "--self-test"]),
         check("docs.tree", [python, "scripts/check/docs.py"]),
         check("web", [python, "scripts/check/web.py"], 300),
+        check("python", [python, "scripts/check/python.py"], 400),
+        check("thread_safety.self_test", [python, "scripts/check/thread_safety.py", "--self-test"]),
+        check("thread_safety.tree", [python, "scripts/check/thread_safety.py", "--build", str(build)], 600),
         *cluster_checks(build),
     ]
     for name in MONITORING:
@@ -166,10 +172,16 @@ def script_checks(build: pathlib.Path) -> list[Outcome]:
     if re.search(r"^TACTUS_SANITIZE:\w+=.", (build / "CMakeCache.txt").read_text(), re.MULTILINE):
         outcomes.append(skipped_check("monitoring.live", "under a sanitizer the run is too slow to be watched every second"))
         outcomes.append(skipped_check("documented", "under a sanitizer its commands take too long"))
+        outcomes.append(skipped_check("chaos", "under a sanitizer nothing comes within its bound"))
     else:
-        outcomes.append(check("monitoring.live", [python, "scripts/monitoring/live.py", "--build", str(build)], 300))
+        for name in ("live", "truth"):
+            outcomes.append(check(f"monitoring.{name}", [python, f"scripts/monitoring/{name}.py", "--build", str(build)], 600))
         if (build / "bin" / "tactus-actor").exists():
+            outcomes.append(check("environments.examples", [python, "scripts/check/environments.py", "examples", "--build", str(build)], 400))
+            outcomes.append(check("environments.faults", [python, "scripts/check/environments.py", "faults", "--build", str(build)], 900))
             outcomes.append(check("documented", [python, "scripts/check/documented.py", "--build", str(build)], 900))
+            outcomes.append(check("chaos", ["scripts/chaos.sh", "--short", "--seed", "31", "--build", str(build)], 400))
+            outcomes.append(check("soak", ["scripts/soak.sh", "--minutes", "0.4", "--build", str(build)], 300))
     if not (ROOT / ".git").exists() or not shutil.which("git"):
         return outcomes + [skipped_check("format", "not a git checkout, so nothing says which files changed")]
     _, listing = run_bounded(["scripts/check/changed_files.sh"], 60, ROOT)

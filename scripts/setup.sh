@@ -3,8 +3,9 @@
 #
 #   scripts/setup.sh [--lint] [--cuda]
 #
-# --lint adds what CI uses: clang-format, clang-tidy, PyYAML and jsonschema, Prometheus' programs (30 MB) and, on
-#        Debian, Chromium (124 MB).
+# --lint adds what scripts/test.sh checks with: clang with its linters and libFuzzer, nft and patch, PyYAML and jsonschema,
+#        Prometheus' programs (30 MB), on Debian Chromium (124 MB), and in .venv what reward servers in Python are tested with
+#        (20 MB). What tests call of them is skipped where it is missing.
 # --cuda adds to .venv what the preset `cuda` needs: nvcc, NCCL, cuBLAS and what torch's CUDA library loads. No driver and
 #        no GPU are needed to build. 2.0 GB more to download, 2.8 GB more on disk.
 #
@@ -19,7 +20,7 @@ packages="
   libpcre2-dev libcpp-httplib-dev nlohmann-json3-dev libzstd-dev libgloo-dev libssl-dev
   libgmp-dev libcli11-dev
 "
-lint_packages="clang-format clang-tidy python3-yaml python3-jsonschema"
+lint_packages="clang-format clang-tidy clang libclang-rt-dev patch nftables python3-yaml python3-jsonschema"
 # promtool, amtool and prometheus, for tests. Only unpacked into .cache: installed, they would add users and start services.
 unpacked_packages=""
 unpacked=.cache/prometheus
@@ -36,6 +37,9 @@ cuda_wheels="nvidia-cuda-nvcc==13.0.88 nvidia-nvvm==13.0.88 nvidia-cuda-crt==13.
   nvidia-nccl-cu13==2.28.9 nvidia-cublas==13.1.0.3 nvidia-cudnn-cu13==9.19.0.56 nvidia-cufft==12.0.0.61
   nvidia-cufile==1.15.1.6 nvidia-curand==10.4.0.35 nvidia-cusparse==12.6.3.3 nvidia-cusparselt-cu13==0.8.0
   nvidia-cusolver==12.0.4.66 nvidia-nvjitlink==13.0.88 nvidia-nvshmem-cu13==3.4.5"
+# Of python/tactus_env and its example with math-verify, and what builds its wheel.
+python_wheels="grpcio==1.85.3 protobuf==7.36.2 typing_extensions==4.16.0 math-verify==0.9.0 latex2sympy2_extended==1.11.0
+  antlr4-python3-runtime==4.13.2 sympy==1.14.0 mpmath==1.3.0 setuptools==80.9.0"
 
 say() { printf 'setup: %s\n' "$*"; }
 die() {
@@ -44,11 +48,13 @@ die() {
 }
 
 cuda=""
+python=""
 for arg in "$@"; do
   case "$arg" in
     --lint)
       packages="$packages $lint_packages"
       unpacked_packages="prometheus prometheus-alertmanager"
+      python=yes
       ;;
     --cuda) cuda=yes ;;
     -h | --help)
@@ -98,7 +104,7 @@ install_packages() {
   say "downloading about $bytes MB of packages"
   # shellcheck disable=SC2086
   $sudo env DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install $missing >/dev/null </dev/null ||
-    die "apt-get could not install: $missing"
+    die "apt-get could not install: $missing(its own words stand above; is there a network?)"
 }
 
 unpack_packages() {
@@ -169,7 +175,21 @@ install_cuda_wheels() {
   printf '%s\n' "$wanted" >"$stamp"
 }
 
+install_python_wheels() {
+  stamp=.venv/tactus-python-wheels
+  # shellcheck disable=SC2086
+  wanted=$(stamp_of $python_wheels)
+  [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && return 0
+  # shellcheck disable=SC2086
+  if ! wheels_present $python_wheels; then
+    say "adding to .venv:" $python_wheels
+    pip_install $python_wheels
+  fi
+  printf '%s\n' "$wanted" >"$stamp"
+}
+
 install_packages
 unpack_packages
 install_wheels
+[ -z "$python" ] || install_python_wheels
 [ -z "$cuda" ] || install_cuda_wheels

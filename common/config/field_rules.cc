@@ -85,6 +85,8 @@ std::string FormText(const FieldRule& rule) {
                           " digits after the point");
     case FieldRule::ADDRESS:
       return "host:port or [IPv6]:port";
+    case FieldRule::PEER_ADDRESS:
+      return "host:port or [IPv6]:port, the port above 0";
     case FieldRule::DEVICE:
       return "\"auto\", \"cpu\" or \"cuda:N\", N counting the GPUs from 0";
     case FieldRule::NAME:
@@ -104,6 +106,10 @@ bool HasForm(const FieldRule& rule, const std::string& text) {
       return IsShare(text, /*zero_too=*/false);
     case FieldRule::ADDRESS:
       return HostPort::Parse(text, "").ok();
+    case FieldRule::PEER_ADDRESS: {
+      const absl::StatusOr<HostPort> address = HostPort::Parse(text, "");
+      return text.empty() || (address.ok() && address->port > 0);
+    }
     case FieldRule::DEVICE:
       return ParseDeviceSpec(text).ok();
     case FieldRule::NAME:

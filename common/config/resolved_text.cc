@@ -56,10 +56,10 @@ void Print(const Message& message, Fields fields, bool blank, const std::string&
   const auto* type = message.GetDescriptor();
   for (int i = 0; i < type->field_count(); ++i) {
     const FieldDescriptor* field = type->field(i);
-    if (fields == Fields::kFingerprint && RuleOf(*field).default_not_in_fingerprint() && IsDefault(message, field)) {
-      continue;
-    }
-    const bool blank_here = blank || (fields == Fields::kFingerprint && RuleOf(*field).not_in_fingerprint());
+    const FieldRule& rule = RuleOf(*field);
+    const bool blank_here = blank || (fields == Fields::kFingerprint && rule.not_in_fingerprint());
+    const bool young = fields == Fields::kFingerprint && rule.default_not_in_fingerprint();
+    if (young && (blank_here || IsDefault(message, field))) continue;
     if (field->cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE) {
       absl::StrAppend(out, indent, field->name(), " {\n");
       Print(message.GetReflection()->GetMessage(message, field), fields, blank_here, indent + "  ", out);

@@ -2,6 +2,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "common/config/run_config.h"
 #include "proto/config.pb.h"
 
 namespace tactus::config {
@@ -41,11 +42,48 @@ MaybeProblem CheckRelations(const RunConfig& config) {
                    absl::StrCat("is ", config.actor().max_step_tokens(), ": expected at least actor.max_sequences = ",
                                 config.actor().max_sequences(), ", one token for each sequence")};
   }
+  const LearnerOptions::Shard shard = config.learner().shard();
+  if (shard == LearnerOptions::GRADIENTS || shard == LearnerOptions::PARAMETERS) {
+    return Problem{"learner.shard", absl::StrCat("is ", LearnerOptions::Shard_Name(shard),
+                                                 ", which this version cannot do: expected AUTO, NONE or OPTIMIZER")};
+  }
+  if (config.optimizer().schedule() == OptimizerOptions::WSD && config.optimizer().decay_steps() == 0) {
+    return Problem{"optimizer.decay_steps",
+                   "is 0: expected the updates in which the learning rate falls, as "
+                   "optimizer.schedule is WSD"};
+  }
   const int updates = config.algorithm().updates_per_batch();
   if (rollout.prompts_per_step() % updates != 0) {
     return Problem{"algorithm.updates_per_batch",
                    absl::StrCat("is ", updates,
                                 ": expected a divisor of rollout.prompts_per_step = ", rollout.prompts_per_step())};
+  }
+  return std::nullopt;
+}
+
+MaybeProblem CheckAlgorithm(const RunConfig& config) {
+  const AlgorithmOptions& algorithm = config.algorithm();
+  if (algorithm.clip_dual() != 0 && algorithm.clip_dual() <= 1 + algorithm.clip_high()) {
+    return Problem{"algorithm.clip_dual",
+                   absl::StrCat("is ", algorithm.clip_dual(),
+                                ": expected 0, or more than 1 + algorithm.clip_high = ", 1 + algorithm.clip_high())};
+  }
+  if (algorithm.clip_dual() != 0 && algorithm.loss() == AlgorithmOptions::CISPO) {
+    return Problem{"algorithm.clip_dual", "is given with loss: CISPO: expected CLIP or GSPO, whose ratio it bounds"};
+  }
+  const bool mask = algorithm.tis_rule() == AlgorithmOptions::MASK;
+  if (mask && algorithm.tis_floor() > algorithm.tis_cap()) {
+    return Problem{"algorithm.tis_floor", absl::StrCat("is ", algorithm.tis_floor(),
+                                                       ": expected at most algorithm.tis_cap = ", algorithm.tis_cap())};
+  }
+  if (!mask && algorithm.tis_floor() != 0) {
+    return Problem{"algorithm.tis_floor", "is given with tis_rule: TRUNCATE: expected MASK, whose lower bound it is"};
+  }
+  const int longest = config.rollout().max_completion_tokens();
+  if (algorithm.overlong_buffer_tokens() > longest) {
+    return Problem{"algorithm.overlong_buffer_tokens",
+                   absl::StrCat("is ", algorithm.overlong_buffer_tokens(),
+                                ": expected at most rollout.max_completion_tokens = ", longest)};
   }
   return std::nullopt;
 }
@@ -86,6 +124,28 @@ MaybeProblem CheckService(const ServiceOptions& service) {
   return std::nullopt;
 }
 
+MaybeProblem CheckEnvironment(const RunConfig& config) {
+  const bool judges = EnvironmentJudges(config.task());
+  const bool given = !config.environment().address().empty();
+  if (judges && !given) {
+    return Problem{"environment.address",
+                   absl::StrCat("is missing: expected host:port of your server, as ",
+                                config.task().name() == "environment" ? "task.name is \"environment\""
+                                                                      : "task.rewards is ENVIRONMENT")};
+  }
+  if (judges && config.environment().timeout_s() > config.rollout().lease_timeout_s()) {
+    return Problem{"environment.timeout_s",
+                   absl::StrCat("is ", config.environment().timeout_s(),
+                                ": expected at most rollout.lease_timeout_s = ", config.rollout().lease_timeout_s())};
+  }
+  if (given && !judges) {
+    return Problem{"environment.address",
+                   "is given although nothing is asked there: expected task.rewards: ENVIRONMENT, or task.name: "
+                   "\"environment\" where the prompts are the server's, too"};
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
 std::optional<Problem> ValidateTask(const TaskOptions& task) {
@@ -97,7 +157,9 @@ std::optional<Problem> Validate(const RunConfig& config) {
   if (MaybeProblem problem = CheckRules(config, "")) return problem;
   if (MaybeProblem problem = CheckTaskRelations(config.task())) return problem;
   if (MaybeProblem problem = CheckRelations(config)) return problem;
+  if (MaybeProblem problem = CheckAlgorithm(config)) return problem;
   if (MaybeProblem problem = CheckCredit(config.credit())) return problem;
+  if (MaybeProblem problem = CheckEnvironment(config)) return problem;
   return CheckService(config.service());
 }
 

@@ -15,7 +15,7 @@ import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-FOLDERS = "actor|bench|cmake|common|configs|deploy|docs|k8s|learner|models|proto|scripts|tests|tools"
+FOLDERS = "actor|bench|cmake|common|configs|deploy|docs|examples|k8s|learner|models|proto|python|scripts|tests|tools"
 PATH = rf"(?:{FOLDERS})/[\w./*-]*\w/?|CHANGELOG\.md|CONTRIBUTING\.md|README\.md"
 SPAN = re.compile(rf"`({PATH})`")
 NAMED = re.compile(rf"`([A-Za-z_][\w:]*)`(?: \(| in )`({PATH})`")

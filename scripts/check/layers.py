@@ -4,7 +4,7 @@
     python3 scripts/check/layers.py [--self-test]
 
     proto <- common/base <- common/device <- {config, metrics, data, tokenizer, collective, ops} <- {model, rhythm, tasks, rollout}
-          <- weights <- {actor | learner} <- {tools, tests, bench}
+          <- {environment, weights} <- {actor | learner} <- {tools, tests, bench}
 
 A file may include what stands left of it, its own room, and the few neighbours listed in PEERS. A room is a component or a
 folder right below one; a folder below that, as actor/engine/cuda, belongs to its room. Rooms of one component stand in an
@@ -34,7 +34,7 @@ LAYERS = [
     ["common/device"],
     ["common/config", "common/metrics", "common/data", "common/tokenizer", "common/collective", "common/ops"],
     ["common/model", "common/rhythm", "common/tasks", "common/rollout"],
-    ["common/weights"],
+    ["common/environment", "common/weights"],
     ["actor", "learner"],
     ["tools", "tests", "bench"],
 ]

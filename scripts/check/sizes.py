@@ -14,8 +14,8 @@ import sys
 LIMITS = {".cc": 500, ".cu": 500, ".h": 200, ".cuh": 200}
 PYTHON_LINES = 500
 FUNCTION_LINES = 70
-TOPS = ["common", "actor", "learner", "tools", "tests", "bench"]
-PYTHON_TOPS = ["scripts", "bench"]
+TOPS = ["common", "actor", "learner", "tools", "tests", "bench", "examples"]
+PYTHON_TOPS = ["scripts", "bench", "python", "examples"]
 # Comments, strings, characters (no digit separators) and preprocessor lines: text in which a brace is no brace.
 OPAQUE = re.compile(
     r'//[^\n]*|/\*.*?\*/|R"([^(\s]*)\(.*?\)\1"|"(?:\\.|[^"\\\n])*"|(?<![0-9a-fA-F])\'(?:\\.|[^\'\\\n])+\'|^[ \t]*#(?:\\\n|[^\n])*',

@@ -125,7 +125,17 @@ TEST(RunConfigTest, CrossFieldRules) {
       {{"task.prompt_style=plain"}, "task.prompt_style is \"plain\""},
       {{"learner.micro_batch_tokens=511"}, "learner.micro_batch_tokens is 511: expected at least 512"},
       {{"actor.max_step_tokens=31"}, "actor.max_step_tokens is 31"},
+      {{"learner.shard=GRADIENTS"}, "learner.shard is GRADIENTS, which this version cannot do: expected AUTO"},
+      {{"learner.shard=PARAMETERS"}, "learner.shard is PARAMETERS, which"},
       {{"algorithm.updates_per_batch=3"}, "algorithm.updates_per_batch is 3: expected a divisor"},
+      {{"algorithm.clip_dual=1.2"},
+       "algorithm.clip_dual is 1.2: expected 0, or more than 1 + algorithm.clip_high = 1.2"},
+      {{"algorithm.clip_dual=3", "algorithm.loss=CISPO"}, "algorithm.clip_dual is given with loss: CISPO"},
+      {{"algorithm.tis_floor=0.5"}, "algorithm.tis_floor is given with tis_rule: TRUNCATE"},
+      {{"algorithm.tis_rule=MASK", "algorithm.tis_floor=3"},
+       "algorithm.tis_floor is 3: expected at most algorithm.tis_cap"},
+      {{"algorithm.overlong_buffer_tokens=257"}, "algorithm.overlong_buffer_tokens is 257: expected at most"},
+      {{"optimizer.schedule=WSD"}, "optimizer.decay_steps is 0: expected the updates in which the learning rate falls"},
       {{"service.tls_cert_path=c", "service.tls_ca_path=a"}, "service.tls_key_path is missing"},
       {{"service.plaintext=false"}, "service.plaintext is false and no certificate is given"},
       {{"service.tls_cert_path=c", "service.tls_key_path=k", "service.tls_ca_path=a"},
@@ -240,6 +250,22 @@ TEST(RunConfigTest, DevicesHaveNames) {
             "from 0.");
 }
 
+TEST(RunConfigTest, AnEnvironmentHasAnAddressAndIsAsked) {
+  EXPECT_TRUE(Parse({"task.rewards=ENVIRONMENT", "environment.address=rewards:9000"}).ok());
+  EXPECT_TRUE(Parse({"task.name=environment", "environment.address=[::1]:9000"}).ok());
+  EXPECT_EQ(ErrorOf({"task.rewards=ENVIRONMENT"}),
+            "run.textproto: environment.address is missing: expected host:port of your server, as task.rewards is "
+            "ENVIRONMENT.");
+  EXPECT_THAT(ErrorOf({"task.name=environment"}), HasSubstr("as task.name is \"environment\""));
+  EXPECT_THAT(ErrorOf({"task.name=environment", "environment.address=a:1", "rollout.lease_timeout_s=9"}),
+              HasSubstr("environment.timeout_s is 60: expected at most rollout.lease_timeout_s = 9"));
+  EXPECT_THAT(ErrorOf({"environment.address=a:9000"}), HasSubstr("expected task.rewards: ENVIRONMENT"));
+  EXPECT_EQ(
+      ErrorOf({"task.name=environment", "environment.address=a:0"}),
+      "--set environment.address=a:0: environment.address is \"a:0\": expected host:port or [IPv6]:port, the port "
+      "above 0.");
+}
+
 TEST(RunConfigTest, FingerprintIgnoresWhatBelongsToOneMachine) {
   const std::string base = Fingerprint(Parse({}).value());
   EXPECT_EQ(base.size(), 64u);
@@ -247,11 +273,20 @@ TEST(RunConfigTest, FingerprintIgnoresWhatBelongsToOneMachine) {
   EXPECT_EQ(Fingerprint(Parse({"actor.threads=4"}).value()), base);
   EXPECT_EQ(Fingerprint(Parse({"learner.threads=4"}).value()), base);
   EXPECT_EQ(Fingerprint(Parse({"learner.device=cuda:1", "learner.gpu_memory_mib=9"}).value()), base);
+  EXPECT_EQ(Fingerprint(Parse({"learner.shard=OPTIMIZER"}).value()), base) << "no result depends on it";
   EXPECT_EQ(Fingerprint(Parse({"learner.steps=77"}).value()), base) << "a run may be made longer";
+  EXPECT_EQ(Fingerprint(Parse({"learner.time_limit_s=60", "optimizer.max_skipped_updates=3"}).value()), base);
+  EXPECT_EQ(Fingerprint(Parse({"eval.every_steps=5", "learner.shard=NONE"}).value()), base) << "younger, of a machine";
+  EXPECT_NE(Fingerprint(Parse({"optimizer.skip_grad_norm=3"}).value()), base);
   EXPECT_NE(Fingerprint(Parse({"seed=2"}).value()), base);
   EXPECT_NE(Fingerprint(Parse({"task.unusable_rows=LEAVE_OUT"}).value()), base);
   EXPECT_EQ(Fingerprint(Parse({"task.unusable_rows=REFUSE"}).value()), base) << "what older runs did";
   EXPECT_NE(Fingerprint(Parse({"credit.q=0.5"}).value()), base);
+  const std::string served = Fingerprint(Parse({"task.rewards=ENVIRONMENT", "environment.address=a:1"}).value());
+  EXPECT_NE(served, base);
+  EXPECT_EQ(
+      Fingerprint(Parse({"task.rewards=ENVIRONMENT", "environment.address=b:2", "environment.timeout_s=9"}).value()),
+      served);
   EXPECT_NE(Fingerprint(Parse({"rollout.temperature=0.9"}).value()), base);
 }
 

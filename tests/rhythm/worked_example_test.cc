@@ -84,8 +84,7 @@ TEST(WorkedExample, PageShowsWhatTheCodeComputes) {
   const std::vector<float> gamma = CreditWeights(CreditKind::kCoupled, params, {.entropy = zeros, .rhythm = &rhythm});
 
   const std::vector<double> rewards = example["group_rewards"];
-  std::vector<double> advantages(rewards.size());
-  GroupAdvantages(Estimator::kGrpo, rewards, advantages);
+  const std::vector<double> advantages = BatchAdvantages(Estimator::kGrpo, {rewards}).front();
   std::vector<float> gradient(tokens);
   LossTotals totals;
   const auto completions = static_cast<int64_t>(rewards.size()), total = completions * static_cast<int64_t>(tokens);
