@@ -172,7 +172,6 @@ def script_checks(build: pathlib.Path) -> list[Outcome]:
     if re.search(r"^TACTUS_SANITIZE:\w+=.", (build / "CMakeCache.txt").read_text(), re.MULTILINE):
         outcomes.append(skipped_check("monitoring.live", "under a sanitizer the run is too slow to be watched every second"))
         outcomes.append(skipped_check("documented", "under a sanitizer its commands take too long"))
-        outcomes.append(skipped_check("chaos", "under a sanitizer nothing comes within its bound"))
     else:
         for name in ("live", "truth"):
             outcomes.append(check(f"monitoring.{name}", [python, f"scripts/monitoring/{name}.py", "--build", str(build)], 600))
@@ -180,8 +179,6 @@ def script_checks(build: pathlib.Path) -> list[Outcome]:
             outcomes.append(check("environments.examples", [python, "scripts/check/environments.py", "examples", "--build", str(build)], 400))
             outcomes.append(check("environments.faults", [python, "scripts/check/environments.py", "faults", "--build", str(build)], 900))
             outcomes.append(check("documented", [python, "scripts/check/documented.py", "--build", str(build)], 900))
-            outcomes.append(check("chaos", ["scripts/chaos.sh", "--short", "--seed", "31", "--build", str(build)], 400))
-            outcomes.append(check("soak", ["scripts/soak.sh", "--minutes", "0.4", "--build", str(build)], 300))
     if not (ROOT / ".git").exists() or not shutil.which("git"):
         return outcomes + [skipped_check("format", "not a git checkout, so nothing says which files changed")]
     _, listing = run_bounded(["scripts/check/changed_files.sh"], 60, ROOT)
