@@ -405,7 +405,7 @@ void Actor::ScoreAndSubmit(OpenGroup& open) {
 absl::Status Actor::SubmitWithRetry(const OpenGroup& open) {
   BackOff pauses(kFirstPause, kLongestPause, /*jitter=*/true);
   while (true) {
-    const absl::Status status = port_->Submit(open.group, kSubmitTimeout);
+    absl::Status status = port_->Submit(open.group, kSubmitTimeout);
     if (!MayPass(status)) {
       if (!absl::IsCancelled(status)) HeardLearner();
       return status;

@@ -209,7 +209,7 @@ absl::Status Run(const ActorFlags& flags) {
   ASSIGN_OR_RETURN(std::unique_ptr<ActorMetricsThread> publish,
                    ActorMetricsThread::Start(parts.actor.get(), ChannelSecurity::FromProto(run.service()), &metrics));
   readiness.Watch([actor = parts.actor.get()] { return actor->NotReady(); });
-  const absl::Status status = parts.actor->Run();
+  absl::Status status = parts.actor->Run();
   publish.reset();  // which copies the last counts
   readiness.Watch([] { return std::string("stopped"); });
   const ActorStats stats = parts.actor->stats();

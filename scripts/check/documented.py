@@ -49,6 +49,9 @@ SUBSTITUTIONS = [
     (r"^scripts/study/make_prompts\.py prompts\.jsonl$", r"\g<0> && head -n 20 prompts.jsonl > few && mv few prompts.jsonl"),
     (r"\bmy\.textproto", rf"\g<0> {SHORT}"),
     (r"^(tactus train --config (?!.*--out).*)$", rf"\1 --out {RUN}"),
+    # A recipe's numbers hold only together.
+    (r"^(tactus train --config configs/recipes/\S+ --out )(\S+)$",
+     r"rm -rf \2; \1\2 --set learner.steps=2 --set eval.max_prompts=4 --set actor.threads=1 --set learner.threads=1"),
     (r"^(tactus train --config .*--out )(\S+)(.*)$", rf"rm -rf \2; \1\2\3 {FEW} --set actor.threads=1 --set learner.threads=1"),
     (r"^(tactus train --resume .*)$", r"\1 --set learner.steps=3"),
     (r"^(tactus sft .*--out )(\S+)(.*)$", r"rm -rf \2; \1\2\3 --set sft.steps=2 --set sft.sequences_per_step=2"),
