@@ -161,29 +161,16 @@ install_wheels() {
   printf '%s\n' "$wanted" >"$stamp"
 }
 
-install_cuda_wheels() {
-  stamp=.venv/tactus-cuda-wheels
+# add_wheels NAME SIZE WHEELS: into the .venv there is, remembered by its name.
+add_wheels() {
+  stamp=.venv/tactus-$1-wheels
   # shellcheck disable=SC2086
-  wanted=$(stamp_of $cuda_wheels)
+  wanted=$(stamp_of $3)
   [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && return 0
   # shellcheck disable=SC2086
-  if ! wheels_present $cuda_wheels; then
-    say "adding to .venv:" $cuda_wheels
-    say "$cuda_wheels_download to download, 2.8 GB more on disk"
-    pip_install $cuda_wheels
-  fi
-  printf '%s\n' "$wanted" >"$stamp"
-}
-
-install_python_wheels() {
-  stamp=.venv/tactus-python-wheels
-  # shellcheck disable=SC2086
-  wanted=$(stamp_of $python_wheels)
-  [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && return 0
-  # shellcheck disable=SC2086
-  if ! wheels_present $python_wheels; then
-    say "adding to .venv:" $python_wheels
-    pip_install $python_wheels
+  if ! wheels_present $3; then
+    say "adding to .venv: $3 ($2)"
+    pip_install $3
   fi
   printf '%s\n' "$wanted" >"$stamp"
 }
@@ -191,5 +178,5 @@ install_python_wheels() {
 install_packages
 unpack_packages
 install_wheels
-[ -z "$python" ] || install_python_wheels
-[ -z "$cuda" ] || install_cuda_wheels
+[ -z "$python" ] || add_wheels python "20 MB on disk" "$python_wheels"
+[ -z "$cuda" ] || add_wheels cuda "$cuda_wheels_download to download, 2.8 GB more on disk" "$cuda_wheels"

@@ -5,8 +5,8 @@
 
 In the product's code (common, actor, learner, tools) absl::Now() and std::chrono::system_clock stand only in the files of TIMES_OF_DAY,
 each with what it needs the time of day for; everything else asks MonotonicNow() (common/base/monotonic_clock.h). Abseil's timed waits
-and its CondVar end by the wall clock, those with a timeout too: CondVar of common/base/cond_var.h does not. Prints one line for each; exit code 1 when there is one, or when a file
-of the list needs it no more.
+and its CondVar end by the wall clock, those with a timeout too: CondVar of common/base/cond_var.h does not. Prints one line for each;
+exit code 1 when there is one, or when a file of the list needs it no more.
 """
 
 import pathlib
@@ -14,7 +14,7 @@ import re
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
-from check.exceptions import OPAQUE, SUFFIXES, TOPS  # noqa: E402
+from check.exceptions import by_line, code_of, product_sources, report, run  # noqa: E402
 
 TIMES_OF_DAY = {
     "common/base/log.cc": "a line's time",
@@ -38,19 +38,17 @@ WAIT = re.compile(r"\b(?:Await|Wait|(?:Reader)?LockWhen|WaitForNotification)With
 
 def found_in(path: str, source: str) -> list[tuple[int, str]]:
     """Where, and what is wrong there."""
-    text = OPAQUE.sub(lambda m: re.sub(r"[^\n]", " ", m[0]), source)
+    text = code_of(source)
     found = [(m.start(), f"{m[0]} is the wall clock: MonotonicNow()") for m in NOW.finditer(text) if path not in TIMES_OF_DAY]
     found += [(m.start(), f"{m[0]} waits by the wall clock: CondVar of common/base/cond_var.h") for m in WAIT.finditer(text)]
-    return sorted((text.count("\n", 0, at) + 1, what) for at, what in found)
+    return by_line(text, found)
 
 
 def check_tree(root: pathlib.Path) -> int:
-    sources = {p.relative_to(root).as_posix(): p.read_text(errors="replace")
-               for top in TOPS for p in sorted((root / top).rglob("*")) if p.suffix in SUFFIXES}  # fmt: skip
+    sources = product_sources(root)
     lines = [f"{path}:{number}: {what}" for path, text in sources.items() for number, what in found_in(path, text)]
     lines += [f"{path}: needs no time of day: take it from TIMES_OF_DAY" for path in TIMES_OF_DAY if not NOW.search(sources.get(path, ""))]
-    print("\n".join(lines) if lines else f"clocks: {len(sources)} files, none waits by the wall clock")
-    return 1 if lines else 0
+    return report(lines, f"clocks: {len(sources)} files, none waits by the wall clock")
 
 
 SEEDED = [  # a line, whether it is refused
@@ -73,11 +71,8 @@ def self_test() -> int:
              if bool(found_in("tools/a.cc", line)) != refused]  # fmt: skip
     if found_in("common/base/log.cc", SEEDED[0][0]):
         wrong.append("common/base/log.cc may tell the time of day")
-    print("\n".join(wrong) if wrong else f"clocks: {len(SEEDED) + 1} seeded lines judged rightly")
-    return 1 if wrong else 0
+    return report(wrong, f"clocks: {len(SEEDED) + 1} seeded lines judged rightly")
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] not in ([], ["--self-test"]):
-        sys.exit(f"unknown arguments {sys.argv[1:]}; the only one is --self-test")
-    sys.exit(self_test() if sys.argv[1:] else check_tree(pathlib.Path(__file__).resolve().parents[2]))
+    sys.exit(run(check_tree, self_test))

@@ -54,9 +54,36 @@ def is_range_for_over_folder(header: str) -> bool:
     return "directory_iterator" in header and ";" not in header
 
 
+def code_of(source: str) -> str:
+    """The source with blanks for what holds no call."""
+    return OPAQUE.sub(lambda m: re.sub(r"[^\n]", " ", m[0]), source)
+
+
+def by_line(text: str, found: list[tuple[int, str]]) -> list[tuple[int, str]]:
+    """Places in the text as numbers of lines, in order."""
+    return sorted((text.count("\n", 0, at) + 1, what) for at, what in found)
+
+
+def product_sources(root: pathlib.Path) -> dict[str, str]:
+    return {p.relative_to(root).as_posix(): p.read_text(errors="replace")
+            for top in TOPS for p in sorted((root / top).rglob("*")) if p.suffix in SUFFIXES}  # fmt: skip
+
+
+def report(lines: list[str], otherwise: str) -> int:
+    print("\n".join(lines) if lines else otherwise)
+    return 1 if lines else 0
+
+
+def run(check_tree, self_test) -> int:
+    """A check of the tree, or with --self-test of itself."""
+    if sys.argv[1:] not in ([], ["--self-test"]):
+        sys.exit(f"unknown arguments {sys.argv[1:]}; the only one is --self-test")
+    return self_test() if sys.argv[1:] else check_tree(pathlib.Path(__file__).resolve().parents[2])
+
+
 def found_in(path: str, source: str) -> list[tuple[int, str]]:
     """Where, and what is wrong there."""
-    text = OPAQUE.sub(lambda m: re.sub(r"[^\n]", " ", m[0]), source)
+    text = code_of(source)
     found = []
     for match in FILESYSTEM.finditer(text):
         name, argument = match[1], arguments(text, match.start(2))[-1]
@@ -74,18 +101,16 @@ def found_in(path: str, source: str) -> list[tuple[int, str]]:
         found += [(m.start(), "starting a thread throws: StartThread") for m in THREAD.finditer(text)]
         if re.search(r"<std::j?thread>", text):
             found += [(m.start(), "starting a thread throws: StartThread") for m in EMPLACED.finditer(text)]
-    return sorted((text.count("\n", 0, at) + 1, what) for at, what in found)
+    return by_line(text, found)
 
 
 def check_tree(root: pathlib.Path) -> int:
-    paths = sorted(p for top in TOPS for p in (root / top).rglob("*") if p.suffix in SUFFIXES)
-    if not paths:
+    sources = product_sources(root)
+    if not sources:
         print(f"{root}: no source file found", file=sys.stderr)
         return 1
-    names = [(p.relative_to(root).as_posix(), p.read_text(errors="replace")) for p in paths]
-    lines = [f"{name}:{number}: {what}" for name, text in names for number, what in found_in(name, text)]
-    print("\n".join(lines) if lines else f"exceptions: {len(paths)} files, none throws")
-    return 1 if lines else 0
+    lines = [f"{name}:{number}: {what}" for name, text in sources.items() for number, what in found_in(name, text)]
+    return report(lines, f"exceptions: {len(sources)} files, none throws")
 
 
 SEEDED = [  # a line, whether it is refused
@@ -130,11 +155,8 @@ def self_test() -> int:
             wrong.append(f'{line!r}: expected {"a finding" if refused else "none"}, got {found}')
     if found_in(STARTS_THREADS, "return std::thread(std::move(body));"):
         wrong.append(f"{STARTS_THREADS} may start threads")
-    print("\n".join(wrong) if wrong else f"exceptions: {len(SEEDED) + 1} seeded lines judged rightly")
-    return 1 if wrong else 0
+    return report(wrong, f"exceptions: {len(SEEDED) + 1} seeded lines judged rightly")
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] not in ([], ["--self-test"]):
-        sys.exit(f"unknown arguments {sys.argv[1:]}; the only one is --self-test")
-    sys.exit(self_test() if sys.argv[1:] else check_tree(pathlib.Path(__file__).resolve().parents[2]))
+    sys.exit(run(check_tree, self_test))
