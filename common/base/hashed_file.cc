@@ -3,20 +3,11 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include <cerrno>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
+#include "common/base/file_calls.h"
 
 namespace tactus {
-namespace {
-
-absl::Status FromErrno(absl::string_view what, const std::string& path) {
-  return absl::ErrnoToStatus(errno, absl::StrCat(what, " ", path));
-}
-
-}  // namespace
-
 FileDigest DigestOf(absl::string_view content) { return {content.size(), Sha256Hex(content)}; }
 
 absl::StatusOr<HashedFile> HashedFile::Create(const std::string& path) {
@@ -40,13 +31,7 @@ HashedFile::~HashedFile() {
 absl::Status HashedFile::Write(absl::string_view bytes) {
   hash_->Update(bytes);
   bytes_ += bytes.size();
-  while (!bytes.empty()) {
-    const ssize_t written = ::write(fd_, bytes.data(), bytes.size());
-    if (written < 0 && errno == EINTR) continue;
-    if (written < 0) return FromErrno("cannot write", path_);
-    bytes.remove_prefix(static_cast<size_t>(written));
-  }
-  return absl::OkStatus();
+  return WriteAll(fd_, bytes, path_);
 }
 
 absl::StatusOr<FileDigest> HashedFile::Close() {

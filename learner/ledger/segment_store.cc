@@ -15,6 +15,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/strip.h"
 #include "common/base/file.h"
+#include "common/base/file_calls.h"
 #include "common/base/paths.h"
 #include "common/base/status_macros.h"
 
@@ -35,7 +36,7 @@ class SegmentFolder final : public SegmentStore {
   absl::Status Write(std::span<const absl::string_view> pieces) override;
   absl::Status Sync() override {
     if (::fdatasync(fd_) == 0) return absl::OkStatus();
-    return absl::ErrnoToStatus(errno, absl::StrCat("cannot sync ", Name(written_)));
+    return FromErrno("cannot sync", Name(written_));
   }
   void Close() override {
     if (fd_ >= 0) ::close(fd_);
@@ -75,7 +76,7 @@ absl::Status SegmentFolder::Create(uint64_t segment) {
   written_ = segment;
   const std::string path = Name(segment);
   fd_ = ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
-  if (fd_ < 0) return absl::ErrnoToStatus(errno, absl::StrCat("cannot create ", path));
+  if (fd_ < 0) return FromErrno("cannot create", path);
   return SyncPath(folder_);
 }
 
@@ -87,7 +88,7 @@ absl::Status SegmentFolder::Write(std::span<const absl::string_view> pieces) {
   for (size_t next = 0; next < rest.size();) {
     const size_t count = std::min(rest.size() - next, static_cast<size_t>(IOV_MAX));
     const ssize_t written = ::writev(fd_, &rest[next], static_cast<int>(count));
-    if (written < 0 && errno != EINTR) return absl::ErrnoToStatus(errno, absl::StrCat("cannot write ", Name(written_)));
+    if (written < 0 && errno != EINTR) return FromErrno("cannot write", Name(written_));
     for (auto left = static_cast<size_t>(std::max<ssize_t>(written, 0)); left > 0;) {
       iovec& piece = rest[next];
       const size_t done = std::min(left, piece.iov_len);
@@ -102,13 +103,13 @@ absl::Status SegmentFolder::Write(std::span<const absl::string_view> pieces) {
 absl::StatusOr<size_t> SegmentFolder::Read(uint64_t segment, uint64_t offset, std::span<char> to) const {
   const std::string path = Name(segment);
   const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return absl::ErrnoToStatus(errno, absl::StrCat("cannot open ", path));
+  if (fd < 0) return FromErrno("cannot open", path);
   const absl::Cleanup close = [fd] { ::close(fd); };
   size_t read = 0;
   while (read < to.size()) {
     const ssize_t n = ::pread(fd, to.data() + read, to.size() - read, static_cast<off_t>(offset + read));
     if (n == 0) break;
-    if (n < 0 && errno != EINTR) return absl::ErrnoToStatus(errno, absl::StrCat("cannot read ", path));
+    if (n < 0 && errno != EINTR) return FromErrno("cannot read", path);
     read += static_cast<size_t>(std::max<ssize_t>(n, 0));
   }
   return read;
@@ -117,7 +118,7 @@ absl::StatusOr<size_t> SegmentFolder::Read(uint64_t segment, uint64_t offset, st
 absl::Status SegmentFolder::Remove(std::span<const uint64_t> segments) {
   for (const uint64_t segment : segments) {
     const std::string path = Name(segment);
-    if (::unlink(path.c_str()) != 0) return absl::ErrnoToStatus(errno, absl::StrCat("cannot delete ", path));
+    if (::unlink(path.c_str()) != 0) return FromErrno("cannot delete", path);
   }
   return SyncPath(folder_);
 }

@@ -12,6 +12,7 @@
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/file_calls.h"
 #include "common/base/status_macros.h"
 
 namespace tactus {
@@ -21,10 +22,6 @@ static_assert(std::endian::native == std::endian::little, "safetensors data is l
 
 constexpr size_t kBufferBytes = size_t{1} << 20;
 constexpr size_t kHeaderAlignment = 8;
-
-absl::Status FromErrno(absl::string_view what, const std::string& path) {
-  return absl::ErrnoToStatus(errno, absl::StrCat(what, " ", path));
-}
 
 absl::Status ReadAt(int fd, const std::string& path, uint64_t offset, char* out, size_t size) {
   while (size > 0) {
