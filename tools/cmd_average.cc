@@ -6,7 +6,6 @@
 #include "common/base/file.h"
 #include "common/base/paths.h"
 #include "common/base/status_macros.h"
-#include "common/base/strict_json.h"
 #include "common/model/folder/hf_folder.h"
 #include "tools/command.h"
 
@@ -52,15 +51,6 @@ absl::Status CheckSameShapes(const ModelFolder& first, const ModelFolder& other)
   return absl::OkStatus();
 }
 
-// As config.json says; float32 where it is silent.
-absl::StatusOr<StorageDType> DTypeOf(const ModelFolder& folder) {
-  const std::string path = absl::StrCat(folder.path, "/config.json");
-  ASSIGN_OR_RETURN(const std::string text, ReadFile(path));
-  ASSIGN_OR_RETURN(const nlohmann::json json, ParseJson(text, path));
-  const char* key = json.contains("dtype") ? "dtype" : "torch_dtype";
-  return json.contains(key) && json[key] == "bfloat16" ? StorageDType::kBFloat16 : StorageDType::kFloat32;
-}
-
 // The mean of each element, summed in double.
 absl::StatusOr<std::vector<float>> MeanOf(const std::vector<ModelFolder>& folders) {
   const size_t size = static_cast<size_t>(folders.front().layout.total_numel);
@@ -85,7 +75,7 @@ absl::Status Run(const AverageFlags& flags) {
     ASSIGN_OR_RETURN(folders.emplace_back(), Open(path));
     RETURN_IF_ERROR(CheckSameShapes(folders.front(), folders.back()));
   }
-  ASSIGN_OR_RETURN(const StorageDType dtype, DTypeOf(folders.front()));
+  ASSIGN_OR_RETURN(const StorageDType dtype, FolderDType(folders.front().path));
   ASSIGN_OR_RETURN(const std::vector<float> mean, MeanOf(folders));
   const std::string aside = absl::StrCat(flags.out, ".tmp");
   RETURN_IF_ERROR(WriteModelFolder(aside, folders.front(), mean, dtype).status());

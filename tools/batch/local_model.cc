@@ -6,10 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "actor/engine/load_engine.h"
-#include "common/base/file.h"
-#include "common/base/json_field.h"
 #include "common/base/status_macros.h"
-#include "common/base/strict_json.h"
 #include "common/device/host_limits.h"
 #include "common/ops/cpu/parallel.h"
 #include "common/tokenizer/chat/chat_facts.h"
@@ -17,20 +14,8 @@
 namespace tactus {
 namespace {
 
-// "dtype", as newer versions of transformers write it, or "torch_dtype". Neither = float32.
-absl::StatusOr<StorageDType> FolderDtype(const std::string& path) {
-  const std::string file = path + "/config.json";
-  ASSIGN_OR_RETURN(const std::string text, ReadFile(file, size_t{1} << 20));
-  ASSIGN_OR_RETURN(const nlohmann::json json, ParseJson(text, file));
-  for (const char* key : {"dtype", "torch_dtype"}) {
-    ASSIGN_OR_RETURN(const JsonField dtype, JsonField(json, file).Member(key));
-    if (!dtype.is_null()) return dtype.value() == "bfloat16" ? StorageDType::kBFloat16 : StorageDType::kFloat32;
-  }
-  return StorageDType::kFloat32;
-}
-
 absl::StatusOr<StorageDType> ReadDtype(const std::string& text, const std::string& path) {
-  if (text == "auto") return FolderDtype(path);
+  if (text == "auto") return FolderDType(path);
   return text == "bfloat16" ? StorageDType::kBFloat16 : StorageDType::kFloat32;
 }
 

@@ -213,6 +213,17 @@ absl::StatusOr<FileDigests> WriteWithTensors(const std::string& path, const Mode
 
 }  // namespace
 
+absl::StatusOr<StorageDType> FolderDType(const std::string& path) {
+  const std::string file = Join(path, "config.json");
+  ASSIGN_OR_RETURN(const std::string text, ReadFile(file, size_t{1} << 20));
+  ASSIGN_OR_RETURN(const nlohmann::json json, ParseJson(text, file));
+  for (const char* key : {"dtype", "torch_dtype"}) {
+    ASSIGN_OR_RETURN(const JsonField dtype, JsonField(json, file).Member(key));
+    if (!dtype.is_null()) return dtype.value() == "bfloat16" ? StorageDType::kBFloat16 : StorageDType::kFloat32;
+  }
+  return StorageDType::kFloat32;
+}
+
 bool HasWeights(const std::string& path) { return Exists(Join(path, kSingleFile)) || Exists(Join(path, kIndexFile)); }
 
 absl::StatusOr<ModelFolder> OpenModelFolder(const std::string& path, WeightsExpected expected) {

@@ -36,6 +36,10 @@ absl::StatusOr<ModelFolder> OpenModelFolder(const std::string& path,
 // NaN or infinity. `flat` is unspecified on error.
 absl::Status LoadParameters(const ModelFolder& folder, std::span<float> flat);
 
+// The type that a folder's config.json says its weights are in: "dtype", as newer versions of transformers write it, or
+// "torch_dtype". Float32 where neither stands, and for any type but bfloat16. Errors name the file.
+absl::StatusOr<StorageDType> FolderDType(const std::string& path);
+
 // InvalidArgument naming the first tensor of `flat` [layout.total_numel] that holds NaN or infinity; or `spec`, of
 // which `values` are those from element `first` on.
 absl::Status CheckFinite(const ParameterLayout& layout, std::span<const float> flat, const std::string& source);
