@@ -4,15 +4,14 @@
 // sampled the token), ref (starting policy):
 //   A_t    = A * gamma_t where the sign rule lets the weight apply, else A
 //   ratio  = exp(new - old); GSPO: exp(mean over the completion's trained tokens of new - old)
-//   w_t    the importance weight, a constant; 1 when off. u_t = exp of old - behav, of the token, of the sum of these
-//   over
-//            the completion, or of their mean (geometric). Truncated: min(u, tis_cap) (Yao et al., "Your efficient RL
+//   w_t    the importance weight, a constant; 1 when off. u = exp of old - behav of the token, or of their sum over the
+//            completion, or of their mean (geometric). Truncated: min(u, tis_cap) (Yao et al., "Your efficient RL
 //            framework secretly brings you off-policy RL training", 2025). Masked: u where tis_floor <= u <= tis_cap,
 //            else 0 (by token: IcePop, Ling Team, "Every step evolves", arXiv 2510.18855)
 //   clip   -w min(ratio A_t, clip(ratio, 1 - low, 1 + high) A_t)
 //            PPO: Schulman et al., arXiv 1707.06347; the two bounds: DAPO, Yu et al., arXiv 2503.14476; with a large
-//            tis_cap: decoupled PPO, Hilton et al., arXiv 2110.00641. With clip_dual = c, where A_t < 0: at most -w c
-//            A_t (Ye et al., arXiv 1912.09729)
+//            tis_cap: decoupled PPO, Hilton et al., arXiv 2110.00641. With clip_dual = c, where A_t < 0: at most
+//            -w c A_t (Ye et al., arXiv 1912.09729)
 //   gspo   the same with the sequence ratio s in its token form, sg[s] exp(new - sg[new]): d/dnew = -w s A_t unless
 //            clipped. Zheng et al., arXiv 2507.18071: their GSPO-token, which is their GSPO where all A_t are one
 //   cispo  -sg[clip(ratio)] w A_t new. MiniMax-M1, arXiv 2506.13585

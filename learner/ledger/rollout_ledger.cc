@@ -303,6 +303,7 @@ void RolloutLedger::DropWithoutSignal(uint64_t prompt_id) {
 }
 
 int RolloutLedger::Replaceable() const {
+  if (replaced_ == options_.max_replaced_groups) return 0;  // always, where none is replaced
   const auto found = std::count_if(entries_.begin(), entries_.end(), [](const auto& item) {
     return item.second.state == State::kReady && item.second.no_signal;
   });
@@ -331,8 +332,9 @@ std::vector<RolloutLedger::Entry*> RolloutLedger::ChooseInOrder(size_t count) {
 
 std::vector<RolloutLedger::Entry*> RolloutLedger::ChooseOldestVersion(size_t count) {
   std::vector<uint64_t> left_out;
+  const auto replaceable = static_cast<size_t>(Replaceable());
   for (const auto& [id, entry] : entries_) {
-    if (static_cast<int>(left_out.size()) == Replaceable()) break;
+    if (left_out.size() == replaceable) break;
     if (entry.state == State::kReady && entry.no_signal) left_out.push_back(id);
   }
   for (const uint64_t done : left_out) DropWithoutSignal(done);
