@@ -46,15 +46,7 @@ class FakeJudge : public Judge {
 
 class ActorJudgeTest : public ::testing::Test {
  protected:
-  ActorJudgeTest() {
-    settings_.actor_id = "actor-7";
-    settings_.max_leases = 3;
-    settings_.completions_per_prompt = kCompletions;
-    settings_.max_completion_tokens = kMaxTokens;
-    settings_.stop_ids = {4, 9};
-    settings_.stop = &stop_;
-    weights_.Publish(kFirst, {0});
-  }
+  ActorJudgeTest() { weights_.Publish(kFirst, {0}); }
   std::unique_ptr<Actor> MakeActor(FakePort& port, FakeJudge& judge) {
     auto engine = *Engine::Create({.max_sequences = 12, .max_step_tokens = 64, .max_waiting_groups = 3},
                                   std::make_unique<FakeModelRunner>(40, kVocab, 1000));
@@ -63,7 +55,7 @@ class ActorJudgeTest : public ::testing::Test {
   }
 
   std::atomic<bool> stop_{false};
-  ActorSettings settings_;
+  ActorSettings settings_ = MakeActorSettings(&stop_);
   FakeWeights weights_;
   FakeTokenizer tokenizer_;
   const CreditAssigner credit_ = *CreditAssigner::FromOverrides({"credit.strategy=ENTROPY"});

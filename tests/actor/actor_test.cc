@@ -39,15 +39,7 @@ CreditAssigner CreditOf(const std::vector<std::string>& overrides) { return *Cre
 
 class ActorTest : public ::testing::Test {
  protected:
-  ActorTest() {
-    settings_.actor_id = "actor-7";
-    settings_.max_leases = 3;
-    settings_.completions_per_prompt = kCompletions;
-    settings_.max_completion_tokens = kMaxTokens;
-    settings_.stop_ids = {4, 9};
-    settings_.stop = &stop_;
-    weights_.Publish(kFirst, {0});
-  }
+  ActorTest() { weights_.Publish(kFirst, {0}); }
 
   // The fake model's cache holds 40 pages; completions are short.
   absl::Status Run(FakePort& port) {
@@ -88,7 +80,7 @@ class ActorTest : public ::testing::Test {
   }
 
   std::atomic<bool> stop_{false};
-  ActorSettings settings_;
+  ActorSettings settings_ = MakeActorSettings(&stop_);
   FakeWeights weights_;
   FakeTokenizer tokenizer_;
   VerifierJudge judge_{std::make_unique<FakeVerifier>()};

@@ -1,17 +1,31 @@
 // What an actor is made of besides its engine, for tests of its loop.
 #pragma once
 
+#include <atomic>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
+#include "actor/actor.h"
 #include "actor/weight_source.h"
 #include "common/tokenizer/tokenizer.h"
 #include "tests/actor/fake_port.h"
 
 namespace tactus {
+
+// Of an actor of three leases, whose answers end at two ids.
+inline ActorSettings MakeActorSettings(const std::atomic<bool>* stop) {
+  ActorSettings settings;
+  settings.actor_id = "actor-7";
+  settings.max_leases = 3;
+  settings.completions_per_prompt = kCompletions;
+  settings.max_completion_tokens = kMaxTokens;
+  settings.stop_ids = {4, 9};
+  settings.stop = stop;
+  return settings;
+}
 
 class FakeWeights : public WeightSource {
  public:

@@ -128,6 +128,19 @@ class SessionTest : public ::testing::Test {
     message.mutable_submit_reply()->set_code(code);
     return session_.Handle(message, now_);
   }
+  // Leases 1 and 2 of so many seconds, as the learner grants them.
+  void Grant(double first_s, double second_s) {
+    wire::LearnerMessage message;
+    for (uint64_t id : {1, 2}) {
+      *message.mutable_lease_reply()->add_leases() = ToWire(PromptLease{.lease_id = id,
+                                                                        .prompt = MakePrompt(id),
+                                                                        .completions_wanted = 2,
+                                                                        .seed = 1,
+                                                                        .timeout_s = id == 1 ? first_s : second_s,
+                                                                        .version = {}});
+    }
+    ASSERT_TRUE(session_.Handle(message, now_).ok());
+  }
   RolloutSession session_;
   const absl::Time now_ = absl::FromUnixSeconds(1000);
 };
@@ -189,16 +202,7 @@ TEST_F(SessionTest, AnAbandonedSubmissionIsForgottenInTheEnd) {
 
 TEST_F(SessionTest, LateLeasesAreKeptUntilTheirTimeIsOver) {
   Welcome(1);
-  wire::LearnerMessage message;
-  for (uint64_t id : {1, 2}) {
-    *message.mutable_lease_reply()->add_leases() = ToWire(PromptLease{.lease_id = id,
-                                                                      .prompt = MakePrompt(id),
-                                                                      .completions_wanted = 2,
-                                                                      .seed = 1,
-                                                                      .timeout_s = 10.0 * static_cast<double>(id),
-                                                                      .version = {}});
-  }
-  ASSERT_TRUE(session_.Handle(message, now_).ok());
+  Grant(10, 20);
   const std::vector<PromptLease> leases = session_.TakeSpare(5, now_ + absl::Seconds(15));
   ASSERT_EQ(leases.size(), 1u);
   EXPECT_EQ(leases[0].lease_id, 2u);
@@ -211,16 +215,7 @@ TEST_F(SessionTest, LateLeasesAreKeptUntilTheirTimeIsOver) {
 struct RenewalTest : SessionTest {
   void SetUp() override {
     Welcome(1);
-    wire::LearnerMessage message;
-    for (uint64_t id : {1, 2}) {
-      *message.mutable_lease_reply()->add_leases() = ToWire(PromptLease{.lease_id = id,
-                                                                        .prompt = MakePrompt(id),
-                                                                        .completions_wanted = 2,
-                                                                        .seed = 1,
-                                                                        .timeout_s = 10,
-                                                                        .version = {}});
-    }
-    ASSERT_TRUE(session_.Handle(message, now_).ok());
+    Grant(10, 10);
   }
   std::vector<uint64_t> Renew(std::vector<uint64_t> ids, double at_s) {
     return session_.Renew(ids, now_ + absl::Seconds(at_s));
