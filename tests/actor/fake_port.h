@@ -68,7 +68,7 @@ class FakePort : public RolloutPort {
     absl::MutexLock lock(&mutex);
     if (closed) return absl::CancelledError("closed");
     if (!submit_errors.empty()) {
-      const absl::Status status = submit_errors.front();
+      absl::Status status = submit_errors.front();
       submit_errors.pop_front();
       if (!absl::IsUnavailable(status)) --open;
       return status;
