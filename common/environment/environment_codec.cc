@@ -75,6 +75,9 @@ v1::ScoreRequest ToWire(const Question& question, std::span<const Answer> answer
 
 absl::StatusOr<EnvironmentFacts> FromWire(const v1::Description& description) {
   RETURN_IF_ERROR(CheckBytes("name", description.name(), 0, kMaxNameBytes));
+  if (description.kind() == v1::CONVERSATION) {
+    return Invalid("kind is CONVERSATION, and this build holds no conversations yet; expected SINGLE_TURN");
+  }
   if (description.kind() != v1::SINGLE_TURN) {
     return Invalid("kind is ", static_cast<int>(description.kind()),
                    "; expected SINGLE_TURN, the one that this build asks");
@@ -89,6 +92,7 @@ absl::StatusOr<NamedExample> FromWire(const v1::EnvironmentPrompt& prompt) {
   const std::string where = absl::StrCat("the environment's prompt \"", absl::CHexEscape(prompt.id()), "\"");
   if (prompt.prompt().empty()) return Invalid(where, " is empty; expected some text");
   RETURN_IF_ERROR(CheckBytes(absl::StrCat(where, ": answer_key"), prompt.answer_key(), 0, kMaxAnswerKeyBytes));
+  if (!prompt.tools().empty()) return Invalid(where, " has tools, which this build shows to no model yet");
   return NamedExample{
       .id = prompt.id(),
       .example = {

@@ -105,6 +105,8 @@ TEST(EnvironmentCodec, AQuestionIsValidText) {
 TEST(EnvironmentCodec, ChecksDescriptionsAndPrompts) {
   v1::Description description;
   EXPECT_THAT(std::string(FromWire(description).status().message()), HasSubstr("kind is 0; expected SINGLE_TURN"));
+  description.set_kind(v1::CONVERSATION);
+  EXPECT_THAT(std::string(FromWire(description).status().message()), HasSubstr("holds no conversations yet"));
   description.set_kind(v1::SINGLE_TURN);
   description.set_max_calls(4'000'000'000);
   EXPECT_GT(FromWire(description)->max_calls, 0);
@@ -120,6 +122,8 @@ TEST(EnvironmentCodec, ChecksDescriptionsAndPrompts) {
   EXPECT_EQ(example.id, "a\n");
   EXPECT_EQ(example.example.user, "Why?");
   EXPECT_EQ(example.example.answer_key_json, "42");
+  prompt.set_tools("[]");
+  EXPECT_THAT(std::string(FromWire(prompt).status().message()), HasSubstr("has tools"));
 }
 
 }  // namespace

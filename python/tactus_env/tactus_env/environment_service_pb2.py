@@ -13,19 +13,23 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x65nvironment_service.proto\x12\x15tactus.environment.v1\"\x11\n\x0f\x44\x65scribeRequest\"n\n\x0b\x44\x65scription\x12\x0c\n\x04name\x18\x01 \x01(\t\x12)\n\x04kind\x18\x02 \x01(\x0e\x32\x1b.tactus.environment.v1.Kind\x12\x13\n\x0bhas_prompts\x18\x03 \x01(\x08\x12\x11\n\tmax_calls\x18\x04 \x01(\r\"=\n\x0ePromptsRequest\x12+\n\x05split\x18\x01 \x01(\x0e\x32\x1c.tactus.environment.v1.Split\"S\n\x11\x45nvironmentPrompt\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06system\x18\x02 \x01(\t\x12\x0e\n\x06prompt\x18\x03 \x01(\t\x12\x12\n\nanswer_key\x18\x04 \x01(\x0c\"\x84\x01\n\x0cScoreRequest\x12\x0e\n\x06prompt\x18\x01 \x01(\t\x12\x18\n\x10prompt_token_ids\x18\x02 \x03(\x05\x12\x12\n\nanswer_key\x18\x03 \x01(\x0c\x12\x36\n\x0b\x63ompletions\x18\x04 \x03(\x0b\x32!.tactus.environment.v1.Completion\"U\n\nCompletion\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x11\n\ttoken_ids\x18\x02 \x03(\x05\x12\x11\n\ttruncated\x18\x03 \x01(\x08\x12\x13\n\x0bundecodable\x18\x04 \x01(\x08\":\n\nScoreReply\x12,\n\x06scores\x18\x01 \x03(\x0b\x32\x1c.tactus.environment.v1.Score\"z\n\x05Score\x12\x30\n\x05parts\x18\x01 \x03(\x0b\x32!.tactus.environment.v1.RewardPart\x12/\n\x07verdict\x18\x02 \x01(\x0e\x32\x1e.tactus.environment.v1.Verdict\x12\x0e\n\x06reason\x18\x03 \x01(\t\"8\n\nRewardPart\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\x05value\x18\x02 \x01(\x01H\x00\x88\x01\x01\x42\x08\n\x06_value*-\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x0f\n\x0bSINGLE_TURN\x10\x01*3\n\x05Split\x12\x15\n\x11SPLIT_UNSPECIFIED\x10\x00\x12\t\n\x05TRAIN\x10\x01\x12\x08\n\x04TEST\x10\x02*6\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x08\n\x04PASS\x10\x01\x12\x08\n\x04\x46\x41IL\x10\x02\x32\x9b\x02\n\x12\x45nvironmentService\x12V\n\x08\x44\x65scribe\x12&.tactus.environment.v1.DescribeRequest\x1a\".tactus.environment.v1.Description\x12\\\n\x07Prompts\x12%.tactus.environment.v1.PromptsRequest\x1a(.tactus.environment.v1.EnvironmentPrompt0\x01\x12O\n\x05Score\x12#.tactus.environment.v1.ScoreRequest\x1a!.tactus.environment.v1.ScoreReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x65nvironment_service.proto\x12\x15tactus.environment.v1\"\x11\n\x0f\x44\x65scribeRequest\"n\n\x0b\x44\x65scription\x12\x0c\n\x04name\x18\x01 \x01(\t\x12)\n\x04kind\x18\x02 \x01(\x0e\x32\x1b.tactus.environment.v1.Kind\x12\x13\n\x0bhas_prompts\x18\x03 \x01(\x08\x12\x11\n\tmax_calls\x18\x04 \x01(\r\"=\n\x0ePromptsRequest\x12+\n\x05split\x18\x01 \x01(\x0e\x32\x1c.tactus.environment.v1.Split\"b\n\x11\x45nvironmentPrompt\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06system\x18\x02 \x01(\t\x12\x0e\n\x06prompt\x18\x03 \x01(\t\x12\x12\n\nanswer_key\x18\x04 \x01(\x0c\x12\r\n\x05tools\x18\x05 \x01(\t\"\x84\x01\n\x0cScoreRequest\x12\x0e\n\x06prompt\x18\x01 \x01(\t\x12\x18\n\x10prompt_token_ids\x18\x02 \x03(\x05\x12\x12\n\nanswer_key\x18\x03 \x01(\x0c\x12\x36\n\x0b\x63ompletions\x18\x04 \x03(\x0b\x32!.tactus.environment.v1.Completion\"U\n\nCompletion\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x11\n\ttoken_ids\x18\x02 \x03(\x05\x12\x11\n\ttruncated\x18\x03 \x01(\x08\x12\x13\n\x0bundecodable\x18\x04 \x01(\x08\":\n\nScoreReply\x12,\n\x06scores\x18\x01 \x03(\x0b\x32\x1c.tactus.environment.v1.Score\"z\n\x05Score\x12\x30\n\x05parts\x18\x01 \x03(\x0b\x32!.tactus.environment.v1.RewardPart\x12/\n\x07verdict\x18\x02 \x01(\x0e\x32\x1e.tactus.environment.v1.Verdict\x12\x0e\n\x06reason\x18\x03 \x01(\t\"8\n\nRewardPart\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\x05value\x18\x02 \x01(\x01H\x00\x88\x01\x01\x42\x08\n\x06_value\"\xa6\x01\n\x0f\x43onverseRequest\x12\x31\n\x07opening\x18\x01 \x01(\x0b\x32\x1e.tactus.environment.v1.OpeningH\x00\x12+\n\x04turn\x18\x02 \x01(\x0b\x32\x1b.tactus.environment.v1.TurnH\x00\x12+\n\x04stop\x18\x03 \x01(\x0b\x32\x1b.tactus.environment.v1.StopH\x00\x42\x06\n\x04kind\"\xdd\x01\n\x07Opening\x12\x0e\n\x06prompt\x18\x01 \x01(\t\x12\x18\n\x10prompt_token_ids\x18\x02 \x03(\x05\x12\x12\n\nanswer_key\x18\x03 \x01(\x0c\x12\x10\n\x08run_seed\x18\x04 \x01(\x04\x12\x15\n\rprompt_number\x18\x05 \x01(\x04\x12\x12\n\ncompletion\x18\x06 \x01(\r\x12\x11\n\tmax_turns\x18\x07 \x01(\r\x12\x12\n\nmax_tokens\x18\x08 \x01(\r\x12\x17\n\x0fmax_turn_tokens\x18\t \x01(\r\x12\x17\n\x0freply_timeout_s\x18\n \x01(\x01\"\xa0\x01\n\x04Turn\x12\x0e\n\x06number\x18\x01 \x01(\r\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x11\n\ttoken_ids\x18\x03 \x03(\x05\x12\x11\n\ttruncated\x18\x04 \x01(\x08\x12\x13\n\x0bundecodable\x18\x05 \x01(\x08\x12*\n\x04last\x18\x06 \x01(\x0e\x32\x1c.tactus.environment.v1.Limit\x12\x13\n\x0btokens_left\x18\x07 \x01(\r\"3\n\x04Stop\x12+\n\x05limit\x18\x01 \x01(\x0e\x32\x1c.tactus.environment.v1.Limit\"\xc4\x02\n\rConverseReply\x12\x30\n\x08messages\x18\x01 \x03(\x0b\x32\x1e.tactus.environment.v1.Message\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x0c\n\x04\x64one\x18\x03 \x01(\x08\x12\x30\n\x05parts\x18\x04 \x03(\x0b\x32!.tactus.environment.v1.RewardPart\x12/\n\x07verdict\x18\x05 \x01(\x0e\x32\x1e.tactus.environment.v1.Verdict\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\x42\n\x07metrics\x18\x07 \x03(\x0b\x32\x31.tactus.environment.v1.ConverseReply.MetricsEntry\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"L\n\x07Message\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x14\n\x0ctool_call_id\x18\x04 \x01(\t*?\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x0f\n\x0bSINGLE_TURN\x10\x01\x12\x10\n\x0c\x43ONVERSATION\x10\x02*3\n\x05Split\x12\x15\n\x11SPLIT_UNSPECIFIED\x10\x00\x12\t\n\x05TRAIN\x10\x01\x12\x08\n\x04TEST\x10\x02*6\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x08\n\x04PASS\x10\x01\x12\x08\n\x04\x46\x41IL\x10\x02*A\n\x05Limit\x12\x15\n\x11LIMIT_UNSPECIFIED\x10\x00\x12\x0f\n\x0bLIMIT_TURNS\x10\x01\x12\x10\n\x0cLIMIT_TOKENS\x10\x02\x32\xf9\x02\n\x12\x45nvironmentService\x12V\n\x08\x44\x65scribe\x12&.tactus.environment.v1.DescribeRequest\x1a\".tactus.environment.v1.Description\x12\\\n\x07Prompts\x12%.tactus.environment.v1.PromptsRequest\x1a(.tactus.environment.v1.EnvironmentPrompt0\x01\x12O\n\x05Score\x12#.tactus.environment.v1.ScoreRequest\x1a!.tactus.environment.v1.ScoreReply\x12\\\n\x08\x43onverse\x12&.tactus.environment.v1.ConverseRequest\x1a$.tactus.environment.v1.ConverseReply(\x01\x30\x01\x62\x06proto3')
 
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, globals())
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'environment_service_pb2', globals())
 if _descriptor._USE_C_DESCRIPTORS == False:
 
   DESCRIPTOR._options = None
-  _KIND._serialized_start=795
-  _KIND._serialized_end=840
-  _SPLIT._serialized_start=842
-  _SPLIT._serialized_end=893
-  _VERDICT._serialized_start=895
-  _VERDICT._serialized_end=949
+  _CONVERSEREPLY_METRICSENTRY._options = None
+  _CONVERSEREPLY_METRICSENTRY._serialized_options = b'8\001'
+  _KIND._serialized_start=1824
+  _KIND._serialized_end=1887
+  _SPLIT._serialized_start=1889
+  _SPLIT._serialized_end=1940
+  _VERDICT._serialized_start=1942
+  _VERDICT._serialized_end=1996
+  _LIMIT._serialized_start=1998
+  _LIMIT._serialized_end=2063
   _DESCRIBEREQUEST._serialized_start=52
   _DESCRIBEREQUEST._serialized_end=69
   _DESCRIPTION._serialized_start=71
@@ -33,17 +37,31 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   _PROMPTSREQUEST._serialized_start=183
   _PROMPTSREQUEST._serialized_end=244
   _ENVIRONMENTPROMPT._serialized_start=246
-  _ENVIRONMENTPROMPT._serialized_end=329
-  _SCOREREQUEST._serialized_start=332
-  _SCOREREQUEST._serialized_end=464
-  _COMPLETION._serialized_start=466
-  _COMPLETION._serialized_end=551
-  _SCOREREPLY._serialized_start=553
-  _SCOREREPLY._serialized_end=611
-  _SCORE._serialized_start=613
-  _SCORE._serialized_end=735
-  _REWARDPART._serialized_start=737
-  _REWARDPART._serialized_end=793
-  _ENVIRONMENTSERVICE._serialized_start=952
-  _ENVIRONMENTSERVICE._serialized_end=1235
+  _ENVIRONMENTPROMPT._serialized_end=344
+  _SCOREREQUEST._serialized_start=347
+  _SCOREREQUEST._serialized_end=479
+  _COMPLETION._serialized_start=481
+  _COMPLETION._serialized_end=566
+  _SCOREREPLY._serialized_start=568
+  _SCOREREPLY._serialized_end=626
+  _SCORE._serialized_start=628
+  _SCORE._serialized_end=750
+  _REWARDPART._serialized_start=752
+  _REWARDPART._serialized_end=808
+  _CONVERSEREQUEST._serialized_start=811
+  _CONVERSEREQUEST._serialized_end=977
+  _OPENING._serialized_start=980
+  _OPENING._serialized_end=1201
+  _TURN._serialized_start=1204
+  _TURN._serialized_end=1364
+  _STOP._serialized_start=1366
+  _STOP._serialized_end=1417
+  _CONVERSEREPLY._serialized_start=1420
+  _CONVERSEREPLY._serialized_end=1744
+  _CONVERSEREPLY_METRICSENTRY._serialized_start=1698
+  _CONVERSEREPLY_METRICSENTRY._serialized_end=1744
+  _MESSAGE._serialized_start=1746
+  _MESSAGE._serialized_end=1822
+  _ENVIRONMENTSERVICE._serialized_start=2066
+  _ENVIRONMENTSERVICE._serialized_end=2443
 # @@protoc_insertion_point(module_scope)
