@@ -1,4 +1,4 @@
-"""Serves rewards, and prompts if you like, to Tactus.
+"""Serves rewards, conversations if you like, and prompts, to Tactus.
 
     from tactus_env import serve
 
@@ -13,6 +13,8 @@ docs/ENVIRONMENTS.md of Tactus tells the rest.
 
 from .environment import Completion, Environment, Prompt, Score
 from .pool import TimedPool
+from .conversation import Conversation, Done, Message, Opening, Say, Turn
 from .server import Server, Tls, serve
 
-__all__ = ["Completion", "Environment", "Prompt", "Score", "Server", "TimedPool", "Tls", "serve"]
+__all__ = ["Completion", "Conversation", "Done", "Environment", "Message", "Opening", "Prompt", "Say", "Score", "Server", "TimedPool",
+           "Tls", "Turn", "serve"]

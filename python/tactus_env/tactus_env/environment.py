@@ -32,10 +32,14 @@ class Score:
 
     def parts(self) -> dict[str, float]:
         """The named numbers. TypeError or ValueError names the one that is no finite number."""
-        parts = self.reward if isinstance(self.reward, Mapping) else {"reward": self.reward}
-        if not parts:
-            raise ValueError("the reward has no parts: expected at least one number")
-        return {str(name): _finite(name, value) for name, value in parts.items()}
+        return numbers_of(self.reward)
+
+
+def numbers_of(reward: float | Mapping[str, float]) -> dict[str, float]:
+    parts = reward if isinstance(reward, Mapping) else {"reward": reward}
+    if not parts:
+        raise ValueError("the reward has no parts: expected at least one number")
+    return {str(name): _finite(name, value) for name, value in parts.items()}
 
 
 def _finite(name: object, value: object) -> float:
@@ -55,6 +59,7 @@ class Prompt:
     answer_key: Any = None
     id: str = ""  # unique in its set; "" = its number
     system: str = ""
+    tools: Sequence[Mapping[str, Any]] = ()  # that the model may call, as its chat template wants them: {"type": "function", …}
 
 
 class Environment:
