@@ -17,6 +17,10 @@ class ToolCall:
     name: str
     arguments: dict[str, Any]
 
+    def json(self) -> str:
+        """The arguments."""
+        return json.dumps(self.arguments, ensure_ascii=False)
+
 
 def tool_calls(text: str) -> list[ToolCall]:
     """Qwen's <tool_call>{…}</tool_call>, any number of them, or Llama-3's turn that is one JSON object with "name" and
