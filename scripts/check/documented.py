@@ -29,7 +29,7 @@ from base.local import ROOT, free_port, stop, wait  # noqa: E402
 BLOCK_S, READY_S, STOP_S = 180, 60, 60
 DOCUMENTS = ["README.md", "CONTRIBUTING.md", "SECURITY.md", *sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("docs/**/*.md"))]
 PROGRAMS = (
-    "tactus|tactus-learner|tactus-actor|scripts/\\S+|build/release/bin/\\S+|python3?|cmake|cd|cp|mkdir|cat|echo|seq|grep|tail|ls|df|ps|curl|openssl"
+    "tactus|tactus-learner|tactus-actor|tactus-track|scripts/\\S+|build/release/bin/\\S+|python3?|cmake|cd|cp|mkdir|cat|echo|seq|grep|tail|ls|df|ps|curl|openssl"
     "|promtool|kubectl|docker|kind|helm"
 )
 RUN = "runs/quickstart-20260101-120000"
@@ -77,6 +77,7 @@ ELSEWHERE = [
     (r"^python3 scripts/k8s/preflight\.py mine", "needs a cluster: its --self-test has made-up ones"),
     (r"^python reward\.py", "serves until it is stopped: scripts/check/environments.py runs such servers"),
     (r"^tactus train .*environment\.address", "needs a reward server: scripts/check/environments.py has one"),
+    (r"^tactus-track\b", "needs a tracker: scripts/check/trackers.py has them"),
     (r"^promtool query instant", "needs a Prometheus: scripts/monitoring/live.py asks these expressions"),
     (r"^curl -s http://127\.0\.0\.1:9090/", "needs a Prometheus"),
     (r"^tactus top --prometheus", "needs a Prometheus: see FLAGS_ELSEWHERE"),
