@@ -29,8 +29,8 @@ from base.local import ROOT, free_port, stop, wait  # noqa: E402
 BLOCK_S, READY_S, STOP_S = 180, 60, 60
 DOCUMENTS = ["README.md", "CONTRIBUTING.md", "SECURITY.md", *sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("docs/**/*.md"))]
 PROGRAMS = (
-    "tactus|tactus-learner|tactus-actor|tactus-track|scripts/\\S+|build/release/bin/\\S+|python3?|cmake|cd|cp|mkdir|cat|echo|seq|grep|tail|ls|df|ps|curl|openssl"
-    "|promtool|kubectl|docker|kind|helm"
+    "tactus|tactus-learner|tactus-actor|tactus-track|scripts/\\S+|build/release/bin/\\S+|python3?|cmake|cd|cp|mkdir|cat|echo|seq|grep|tail|ls|df|ps"
+    "|curl|openssl|promtool|kubectl|docker|kind|helm"
 )
 RUN = "runs/quickstart-20260101-120000"
 FEW = ("--set learner.steps=2 --set rollout.prompts_per_step=2 --set rollout.completions_per_prompt=2 "

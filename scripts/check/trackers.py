@@ -4,9 +4,9 @@
     python3 scripts/check/trackers.py [mlflow|trackio|wandb ...]
 
 A run of 300 steps is written over some seconds, cut back once as a resumed run does. Meanwhile tactus-track is killed without
-warning at random instants and started again, and the MLflow server is killed, stays away, and is frozen. Then it has to end by itself, and what
-the tracker has is read by its own client: steps, values, one run. The packages are installed into .cache/trackers (1 GB, so by
-night); where they cannot be had it says so and ends with 77.
+warning at random instants and started again, and the MLflow server is killed, stays away, and is frozen. Then it has to end by
+itself, and what the tracker has is read by its own client: steps, values, one run. The packages are installed into .cache/trackers
+(1 GB, so by night); where they cannot be had it says so and ends with 77.
 """
 
 import argparse
@@ -35,6 +35,7 @@ STEPS, CUT_AT, CUT_TO = 300, 200, 150
 WRITE_S = 20.0  # for all steps
 KILLS = 8
 SEED = 13
+MLFLOW_QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 
 # What each tracker has, as {step: [reward_mean, ...]}, and how many runs, by its own client; on standard output.
 READERS = {
@@ -120,7 +121,7 @@ def mlflow_server(folder: pathlib.Path, port: int) -> Iterator[subprocess.Popen]
                "--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", str(folder)]  # fmt: skip
     with open(folder / "mlflow.log", "a") as log:
         process = subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-                                   env=os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"})  # fmt: skip
+                                   env=os.environ | MLFLOW_QUIET)  # fmt: skip
     try:
         yield process
     finally:
@@ -165,7 +166,7 @@ def judge(tracker: str, run: Run, where: str) -> None:
     require(done.returncode == 0, f"{tracker}: its own client reads it{done.stderr[-2000:] if done.returncode else ''}")
     has, note = json.loads(done.stdout.splitlines()[-1])
     twice = {step: values for step, values in has.items() if len(values) > 1}
-    require(not twice, f"{tracker}: no step twice{twice or ''}")
+    require(not twice, f"{tracker}: no step twice{f', and {len(twice)} are' if twice else ''}")
     wanted = {str(step): [value(step)] for step in range(1, STEPS + 1)}
     require(has == wanted, f"{tracker}: {len(has)} of {STEPS} steps, with their numbers")
     require(note == [1, "FINISHED", str(STEPS), "run"], f"{tracker}: one run, ended, with its settings and name: {note}")

@@ -119,13 +119,14 @@ class _Rollout(Conversation):
         try:
             row = dict(self._rows[key["split"]][key["row"]])
         except (KeyError, TypeError, IndexError):
-            raise ValueError(f'the answer key is {key!r}: expected {{"split": …, "row": …}}, as of this environment\'s own prompts') from None
+            raise ValueError(f'the answer key is {key!r}: expected {{"split": …, "row": …}}, of a prompt of this environment') from None
         self._opening = opening
         self._task = asyncio.create_task(self._environment.run_rollout(row, self._actor, MODEL, {}))
         self._read = await self._next_prompt()
         if self._read is None:
             raise ValueError("the rollout has ended before the model was called")
-        if [(one.role, text_of(one.content)) for one in self._read] != [(one["role"], text_of(one.get("content"))) for one in row["prompt"]]:
+        first = [(one["role"], text_of(one.get("content"))) for one in row["prompt"]]
+        if [(one.role, text_of(one.content)) for one in self._read] != first:
             raise ValueError("the environment changes the prompt before the first turn: expected the data set's own")
 
     async def step(self, turn: Turn) -> Answer:

@@ -172,7 +172,8 @@ class Faults(unittest.TestCase):
                  "empty": "Say has nothing to say", "assistant": 'the role "assistant": expected "user", "tool"',
                  "other": "a message is 'x': expected a Message", "both": "messages and raw text: expected one of both",
                  "nan": "reward is nan: expected a finite number", "no parts": "the reward has no parts",
-                 "text": "reward is 'much': expected a number", "bad metric": "could not convert", "timeout of its own": "TimeoutError: a tool's"}
+                 "text": "reward is 'much': expected a number", "bad metric": "could not convert",
+                 "timeout of its own": "TimeoutError: a tool's"}
         with self.assertLogs("tactus_env"), Server(Watched, ANY) as server, Client(server.address) as client:
             for number, (text, sentence) in enumerate(cases.items(), 1):
                 with self.subTest(text):

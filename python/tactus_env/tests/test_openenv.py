@@ -135,7 +135,8 @@ class Episodes(unittest.TestCase):
     def test_what_goes_wrong_is_told(self):
         client = self.client(train=[{}])
         with self.assertLogs("tactus_env"):
-            for key, text, sentence in ((client.prompts()[0].answer_key, "0", "expected the same every time"), (b"5", "0", "the answer key is 5"),
+            for key, text, sentence in ((client.prompts()[0].answer_key, "0", "expected the same every time"),
+                                        (b"5", "0", "the answer key is 5"),
                                         (b'{"reset": {"seed": 1}}', "fail", "the room is on fire")):
                 with self.subTest(sentence), self.assertRaises(grpc.RpcError) as raised:
                     client.episode(key=key).turn(text)

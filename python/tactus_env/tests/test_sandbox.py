@@ -1,3 +1,4 @@
+import concurrent.futures
 import os
 import platform
 import socket
@@ -68,6 +69,38 @@ class Sandbox(unittest.TestCase):
         with mock.patch.dict(os.environ, {"SECRET": "s"}):
             result = run("import os\nprint(dict(os.environ))", timeout_s=20)
         self.assertNotIn("SECRET", result.stdout)
+
+    def test_hostile_programs_end_and_hold_up_no_other(self):
+        """Each with what it may come to; all at once, with an honest one among them."""
+        bomb = "import os, sys\nfor _ in range(10**5):\n    try:\n        os.fork()\n    except OSError:\n        sys.exit('refused')"
+        hostile = {
+            bomb: {"failed"},
+            "import threading\nwhile True: threading.Thread(target=input).start()": {"failed"},
+            "x = []\nwhile True: x.append(bytearray(1 << 24)) or len(x) < 40 or exit(0)": {"failed"},  # 16 MiB at a time, of 512
+            "x = 'y' * (1 << 30)": {"failed"},
+            "x = 9 ** 9 ** 9": {"timed_out"},
+            "import re\nre.match('(a+)+$', 'a' * 64 + 'b')": {"timed_out"},
+            "import os\nwhile True: os.write(1, b'x' * 65536)": {"too_much_output"},
+            "import sys\nwhile True: sys.stderr.write('x' * 65536)": {"timed_out"},  # goes nowhere
+            "import sys\nsys.setrecursionlimit(10**9)\ndef f(): f()\nf()": {"killed", "failed", "timed_out"},
+            "f = [open('/dev/null') for _ in range(1000)]": {"failed"},
+            "import os, signal\nfor n in (signal.SIGXCPU, signal.SIGTERM): signal.signal(n, signal.SIG_IGN)\n"
+            "while True: pass": {"timed_out"},
+            "import os\nos._exit(0)": {"ok"},
+            "import ctypes\nctypes.string_at(0)": {"killed"},
+            "import socket\nsocket.getaddrinfo('localhost', 80)": {"failed", "ok"},
+        }
+        honest = "print(sum(range(10)))"
+        with concurrent.futures.ThreadPoolExecutor(4) as threads:
+            results = list(threads.map(lambda program: run(program, timeout_s=3 if hostile.get(program) == {"timed_out"} else 20),
+                                       [*hostile, honest]))
+        for program, result in zip(hostile, results):
+            with self.subTest(program):
+                self.assertIn(result.reason, hostile[program])
+                self.assertLessEqual(len(result.stdout), 1 << 20)
+        self.assertEqual((results[-1].ok, results[-1].stdout), (True, "45\n"))
+        with self.assertRaises(ChildProcessError):
+            os.waitpid(-1, os.WNOHANG)  # none is left
 
     def test_nothing_is_run_where_it_cannot_be_locked(self):
         with mock.patch.object(sandbox, "JAIL", sandbox.JAIL.with_name("pool.py")), self.assertRaises(SandboxError):

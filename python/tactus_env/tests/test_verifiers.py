@@ -124,7 +124,8 @@ class Episodes(unittest.TestCase):
         episode = client.episode(key=key)
         self.assertEqual([episode.turn(letter).messages[0].content for letter in "abc"], ["yes", "no", "yes"])
         self.assertEqual([(p.name, p.value) for p in episode.turn("cat").parts], [("reward", 1.0)])
-        single = self.serve(vf.SingleTurnEnv(dataset=Dataset.from_list([{"question": "2+2?", "answer": "4"}]), rubric=vf.Rubric(funcs=[right])))
+        rows = Dataset.from_list([{"question": "2+2?", "answer": "4"}])
+        single = self.serve(vf.SingleTurnEnv(dataset=rows, rubric=vf.Rubric(funcs=[right])))
         self.assertEqual(single.episode(key=single.prompts()[0].answer_key).turn("4").parts[0].value, 1.0)
 
     def test_limits_end_it_with_what_there_is(self):
