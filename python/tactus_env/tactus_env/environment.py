@@ -39,10 +39,10 @@ def numbers_of(reward: float | Mapping[str, float]) -> dict[str, float]:
     parts = reward if isinstance(reward, Mapping) else {"reward": reward}
     if not parts:
         raise ValueError("the reward has no parts: expected at least one number")
-    return {str(name): _finite(name, value) for name, value in parts.items()}
+    return {str(name): finite(name, value) for name, value in parts.items()}
 
 
-def _finite(name: object, value: object) -> float:
+def finite(name: object, value: object) -> float:
     if not isinstance(value, numbers.Real) and not hasattr(value, "__float__"):
         raise TypeError(f"{name} is {value!r}: expected a number")
     number = float(value)  # type: ignore[arg-type]

@@ -10,13 +10,14 @@ from typing import Any, Callable
 
 from . import environment_service_pb2 as pb
 from .conversation import Conversation, Done, Earned, Opening, Say, Turn, as_answer
-from .environment import decode_key
+from .environment import decode_key, finite
 from .wire import wire_parts, wire_reason, wire_verdict
 
 log = logging.getLogger("tactus_env")
 
 LIMITS = {pb.LIMIT_UNSPECIFIED: "", pb.LIMIT_TURNS: "turns", pb.LIMIT_TOKENS: "tokens"}
 CLOSE_S = 60.0
+MAX_REPLY_BYTES, MAX_MESSAGES = 2 << 20, 64  # of the actor
 
 
 class BadCall(Exception):
@@ -47,12 +48,16 @@ class Episode:
             return None
         if self._conversation is None:
             raise BadCall(f"the first request is {kind or 'empty'}: expected an opening")
+        if kind is None:
+            raise BadCall("a request is empty: expected a turn or a stop")
         if kind == "turn":
-            return await self._turn(request.turn)
-        if kind == "stop":
-            done = await self._done(LIMITS.get(request.stop.limit) or "tokens")
-            return self._last(done, {})
-        raise BadCall("a request is empty: expected a turn or a stop")
+            reply = await self._turn(request.turn)
+        else:
+            reply = self._last(await self._done(LIMITS.get(request.stop.limit) or "tokens"), {})
+        if len(reply.messages) > MAX_MESSAGES or reply.ByteSize() > MAX_REPLY_BYTES:
+            raise ValueError(f"the reply has {len(reply.messages)} messages and {reply.ByteSize()} bytes: expected at most "
+                             f"{MAX_MESSAGES} and {MAX_REPLY_BYTES}")
+        return reply
 
     async def close(self) -> None:
         """After what is under way, which may have been given up but goes on in its worker."""
@@ -104,7 +109,7 @@ class Episode:
             parts[name] = parts.get(name, 0.0) + value
         self.over = True
         return pb.ConverseReply(done=True, parts=wire_parts(parts), verdict=wire_verdict(done.correct, self._earned.total),
-                                reason=wire_reason(done.reason), metrics={k: float(v) for k, v in done.metrics.items()})
+                                reason=wire_reason(done.reason), metrics={name: finite(name, value) for name, value in done.metrics.items()})
 
     async def _call(self, name: str, timeout_s: float, method: Callable[..., Any], *arguments: Any) -> Any:
         if inspect.iscoroutinefunction(method):

@@ -60,7 +60,8 @@ class Watched(Conversation):
     def step(self, turn):
         answers = {"none": None, "empty": Say(), "assistant": Message("assistant", "x"), "other": ["x"], "both": Say("x", raw="y"),
                    "nan": Say("x", reward=float("nan")),
-                   "no parts": Done({}), "text": Done("much"), "bad metric": Done(1.0, metrics={"m": "x"})}
+                   "no parts": Done({}), "text": Done("much"), "bad metric": Done(1.0, metrics={"m": "x"}),
+                   "large": "x" * (2 << 20), "many": [Message("tool", "1")] * 65, "nan metric": Done(1.0, metrics={"m": float("inf")})}
         if turn.text in answers:
             return answers[turn.text]
         if turn.text == "raise":
@@ -172,7 +173,8 @@ class Faults(unittest.TestCase):
                  "empty": "Say has nothing to say", "assistant": 'the role "assistant": expected "user", "tool"',
                  "other": "a message is 'x': expected a Message", "both": "messages and raw text: expected one of both",
                  "nan": "reward is nan: expected a finite number", "no parts": "the reward has no parts",
-                 "text": "reward is 'much': expected a number", "bad metric": "could not convert",
+                 "text": "reward is 'much': expected a number", "bad metric": "m is 'x': expected a number",
+                 "large": "1 messages and 20971", "many": "65 messages and", "nan metric": "m is inf: expected a finite number",
                  "timeout of its own": "TimeoutError: a tool's"}
         with self.assertLogs("tactus_env"), Server(Watched, ANY) as server, Client(server.address) as client:
             for number, (text, sentence) in enumerate(cases.items(), 1):
