@@ -23,7 +23,8 @@ namespace tactus {
 namespace {
 
 // Runs in the child between fork and exec: only async-signal-safe calls. Reports errno through `report`.
-[[noreturn]] void BecomeChild(char* const* argv, char* const* environment, int log, int report, pid_t parent) {
+[[noreturn]] void BecomeChild(char* const* argv, char* const* environment, int output, int log, int report,
+                              pid_t parent) {
   setpgid(0, 0);
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (getppid() != parent) _exit(127);  // the parent died before prctl
@@ -32,7 +33,7 @@ namespace {
   sigprocmask(SIG_SETMASK, &none, nullptr);
   signal(SIGPIPE, SIG_DFL);
   const int null = open("/dev/null", O_RDONLY);
-  if (null >= 0 && dup2(null, STDIN_FILENO) >= 0 && dup2(log, STDOUT_FILENO) >= 0 && dup2(log, STDERR_FILENO) >= 0) {
+  if (null >= 0 && dup2(null, STDIN_FILENO) >= 0 && dup2(output, STDOUT_FILENO) >= 0 && dup2(log, STDERR_FILENO) >= 0) {
     execve(argv[0], argv, environment);
   }
   const int error = errno;
@@ -44,7 +45,8 @@ namespace {
 
 absl::StatusOr<std::unique_ptr<ChildProcess>> ChildProcess::Start(const std::vector<std::string>& argv,
                                                                   const std::string& log_path,
-                                                                  const std::vector<std::string>& environment) {
+                                                                  const std::vector<std::string>& environment,
+                                                                  const std::string& output_path) {
   std::vector<char*> pointers, variables;
   for (const std::string& arg : argv) pointers.push_back(const_cast<char*>(arg.c_str()));  // execve's old signature
   pointers.push_back(nullptr);
@@ -58,16 +60,22 @@ absl::StatusOr<std::unique_ptr<ChildProcess>> ChildProcess::Start(const std::vec
   const int log = log_path.empty() ? fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0)
                                    : open(log_path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
   if (log < 0) return absl::ErrnoToStatus(errno, absl::StrCat("cannot open the log ", log_path));
+  const int output = output_path.empty() ? fcntl(log, F_DUPFD_CLOEXEC, 0)
+                                         : open(output_path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
   int report[2];
-  if (pipe2(report, O_CLOEXEC) != 0) {
+  if (output < 0 || pipe2(report, O_CLOEXEC) != 0) {
+    const int error = errno;
     close(log);
-    return absl::ErrnoToStatus(errno, "cannot make a pipe");
+    if (output < 0) return absl::ErrnoToStatus(error, absl::StrCat("cannot open the output ", output_path));
+    close(output);
+    return absl::ErrnoToStatus(error, "cannot make a pipe");
   }
   const pid_t parent = getpid();
   const pid_t pid = fork();
-  if (pid == 0) BecomeChild(pointers.data(), variables.data(), log, report[1], parent);
+  if (pid == 0) BecomeChild(pointers.data(), variables.data(), output, log, report[1], parent);
   const int fork_error = errno;
   close(log);
+  close(output);
   close(report[1]);
   int exec_error = 0;
   const ssize_t got = pid < 0 ? 0 : read(report[0], &exec_error, sizeof exec_error);  // ends when exec closes the pipe

@@ -1,4 +1,4 @@
-// A child process that cannot outlive this process, and whose output goes to a log file or where this process's goes.
+// A child process that cannot outlive this process, and whose output goes to files or where this process's goes.
 #pragma once
 
 #include <sys/types.h>
@@ -17,11 +17,13 @@ namespace tactus {
 class ChildProcess {
  public:
   // Runs argv[0] (a path) with stdin from /dev/null and both outputs appended to log_path; "" = to this process's
-  // stderr. `environment` ("NAME=value") wins over this process's own. In its own process group, so that a terminal's
-  // Ctrl-C reaches only the parent, which then stops things in order. NotFound: no such program.
+  // stderr. With `output_path` standard output alone becomes that file instead. `environment` ("NAME=value") wins over
+  // this process's own. In its own process group, so that a terminal's Ctrl-C reaches only the parent, which then stops
+  // things in order. NotFound: no such program.
   static absl::StatusOr<std::unique_ptr<ChildProcess>> Start(const std::vector<std::string>& argv,
                                                              const std::string& log_path,
-                                                             const std::vector<std::string>& environment = {});
+                                                             const std::vector<std::string>& environment = {},
+                                                             const std::string& output_path = "");
   // Kills it if it still runs.
   ~ChildProcess();
   ChildProcess(const ChildProcess&) = delete;

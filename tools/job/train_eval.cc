@@ -25,13 +25,19 @@ constexpr absl::Duration kTick = absl::Milliseconds(100);
 
 }  // namespace
 
-HeldOutEvaluation::HeldOutEvaluation(RunFolder folder, int64_t step, std::unique_ptr<ChildProcess> process)
-    : folder_(std::move(folder)), step_(step), deadline_(MonotonicNow() + kTimeout), process_(std::move(process)) {}
+HeldOutEvaluation::HeldOutEvaluation(RunFolder folder, int64_t step, std::string summary,
+                                     std::unique_ptr<ChildProcess> process)
+    : folder_(std::move(folder)),
+      step_(step),
+      summary_(std::move(summary)),
+      deadline_(MonotonicNow() + kTimeout),
+      process_(std::move(process)) {}
 
 absl::StatusOr<std::unique_ptr<HeldOutEvaluation>> HeldOutEvaluation::Start(const TrainJobOptions& options,
                                                                             const std::string& model_folder,
                                                                             int64_t step, const std::string& name) {
-  const std::string log = absl::StrCat(options.folder.logs(), "/eval-", name, ".json");
+  const std::string base = absl::StrCat(options.folder.logs(), "/eval-", name);
+  const std::string log = base + ".log";
   RETURN_IF_ERROR(RemoveFile(log));  // a child appends
   const config::EvalOptions& eval = options.config->eval();
   ASSIGN_OR_RETURN(
@@ -39,8 +45,9 @@ absl::StatusOr<std::unique_ptr<HeldOutEvaluation>> HeldOutEvaluation::Start(cons
       ChildProcess::Start({absl::StrCat(options.binary_folder, "/tactus"), "eval", "--model", model_folder, "--config",
                            options.folder.config(), "--prompts", absl::StrCat(eval.max_prompts()), "--samples",
                            absl::StrCat(eval.samples_per_prompt())},
-                          log));
-  return std::unique_ptr<HeldOutEvaluation>(new HeldOutEvaluation(options.folder, step, std::move(process)));
+                          log, {}, base + ".json"));
+  return std::unique_ptr<HeldOutEvaluation>(
+      new HeldOutEvaluation(options.folder, step, base + ".json", std::move(process)));
 }
 
 std::optional<absl::StatusOr<HeldOutRecord>> HeldOutEvaluation::Wait(absl::Duration patience) {
@@ -52,11 +59,12 @@ std::optional<absl::StatusOr<HeldOutRecord>> HeldOutEvaluation::Wait(absl::Durat
 }
 
 absl::StatusOr<HeldOutRecord> HeldOutEvaluation::Result(int exit_code) const {
-  const std::string& log = process_->log_path();
-  if (exit_code != 0) return absl::InternalError(absl::StrCat("tactus eval failed: ", LogTail(log, 3)));
-  ASSIGN_OR_RETURN(const std::string text, ReadFile(log));
-  ASSIGN_OR_RETURN(const nlohmann::json json, ParseJson(text, log));
-  ASSIGN_OR_RETURN(const JsonField rate, JsonField(json, log).Member("pass@1"));
+  if (exit_code != 0) {
+    return absl::InternalError(absl::StrCat("tactus eval failed: ", LogTail(process_->log_path(), 3)));
+  }
+  ASSIGN_OR_RETURN(const std::string text, ReadFile(summary_));
+  ASSIGN_OR_RETURN(const nlohmann::json json, ParseJson(text, summary_));
+  ASSIGN_OR_RETURN(const JsonField rate, JsonField(json, summary_).Member("pass@1"));
   HeldOutRecord record{.step = step_};
   JSON_MEMBER(record.pass1, rate, "value", Number());
   JSON_MEMBER(record.low, rate, "low", Number());

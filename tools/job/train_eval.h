@@ -18,7 +18,7 @@ namespace tactus {
 // after `step` steps. Not thread-safe. Its process ends with it.
 class HeldOutEvaluation {
  public:
-  // The whole summary stays in logs/eval-<name>.json.
+  // The whole summary stays in logs/eval-<name>.json, and beside it, as .log, what was said on the way.
   static absl::StatusOr<std::unique_ptr<HeldOutEvaluation>> Start(const TrainJobOptions& options,
                                                                   const std::string& model_folder, int64_t step,
                                                                   const std::string& name);
@@ -28,11 +28,12 @@ class HeldOutEvaluation {
   std::optional<absl::StatusOr<HeldOutRecord>> Wait(absl::Duration patience);
 
  private:
-  HeldOutEvaluation(RunFolder folder, int64_t step, std::unique_ptr<ChildProcess> process);
+  HeldOutEvaluation(RunFolder folder, int64_t step, std::string summary, std::unique_ptr<ChildProcess> process);
   absl::StatusOr<HeldOutRecord> Result(int exit_code) const;
 
   const RunFolder folder_;
   const int64_t step_;
+  const std::string summary_;  // the file
   const absl::Time deadline_;
   const std::unique_ptr<ChildProcess> process_;
 };

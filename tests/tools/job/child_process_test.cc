@@ -50,6 +50,17 @@ TEST_F(ChildProcessTest, BothOutputsAreAppendedToTheLog) {
   EXPECT_EQ(LogTail(log_, 1), "last");
 }
 
+TEST_F(ChildProcessTest, StandardOutputCanGoToAFileOfItsOwn) {
+  const std::string output = ::testing::TempDir() + "/child_process_test.out";
+  std::ofstream(output) << "what an earlier one left, and longer";
+  const auto process = ChildProcess::Start({"/bin/sh", "-c", "echo one; echo two >&2"}, log_, {}, output);
+  EXPECT_EQ((*process)->Wait(kLong), 0);
+  EXPECT_EQ(LogTail(output, 10), "one");
+  EXPECT_EQ(LogTail(log_, 10), "two");
+  const auto nowhere = ChildProcess::Start({"/bin/true"}, log_, {}, "/nonexistent/output");
+  EXPECT_THAT(std::string(nowhere.status().message()), ::testing::HasSubstr("cannot open the output /nonexistent"));
+}
+
 TEST_F(ChildProcessTest, AMissingProgramIsAnErrorOfStart) {
   const auto process = ChildProcess::Start({"/nonexistent/program"}, log_);
   EXPECT_EQ(process.status().code(), absl::StatusCode::kNotFound);
