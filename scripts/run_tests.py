@@ -176,7 +176,7 @@ def script_checks(build: pathlib.Path) -> list[Outcome]:
         for name in ("live", "truth"):
             outcomes.append(check(f"monitoring.{name}", [python, f"scripts/monitoring/{name}.py", "--build", str(build)], 600))
         if (build / "bin" / "tactus-actor").exists():
-            outcomes.append(check("environments.examples", [python, "scripts/check/environments.py", "examples", "--build", str(build)], 400))
+            outcomes.append(check("environments.examples", [python, "scripts/check/environments.py", "examples", "--build", str(build)], 900))
             outcomes.append(check("environments.faults", [python, "scripts/check/environments.py", "faults", "--build", str(build)], 900))
             outcomes.append(check("documented", [python, "scripts/check/documented.py", "--build", str(build)], 900))
     if not (ROOT / ".git").exists() or not shutil.which("git"):

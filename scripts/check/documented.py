@@ -75,7 +75,7 @@ ELSEWHERE = [
     (r"^(kubectl|docker|kind|helm)\b", "needs a cluster: scripts/k8s/apiserver_check.py runs a real API server"),
     (r"^scripts/k8s/copy_out\.sh", "needs a cluster"),
     (r"^python3 scripts/k8s/preflight\.py mine", "needs a cluster: its --self-test has made-up ones"),
-    (r"^python reward\.py", "serves until it is stopped: scripts/check/environments.py runs such servers"),
+    (r"^python (examples/ten_lines/)?reward\.py", "serves until it is stopped: scripts/check/environments.py runs such servers"),
     (r"^tactus train .*environment\.address", "needs a reward server: scripts/check/environments.py has one"),
     (r"^tactus-track\b", "needs a tracker: scripts/check/trackers.py has them"),
     (r"^promtool query instant", "needs a Prometheus: scripts/monitoring/live.py asks these expressions"),

@@ -3,7 +3,9 @@
 
     python3 scripts/check/environments.py examples|faults --build build/release
 
-examples: each is started, judges answers through `tactus verify`, and the ten lines train the quick start for three steps.
+examples: each is started and judges answers through `tactus verify`, and with the ten lines the quick start's reward rises, by more
+than chance: the rewards of a step's prompts are independent and from 0 to 1, so Hoeffding's inequality bounds how likely such a
+rise is where nothing is learned.
 faults: one run whose server is killed, frozen, slow, and answers errors, NaN, too little, 10 MB and bytes of another type; it
 must wait through each with a sentence in the log, go on when the server does, balance its books, and end with the very weights
 of a run without faults. Needs what scripts/setup.sh --lint puts into .venv, else it says so and ends with 77.
@@ -14,11 +16,13 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import math
 import os
 import pathlib
 import re
 import signal
 import socket
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -31,11 +35,12 @@ from base.local import ROOT, free_port, read_url, require, skip, stop, wait  # n
 from check.faulty_environment import reward_of  # noqa: E402
 
 PYTHON = ROOT / ".venv/bin/python"
-READY_S, RUN_S, BACK_S, STOP_S = 60, 400, 60, 30
+READY_S, RUN_S, BACK_S, STOP_S = 60, 600, 60, 30
 QUICK_START = ["--config", "configs/quickstart.textproto", "--set", "task.rewards=ENVIRONMENT"]
 SMALL = ["--set", "rollout.prompts_per_step=4", "--set", "rollout.completions_per_prompt=4", "--set", "learner.threads=1",
          "--set", "rollout.max_completion_tokens=96", "--set", "eval.max_prompts=0", "--set", "checkpoint.every_steps=0"]  # fmt: skip
 STEPS = 200
+RISE_STEPS, PROMPTS_A_STEP = 25, 16  # the quick start's
 
 
 def environment() -> dict[str, str]:
@@ -98,10 +103,19 @@ def check_ten_lines(build: pathlib.Path, folder: pathlib.Path) -> None:
             {**key, "response": "20+7=27 yes\n<answer>20+7</answer>"},
             {**key, "response": ""}]), [(True, 1, ""), (False, 0, ""), (False, 0, ""), (False, 0, "")])  # fmt: skip
         run = folder / "ten"
-        train(build, run, port, ["--set", "learner.steps=3"])
+        train(build, run, port, ["--set", f"learner.steps={RISE_STEPS}", "--set", "optimizer.schedule=CONSTANT", "--set", "eval.max_prompts=16"])
         steps = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-        assert [s["step"] for s in steps] == [1, 2, 3], steps
-        print(f"ten lines: rewards {[round(s['reward_mean'], 3) for s in steps]}", flush=True)
+        assert [s["step"] for s in steps] == list(range(1, RISE_STEPS + 1)), steps
+        expect_rise([s["reward_mean"] for s in steps])
+        held_out = [json.loads(line)["step"] for line in (run / "held_out.jsonl").read_text().splitlines()]
+        require(held_out == [0, RISE_STEPS], f"ten lines: held-out prompts are judged by the server before and after: {held_out}")
+
+
+def expect_rise(rewards: list[float]) -> None:
+    """Of the last ten steps over the first five: P(rise >= t) <= exp(-2 t^2 / (1/n + 1/m)) for n and m independent rewards in [0, 1]."""
+    first, last = statistics.mean(rewards[:5]), statistics.mean(rewards[-10:])
+    chance = math.exp(-2 * max(0.0, last - first) ** 2 / (1 / (5 * PROMPTS_A_STEP) + 1 / (10 * PROMPTS_A_STEP)))
+    require(chance < 1e-3, f"ten lines: reward from {first:.3f} to {last:.3f} in {len(rewards)} steps; by chance at most {chance:.1e}")
 
 
 def check_code_execution(build: pathlib.Path, folder: pathlib.Path) -> None:
@@ -138,8 +152,8 @@ def check_cpp(build: pathlib.Path, folder: pathlib.Path) -> None:
 
 
 def train(build: pathlib.Path, run: pathlib.Path, port: int, extra: list[str]) -> None:
-    command = [build / "bin/tactus", "train", *QUICK_START, *SMALL, "--set", f"environment.address=127.0.0.1:{port}", *extra,
-               "--out", run, "--actors", "1"]  # fmt: skip
+    command = [build / "bin/tactus", "train", *QUICK_START, "--set", f"environment.address=127.0.0.1:{port}", *extra, "--out", run,
+               "--actors", "1"]  # fmt: skip
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=RUN_S, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
 
@@ -201,7 +215,7 @@ def check_faults(build: pathlib.Path, folder: pathlib.Path) -> None:
     command = [str(PYTHON), str(ROOT / "scripts/check/faulty_environment.py"), str(port), str(mode)]
     few = ["--set", f"learner.steps={STEPS}", "--set", "environment.timeout_s=2"]
     with server(command, port):
-        train(build, folder / "calm", port, few)
+        train(build, folder / "calm", port, [*SMALL, *few])
     watched = Watched(folder / "faulty")
     with contextlib.ExitStack() as stack:
         first = stack.enter_context(server(command, port))
