@@ -10,6 +10,7 @@ namespace tactus {
 namespace {
 
 constexpr int64_t kMaxCount = int64_t{1} << 53;  // sums of a few stay far from overflow
+constexpr uint32_t kMaxFailures = 1 << 30;       // of one prompt: as an int, and counted on
 
 absl::Status Malformed(absl::string_view what) {
   return absl::InvalidArgumentError(absl::StrCat("training state: ", what));
@@ -75,7 +76,7 @@ absl::StatusOr<LedgerSnapshot> DecodeLedger(const wire::LedgerState& in, const T
   out.next_prompt_id = in.next_prompt_id();
   out.open_prompt_ids.assign(in.open_prompt_ids().begin(), in.open_prompt_ids().end());
   for (const uint32_t failures : in.open_prompt_failures()) {
-    if (failures > kMaxCount) return Malformed("a count of failed leases is out of range");
+    if (failures > kMaxFailures) return Malformed("a count of failed leases is out of range");
     out.failures.push_back(static_cast<int>(failures));
   }
   for (const wire::LedgerState::ReadyGroup& ready : in.ready()) {

@@ -63,6 +63,10 @@ TEST(StateCodecTest, RefusesWhatDoesNotFit) {
   bad.mutable_ledger()->mutable_counters()->set_received(INT64_MIN);
   EXPECT_THAT(error(bad.SerializeAsString()), HasSubstr("out of range"));
   bad = good;
+  bad.mutable_ledger()->add_open_prompt_failures(
+      3'000'000'000);  // would be negative, and overflow when it is counted on
+  EXPECT_THAT(error(bad.SerializeAsString()), HasSubstr("failed leases is out of range"));
+  bad = good;
   bad.mutable_ledger()->mutable_ready(0)->set_group("junk");
   EXPECT_THAT(error(bad.SerializeAsString()), HasSubstr("group"));
 }
