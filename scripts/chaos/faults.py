@@ -13,7 +13,7 @@ from collections.abc import Callable
 from chaos.schedule import Planned
 from chaos.world import SUBNET, Member, World
 
-DISK_MIB = 160
+DISK_MIB = 512  # an hour of steps leaves 250 MiB
 LONGEST_JUMP_S, LONGEST_DELAY_S, HIGHEST_LOSS = 3600, 0.2, 30
 FREEZE, THAW = 0xC0045877, 0xC0045878  # FIFREEZE, FITHAW of linux/fs.h
 PULSE_TICKS = 5  # of a slow disk: it works in one of so many ticks
