@@ -5,12 +5,19 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdint>
 #include <cstdlib>
+#include <filesystem>
 #include <utility>
+#include <vector>
 
 #include "absl/memory/memory.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "absl/strings/strip.h"
 #include "common/base/file.h"
+#include "common/base/paths.h"
 #include "common/base/status_macros.h"
 
 namespace tactus {
@@ -39,6 +46,20 @@ absl::StatusOr<std::unique_ptr<AsideFile>> AsideFile::Create(const std::string& 
   if (there) ::fchmod(fd, info.st_mode & 07777);
   ::close(fd);
   return absl::WrapUnique(new AsideFile(std::move(target), aside));
+}
+
+void AsideFile::RemoveLeftovers(const std::string& path) {
+  const std::filesystem::path whole(path);
+  const std::string folder = whole.has_parent_path() ? whole.parent_path().string() : ".";
+  const absl::StatusOr<std::vector<std::string>> names = ListFolder(folder);
+  if (!names.ok()) return;
+  for (const std::string& name : *names) {
+    absl::string_view middle = name;
+    uint32_t process = 0;
+    const bool aside = absl::ConsumePrefix(&middle, absl::StrCat(whole.filename().string(), ".")) &&
+                       absl::ConsumeSuffix(&middle, ".tmp") && absl::SimpleAtoi(middle, &process);
+    if (aside) ::unlink(absl::StrCat(folder, "/", name).c_str());
+  }
 }
 
 absl::Status AsideFile::Publish() {

@@ -24,6 +24,10 @@ class AsideFile {
 
   std::ostream& out() { return out_; }
 
+  // Removes what killed processes left aside of PATH. Only for who alone writes PATH: another's file under way goes,
+  // too.
+  static void RemoveLeftovers(const std::string& path);
+
   // Makes all of it durable and puts it in place. Unavailable: something could not be written.
   absl::Status Publish();
 

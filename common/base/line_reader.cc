@@ -8,6 +8,7 @@ namespace tactus {
 absl::StatusOr<bool> LineReader::Next() {
   while (unfinished_) RETURN_IF_ERROR(ReadPieces().status());
   ++number_;
+  begin_ = read_;
   return ReadPieces();
 }
 
@@ -21,6 +22,7 @@ absl::StatusOr<bool> LineReader::ReadPieces() {
     if (in_.bad()) return absl::UnavailableError(absl::StrCat("line ", number_, " could not be read"));
     unfinished_ = in_.fail() && !in_.eof();  // the piece is full and no line break came
     const bool line_break = in_.good();      // counted, not stored
+    read_ += static_cast<uint64_t>(in_.gcount());
     const size_t size = static_cast<size_t>(in_.gcount()) - (line_break ? 1 : 0);
     any = any || size > 0 || line_break;
     too_long_ = text_.size() + size > max_bytes_;

@@ -23,6 +23,7 @@ class LineReader {
   std::string& text() { return text_; }
   const std::string& text() const { return text_; }
   int64_t number() const { return number_; }  // 1 for the first
+  uint64_t begin() const { return begin_; }   // bytes of the input before it
   bool too_long() const { return too_long_; }
   bool torn() const { return torn_; }  // the input ended before the line did; not known of one that is too long
 
@@ -33,6 +34,7 @@ class LineReader {
   std::istream& in_;
   const size_t max_bytes_;
   int64_t number_ = 0;
+  uint64_t begin_ = 0, read_ = 0;
   std::string text_;
   bool too_long_ = false, torn_ = false;
   bool unfinished_ = false;  // the rest of the line is still to be read

@@ -28,8 +28,13 @@ class JsonlWriter {
   absl::Status WriteStep(const StepRecord& record) { return WriteLine(StepRecordToJson(record)); }
   absl::Status WriteSample(const SampleRecord& record) { return WriteLine(SampleRecordToJson(record)); }
 
+  // Where the file is larger than that, leaves out the lines of every second step (HalveRunLines): the older, the fewer
+  // stay. Reads and writes the whole file then. Errors of the disk.
+  absl::Status HalveAbove(int64_t max_bytes);
+
  private:
   JsonlWriter(std::string path, std::FILE* file) : path_(std::move(path)), file_(file) {}
+  static absl::StatusOr<std::FILE*> OpenToAppend(const std::string& path);
   absl::Status WriteLine(std::string line);
   std::string path_;
   std::FILE* file_;

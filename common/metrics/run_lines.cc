@@ -1,12 +1,17 @@
 #include "common/metrics/run_lines.h"
 
+#include <unistd.h>
+
 #include <cerrno>
 #include <fstream>
+#include <memory>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/aside_file.h"
+#include "common/base/file.h"
 #include "common/base/json_field.h"
 #include "common/base/line_reader.h"
 #include "common/base/log.h"
@@ -31,10 +36,7 @@ std::string Sentence(const std::string& path, const LineDamage& damage) {
                       " damaged and left out, the first is ", damage.first);
 }
 
-}  // namespace
-
-absl::StatusOr<LineDamage> ForEachRunLine(const std::string& path,
-                                          absl::FunctionRef<absl::Status(absl::string_view line)> use) {
+absl::StatusOr<LineDamage> Scan(const std::string& path, absl::FunctionRef<absl::Status(const LineReader& line)> use) {
   RETURN_IF_ERROR(RegularFileBytes(path).status());
   std::ifstream in(path, std::ios::binary);
   if (!in) return absl::ErrnoToStatus(errno, absl::StrCat("cannot open ", path));
@@ -48,9 +50,28 @@ absl::StatusOr<LineDamage> ForEachRunLine(const std::string& path,
     if (lines.torn() || (!lines.too_long() && absl::StripAsciiWhitespace(lines.text()).empty())) continue;
     const absl::Status used = lines.too_long()
                                   ? absl::InvalidArgumentError(absl::StrCat("more than ", kMaxRunLineBytes, " bytes"))
-                                  : use(lines.text());
+                                  : use(lines);
     if (!used.ok() && damage.lines++ == 0) damage.first = absl::StrCat("line ", lines.number(), ": ", used.message());
   }
+}
+
+// The file with the lines that are to stay alone: written aside, so that it is whole whatever ends this process.
+absl::Status Rewrite(const std::string& path, absl::FunctionRef<bool(int64_t step)> stays) {
+  ASSIGN_OR_RETURN(const std::unique_ptr<AsideFile> kept, AsideFile::Create(path));
+  const auto copy = [&](const LineReader& line) -> absl::Status {
+    ASSIGN_OR_RETURN(const int64_t step, StepOf(line.text()));
+    if (stays(step)) kept->out() << line.text() << '\n';
+    return absl::OkStatus();
+  };
+  RETURN_IF_ERROR(Scan(path, copy).status());
+  return kept->Publish();
+}
+
+}  // namespace
+
+absl::StatusOr<LineDamage> ForEachRunLine(const std::string& path,
+                                          absl::FunctionRef<absl::Status(absl::string_view line)> use) {
+  return Scan(path, [&](const LineReader& line) { return use(line.text()); });
 }
 
 absl::Status ReadRunLines(const std::string& path, absl::FunctionRef<absl::Status(absl::string_view line)> use) {
@@ -61,15 +82,16 @@ absl::Status ReadRunLines(const std::string& path, absl::FunctionRef<absl::Statu
 
 absl::Status CutRunLines(const std::string& path, int64_t keep_through_step) {
   if (!IsRegularFile(path)) return absl::OkStatus();
-  ASSIGN_OR_RETURN(const std::unique_ptr<AsideFile> kept, AsideFile::Create(path));
+  AsideFile::RemoveLeftovers(path);
+  uint64_t end = 0;                  // of the last line that stays
   int64_t later = 0, misplaced = 0;  // of later steps; and before one of an earlier step, as none is written
-  ASSIGN_OR_RETURN(LineDamage damage, ForEachRunLine(path, [&](absl::string_view line) -> absl::Status {
-                     ASSIGN_OR_RETURN(const int64_t step, StepOf(line));
+  ASSIGN_OR_RETURN(LineDamage damage, Scan(path, [&](const LineReader& line) -> absl::Status {
+                     ASSIGN_OR_RETURN(const int64_t step, StepOf(line.text()));
                      if (step > keep_through_step) {
                        ++later;
                      } else {
                        misplaced += std::exchange(later, 0);
-                       kept->out() << line << '\n';
+                       end = line.begin() + line.text().size() + 1;
                      }
                      return absl::OkStatus();
                    }));
@@ -78,8 +100,24 @@ absl::Status CutRunLines(const std::string& path, int64_t keep_through_step) {
   if (damage.lines > 0) {
     ASSIGN_OR_RETURN(const std::string aside, KeepAside(path));
     TACTUS_LOG(WARNING) << Sentence(path, damage) << "; " << aside << " is the file as it was";
+    return Rewrite(path, [&](int64_t step) { return step <= keep_through_step; });
   }
-  return damage.lines > 0 || damage.torn || later > 0 ? kept->Publish() : absl::OkStatus();
+  if (later == 0 && !damage.torn) return absl::OkStatus();
+  // In place: a full disk may be what the run is resumed from.
+  if (::truncate(path.c_str(), static_cast<off_t>(end)) != 0) {
+    return absl::ErrnoToStatus(errno, absl::StrCat("cannot cut ", path));
+  }
+  return SyncPath(path);
+}
+
+absl::Status HalveRunLines(const std::string& path) {
+  std::optional<int64_t> last;
+  bool stays = false;
+  return Rewrite(path, [&](int64_t step) {
+    if (step != last) stays = !stays;
+    last = step;
+    return stays;
+  });
 }
 
 }  // namespace tactus

@@ -29,8 +29,12 @@ absl::StatusOr<LineDamage> ForEachRunLine(const std::string& path,
 // The same, with a warning in the log about what is damaged.
 absl::Status ReadRunLines(const std::string& path, absl::FunctionRef<absl::Status(absl::string_view line)> use);
 
-// Makes a file end where a run goes on: keeps the lines whose "step" is at most keep_through_step. Where lines are
-// damaged, the file as it was stays beside it (KeepAside), with a warning in the log. No file: OK.
+// Makes a file end where a run goes on: keeps the lines whose "step" is at most keep_through_step. Nothing is written
+// for that but where lines are damaged: then the file as it was stays beside it (KeepAside), with a warning in the log.
+// No file: OK. Only for the process that owns the run: what others left aside of the file when they were killed goes.
 absl::Status CutRunLines(const std::string& path, int64_t keep_through_step);
+
+// Keeps the lines of every second step that has lines in the file, the first one among them. For the same process.
+absl::Status HalveRunLines(const std::string& path);
 
 }  // namespace tactus

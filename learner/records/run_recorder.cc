@@ -15,6 +15,7 @@ namespace {
 
 constexpr size_t kSampledGroups = 2;    // of a step's groups
 constexpr size_t kSamplesPerGroup = 2;  // of a group's completions
+constexpr int64_t kMaxSamplesBytes = 256 << 20;
 
 // The mean credit weight of all tokens, and the share that has more than 1. The number of tokens.
 double FillCredit(const std::vector<TrajectoryGroup>& groups, StepRecord& record) {
@@ -99,6 +100,7 @@ void RunRecorder::FillRecord(const StepContext& context, const std::vector<Traje
 
 // Audited groups come first: only they have attention to look at.
 absl::Status RunRecorder::WriteSamples(int64_t step, const std::vector<TrajectoryGroup>& groups) {
+  RETURN_IF_ERROR(samples_->HalveAbove(kMaxSamplesBytes));
   std::vector<const TrajectoryGroup*> order;
   order.reserve(groups.size());
   for (const TrajectoryGroup& group : groups) order.push_back(&group);

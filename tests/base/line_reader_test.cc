@@ -33,6 +33,14 @@ TEST(LineReaderTest, TellsATornLineFromAWholeOne) {
   EXPECT_THAT(Lines("a\r\nb", 9), ElementsAre("1 a\r", "2 b torn"));
 }
 
+TEST(LineReaderTest, CountsTheBytesBeforeALine) {
+  std::istringstream in("a\n\n" + std::string(40'000, 'x') + "\nb\r\nc");
+  LineReader lines(in, 9);
+  std::vector<uint64_t> begins;
+  while (*lines.Next()) begins.push_back(lines.begin());
+  EXPECT_THAT(begins, ElementsAre(0, 2, 3, 40'004, 40'007));
+}
+
 TEST(LineReaderTest, ALineThatIsTooLongIsPassedOver) {
   for (const size_t size : {1, 3, (1 << 14) - 2, (1 << 14) - 1, 1 << 14, (1 << 14) + 1, 100'000}) {
     const std::string fits(size, 'x'), longer = fits + "y";

@@ -1,4 +1,6 @@
 // metrics.jsonl and samples.jsonl: their lines, and files that a killed run left behind.
+#include <sys/stat.h>
+
 #include <cmath>
 #include <filesystem>
 #include <fstream>
@@ -337,6 +339,49 @@ TEST_F(JsonlWriterTest, ATornLastLineIsDropped) {
   std::ofstream(path_, std::ios::app) << "{\"step\":3,\"ver";
   Write(100, {3});
   EXPECT_EQ(Steps(), (std::vector<int64_t>{1, 2, 3}));
+}
+
+TEST_F(JsonlWriterTest, IsCutInPlaceAndWhatKilledProcessesLeftGoes) {
+  Write(0, {1, 2, 3, 4});
+  std::ofstream(path_ + ".4711.tmp") << "half of it";
+  std::ofstream(path_ + ".mine.tmp") << "no process wrote that";
+  struct stat before {
+  }, after{};
+  ASSERT_EQ(::stat(path_.c_str(), &before), 0);
+  Write(2, {3});
+  ASSERT_EQ(::stat(path_.c_str(), &after), 0);
+  EXPECT_EQ(before.st_ino, after.st_ino) << "no second file needs room on a disk that may be full";
+  EXPECT_EQ(Steps(), (std::vector<int64_t>{1, 2, 3}));
+  EXPECT_FALSE(std::filesystem::exists(path_ + ".4711.tmp"));
+  EXPECT_TRUE(std::filesystem::remove(path_ + ".mine.tmp"));
+}
+
+TEST_F(JsonlWriterTest, AFileThatGrewTooLargeKeepsEverySecondStep) {
+  auto writer = JsonlWriter::Open(path_, 0).value();
+  const auto write = [&](std::vector<int64_t> steps) {
+    SampleRecord sample = Sample();
+    for (const int64_t step : steps) {
+      sample.step = step;
+      ASSERT_TRUE(writer->WriteSample(sample).ok());
+    }
+  };
+  const auto steps = [&] {
+    std::vector<int64_t> out;
+    const std::vector<SampleRecord> samples = ReadSamples(path_, 100, 0).value();
+    for (const SampleRecord& sample : samples) out.push_back(sample.step);
+    return out;
+  };
+  write({1, 1, 2, 2, 3, 3, 4, 4, 5});
+  const int64_t bytes = static_cast<int64_t>(std::filesystem::file_size(path_));
+  ASSERT_TRUE(writer->HalveAbove(bytes).ok());
+  EXPECT_EQ(steps().size(), 9u);
+  ASSERT_TRUE(writer->HalveAbove(bytes - 1).ok());
+  write({6, 7});
+  EXPECT_EQ(steps(), (std::vector<int64_t>{1, 1, 3, 3, 5, 6, 7}));
+  ASSERT_TRUE(writer->HalveAbove(0).ok());
+  EXPECT_EQ(steps(), (std::vector<int64_t>{1, 1, 5, 7}));
+  auto again = JsonlWriter::Open(path_, 5).value();
+  EXPECT_EQ(steps(), (std::vector<int64_t>{1, 1, 5}));
 }
 
 TEST_F(JsonlWriterTest, ADamagedByteCostsItsLineOnlyAndTheFileIsKept) {
