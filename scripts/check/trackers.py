@@ -195,6 +195,8 @@ def check_mlflow(run: Run) -> None:
         thread.start()
         ride("mlflow", run, ["--server", url, "--experiment", "check"])
         thread.join()
+        waited = (run.folder.parent / "track.log").read_text().count("asking again")
+        require(waited, f"mlflow: the server was missed, {waited} times")
         judge("mlflow", run, url)
 
 

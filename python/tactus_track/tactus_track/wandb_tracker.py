@@ -6,14 +6,17 @@ under the same id.
 
 from __future__ import annotations
 
+import os
 import pathlib
 import shutil
 from typing import Any, Mapping, Sequence
 
-import wandb
+os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # read when it is imported: else it tells its makers of its errors
 
-from .follow import Unavailable
-from .run_folder import Identity, Step
+import wandb  # noqa: E402
+
+from .follow import Unavailable  # noqa: E402
+from .run_folder import Identity, Step  # noqa: E402
 
 
 class Wandb:
