@@ -103,9 +103,7 @@ class Run:
     def _write(self) -> None:
         for step in range(1, CUT_AT + 1):
             self._append(step)
-        aside = self.folder / "aside"
-        aside.write_text("".join(map(line, range(1, CUT_TO + 1))))
-        aside.replace(self.metrics)
+        os.truncate(self.metrics, sum(len(line(step)) for step in range(1, CUT_TO + 1)))
         for step in range(CUT_TO + 1, STEPS + 1):
             self._append(step)
 

@@ -67,8 +67,8 @@ def track(args: argparse.Namespace, end: threading.Event) -> int:
     if not wait_for(args.run, args.once, end):
         return DONE
     note = Note(args.run, args.tracker)
-    with contextlib.closing(note), contextlib.closing(Follower(args.run, tracker_of(args, note), end)) as follower:
-        return DONE if follower.run(args.once) else FAILED
+    with contextlib.closing(note):
+        return DONE if Follower(args.run, tracker_of(args, note), end).run(args.once) else FAILED
 
 
 def main(arguments: list[str] | None = None) -> int:

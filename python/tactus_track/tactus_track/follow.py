@@ -67,9 +67,6 @@ class Follower:
                 self._end.wait(self._look_s)
         return self._finish()
 
-    def close(self) -> None:
-        self._steps.rewind()
-
     def _go_on(self) -> bool:
         """Sends some steps; true: there are no more."""
         if self._sent is None:

@@ -12,7 +12,7 @@ import pathlib
 import re
 import time
 import uuid
-from typing import Any
+from typing import BinaryIO
 
 log = logging.getLogger("tactus_track")
 
@@ -28,53 +28,42 @@ class Step:
 
 
 class Steps:
-    """Follows metrics.jsonl, which a run appends to. A resumed run replaces the file by a shorter one and writes some steps
-    again; whoever has them already asks for later ones alone. Not thread-safe."""
+    """Follows metrics.jsonl, which a run appends to. A resumed run cuts it, in place or by another file, and writes some steps again;
+    whoever has them already asks for later ones alone. Not thread-safe."""
 
     def __init__(self, path: pathlib.Path):
         self._path = path
-        self._file: Any = None
-        self._line = 0
+        self.rewind()
+
+    def rewind(self) -> None:
+        """To the first step."""
+        self._offset, self._last, self._line = 0, b"", 0
 
     def after(self, step: int, at_most: int) -> list[Step]:
         """The next steps beyond this one that are written whole; none: wait. A damaged line costs itself and a warning."""
-        if not self._is_newest():
-            self.rewind()
-            try:
-                self._file = open(self._path, "rb")
-            except FileNotFoundError:
-                return []
         found: list[Step] = []
-        while len(found) < at_most and (line := self._next_line()):
-            one = self._parsed(line)
-            if one is not None and one.number > step:
-                found.append(one)
+        try:
+            file = open(self._path, "rb")
+        except FileNotFoundError:
+            return []
+        with file:
+            # Cut and grown again, it may be longer than it was: what tells is the line that was read last.
+            file.seek(self._offset - len(self._last))
+            if file.read(len(self._last)) != self._last:
+                self.rewind()
+            file.seek(self._offset)
+            while len(found) < at_most and self._next_line(file):
+                one = self._parsed(self._last)
+                if one is not None and one.number > step:
+                    found.append(one)
         return found
 
-    def rewind(self) -> None:
-        """To the first step; holds no file until the next call."""
-        if self._file is not None:
-            self._file.close()
-        self._file, self._line = None, 0
-
-    def _is_newest(self) -> bool:
-        if self._file is None:
-            return False
-        mine = os.fstat(self._file.fileno())
-        try:
-            now = os.stat(self._path)
-        except FileNotFoundError:
-            return False
-        return (mine.st_dev, mine.st_ino) == (now.st_dev, now.st_ino) and now.st_size >= self._file.tell()
-
-    def _next_line(self) -> bytes:
-        start = self._file.tell()
-        line = self._file.readline(MAX_LINE_BYTES)
+    def _next_line(self, file: BinaryIO) -> bool:
+        line = file.readline(MAX_LINE_BYTES)
         if not line.endswith(b"\n") and len(line) < MAX_LINE_BYTES:
-            self._file.seek(start)
-            return b""
-        self._line += 1
-        return line
+            return False
+        self._offset, self._last, self._line = self._offset + len(line), line, self._line + 1
+        return True
 
     def _parsed(self, line: bytes) -> Step | None:
         try:

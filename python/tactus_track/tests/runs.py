@@ -40,7 +40,14 @@ def append(folder: pathlib.Path, text: str) -> None:
         file.write(text)
 
 
+def cut(folder: pathlib.Path, text: str) -> None:
+    """As a resumed run does: the same file, to begin with these lines alone."""
+    with open(folder / "metrics.jsonl", "r+") as file:
+        file.write(text)
+        file.truncate()
+
+
 def replace(folder: pathlib.Path, text: str) -> None:
-    """As a resumed run does: another file in the place of the first."""
+    """As a resumed run does whose file was damaged: another one in the place of the first."""
     (folder / "aside").write_text(text)
     (folder / "aside").replace(folder / "metrics.jsonl")

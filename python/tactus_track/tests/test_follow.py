@@ -46,9 +46,7 @@ class Loop(unittest.TestCase):
         self.end = threading.Event()
 
     def follower(self, tracker):
-        follower = Follower(self.run_folder, tracker, self.end, look_s=0.01)
-        self.addCleanup(follower.close)
-        return follower
+        return Follower(self.run_folder, tracker, self.end, look_s=0.01)
 
     def test_sends_each_step_once_and_ends_with_the_run(self):
         tracker = Fake()

@@ -2,7 +2,9 @@ import os
 import pathlib
 import tempfile
 import unittest
+from unittest import mock
 
+from tactus_track import run_folder
 from tactus_track.run_folder import Note, Steps, last_step, settings
 
 from . import runs
@@ -19,7 +21,6 @@ class Follows(Folder):
     def setUp(self):
         super().setUp()
         self.steps = Steps(self.run_folder / "metrics.jsonl")
-        self.addCleanup(self.steps.rewind)
 
     def numbers(self, after, at_most=100):
         return [step.number for step in self.steps.after(after, at_most)]
@@ -44,7 +45,20 @@ class Follows(Folder):
         runs.append(self.run_folder, runs.line(3) + runs.line(4))
         self.assertEqual(self.numbers(3), [4])
 
-    def test_a_replaced_file_of_the_same_length_is_seen(self):
+    def test_a_file_that_is_cut_and_longer_again_is_seen(self):
+        for change in (runs.cut, runs.replace):
+            with self.subTest(change.__name__):
+                runs.write(self.run_folder, range(1, 4))
+                steps = Steps(self.run_folder / "metrics.jsonl")
+                self.assertEqual([step.number for step in steps.after(0, 100)], [1, 2, 3])
+                # Other numbers, and so other lengths, in the steps that come again.
+                again = runs.line(1) + "".join(runs.line(n, more=0.123456) for n in range(2, 9))
+                change(self.run_folder, again)
+                with mock.patch.object(run_folder.log, "warning") as warned:
+                    self.assertEqual([step.number for step in steps.after(3, 100)], [4, 5, 6, 7, 8])
+                warned.assert_not_called()
+
+    def test_a_replaced_file_is_seen(self):
         self.assertEqual(self.numbers(0), [1, 2, 3])
         runs.replace(self.run_folder, "".join(map(runs.line, range(1, 6))))
         self.assertEqual(self.numbers(3), [4, 5])
