@@ -146,18 +146,9 @@ Shared SharedOf(const PolicyLossOptions& options, const GlobalCounts& counts, co
     shared.importance = Weight{};
     return shared;
   }
-  switch (options.tis_level) {
-    case ImportanceLevel::kToken:
-      break;
-    case ImportanceLevel::kSequence:
-      shared.importance =
-          ImportanceWeight(options, SumLogRatio(completion, completion.logp_old, completion.logp_behavior));
-      break;
-    case ImportanceLevel::kGeometric:
-      shared.importance =
-          ImportanceWeight(options, SumLogRatio(completion, completion.logp_old, completion.logp_behavior) / tokens);
-      break;
-  }
+  if (options.tis_level == ImportanceLevel::kToken) return shared;
+  const double sum = SumLogRatio(completion, completion.logp_old, completion.logp_behavior);
+  shared.importance = ImportanceWeight(options, options.tis_level == ImportanceLevel::kGeometric ? sum / tokens : sum);
   return shared;
 }
 
