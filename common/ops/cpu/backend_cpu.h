@@ -50,8 +50,8 @@ class CpuBackend {
     const int32_t* token_ids = nullptr;  // [R]
     RotaryRows rotary;
     std::span<const SequenceRun> runs = {};
-    const AttentionProbe* probe = nullptr;  // null: nothing is measured
-    std::span<const AttentionTap> taps = {};     // one per run
+    const AttentionProbe* probe = nullptr;    // null: nothing is measured
+    std::span<const AttentionTap> taps = {};  // one per run
 
     int64_t rows() const { return num_rows; }
     const int32_t* tokens() const { return token_ids; }
