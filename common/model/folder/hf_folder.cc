@@ -160,6 +160,15 @@ absl::Status CheckTiedHead(const ModelFolder& folder, const Source& head, std::s
                    ", but config.json says tie_word_embeddings; expected equal tensors or none"));
 }
 
+// The place of parameter `index`, with the padding behind it set to 0.
+std::span<float> ValuesOf(const ParameterLayout& layout, size_t index, std::span<float> flat) {
+  const ParameterSpec& spec = layout.specs[index];
+  const bool last = index + 1 == layout.specs.size();
+  const int64_t end = spec.offset + spec.numel, next = last ? layout.total_numel : layout.specs[index + 1].offset;
+  std::ranges::fill(flat.subspan(static_cast<size_t>(end), static_cast<size_t>(next - end)), 0.0f);
+  return flat.subspan(static_cast<size_t>(spec.offset), static_cast<size_t>(spec.numel));
+}
+
 absl::StatusOr<std::string> ConfigWithDType(const std::string& path, StorageDType dtype) {
   ASSIGN_OR_RETURN(const std::string text, ReadFile(path));
   ASSIGN_OR_RETURN(Json json, ParseStrictJson(text, path));
@@ -263,39 +272,44 @@ absl::Status CheckFinite(const ParameterLayout& layout, std::span<const float> f
   return absl::OkStatus();
 }
 
-absl::Status LoadParameters(const ModelFolder& folder, std::span<float> flat) {
+absl::Status LoadParameters(const ModelFolder& folder, std::span<float> flat, ParameterDone done) {
   if (static_cast<int64_t>(flat.size()) != folder.layout.total_numel) {
     return absl::InvalidArgumentError(
         absl::StrCat(folder.path, ": a buffer of ", flat.size(), " floats is given for ", folder.layout.total_numel));
   }
   ASSIGN_OR_RETURN(const std::vector<SafetensorsFile> files, OpenShards(folder.path));
   ASSIGN_OR_RETURN(const WeightSources sources, MatchTensors(folder, files));
-  std::fill(flat.begin(), flat.end(), 0.0f);
   for (size_t i = 0; i < sources.parameters.size(); ++i) {
     const ParameterSpec& spec = folder.layout.specs[i];
     const Source& source = sources.parameters[i];
-    RETURN_IF_ERROR(source.file->ReadFloats(
-        *source.tensor, flat.subspan(static_cast<size_t>(spec.offset), static_cast<size_t>(spec.numel))));
+    const std::span<float> values = ValuesOf(folder.layout, i, flat);
+    RETURN_IF_ERROR(source.file->ReadFloats(*source.tensor, values));
+    RETURN_IF_ERROR(CheckFinite(spec, 0, values, folder.path));
+    if (spec.name == kEmbedding && sources.lm_head.file != nullptr) {
+      RETURN_IF_ERROR(CheckTiedHead(folder, sources.lm_head, flat));
+    }
+    done(spec);
   }
-  RETURN_IF_ERROR(CheckFinite(folder.layout, flat, folder.path));
-  return sources.lm_head.file == nullptr ? absl::OkStatus() : CheckTiedHead(folder, sources.lm_head, flat);
+  return absl::OkStatus();
 }
 
 void InitialiseParameters(const ModelConfig& config, const ParameterLayout& layout, uint64_t seed,
-                          std::span<float> flat) {
+                          std::span<float> flat, ParameterDone done) {
   constexpr double kDeviation = 0.02;
   const double residual = kDeviation / std::sqrt(2.0 * static_cast<double>(config.num_layers));
-  std::fill(flat.begin(), flat.end(), 0.0f);
   for (size_t i = 0; i < layout.specs.size(); ++i) {
     const ParameterSpec& spec = layout.specs[i];
-    const auto values = flat.subspan(static_cast<size_t>(spec.offset), static_cast<size_t>(spec.numel));
+    const std::span<float> values = ValuesOf(layout, i, flat);
     if (absl::EndsWith(spec.name, "norm.weight")) {
       std::fill(values.begin(), values.end(), 1.0f);
-    } else if (!absl::EndsWith(spec.name, ".bias")) {
+    } else if (absl::EndsWith(spec.name, ".bias")) {
+      std::fill(values.begin(), values.end(), 0.0f);
+    } else {
       const bool into_residual =
           absl::EndsWith(spec.name, "o_proj.weight") || absl::EndsWith(spec.name, "down_proj.weight");
       FillNormal(values, seed, i, into_residual ? residual : kDeviation);
     }
+    done(spec);
   }
 }
 

@@ -6,6 +6,7 @@
 #include <span>
 #include <string>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "common/base/dtype.h"
@@ -32,9 +33,14 @@ bool HasWeights(const std::string& path);
 absl::StatusOr<ModelFolder> OpenModelFolder(const std::string& path,
                                             WeightsExpected expected = WeightsExpected::kRequired);
 
+// Told of each parameter, in the layout's order, once it is in the flat buffer and has no further use there: a caller
+// that keeps a part of the parameters may give back the rest.
+using ParameterDone = absl::FunctionRef<void(const ParameterSpec&)>;
+inline void KeepParameter(const ParameterSpec&) {}
+
 // Fills `flat` [layout.total_numel] with float32 values, the padding with 0. InvalidArgument names a tensor that holds
 // NaN or infinity. `flat` is unspecified on error.
-absl::Status LoadParameters(const ModelFolder& folder, std::span<float> flat);
+absl::Status LoadParameters(const ModelFolder& folder, std::span<float> flat, ParameterDone done = KeepParameter);
 
 // The type that a folder's config.json says its weights are in: "dtype", as newer versions of transformers write it, or
 // "torch_dtype". Float32 where neither stands, and for any type but bfloat16. Errors name the file.
@@ -49,7 +55,7 @@ absl::Status CheckFinite(const ParameterSpec& spec, int64_t first, std::span<con
 // Fresh parameters: normal(0, 0.02), with the projections into the residual stream (o_proj, down_proj) smaller by
 // sqrt(2 L) as in GPT-2; norm weights 1, biases 0. A pure function of its arguments.
 void InitialiseParameters(const ModelConfig& config, const ParameterLayout& layout, uint64_t seed,
-                          std::span<float> flat);
+                          std::span<float> flat, ParameterDone done = KeepParameter);
 
 // Writes a folder `transformers` loads: config.json (the template's, with the dtype set), model.safetensors and, copied
 // from `template_folder` where it has them, generation_config.json and the tokenizer files. Every file is synced; the
