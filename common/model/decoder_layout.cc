@@ -71,6 +71,17 @@ DecoderOffsets OffsetsOf(const ModelConfig& config, const ParameterLayout& layou
   return at;
 }
 
+std::vector<DecoderPart> PartsOf(const DecoderOffsets& offsets, const ParameterLayout& layout) {
+  const FlatRange embedding{offsets.embed, offsets.layers.front().q}, last{offsets.final_norm, layout.total_numel};
+  std::vector<DecoderPart> parts = {{embedding}};
+  for (size_t i = 0; i < offsets.layers.size(); ++i) {
+    const bool more = i + 1 < offsets.layers.size();
+    parts.push_back({{offsets.layers[i].q, more ? offsets.layers[i + 1].q : offsets.final_norm}});
+  }
+  parts.push_back(offsets.head == offsets.embed ? DecoderPart{embedding, last} : DecoderPart{last});
+  return parts;
+}
+
 RopeTables::RopeTables(const ModelConfig& config)
     : half_(config.head_dim / 2), inverse_frequencies_(InverseFrequencies(config)) {}
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "common/model/folder/model_config.h"
+#include "common/model/shard.h"
 
 namespace tactus {
 
@@ -24,6 +25,11 @@ struct DecoderOffsets {
 };
 
 DecoderOffsets OffsetsOf(const ModelConfig& config, const ParameterLayout& layout);
+
+// What a pass reads one after the other, as ascending ranges of the flat buffer: part 0 is the embedding, then every
+// layer, then the final norm and the head, which has the embedding's range too where it is tied.
+using DecoderPart = std::vector<FlatRange>;
+std::vector<DecoderPart> PartsOf(const DecoderOffsets& offsets, const ParameterLayout& layout);
 
 // Numbers in a layer's q and k norm, for families that have them.
 inline int64_t QNormSize(const ModelConfig& config) {

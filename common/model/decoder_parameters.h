@@ -35,6 +35,19 @@ struct DecoderParameters {
   std::vector<LayerWeights<B>> layers;
 };
 
+// What a pass does with the matrices of a part: products of rows, those of their gradients, or both.
+enum class PartUse { kForward, kBackward, kBoth };
+
+// Where a part's parameters come from when they are not there all the time.
+class PartFeed {
+ public:
+  virtual ~PartFeed() = default;
+  // A pass goes on to `part` (PartsOf) and has no more use for the part before. With kForward the next is the one
+  // behind, else the one before.
+  virtual void Need(size_t part, PartUse use) = 0;
+};
+
+// Has Need, as PartFeed's, which does nothing where everything is there.
 template <typename B>
 class DecoderWeights;
 

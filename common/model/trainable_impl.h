@@ -8,6 +8,7 @@
 #include "common/model/decoder_layer_backward.h"
 #include "common/model/decoder_pass.h"
 #include "common/model/trainable.h"
+#include "common/model/weighted_targets.h"
 
 namespace tactus {
 
@@ -77,14 +78,17 @@ void TrainableDecoder<B>::Impl::Run(const TrainSequences& sequences, bool keep, 
   Load(sequences);
   const int64_t floats = batch.rows() * h;
   const bool keep_mid = keep && !options.activation_checkpointing;
+  weights.Need(0, PartUse::kForward);
   pass.Run(weights.parameters(), batch, [&](int64_t layer, typename B::SequenceBatch&) {
     const size_t i = static_cast<size_t>(layer);
+    weights.Need(i + 1, PartUse::kForward);
     LayerBuffers<B>& buffers = keep ? KeptOf(i) : kept[0];
     return std::pair(&buffers,
                      typename DecoderLayer<B>::Keep{.backward = keep,
                                                     .x_in = keep ? b.FloatsIn(x_in[i], floats) : nullptr,
                                                     .mid = keep_mid ? b.FloatsIn(buffers.mid, floats) : nullptr});
   });
+  weights.Need(offsets.layers.size() + 1, keep ? PartUse::kBoth : PartUse::kForward);  // where Backward begins
   Head(logprobs, entropy);
 }
 
@@ -109,20 +113,11 @@ void TrainableDecoder<B>::Impl::Head(std::span<float> logprobs, std::span<float>
 
 template <ops::Backend B>
 void TrainableDecoder<B>::Impl::HeadBackward(std::span<const float> dlogprobs, float* gradients) {
-  std::vector<int32_t> rows, wanted;  // those that carry a gradient: groups of equal rewards carry none
-  std::vector<float> weighted;
-  std::vector<ops::TokenLogProb> forward;
-  for (size_t i = 0; i < dlogprobs.size(); ++i) {
-    if (dlogprobs[i] == 0) continue;
-    rows.push_back(target_rows[i]);
-    wanted.push_back(targets[i]);
-    weighted.push_back(dlogprobs[i]);
-    forward.push_back(stats[i]);
-  }
-  const int64_t count = static_cast<int64_t>(rows.size());
+  const WeightedTargets weighted(dlogprobs, target_rows, targets, stats);
+  const int64_t count = static_cast<int64_t>(weighted.rows.size());
   chosen.Clear();
-  const int64_t rows_at = chosen.Add(rows), wanted_at = chosen.Add(wanted), weighted_at = chosen.Add(weighted);
-  const int64_t forward_at = chosen.Add(forward);
+  const int64_t rows_at = chosen.Add(weighted.rows), wanted_at = chosen.Add(weighted.targets);
+  const int64_t weighted_at = chosen.Add(weighted.dlogprobs), forward_at = chosen.Add(weighted.stats);
   b.Send(chosen);
 
   const DecoderParameters<B>& parameters = weights.parameters();
@@ -185,11 +180,15 @@ template <ops::Backend B>
 void TrainableDecoder<B>::Backward(std::span<const float> dlogprobs, float* gradients,
                                    absl::FunctionRef<void(int64_t begin)> finished) {
   if (std::ranges::all_of(dlogprobs, [](float d) { return d == 0.0f; })) return finished(0);
+  const PartUse use = impl_->options.activation_checkpointing ? PartUse::kBoth : PartUse::kBackward;
+  const size_t layers = impl_->offsets.layers.size();
   impl_->weights.PrepareBackward();
+  impl_->weights.Need(layers + 1, PartUse::kBoth);
   impl_->HeadBackward(dlogprobs, gradients);
   finished(impl_->offsets.final_norm);
   float* const dx = impl_->pass.stream().x;
-  for (size_t layer = impl_->offsets.layers.size(); layer-- > 0;) {
+  for (size_t layer = layers; layer-- > 0;) {
+    impl_->weights.Need(layer + 1, use);
     impl_->LayerBackward(layer, dx, gradients);
     finished(impl_->offsets.layers[layer].q);
   }

@@ -30,6 +30,7 @@ class DecoderWeights<ops::CudaBackend> {
   const at::Tensor& flat() const { return flat_; }
   const DecoderParameters<ops::CudaBackend>& parameters() const { return parameters_; }
   void PrepareBackward() {}  // products from either side read the same matrices
+  void Need(size_t, PartUse) {}
 
  private:
   const ModelConfig config_;
