@@ -41,6 +41,8 @@ struct Shape {
         out(m.norms_after ? H : 0),
         head_dim(m.head_dim) {}
   int64_t H, I, L, V, heads, q, kv, qkv, parameters, matrices;
+  int64_t embedding() const { return V * H; }
+  int64_t layer_matrices() const { return (matrices - embedding()) / L; }
   int64_t raw;       // the qkv product, kept apart where queries and keys are normed
   int64_t qk_norms;  // of a row
   int64_t out;       // a branch's output under a norm
@@ -128,11 +130,39 @@ int64_t ActivationBytes(const Weights& w, const config::RunConfig& run) {
   return bytes + bytes / 4;  // a Buffer grows by a quarter at least
 }
 
+// How the ranks divide a model: numbers of parameters.
+struct Division {
+  Division(const Shape& s, const Sharding& sharding)
+      : shard(sharding.world > 1 ? sharding.shard : Shard::kNone),
+        share((s.parameters + sharding.world - 1) / sharding.world),
+        optimizer(shard == Shard::kNone ? s.parameters : share),
+        gradients(shard < Shard::kGradients ? s.parameters : share),
+        bucket(std::min(s.parameters, sharding.bucket_bytes / kFloat)),
+        // Two layers that a backward pass has written and not handed in, and the embedding, complete last.
+        window(shard < Shard::kGradients ? 0 : s.embedding() + 2 * s.layer_matrices() + bucket) {}
+  bool by_parts() const { return shard == Shard::kParameters; }
+
+  Shard shard;
+  int64_t share, optimizer, gradients, bucket, window;
+};
+
+// Of what is computed with when weights are divided and come part by part. On the CPU a layer and the head are laid out
+// in one direction.
+int64_t PartWeights(const Weights& w) { return (w.shape.layer_matrices() + w.shape.embedding()) * w.element; }
+
+// What else is there then: on the CPU a part's masters, and the next part as it arrives; on a GPU the latter.
+int64_t ArrivingWeights(const Weights& w, const Division& division) {
+  const int64_t part = std::max(w.shape.embedding(), w.shape.layer_matrices()) + division.bucket;
+  return part * (w.gpu ? w.element : kFloat + w.element);
+}
+
 // What a reference policy takes: a model of its own, on a GPU in the storage dtype alone, and the buffers of a forward
 // pass that keeps nothing.
-int64_t ReferenceBytes(const Weights& w, const config::RunConfig& run) {
+int64_t ReferenceBytes(const Weights& w, const config::RunConfig& run, const Division& division) {
   const Shape& s = w.shape;
-  const int64_t weights = w.gpu ? s.parameters * w.element : s.parameters * kFloat + ProductWeights(w);
+  const int64_t held = (division.by_parts() ? division.share : s.parameters) * (w.gpu ? w.element : kFloat);
+  const int64_t whole = w.gpu ? 0 : ProductWeights(w);
+  const int64_t weights = held + (division.by_parts() ? PartWeights(w) + ArrivingWeights(w, division) : whole);
   // Beside a step's, chosen and normed states, and attention's log_sum_exp.
   const int64_t host_row = (HostStepRow(s) + 2 * s.H + s.heads) * kFloat + 2 * s.kv * w.element;
   // Stream and chosen states; what a layer passes on and computes with, the normed states.
@@ -176,39 +206,51 @@ MemoryNeed LearnerMemory(const std::string& process, const ModelConfig& model, c
   const Shape& s = w.shape;
   const int64_t logit_rows = std::min<int64_t>(run.learner().logprob_chunk_tokens(), MicroBatchRows(run));
   const int64_t logit = w.gpu ? kFloat + w.element : kFloat;  // on a GPU their gradients lie beside them
-  // On the CPU the backward pass reads a second layout of the matrices, and rank 0 keeps the published weights, with
-  // the next ones beside them while it makes them.
-  const bool sharded = sharding.shard == Shard::kOptimizer && sharding.world > 1;
-  const int64_t share = sharded ? (s.parameters + sharding.world - 1) / sharding.world : s.parameters;
-  // On the CPU the matrices are laid out from a float32 buffer of all parameters, the masters among them. On a GPU with
-  // whole masters in float32 the products read them; a share lies beside what they read.
-  const int64_t master = (w.gpu ? share : s.parameters) * kFloat;
-  const int64_t weights = w.gpu && sharded ? s.parameters * w.element : ProductWeights(w);
+  const Division division(s, sharding);
+  const bool whole_masters = division.shard == Shard::kNone || (!w.gpu && !division.by_parts());
+  // On the CPU the matrices are laid out from a float32 buffer of all parameters, the masters among them, unless these
+  // are divided. On a GPU with whole masters in float32 the products read them; a share lies beside what they read.
+  const int64_t master = (whole_masters ? s.parameters : division.share) * kFloat;
+  int64_t weights = w.gpu && division.shard != Shard::kNone ? s.parameters * w.element : ProductWeights(w);
+  if (division.by_parts()) weights = PartWeights(w) + (w.gpu ? division.share * w.element : 0);
+  // On the CPU the backward pass reads a second layout of the matrices.
+  const int64_t backward = division.by_parts() ? PartWeights(w) : ProductWeights(w);
+  // Rank 0 keeps the published weights, with the next ones beside them while it makes them. Of divided ones no other
+  // rank ever has all.
+  const bool publishes = !w.gpu && (!division.by_parts() || sharding.rank == 0);
   const char* const by_ranks = "learner.shard, the number of ranks";
   return WithoutZeros(
       {.process = process,
        .items = {
            {"weights", weights, "model.dtype"},
-           {"weights, backward", w.gpu ? 0 : ProductWeights(w), "model.dtype"},
-           {"master weights", master, w.gpu ? by_ranks : ""},
-           {"gradients", s.parameters * kFloat},
-           {"moments", 2 * share * kFloat, by_ranks},
+           {"weights, backward", w.gpu ? 0 : backward, "model.dtype"},
+           {"weights, arriving", division.by_parts() ? ArrivingWeights(w, division) : 0, "model.dtype"},
+           {"master weights", master, w.gpu || division.by_parts() ? by_ranks : ""},
+           {"gradients", division.gradients * kFloat, by_ranks},
+           {"gradients, under way", division.window * kFloat},
+           {"moments", 2 * division.optimizer * kFloat, by_ranks},
            // Masters and moments of a moment, on the host, until they are on the disk.
-           {"checkpoint", w.gpu ? 0 : 3 * share * kFloat, by_ranks},
-           {"reference policy", run.algorithm().kl_beta() > 0 ? ReferenceBytes(w, run) : 0, "algorithm.kl_beta"},
-           {"published copies", w.gpu ? 0 : 2 * s.parameters * w.element, "model.dtype"},
+           {"checkpoint", w.gpu ? 0 : 3 * division.optimizer * kFloat, by_ranks},
+           {"reference policy", run.algorithm().kl_beta() > 0 ? ReferenceBytes(w, run, division) : 0,
+            "algorithm.kl_beta"},
+           {"published copies", publishes ? 2 * s.parameters * w.element : 0, "model.dtype"},
            {"activations", ActivationBytes(w, run), "learner.micro_batch_tokens, learner.activation_checkpointing"},
            {"logits", logit_rows * s.V * logit, "learner.logprob_chunk_tokens"},
            Base(w.gpu)}});
 }
 
-const char* ShardName(Shard shard) { return shard == Shard::kNone ? "NONE" : "OPTIMIZER"; }
-
 Shard ChooseShard(const ModelConfig& model, const config::RunConfig& run, const Device& device, int world,
                   int64_t available_bytes) {
-  if (world == 1 || run.learner().shard() == config::LearnerOptions::NONE) return Shard::kNone;
-  if (run.learner().shard() == config::LearnerOptions::OPTIMIZER) return Shard::kOptimizer;
-  return LearnerMemory("", model, run, device).total() <= available_bytes ? Shard::kNone : Shard::kOptimizer;
+  if (world == 1) return Shard::kNone;
+  const Shard most = device.is_gpu() ? kMostOnGpu : Shard::kParameters;
+  for (const Shard shard : {Shard::kNone, Shard::kOptimizer, Shard::kGradients, Shard::kParameters}) {
+    if (config::LearnerOptions::Shard_Name(run.learner().shard()) == ShardName(shard)) return shard;
+  }
+  for (const Shard shard : {Shard::kNone, Shard::kOptimizer, Shard::kGradients}) {
+    const Sharding sharding{.shard = shard, .rank = 0, .world = world};
+    if (shard == most || LearnerMemory("", model, run, device, sharding).total() <= available_bytes) return shard;
+  }
+  return most;
 }
 
 MemoryNeed ActorMemory(const std::string& process, const ModelConfig& model, const config::RunConfig& run,

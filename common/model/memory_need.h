@@ -41,10 +41,8 @@ inline constexpr int64_t kHostProcessBytes = int64_t{256} << 20;  // program and
 MemoryNeed LearnerMemory(const std::string& process, const ModelConfig& model, const config::RunConfig& run,
                          const Device& device, const Sharding& sharding = {});
 
-const char* ShardName(Shard shard);  // as learner.shard has it
-
 // learner.shard for `world` ranks like this one: as the configuration says, or with AUTO the least that fits
-// `available_bytes`. One rank has nothing to share.
+// `available_bytes`, the most that the device can do where none does. One rank has nothing to share.
 Shard ChooseShard(const ModelConfig& model, const config::RunConfig& run, const Device& device, int world,
                   int64_t available_bytes);
 MemoryNeed ActorMemory(const std::string& process, const ModelConfig& model, const config::RunConfig& run,

@@ -2,15 +2,36 @@
 #pragma once
 
 #include <cstdint>
+#include <cstdlib>
 #include <span>
 
 namespace tactus {
 
 // What a rank holds for its own slices alone; everything else is whole on every rank.
 enum class Shard {
-  kNone,       // nothing
-  kOptimizer,  // master weights and moments
+  kNone,        // nothing
+  kOptimizer,   // master weights and moments
+  kGradients,   // and gradients
+  kParameters,  // and the weights that are computed with, which come when a pass needs them
 };
+
+// As learner.shard has it.
+inline const char* ShardName(Shard shard) {
+  switch (shard) {
+    case Shard::kNone:
+      return "NONE";
+    case Shard::kOptimizer:
+      return "OPTIMIZER";
+    case Shard::kGradients:
+      return "GRADIENTS";
+    case Shard::kParameters:
+      return "PARAMETERS";
+  }
+  std::abort();
+}
+
+// What this version can divide on GPUs, at most.
+inline constexpr Shard kMostOnGpu = Shard::kOptimizer;
 
 // Longer buckets use a network better; with shorter ones the first is under way earlier in a backward pass.
 inline constexpr int64_t kBucketBytes = int64_t{32} << 20;

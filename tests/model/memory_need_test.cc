@@ -1,6 +1,7 @@
 // Predicted memory against arithmetic done by hand from the models' published shapes.
 #include "common/model/memory_need.h"
 
+#include "absl/strings/str_cat.h"
 #include "common/base/file.h"
 #include "common/config/run_config.h"
 #include "gtest/gtest.h"
@@ -36,6 +37,8 @@ TEST(MemoryNeedTest, ShapesHaveThePublishedNumberOfParameters) {
   EXPECT_EQ(MakeParameterLayout(Model("qwen3-0.6b")).total_numel, 596'049'920);
   EXPECT_EQ(MakeParameterLayout(Model("qwen3-1.7b")).total_numel, 1'720'574'976);
   EXPECT_EQ(MakeParameterLayout(Model("qwen3-4b-base")).total_numel, 4'022'468'096);
+  EXPECT_EQ(MakeParameterLayout(Model("qwen3-8b")).total_numel, 8'190'735'360);
+  EXPECT_EQ(MakeParameterLayout(Model("qwen3-32b")).total_numel, 32'762'123'264);
 }
 
 // H 1024, I 3072, 28 layers, query columns 2048, key and value columns 1024 each, 16 query and 8 key/value heads.
@@ -120,6 +123,59 @@ TEST(MemoryNeedTest, AShardedOptimizerIsDividedAmongTheRanks) {
   EXPECT_EQ(BytesOf(exact, "master weights"), 2'384'199'680 / 2);
 }
 
+// Of a layer 4096 x 1024 + 2048 x 1024 + 3 x 1024 x 3072 = 15,728,640 numbers in matrices; embedding and head 151936 x
+// 1024 = 155,582,464; a bucket 8,388,608.
+TEST(MemoryNeedTest, GradientsAndWeightsAreDividedButForWhatIsUnderWay) {
+  const ModelConfig model = Model("qwen3-0.6b");
+  const config::RunConfig run = Configured({"algorithm.kl_beta=0.1"});
+  const auto need = [&](Shard shard, Device device, int rank = 1) {
+    return LearnerMemory("", model, run, device, {.shard = shard, .rank = rank, .world = 4});
+  };
+  constexpr int64_t kWindow = 4 * (155'582'464 + 2 * int64_t{15'728'640} + 8'388'608);
+  for (const Device device : {Device{}, Device{0}}) {
+    for (const Shard shard : {Shard::kGradients, Shard::kParameters}) {
+      EXPECT_EQ(BytesOf(need(shard, device), "gradients"), 2'384'199'680 / 4);
+      EXPECT_EQ(BytesOf(need(shard, device), "gradients, under way"), kWindow);
+      EXPECT_EQ(BytesOf(need(shard, device), "moments"), 4'768'399'360 / 4);
+    }
+    EXPECT_EQ(BytesOf(need(Shard::kGradients, device), "weights"), BytesOf(need(Shard::kOptimizer, device), "weights"));
+    EXPECT_EQ(BytesOf(need(Shard::kParameters, device), "master weights"), 2'384'199'680 / 4);
+  }
+  const MemoryNeed host = need(Shard::kParameters, Device{}), gpu = need(Shard::kParameters, Device{0});
+  EXPECT_EQ(BytesOf(host, "weights"), 2 * (15'728'640 + 155'582'464)) << "a layer and the head";
+  EXPECT_EQ(BytesOf(host, "weights, backward"), 2 * (15'728'640 + 155'582'464));
+  EXPECT_EQ(BytesOf(host, "weights, arriving"), 6 * (155'582'464 + 8'388'608)) << "masters, and as it is sent";
+  EXPECT_EQ(BytesOf(host, "published copies"), 0) << "rank 0 alone ever has all weights";
+  EXPECT_GT(BytesOf(need(Shard::kParameters, Device{}, 0), "published copies"), 0);
+  EXPECT_EQ(BytesOf(gpu, "weights"), 1'192'099'840 / 4 + 2 * (15'728'640 + 155'582'464));
+  EXPECT_EQ(BytesOf(gpu, "weights, arriving"), 2 * (155'582'464 + 8'388'608));
+  // The reference's: what is held shrinks, a forward pass's buffers stay.
+  EXPECT_EQ(BytesOf(need(Shard::kGradients, Device{0}), "reference policy") - BytesOf(gpu, "reference policy"),
+            1'192'099'840 - 1'192'099'840 / 4 - 2 * (15'728'640 + 155'582'464) - 2 * (155'582'464 + 8'388'608));
+}
+
+// The table in docs/GPU.md.
+TEST(MemoryNeedTest, WhatDivisionLetsAGpuOf80GbHold) {
+  struct Row {
+    const char* model;
+    int ranks, tokens;
+    double optimizer, gradients, parameters;  // GiB
+  };
+  for (const Row& row :
+       {Row{"qwen3-4b-base", 8, 32768, 53.5, 42.7, 37.8}, Row{"qwen3-8b", 8, 32768, 93.9, 71.0, 60.3},
+        Row{"qwen3-32b", 16, 8192, 225.3, 117.5, 64.1}, Row{"qwen3-32b", 16, 32768, 279.9, 172.0, 118.6}}) {
+    const config::RunConfig run =
+        Configured({"learner.activation_checkpointing=true", absl::StrCat("learner.micro_batch_tokens=", row.tokens)});
+    const auto gib = [&](Shard shard) {
+      const Sharding sharding{.shard = shard, .rank = 0, .world = row.ranks};
+      return static_cast<double>(LearnerMemory("", Model(row.model), run, Device{0}, sharding).total()) / double{kGiB};
+    };
+    EXPECT_NEAR(gib(Shard::kOptimizer), row.optimizer, 0.06) << row.model;
+    EXPECT_NEAR(gib(Shard::kGradients), row.gradients, 0.06) << row.model;
+    EXPECT_NEAR(gib(Shard::kParameters), row.parameters, 0.06) << row.model;
+  }
+}
+
 TEST(MemoryNeedTest, TheLeastShardingThatFitsIsChosen) {
   const ModelConfig model = Model("qwen3-0.6b");
   const config::RunConfig automatic = Configured({});
@@ -129,6 +185,14 @@ TEST(MemoryNeedTest, TheLeastShardingThatFitsIsChosen) {
   EXPECT_EQ(ChooseShard(model, automatic, Device{0}, 1, 0), Shard::kNone) << "one rank has nothing to share";
   EXPECT_EQ(ChooseShard(model, Configured({"learner.shard=OPTIMIZER"}), Device{0}, 2, whole), Shard::kOptimizer);
   EXPECT_EQ(ChooseShard(model, Configured({"learner.shard=NONE"}), Device{0}, 2, 0), Shard::kNone);
+  EXPECT_EQ(ChooseShard(model, automatic, Device{0}, 2, 0), Shard::kOptimizer) << "the most that a GPU can do";
+  const auto host = [&](Shard shard) {
+    return LearnerMemory("", model, automatic, Device{}, {.shard = shard, .rank = 0, .world = 2}).total();
+  };
+  EXPECT_EQ(ChooseShard(model, automatic, Device{}, 2, host(Shard::kOptimizer)), Shard::kOptimizer);
+  EXPECT_EQ(ChooseShard(model, automatic, Device{}, 2, host(Shard::kOptimizer) - 1), Shard::kGradients);
+  EXPECT_EQ(ChooseShard(model, automatic, Device{}, 2, host(Shard::kGradients) - 1), Shard::kParameters);
+  EXPECT_EQ(ChooseShard(model, Configured({"learner.shard=GRADIENTS"}), Device{}, 2, 0), Shard::kGradients);
 }
 
 TEST(MemoryNeedTest, ActorOfQwen06OnAGpu) {

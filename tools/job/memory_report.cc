@@ -1,6 +1,7 @@
 #include "tools/job/memory_report.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <map>
 
 #include "absl/strings/str_cat.h"
@@ -23,24 +24,41 @@ std::string ModelLine(const ModelConfig& model, const std::string& file, const c
   return absl::StrCat(file, ": ", count, " parameters, ", config::DType_Name(run.model().dtype()));
 }
 
-// As the ranks will choose: one that needs it decides for all.
+// As the ranks will choose: the one that has to divide most decides for all.
 Shard ShardOf(const ModelConfig& model, const config::RunConfig& run, const DevicePlan& plan, const GpuList& gpus) {
   const int world = static_cast<int>(plan.learners.size());
+  Shard most = Shard::kNone;
   for (const Placement& placement : plan.learners) {
     const int64_t budget = RankBudgetBytes(run, placement.device, world, gpus);
-    const Shard shard = ChooseShard(model, run, placement.device, world, budget);
-    if (shard != Shard::kNone) return shard;
+    most = std::max(most, ChooseShard(model, run, placement.device, world, budget));
   }
-  return Shard::kNone;
+  return most;
 }
 
-std::string ShardLine(const config::RunConfig& run, Shard shard, int world) {
+const char* DividedParts(Shard shard) {
+  switch (shard) {
+    case Shard::kNone:
+      return "nothing";
+    case Shard::kOptimizer:
+      return "the optimizer";
+    case Shard::kGradients:
+      return "the optimizer and the gradients";
+    case Shard::kParameters:
+      return "the optimizer, the gradients and the weights";
+  }
+  std::abort();
+}
+
+std::string ShardLine(const config::RunConfig& run, Shard shard, const DevicePlan& plan) {
+  const size_t world = plan.learners.size();
   if (world <= 1) return "";
+  const bool refused = shard > kMostOnGpu && plan.learners.front().device.is_gpu();
   const bool chosen = run.learner().shard() == config::LearnerOptions::AUTO;
   return absl::StrCat("learner.shard ", ShardName(shard), chosen ? ", as AUTO chooses" : "", ": ",
-                      shard == Shard::kNone ? "each rank has all of the optimizer"
-                                            : absl::StrCat("each of ", world, " ranks has its part of the optimizer"),
-                      "\n");
+                      shard == Shard::kNone
+                          ? "each rank has all of the optimizer"
+                          : absl::StrCat("each of ", world, " ranks has its part of ", DividedParts(shard)),
+                      refused ? "; on GPUs this version cannot do that" : "", "\n");
 }
 
 // "learner-0 to 3" of ranks that are alike.
@@ -128,7 +146,7 @@ absl::StatusOr<MemoryReport> PredictMemory(const config::RunConfig& run, const s
   const Shard shard = ShardOf(model, run, plan, gpus);
   const int world = static_cast<int>(plan.learners.size());
   MemoryReport report{
-      .model = ModelLine(model, model_config, run), .shard = ShardLine(run, shard, world), .devices = {}};
+      .model = ModelLine(model, model_config, run), .shard = ShardLine(run, shard, plan), .devices = {}};
   const auto memory_of = [&](const Device& device) -> DeviceMemory& {
     const auto found = std::ranges::find_if(report.devices, [&](const DeviceMemory& m) { return m.device == device; });
     if (found != report.devices.end()) return *found;
@@ -140,9 +158,10 @@ absl::StatusOr<MemoryReport> PredictMemory(const config::RunConfig& run, const s
     memory.budgets.push_back(placement.device.is_gpu() ? BudgetBytes(budget_mib, memory.available_bytes)
                                                        : memory.available_bytes);
   };
-  for (const Placement& placement : plan.learners) {
+  for (int rank = 0; rank < world; ++rank) {
+    const Placement& placement = plan.learners[static_cast<size_t>(rank)];
     add(placement,
-        LearnerMemory(placement.process, model, run, placement.device, {.shard = shard, .rank = 0, .world = world}),
+        LearnerMemory(placement.process, model, run, placement.device, {.shard = shard, .rank = rank, .world = world}),
         run.learner().gpu_memory_mib());
   }
   for (const Placement& placement : plan.actors) {
