@@ -272,7 +272,7 @@ absl::Status Coordinator::CheckRewards(const std::vector<TrajectoryGroup>& group
 absl::Status Coordinator::PublishWeights() {
   const StorageDType dtype = StorageDTypeOf(config().model().dtype());
   TrainablePolicy& policy = rank_.trainer().policy();
-  ASSIGN_OR_RETURN(std::vector<char> bytes, rank_.ReadWeights());
+  ASSIGN_OR_RETURN(WeightBytes bytes, rank_.ReadWeights());
   std::optional<SharedWeights> shared;
   if (share_weights_) {
     absl::StatusOr<std::optional<SharedWeights>> set = policy.state().Share(rank_.version());
@@ -325,13 +325,12 @@ absl::Status Coordinator::Checkpoint() {
   ASSIGN_OR_RETURN(TrainFacts facts, Facts());
   RETURN_IF_ERROR(checkpointer_->Begin(facts.version.step));  // before a rank writes into it
   absl::Status told = Tell(StepOrder::Kind::kSave);
-  ASSIGN_OR_RETURN(std::vector<char> weights, rank_.ReadWeights());
-  if (told.ok()) told = rank_.CompareParameters(weights);
+  if (told.ok()) told = rank_.CompareParameters();
   // Rank 0 writes without the others where it has all of the optimizer and they are gone.
   const bool alone = !told.ok() && !absl::IsFailedPrecondition(told) && !rank_.sharded();
   absl::Status saving = alone ? absl::OkStatus() : told;
   const uint64_t step = facts.version.step;
-  if (saving.ok()) saving = Save(std::move(facts), std::move(weights), start);
+  if (saving.ok()) saving = Save(std::move(facts), start);
   if (!saving.ok()) {
     checkpointer_->Abandon(step);
     return saving;
@@ -342,7 +341,8 @@ absl::Status Coordinator::Checkpoint() {
   return told;
 }
 
-absl::Status Coordinator::Save(TrainFacts facts, std::vector<char> weights, absl::Time start) {
+absl::Status Coordinator::Save(TrainFacts facts, absl::Time start) {
+  ASSIGN_OR_RETURN(WeightBytes weights, rank_.ReadWeights());  // those that were published
   ASSIGN_OR_RETURN(std::function<absl::Status()> write_share, rank_.ShareWriter());
   const auto write_s = std::make_shared<double>();
   Saving next{.step = rank_.step(), .write_s = write_s, .task = nullptr};
@@ -353,7 +353,7 @@ absl::Status Coordinator::Save(TrainFacts facts, std::vector<char> weights, absl
                                                     weights = std::move(weights)](const std::atomic<bool>& give_up) {
         absl::Status saved = write_share();
         if (saved.ok()) {
-          saved = checkpointer_->Finish(facts, weights, world, give_up);
+          saved = checkpointer_->Finish(facts, *weights, world, give_up);
         } else {
           checkpointer_->Abandon(facts.version.step);
         }

@@ -63,7 +63,7 @@ class Coordinator {
   absl::Status Tell(StepOrder::Kind kind);
   absl::StatusOr<TrainFacts> Facts();
   absl::Status Checkpoint();
-  absl::Status Save(TrainFacts facts, std::vector<char> weights, absl::Time start);
+  absl::Status Save(TrainFacts facts, absl::Time start);
   absl::Status PollCheckpoint();
   absl::Status AwaitCheckpoint();
   absl::Status EndCheckpoint(const absl::Status& saved);

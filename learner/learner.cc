@@ -30,8 +30,8 @@ absl::StatusOr<Parts> MakeParts(LearnerOptions options, const std::atomic<bool>*
   if (parts.rank->options().resume) {
     ASSIGN_OR_RETURN(resumed, parts.rank->Restore());
   }
-  ASSIGN_OR_RETURN(const std::vector<char> weights, parts.rank->ReadWeights());
-  RETURN_IF_ERROR(parts.rank->CompareParameters(weights));
+  RETURN_IF_ERROR(parts.rank->GatherWeights());
+  RETURN_IF_ERROR(parts.rank->CompareParameters());
   if (lock.has_value()) {
     ASSIGN_OR_RETURN(parts.coordinator, Coordinator::Create(parts.rank.get(), *std::move(lock), std::move(resumed)));
   }

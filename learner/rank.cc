@@ -103,12 +103,13 @@ absl::Status Rank::LoadModel() {
                     .logprob_chunk_tokens = config.learner().logprob_chunk_tokens(),
                     .temperature = static_cast<float>(config.rollout().temperature())},
       .device = options_.device,
-      .sharding = sharding_};
+      .sharding = sharding_,
+      .collective = collective_.get()};
   ASSIGN_OR_RETURN(std::unique_ptr<TrainablePolicy> policy, CreatePolicy(model_, policy_options));
   std::unique_ptr<TrainablePolicy> reference;
   if (config.algorithm().kl_beta() > 0) {
     PolicyOptions reference_options = policy_options;
-    reference_options.sharding = {.trains = false};
+    reference_options.sharding.trains = false;
     ASSIGN_OR_RETURN(reference, CreatePolicy(model_, reference_options));
   }
   ASSIGN_OR_RETURN(trainer_, Trainer::Create(TrainerOptions::FromProto(config), std::move(policy), std::move(reference),
@@ -125,9 +126,10 @@ absl::Status Rank::CheckMemory() {
   sharding_ = {.shard = ChooseShard(shape, config, options_.device, options_.world, budget),
                .rank = options_.rank,
                .world = options_.world};
-  double wanting = sharded() ? 1 : 0;  // a rank with less memory than the others decides for all
-  RETURN_IF_ERROR(collective_->AllReduceSum(std::span(&wanting, 1)));
-  if (wanting > 0) sharding_.shard = Shard::kOptimizer;
+  const double mine = static_cast<double>(sharding_.shard);
+  std::vector<double> all(static_cast<size_t>(options_.world));  // the rank with the least memory decides for all
+  RETURN_IF_ERROR(collective_->AllGather(std::span(&mine, 1), all));
+  sharding_.shard = static_cast<Shard>(std::ranges::max(all));
   const MemoryNeed need =
       LearnerMemory(absl::StrCat("learner-", options_.rank), shape, config, options_.device, sharding_);
   if (options_.world > 1 && options_.rank == 0) {
@@ -189,12 +191,25 @@ absl::StatusOr<std::optional<TrainFacts>> Rank::Restore() {
   return std::move(loaded->facts);
 }
 
-absl::StatusOr<std::vector<char>> Rank::ReadWeights() {
-  return trainer_->policy().state().ReadWeights(StorageDTypeOf(options_.config->model().dtype()));
+absl::StatusOr<WeightBytes> Rank::ReadWeights() {
+  if (weights_ != nullptr) return weights_;
+  const StorageDType dtype = StorageDTypeOf(options_.config->model().dtype());
+  ASSIGN_OR_RETURN(std::vector<char> bytes, trainer_->policy().state().ReadWeights(dtype, *collective_));
+  auto read = std::make_shared<const std::vector<char>>(std::move(bytes));
+  if (options_.rank == 0) weights_ = read;
+  return read;
 }
 
-absl::Status Rank::CompareParameters(std::span<const char> weights) {
-  return options_.world == 1 ? absl::OkStatus() : CompareReplicas(*collective_, weights);
+// Of divided parameters, which every rank must help to read.
+absl::Status Rank::GatherWeights() {
+  weights_ = nullptr;
+  return parameters_divided() ? ReadWeights().status() : absl::OkStatus();
+}
+
+absl::Status Rank::CompareParameters() {
+  if (options_.world == 1 || parameters_divided()) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const WeightBytes weights, ReadWeights());
+  return CompareReplicas(*collective_, *weights);
 }
 
 absl::StatusOr<std::function<absl::Status()>> Rank::ShareWriter() {
@@ -210,8 +225,7 @@ absl::StatusOr<std::function<absl::Status()>> Rank::ShareWriter() {
 
 // The other ranks' part of a checkpoint. Rank 0 has waited for the one before.
 absl::Status Rank::Save() {
-  ASSIGN_OR_RETURN(const std::vector<char> weights, ReadWeights());
-  RETURN_IF_ERROR(CompareParameters(weights));
+  RETURN_IF_ERROR(CompareParameters());
   if (!sharded()) return absl::OkStatus();
   saving_ = nullptr;
   ASSIGN_OR_RETURN(std::function<absl::Status()> write, ShareWriter());
@@ -240,6 +254,7 @@ absl::StatusOr<StepOrder> Rank::Exchange(StepOrder order) {
 
 absl::StatusOr<StepRecord> Rank::Train(const StepOrder& order) {
   ASSIGN_OR_RETURN(StepRecord stats, trainer_->TrainStep(order.groups, order.version));
+  RETURN_IF_ERROR(GatherWeights());
   heartbeat_.Worked();
   ++step_;
   SetVersion({order.version.incarnation, order.version.step + 1});

@@ -7,7 +7,6 @@
 #include <functional>
 #include <memory>
 #include <optional>
-#include <span>
 #include <string>
 #include <vector>
 
@@ -24,6 +23,7 @@
 #include "common/metrics/metrics_server.h"
 #include "common/metrics/run_folder.h"
 #include "common/model/folder/hf_folder.h"
+#include "common/weights/weight_publisher.h"
 #include "learner/checkpoint/state_codec.h"
 #include "learner/step_exchange.h"
 #include "learner/train/trainer.h"
@@ -58,10 +58,14 @@ class Rank {
   // tensors. nullopt: there is none. InvalidArgument: it is another configuration's. DataLoss: all are bad. NotFound:
   // rank 0 has one that this rank does not see.
   absl::StatusOr<std::optional<TrainFacts>> Restore();
-  // The parameters as they are published. The errors of TrainableParameters::ReadWeights.
-  absl::StatusOr<std::vector<char>> ReadWeights();
-  // Collective. FailedPrecondition: the ranks do not hold the same `weights`; names those that differ from rank 0.
-  absl::Status CompareParameters(std::span<const char> weights);
+  // Collective. Once the parameters are loaded, before they are read; Train does it too.
+  absl::Status GatherWeights();
+  // The parameters as they are published; rank 0 keeps them until they change, for actors and checkpoints. Of divided
+  // parameters they were gathered when they changed, on rank 0 alone. The errors of TrainableParameters::ReadWeights.
+  absl::StatusOr<WeightBytes> ReadWeights();
+  // Collective, of parameters that were just loaded or are saved. FailedPrecondition: the ranks do not hold the same;
+  // names those that differ from rank 0. Divided ones have no copies that could differ.
+  absl::Status CompareParameters();
 
   // Runs it; /readyz says 200 meanwhile, until a stop is asked for, and "stopped" afterwards. /healthz says 503 when
   // neither an exchange nor a step has ended for ten times the longest step, and an hour at least.
@@ -96,6 +100,7 @@ class Rank {
   PolicyVersion version() const { return version_; }  // of the trainer's parameters
   int64_t step() const { return step_; }              // batches trained
   bool sharded() const { return sharding_.shard != Shard::kNone; }
+  bool parameters_divided() const { return sharding_.shard == Shard::kParameters; }
   // Whether the device has room for a copy of the weights beside the training, as found before it began.
   bool room_for_shared_weights() const { return room_for_shared_weights_; }
 
@@ -125,6 +130,7 @@ class Rank {
   Sharding sharding_;
   bool room_for_shared_weights_ = false;
   std::unique_ptr<Trainer> trainer_;
+  WeightBytes weights_;  // rank 0: of these parameters, once they were read
   PolicyVersion version_;
   int64_t step_ = 0;
   std::unique_ptr<BackgroundTask> saving_;  // of a rank other than 0: its share

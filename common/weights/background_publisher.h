@@ -8,7 +8,6 @@
 #include <memory>
 #include <optional>
 #include <thread>
-#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
@@ -24,7 +23,7 @@ class BackgroundPublisher {
  public:
   struct Set {
     PolicyVersion version;
-    std::vector<char> bytes;  // as EncodeWeights gives them
+    WeightBytes bytes;
     StorageDType dtype = StorageDType::kFloat32;
     std::optional<HeadClasses> head_classes;
     std::optional<SharedWeights> shared;

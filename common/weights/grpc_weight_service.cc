@@ -62,7 +62,7 @@ class FetchStream : public Reactor {
   // What the chunks hold; says in the manifest what that is.
   void ListPieces(WeightManifest& manifest) {
     if (offer_.deltas.empty()) {
-      pieces_.emplace_back(offer_.snapshot->bytes.data(), offer_.snapshot->bytes.size());
+      pieces_.emplace_back(offer_.snapshot->bytes->data(), offer_.snapshot->bytes->size());
       return;
     }
     manifest.delta.emplace().base = offer_.deltas.front()->from;

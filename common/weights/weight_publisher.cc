@@ -65,10 +65,10 @@ void Split(int threads, int64_t count, absl::FunctionRef<void(int64_t, int64_t)>
 // What leads from `last` to `next`; null where there is no last set of that kind, or a delta would not pay.
 std::shared_ptr<const WeightDelta> DeltaBetween(const WeightSnapshot* last, const WeightSnapshot& next, int threads) {
   const bool alike = last != nullptr && next.manifest.dtype == StorageDType::kBFloat16 &&
-                     last->manifest.dtype == next.manifest.dtype && last->bytes.size() == next.bytes.size();
+                     last->manifest.dtype == next.manifest.dtype && last->bytes->size() == next.bytes->size();
   if (!alike) return nullptr;
   std::optional<std::string> bytes = EncodeDelta(
-      AsBFloat16(last->bytes), AsBFloat16(next.bytes),
+      AsBFloat16(*last->bytes), AsBFloat16(*next.bytes),
       [threads](int64_t count, absl::FunctionRef<void(int64_t, int64_t)> fn) { Split(threads, count, fn); });
   if (!bytes.has_value()) return nullptr;
   return std::make_shared<WeightDelta>(
@@ -117,12 +117,12 @@ std::vector<char> EncodeWeights(const ParameterLayout& layout, std::span<const f
   return bytes;
 }
 
-absl::Status WeightPublisher::Publish(PolicyVersion version, const ParameterLayout& layout, std::vector<char> bytes,
+absl::Status WeightPublisher::Publish(PolicyVersion version, const ParameterLayout& layout, WeightBytes bytes,
                                       StorageDType dtype, std::optional<HeadClasses> head_classes,
                                       std::optional<SharedWeights> shared) {
-  if (bytes.size() != TotalBytes(layout, dtype)) {
+  if (bytes->size() != TotalBytes(layout, dtype)) {
     return absl::InvalidArgumentError(
-        absl::StrCat("weights to publish: ", bytes.size(), " bytes are given for ", TotalBytes(layout, dtype)));
+        absl::StrCat("weights to publish: ", bytes->size(), " bytes are given for ", TotalBytes(layout, dtype)));
   }
   auto snapshot = std::make_shared<WeightSnapshot>();
   WeightManifest& manifest = snapshot->manifest;
@@ -131,10 +131,10 @@ absl::Status WeightPublisher::Publish(PolicyVersion version, const ParameterLayo
   manifest.dtype = dtype;
   manifest.head_classes = std::move(head_classes);
   manifest.shared = std::move(shared);
-  manifest.total_bytes = bytes.size();
+  manifest.total_bytes = bytes->size();
   snapshot->bytes = std::move(bytes);
   absl::StatusOr<std::vector<WeightManifest::Tensor>> tensors =
-      Describe(layout, absl::string_view(snapshot->bytes.data(), snapshot->bytes.size()), dtype, threads_);
+      Describe(layout, absl::string_view(snapshot->bytes->data(), snapshot->bytes->size()), dtype, threads_);
   if (!tensors.ok()) {
     return absl::InvalidArgumentError(
         absl::StrCat("weights of version ", VersionName(version), ": ", tensors.status().message()));

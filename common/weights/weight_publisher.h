@@ -45,10 +45,13 @@ struct WeightManifest {
   std::optional<Delta> delta;
 };
 
+// A set's tensors end to end, little-endian, as EncodeWeights gives them: for the actors and a checkpoint alike.
+using WeightBytes = std::shared_ptr<const std::vector<char>>;
+
 // One published set, immutable.
 struct WeightSnapshot {
   WeightManifest manifest;
-  std::vector<char> bytes;  // [manifest.total_bytes] the tensors end to end, little-endian
+  WeightBytes bytes;  // [manifest.total_bytes]
 };
 
 // What turns one published set into the next (delta/delta_set.h), immutable.
@@ -75,12 +78,12 @@ class WeightPublisher {
   explicit WeightPublisher(std::string run_id, int max_deltas = 0, int threads = 1)
       : run_id_(std::move(run_id)), max_deltas_(static_cast<size_t>(max_deltas)), threads_(threads) {}
 
-  // Makes `bytes`, as EncodeWeights gives them, to be sampled with `head_classes`, the newest set; `shared` is where
+  // Makes `bytes`, to be sampled with `head_classes`, the newest set; `shared` is where
   // actors on this machine's GPUs find the same. FailedPrecondition: the version is not above the last one.
   // InvalidArgument: wrong size, or a tensor holds NaN or infinity; the last set
   // stays the newest.
-  absl::Status Publish(PolicyVersion version, const ParameterLayout& layout, std::vector<char> bytes,
-                       StorageDType dtype, std::optional<HeadClasses> head_classes = std::nullopt,
+  absl::Status Publish(PolicyVersion version, const ParameterLayout& layout, WeightBytes bytes, StorageDType dtype,
+                       std::optional<HeadClasses> head_classes = std::nullopt,
                        std::optional<SharedWeights> shared = std::nullopt) ABSL_LOCKS_EXCLUDED(mu_);
 
   // nullptr before the first Publish.

@@ -1,5 +1,7 @@
 #include "learner/train/create_policy.h"
 
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
 #include "learner/train/lm_policy_cpu.h"
@@ -10,16 +12,38 @@
 namespace tactus {
 namespace {
 
-absl::Status FillParameters(const ModelFolder& folder, uint64_t seed, std::span<float> parameters) {
-  if (HasWeights(folder.path)) return LoadParameters(folder, parameters);
-  InitialiseParameters(folder.config, folder.layout, seed, parameters);
+absl::Status FillParameters(const ModelFolder& folder, uint64_t seed, std::span<float> parameters,
+                            ParameterDone done = KeepParameter) {
+  if (HasWeights(folder.path)) return LoadParameters(folder, parameters, done);
+  InitialiseParameters(folder.config, folder.layout, seed, parameters, done);
   return absl::OkStatus();
+}
+
+// Loads the weights of a policy by parts: of each parameter what is this rank's stays.
+absl::Status FillShare(const ModelFolder& folder, const PolicyOptions& options, DecoderWeightsCpu& weights) {
+  const std::vector<FlatRange> buckets = CutBuckets(folder.layout.total_numel, options.sharding);
+  const std::vector<FlatRange> mine = OwnedRanges(buckets, options.sharding.world, options.sharding.rank);
+  return FillParameters(folder, options.seed, weights.flat(), [&](const ParameterSpec& spec) {
+    int64_t begin = spec.offset;  // of what is not this rank's
+    const int64_t end = spec.offset + spec.numel;
+    for (const FlatRange& kept : mine) {
+      if (kept.end <= begin || kept.begin >= end) continue;
+      if (begin < kept.begin) weights.Release({begin, kept.begin});
+      begin = std::min(kept.end, end);
+    }
+    if (begin < end) weights.Release({begin, end});
+  });
 }
 
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<TrainablePolicy>> CreatePolicy(const ModelFolder& folder, const PolicyOptions& options) {
   if (options.device.is_gpu()) {
+    if (options.sharding.shard > kMostOnGpu) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("learner.shard is ", ShardName(options.sharding.shard), ", and learner.device \"",
+                       options.device.Text(), "\" cannot do that in this version: expected AUTO, NONE or OPTIMIZER"));
+    }
 #ifdef TACTUS_CUDA
     std::vector<float> parameters(static_cast<size_t>(folder.layout.total_numel));
     RETURN_IF_ERROR(FillParameters(folder, options.seed, parameters));
@@ -30,10 +54,16 @@ absl::StatusOr<std::unique_ptr<TrainablePolicy>> CreatePolicy(const ModelFolder&
                                                       "\", and this build is for CPUs only: expected \"cpu\""));
 #endif
   }
-  ASSIGN_OR_RETURN(std::unique_ptr<DecoderWeightsCpu> weights, DecoderWeightsCpu::Create(folder.config, options.dtype));
-  RETURN_IF_ERROR(FillParameters(folder, options.seed, weights->flat()));
-  weights->Pack();
-  return MakeLmPolicyCpu(std::move(weights), options.trainable, options.sharding);
+  const DecoderWeightsCpu::Residence residence = ResidenceOf(options.sharding);
+  ASSIGN_OR_RETURN(std::unique_ptr<DecoderWeightsCpu> weights,
+                   DecoderWeightsCpu::Create(folder.config, options.dtype, residence));
+  if (residence == DecoderWeightsCpu::Residence::kWhole) {
+    RETURN_IF_ERROR(FillParameters(folder, options.seed, weights->flat()));
+    weights->Pack();
+  } else {
+    RETURN_IF_ERROR(FillShare(folder, options, *weights));
+  }
+  return MakeLmPolicyCpu(std::move(weights), options.trainable, options.sharding, options.collective);
 }
 
 }  // namespace tactus

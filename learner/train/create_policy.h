@@ -18,12 +18,13 @@ struct PolicyOptions {
   TrainableOptions trainable;
   Device device;
   Sharding sharding = {};
-  uint64_t seed = 0;  // of the fresh parameters, where the folder holds none
+  Collective* collective = nullptr;  // of the sharding's ranks, for a policy whose passes are collective
+  uint64_t seed = 0;                 // of the fresh parameters, where the folder holds none
 };
 
 // Loads the folder's weights, or makes fresh ones where it has none. Blocks. The errors of LoadParameters and
-// FailedPrecondition: a GPU in a build without CUDA; Unimplemented: sizes that the kernels do not compute;
-// ResourceExhausted: no memory there.
+// FailedPrecondition: a GPU in a build without CUDA, or a sharding that GPUs cannot do; Unimplemented: sizes that the
+// kernels do not compute; ResourceExhausted: no memory there.
 absl::StatusOr<std::unique_ptr<TrainablePolicy>> CreatePolicy(const ModelFolder& folder, const PolicyOptions& options);
 
 }  // namespace tactus

@@ -1,8 +1,12 @@
 #include "learner/train/lm_policy_cpu.h"
 
+#include <algorithm>
+#include <optional>
 #include <utility>
 
+#include "common/base/status_macros.h"
 #include "common/model/cpu/decoder_cpu.h"
+#include "learner/train/parameter_feed_cpu.h"
 #include "learner/train/parameters_cpu.h"
 
 namespace tactus {
@@ -10,39 +14,85 @@ namespace {
 
 class LmPolicyCpu : public TrainablePolicy {
  public:
-  LmPolicyCpu(std::unique_ptr<DecoderWeightsCpu> weights, const TrainableOptions& options, const Sharding& sharding)
+  LmPolicyCpu(std::unique_ptr<DecoderWeightsCpu> weights, const TrainableOptions& options, const Sharding& sharding,
+              Collective* collective)
       : weights_(std::move(weights)),
+        use_(options.activation_checkpointing ? PartUse::kBoth : PartUse::kBackward),
+        collective_(collective),
         trainable_(*weights_, options),
         state_(
-            weights_->layout(), weights_->flat(), [this] { weights_->Pack(); }, sharding, weights_->dtype()) {}
+            weights_->layout(), weights_->flat(), [this] { WeightsChanged(); }, sharding, weights_->dtype()) {
+    if (ResidenceOf(sharding) == DecoderWeightsCpu::Residence::kWhole) return;
+    feed_.emplace(*weights_, state_.buckets(), sharding, *collective, state_.divided_gradients());
+  }
 
   const ParameterLayout& layout() const override { return weights_->layout(); }
   int64_t vocab_size() const override { return weights_->config().vocab_size; }
+  bool collective_passes() const override { return feed_.has_value() || state_.divided_gradients() != nullptr; }
   absl::Status Forward(const TrainSequences& sequences, std::span<float> logprobs) override {
-    trainable_.Forward(sequences, logprobs, {});
-    return absl::OkStatus();
+    if (!sequences.token_ids.empty()) {
+      trainable_.Forward(sequences, logprobs, {});
+    } else if (feed_.has_value()) {
+      feed_->PassForward(/*keep=*/true);
+    }
+    return feed_.has_value() ? feed_->status() : absl::OkStatus();
   }
   absl::Status ForwardOnly(const TrainSequences& sequences, std::span<float> logprobs) override {
-    trainable_.ForwardOnly(sequences, logprobs, {});
-    return absl::OkStatus();
+    if (!sequences.token_ids.empty()) {
+      trainable_.ForwardOnly(sequences, logprobs, {});
+    } else if (feed_.has_value()) {
+      feed_->PassForward(/*keep=*/false);
+    }
+    return feed_.has_value() ? feed_->Rest() : absl::OkStatus();
   }
   absl::Status Backward(std::span<const float> dlogprobs, Collective*) override {
-    trainable_.Backward(dlogprobs, state_.gradients().data(), [](int64_t) {});
-    return absl::OkStatus();
+    ShardedGradientsCpu* const divided = state_.divided_gradients();
+    if (divided == nullptr) {
+      trainable_.Backward(dlogprobs, state_.gradients().data(), [](int64_t) {});
+      return absl::OkStatus();
+    }
+    RETURN_IF_ERROR(divided->Begin(*collective_));
+    absl::Status reduced;
+    const auto finished = [&](int64_t begin) {
+      divided->Complete(begin);
+      // The feed begins the sums itself, before it asks for what comes next.
+      if (reduced.ok() && (!feed_.has_value() || begin == 0)) reduced = divided->Advance(*collective_);
+    };
+    if (feed_.has_value() && std::ranges::all_of(dlogprobs, [](float d) { return d == 0.0f; })) {
+      feed_->PassBackward(use_, finished);
+    } else {
+      trainable_.Backward(dlogprobs, divided->window(), finished);
+    }
+    absl::Status status = feed_.has_value() ? feed_->Rest() : absl::OkStatus();
+    status.Update(reduced);
+    return status;
   }
   TrainableParameters& state() override { return state_; }
 
  private:
+  void WeightsChanged() {
+    if (!feed_.has_value()) weights_->Pack();  // the feed brings new ones to the next pass
+  }
+
   const std::unique_ptr<DecoderWeightsCpu> weights_;
+  const PartUse use_;
+  Collective* const collective_;
   TrainableDecoderCpu trainable_;
   ParametersCpu state_;
+  std::optional<ParameterFeedCpu> feed_;
 };
 
 }  // namespace
 
+DecoderWeightsCpu::Residence ResidenceOf(const Sharding& sharding) {
+  return sharding.shard == Shard::kParameters && sharding.world > 1 ? DecoderWeightsCpu::Residence::kByParts
+                                                                    : DecoderWeightsCpu::Residence::kWhole;
+}
+
 std::unique_ptr<TrainablePolicy> MakeLmPolicyCpu(std::unique_ptr<DecoderWeightsCpu> weights,
-                                                 const TrainableOptions& options, const Sharding& sharding) {
-  return std::make_unique<LmPolicyCpu>(std::move(weights), options, sharding);
+                                                 const TrainableOptions& options, const Sharding& sharding,
+                                                 Collective* collective) {
+  return std::make_unique<LmPolicyCpu>(std::move(weights), options, sharding, collective);
 }
 
 }  // namespace tactus

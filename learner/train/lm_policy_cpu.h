@@ -10,9 +10,14 @@
 
 namespace tactus {
 
-// `weights` have their parameters loaded and packed. Gradients and moments take their memory when they are first
-// needed: a reference policy never does.
+// How the weights are to be held with this sharding.
+DecoderWeightsCpu::Residence ResidenceOf(const Sharding& sharding);
+
+// `weights` have their parameters loaded and, where they are whole, packed. Gradients and moments take their memory
+// when they are first needed: a reference policy never does. `collective` is of the sharding's ranks and outlives the
+// policy; it may be null where passes are not collective (TrainablePolicy).
 std::unique_ptr<TrainablePolicy> MakeLmPolicyCpu(std::unique_ptr<DecoderWeightsCpu> weights,
-                                                 const TrainableOptions& options, const Sharding& sharding = {});
+                                                 const TrainableOptions& options, const Sharding& sharding = {},
+                                                 Collective* collective = nullptr);
 
 }  // namespace tactus

@@ -73,6 +73,13 @@ void Append(const SequenceView& view, PolicyVersion current, TrainBatch::Fields&
 
 }  // namespace
 
+TrainBatch TrainBatch::Empty() {
+  Fields fields;
+  fields.sequences.sequence_starts = {0};
+  fields.target_starts = {0};
+  return TrainBatch(std::move(fields));
+}
+
 absl::StatusOr<TrainBatch> TrainBatch::Create(Fields fields, int64_t vocab_size) {
   const TrainSequences& sequences = fields.sequences;
   const size_t count = fields.advantages.size(), targets = sequences.targets.size();

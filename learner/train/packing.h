@@ -47,6 +47,9 @@ class TrainBatch {
   // [0, vocab_size).
   static absl::StatusOr<TrainBatch> Create(Fields fields, int64_t vocab_size);
 
+  // Of no sequences: what a rank without work goes through the others' pass with.
+  static TrainBatch Empty();
+
   TrainBatch(TrainBatch&&) = default;
   TrainBatch& operator=(TrainBatch&&) = default;
   TrainBatch(const TrainBatch&) = delete;

@@ -5,6 +5,7 @@
 
 #include "common/base/status_macros.h"
 #include "common/weights/weight_publisher.h"
+#include "learner/train/bucket_cpu.h"
 
 namespace tactus {
 namespace {
@@ -27,11 +28,14 @@ ParametersCpu::ParametersCpu(const ParameterLayout& layout, std::span<float> par
       parameters_(parameters),
       changed_(std::move(changed)),
       dtype_(dtype),
-      sharded_(sharding.shard == Shard::kOptimizer && sharding.world > 1),
+      shard_(sharding.world > 1 ? sharding.shard : Shard::kNone),
       buckets_(CutBuckets(layout.total_numel, sharding)),
-      share_(ShareOf(buckets_, sharding)) {}
+      share_(ShareOf(buckets_, sharding)) {
+  if (shard_ >= Shard::kGradients && sharding.trains) divided_.emplace(buckets_, sharding);
+}
 
 std::span<float> ParametersCpu::gradients() {
+  if (divided_.has_value()) return divided_->sums();
   gradients_.Reserve(layout_.total_numel);
   return {gradients_.data(), static_cast<size_t>(gradients_.size())};
 }
@@ -42,16 +46,21 @@ AdamW& ParametersCpu::optimizer() {
 }
 
 absl::Status ParametersCpu::ZeroGradients() {
-  std::ranges::fill(gradients(), 0.0f);
+  if (divided_.has_value()) {
+    divided_->Zero();
+  } else {
+    std::ranges::fill(gradients(), 0.0f);
+  }
   return absl::OkStatus();
 }
 
 absl::Status ParametersCpu::ReduceGradients(Collective& collective) {
+  if (divided_.has_value()) return divided_->Finish(collective);
   for (const FlatRange& bucket : buckets_) {
     RETURN_IF_ERROR(collective.StartReduceScatterSum(Part(gradients(), bucket)));
   }
   RETURN_IF_ERROR(collective.Wait());
-  return !sharded_ ? GatherFloats(gradients(), collective) : absl::OkStatus();
+  return shard_ == Shard::kNone ? GatherFloats(gradients(), collective) : absl::OkStatus();
 }
 
 absl::Status ParametersCpu::GatherFloats(std::span<float> values, Collective& collective) {
@@ -61,20 +70,16 @@ absl::Status ParametersCpu::GatherFloats(std::span<float> values, Collective& co
   return collective.Wait();
 }
 
-// Of what the ranks have stepped on, in the storage dtype.
+// Of what the ranks have stepped on, in the storage dtype, where each computes with all of it.
 absl::Status ParametersCpu::GatherParameters(Collective& collective) {
+  if (shard_ == Shard::kNone || shard_ == Shard::kParameters) return absl::OkStatus();
   if (dtype_ == StorageDType::kFloat32) return GatherFloats(parameters_, collective);
-  std::vector<uint16_t> rounded;
+  std::vector<char> bytes;
   for (const FlatRange& bucket : buckets_) {
-    const std::span<float> exact = Part(parameters_, bucket);
-    const Slice mine = SliceOf(exact.size(), collective.size(), collective.rank());
-    rounded.resize(exact.size());
-    for (size_t i = mine.begin; i < mine.end; ++i) rounded[i] = FloatToBFloat16(exact[i]);
-    RETURN_IF_ERROR(collective.StartAllGather(Bytes(std::span(rounded)), sizeof(uint16_t)));
+    bytes.resize(static_cast<size_t>(bucket.size() * BytesPerElement(dtype_)));
+    RETURN_IF_ERROR(StartGather(parameters_, bucket, dtype_, bytes, collective));
     RETURN_IF_ERROR(collective.Wait());
-    for (size_t i = 0; i < exact.size(); ++i) {
-      if (i < mine.begin || i >= mine.end) exact[i] = BFloat16ToFloat(rounded[i]);
-    }
+    TakeOthers(bytes, bucket, dtype_, collective, parameters_);
   }
   return absl::OkStatus();
 }
@@ -86,7 +91,7 @@ absl::StatusOr<AdamWResult> ParametersCpu::Step(const AdamWOptions& options, con
   ASSIGN_OR_RETURN(const double norm, GlobalNorm(gradients(), mine, collective));
   const AdamWResult result = optimizer().Step(options, step, norm, parameters_, gradients());
   if (result.skipped) return result;
-  if (sharded_) RETURN_IF_ERROR(GatherParameters(collective));
+  RETURN_IF_ERROR(GatherParameters(collective));
   changed_();
   return result;
 }
@@ -118,13 +123,30 @@ absl::Status ParametersCpu::WriteState(const ParameterState& state, Collective& 
       std::ranges::copy(from, to.begin());
     }
   }
-  if (sharded_) RETURN_IF_ERROR(GatherParameters(collective));
+  RETURN_IF_ERROR(GatherParameters(collective));
   changed_();
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::vector<char>> ParametersCpu::ReadWeights(StorageDType dtype) {
-  return EncodeWeights(layout_, parameters_, dtype);
+absl::StatusOr<std::vector<char>> ParametersCpu::ReadWeights(StorageDType dtype, Collective& collective) {
+  if (shard_ != Shard::kParameters) return EncodeWeights(layout_, parameters_, dtype);
+  const size_t width = static_cast<size_t>(BytesPerElement(dtype));
+  std::vector<char> tensors, bytes;
+  if (collective.rank() == 0) tensors.reserve(static_cast<size_t>(layout_.total_numel) * width);
+  for (auto bucket = buckets_.rbegin(); bucket != buckets_.rend(); ++bucket) {  // ascending
+    bytes.resize(static_cast<size_t>(bucket->size()) * width);
+    RETURN_IF_ERROR(StartGather(parameters_, *bucket, dtype, bytes, collective));
+    RETURN_IF_ERROR(collective.Wait());
+    if (collective.rank() != 0) continue;
+    for (const ParameterSpec& spec : layout_.specs) {  // without the padding between them
+      const int64_t begin = std::max(bucket->begin, spec.offset);
+      const int64_t end = std::min(bucket->end, spec.offset + spec.numel);
+      if (begin >= end) continue;
+      const char* const from = bytes.data() + static_cast<size_t>(begin - bucket->begin) * width;
+      tensors.insert(tensors.end(), from, from + static_cast<size_t>(end - begin) * width);
+    }
+  }
+  return tensors;
 }
 
 absl::StatusOr<std::optional<SharedWeights>> ParametersCpu::Share(PolicyVersion) { return std::nullopt; }

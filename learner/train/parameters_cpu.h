@@ -1,9 +1,10 @@
 // TrainableParameters in host memory.
 //
-// The policy's own float32 buffer is what the products are laid out from, so it is whole on every rank; a sharded
-// optimizer's masters are its slices of it, and the other slices hold the other ranks' parameters as they came: rounded
-// to the storage dtype. Gradients are added up in the order of the ranks whatever the sharding, so for one number of
-// ranks every sharding gives the same bits.
+// The policy's own float32 buffer is what the products are laid out from. Unless the parameters are divided it is whole
+// on every rank; a sharded optimizer's masters are its slices of it, and the other slices hold the other ranks'
+// parameters as they came: rounded to the storage dtype. With divided parameters (ParameterFeedCpu) the slices are all
+// there is. Gradients are added up in the order of the ranks whatever the sharding, so for one number of ranks every
+// sharding gives the same bits, divided gradients where each rank makes one pass a step (ShardedGradientsCpu).
 #pragma once
 
 #include <functional>
@@ -12,6 +13,7 @@
 #include <vector>
 
 #include "common/ops/cpu/buffer.h"
+#include "learner/train/sharded_gradients_cpu.h"
 #include "learner/train/shards.h"
 #include "learner/train/trainable_parameters.h"
 
@@ -30,10 +32,15 @@ class ParametersCpu : public TrainableParameters {
   std::span<const FlatRange> share() const override { return share_; }
   absl::StatusOr<ParameterSnapshot> ReadState() override;
   absl::Status WriteState(const ParameterState& state, Collective& collective) override;
-  absl::StatusOr<std::vector<char>> ReadWeights(StorageDType dtype) override;
+  absl::StatusOr<std::vector<char>> ReadWeights(StorageDType dtype, Collective& collective) override;
   absl::StatusOr<std::optional<SharedWeights>> Share(PolicyVersion version) override;
 
-  std::span<float> gradients();  // [layout.total_numel]
+  // [layout.total_numel]: what a step is taken with. A pass adds to it, or with divided gradients to their window.
+  std::span<float> gradients();
+  // Null: they are whole.
+  ShardedGradientsCpu* divided_gradients() { return divided_.has_value() ? &*divided_ : nullptr; }
+  const ShardedGradientsCpu* divided_gradients() const { return divided_.has_value() ? &*divided_ : nullptr; }
+  std::span<const FlatRange> buckets() const { return buckets_; }
 
  private:
   AdamW& optimizer();
@@ -44,11 +51,12 @@ class ParametersCpu : public TrainableParameters {
   const std::span<float> parameters_;
   const std::function<void()> changed_;
   const StorageDType dtype_;
-  const bool sharded_;  // the optimizer
+  const Shard shard_;
   const std::vector<FlatRange> buckets_;
   const std::vector<FlatRange> share_;
   // Made when they are first needed: a reference policy never does.
   ops::Buffer<float> gradients_;
+  std::optional<ShardedGradientsCpu> divided_;  // in their place
   std::optional<AdamW> optimizer_;
 };
 

@@ -305,7 +305,7 @@ absl::Status ParametersCuda::WriteState(const ParameterState& state, Collective&
   });
 }
 
-absl::StatusOr<std::vector<char>> ParametersCuda::ReadWeights(StorageDType dtype) {
+absl::StatusOr<std::vector<char>> ParametersCuda::ReadWeights(StorageDType dtype, Collective&) {
   if (dtype != dtype_) {
     return absl::InvalidArgumentError("weights can be read in the dtype alone that the GPU's policy computes in.");
   }

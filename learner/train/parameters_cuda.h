@@ -39,7 +39,7 @@ class ParametersCuda : public TrainableParameters {
   std::span<const FlatRange> share() const override { return share_; }
   absl::StatusOr<ParameterSnapshot> ReadState() override;
   absl::Status WriteState(const ParameterState& state, Collective& collective) override;
-  absl::StatusOr<std::vector<char>> ReadWeights(StorageDType dtype) override;
+  absl::StatusOr<std::vector<char>> ReadWeights(StorageDType dtype, Collective& collective) override;
   absl::StatusOr<std::optional<SharedWeights>> Share(PolicyVersion version) override;
 
   // For the policy, on the queue.

@@ -21,12 +21,15 @@ std::vector<FlatRange> CutBuckets(int64_t numel, const Sharding& sharding) {
   return buckets;
 }
 
+FlatRange SliceOf(const FlatRange& bucket, int world, int rank) {
+  const Slice slice = SliceOf(static_cast<size_t>(bucket.size()), world, rank);
+  return {bucket.begin + static_cast<int64_t>(slice.begin), bucket.begin + static_cast<int64_t>(slice.end)};
+}
+
 std::vector<FlatRange> OwnedRanges(std::span<const FlatRange> buckets, int world, int rank) {
   std::vector<FlatRange> owned;
   for (auto bucket = buckets.rbegin(); bucket != buckets.rend(); ++bucket) {
-    const Slice slice = SliceOf(static_cast<size_t>(bucket->size()), world, rank);
-    const FlatRange range{bucket->begin + static_cast<int64_t>(slice.begin),
-                          bucket->begin + static_cast<int64_t>(slice.end)};
+    const FlatRange range = SliceOf(*bucket, world, rank);
     if (range.size() == 0) continue;
     if (!owned.empty() && owned.back().end == range.begin) {
       owned.back().end = range.end;

@@ -20,6 +20,9 @@ namespace tactus {
 // shorter.
 std::vector<FlatRange> CutBuckets(int64_t numel, const Sharding& sharding);
 
+// Rank `rank`'s part of a bucket, which may be empty.
+FlatRange SliceOf(const FlatRange& bucket, int world, int rank);
+
 // Slice `rank` of every bucket, ascending, neighbours joined.
 std::vector<FlatRange> OwnedRanges(std::span<const FlatRange> buckets, int world, int rank);
 

@@ -57,9 +57,10 @@ class TrainableParameters {
   virtual absl::StatusOr<ParameterSnapshot> ReadState() = 0;
   // Collective. The other way; without moments they are 0, as at the start. InvalidArgument: not the share's size.
   virtual absl::Status WriteState(const ParameterState& state, Collective& collective) = 0;
-  // The parameters as they are published: rounded to `dtype`, the tensors end to end in the layout's order.
+  // The parameters as they are published: rounded to `dtype`, the tensors end to end in the layout's order. Collective
+  // where each rank has its own of them alone: then rank 0 has the result, and the others nothing.
   // InvalidArgument: a type that the policy does not compute in.
-  virtual absl::StatusOr<std::vector<char>> ReadWeights(StorageDType dtype) = 0;
+  virtual absl::StatusOr<std::vector<char>> ReadWeights(StorageDType dtype, Collective& collective) = 0;
   // The same where other processes of this machine can copy it from one GPU to another, as `version`; none in host
   // memory. A set stays until the one after the next.
   virtual absl::StatusOr<std::optional<SharedWeights>> Share(PolicyVersion version) = 0;

@@ -1,6 +1,9 @@
 // What the Trainer needs of a model. The decoder is one implementation, on the CPU or on a GPU; tests use a model small
 // enough to check by hand.
 //
+// Passes are Forward, ForwardOnly and Backward. Of a policy whose gradients or parameters are divided among the ranks
+// they are collective: every rank makes the same ones in the same order, one without work with no sequences.
+//
 // Owned by one thread. Shapes as in TrainSequences: N targets. Every call blocks for its own work at most; a device's
 // failure comes back as Internal, no memory as ResourceExhausted.
 #pragma once
@@ -22,6 +25,7 @@ class TrainablePolicy {
   virtual ~TrainablePolicy() = default;
   virtual const ParameterLayout& layout() const = 0;
   virtual int64_t vocab_size() const = 0;
+  virtual bool collective_passes() const { return false; }
   // logprobs [N] of the targets. Forward keeps what Backward needs; ForwardOnly gives the same numbers and keeps
   // nothing.
   virtual absl::Status Forward(const TrainSequences& sequences, std::span<float> logprobs) = 0;

@@ -92,8 +92,15 @@ absl::StatusOr<std::vector<TrainBatch>> Trainer::PackShare(std::span<const Seque
   const std::vector<size_t> cuts = SplitAcrossRanks(sequences, collective_.size());
   const size_t begin = cuts[static_cast<size_t>(collective_.rank())];
   const size_t end = cuts[static_cast<size_t>(collective_.rank()) + 1];
-  return PackSequences(sequences.subspan(begin, end - begin), options_.micro_batch_tokens, policy_->vocab_size(),
-                       current);
+  ASSIGN_OR_RETURN(std::vector<TrainBatch> batches,
+                   PackSequences(sequences.subspan(begin, end - begin), options_.micro_batch_tokens,
+                                 policy_->vocab_size(), current));
+  if (!policy_->collective_passes()) return batches;
+  const double mine = static_cast<double>(batches.size());
+  std::vector<double> all(static_cast<size_t>(collective_.size()));
+  RETURN_IF_ERROR(collective_.AllGather(std::span(&mine, 1), all));
+  while (static_cast<double>(batches.size()) < std::ranges::max(all)) batches.push_back(TrainBatch::Empty());
+  return batches;
 }
 
 absl::Status Trainer::ChargeKl(const std::vector<TrajectoryGroup>& groups, PolicyVersion current,

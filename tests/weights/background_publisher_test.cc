@@ -22,12 +22,13 @@ struct BackgroundPublisherTest : testing::Test {
     publishing = *std::move(started);
   }
   BackgroundPublisher::Set Weights(uint64_t step, float scale = 1) const {
-    return {.version = {0, step},
-            .bytes = EncodeWeights(layout, SampleValues(layout, scale), kType),
-            .dtype = kType,
-            .head_classes = HeadClasses{.local = {1}, .global = {0}},
-            .shared = {},
-            .handed_in = {}};
+    return {
+        .version = {0, step},
+        .bytes = std::make_shared<const std::vector<char>>(EncodeWeights(layout, SampleValues(layout, scale), kType)),
+        .dtype = kType,
+        .head_classes = HeadClasses{.local = {1}, .global = {0}},
+        .shared = {},
+        .handed_in = {}};
   }
 
   const ParameterLayout layout = SampleLayout();
@@ -73,8 +74,10 @@ TEST_F(BackgroundPublisherTest, AnErrorIsToldToWhoeverHandsInTheNext) {
   ASSERT_TRUE(publishing->Submit(Weights(1)).ok());
   EXPECT_TRUE(publishing->Drain().ok());
   BackgroundPublisher::Set bad = Weights(2);
-  bad.bytes[1] = 0x7f;
-  bad.bytes[0] = static_cast<char>(0xc0);
+  std::vector<char> bytes = *bad.bytes;
+  bytes[1] = 0x7f;
+  bytes[0] = static_cast<char>(0xc0);
+  bad.bytes = std::make_shared<const std::vector<char>>(std::move(bytes));
   ASSERT_TRUE(publishing->Submit(std::move(bad)).ok());
   EXPECT_THAT(std::string(publishing->Drain().message()), HasSubstr("NaN at element 0"));
   EXPECT_FALSE(publishing->status().ok());

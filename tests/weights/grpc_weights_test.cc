@@ -305,10 +305,10 @@ class ScriptedWeightsTest : public testing::Test {
     const auto snapshot = publisher.Newest();
     *good_.messages.emplace_back().mutable_manifest() = ToWire(snapshot->manifest);
     constexpr size_t kChunk = 100'000;
-    for (size_t at = 0; at < snapshot->bytes.size(); at += kChunk) {
+    for (size_t at = 0; at < snapshot->bytes->size(); at += kChunk) {
       wire::WeightChunk& chunk = *good_.messages.emplace_back().mutable_chunk();
       chunk.set_offset(at);
-      chunk.set_data(snapshot->bytes.data() + at, std::min(kChunk, snapshot->bytes.size() - at));
+      chunk.set_data(snapshot->bytes->data() + at, std::min(kChunk, snapshot->bytes->size() - at));
     }
   }
 
@@ -364,7 +364,7 @@ class ScriptedDeltaTest : public ScriptedWeightsTest {
     for (const uint64_t step : {1, 2}) {
       const std::vector<float> values = Trained(SampleValues(layout_), static_cast<int>(step));
       EXPECT_TRUE(PublishValues(publisher, {0, step}, layout_, values, StorageDType::kBFloat16).ok());
-      if (step == 1) Append(first_, ToWire(publisher.Newest()->manifest), publisher.Newest()->bytes);
+      if (step == 1) Append(first_, ToWire(publisher.Newest()->manifest), *publisher.Newest()->bytes);
     }
     const WeightOffer offer = publisher.OfferTo(PolicyVersion{0, 1});
     EXPECT_EQ(offer.deltas.size(), 1u);

@@ -36,8 +36,9 @@ inline absl::Status PublishValues(WeightPublisher& publisher, PolicyVersion vers
                                   std::span<const float> values, StorageDType dtype,
                                   std::optional<HeadClasses> head_classes = {},
                                   std::optional<SharedWeights> shared = {}) {
-  return publisher.Publish(version, layout, EncodeWeights(layout, values, dtype), dtype, std::move(head_classes),
-                           std::move(shared));
+  return publisher.Publish(version, layout,
+                           std::make_shared<const std::vector<char>>(EncodeWeights(layout, values, dtype)), dtype,
+                           std::move(head_classes), std::move(shared));
 }
 
 }  // namespace tactus

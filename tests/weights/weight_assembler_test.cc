@@ -30,7 +30,7 @@ class WeightsTest : public testing::Test {
                                            const std::function<void(std::string&)>& tamper = nullptr) {
     auto assembler = WeightAssembler::Start(*FromWire(ToWire(snapshot.manifest)), layout_);
     if (!assembler.ok()) return assembler.status();
-    std::string bytes(snapshot.bytes.begin(), snapshot.bytes.end());
+    std::string bytes(snapshot.bytes->begin(), snapshot.bytes->end());
     if (tamper != nullptr) tamper(bytes);
     for (size_t at = 0; at < bytes.size(); at += chunk) {
       EXPECT_FALSE(assembler->done());
@@ -47,7 +47,7 @@ class WeightsTest : public testing::Test {
 
 TEST_F(WeightsTest, ArriveAsTheyWere) {
   const auto snapshot = Publish(StorageDType::kFloat32, 3);
-  EXPECT_EQ(snapshot->bytes.size(), 4u * 90'008);
+  EXPECT_EQ(snapshot->bytes->size(), 4u * 90'008);
   for (const size_t chunk : {size_t{4}, size_t{28}, size_t{1000}, size_t{360'032}}) {
     const auto weights = Assemble(*snapshot, chunk);
     ASSERT_TRUE(weights.ok()) << weights.status();
@@ -58,7 +58,7 @@ TEST_F(WeightsTest, ArriveAsTheyWere) {
 
 TEST_F(WeightsTest, BFloat16RoundsOnce) {
   const auto snapshot = Publish(StorageDType::kBFloat16);
-  EXPECT_EQ(snapshot->bytes.size(), 2u * 90'008);
+  EXPECT_EQ(snapshot->bytes->size(), 2u * 90'008);
   const auto weights = Assemble(*snapshot, 1 << 16);
   ASSERT_TRUE(weights.ok()) << weights.status();
   for (size_t i = 0; i < values_.size(); ++i) {
@@ -74,8 +74,9 @@ TEST_F(WeightsTest, PublishKeepsTheLastGoodSet) {
   };
   EXPECT_EQ(code({0, 5}, values_), absl::StatusCode::kFailedPrecondition);
   EXPECT_EQ(code({0, 4}, values_), absl::StatusCode::kFailedPrecondition);
-  EXPECT_EQ(publisher_.Publish({0, 6}, layout_, std::vector<char>(10), StorageDType::kFloat32).code(),
-            absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(
+      publisher_.Publish({0, 6}, layout_, std::make_shared<const std::vector<char>>(10), StorageDType::kFloat32).code(),
+      absl::StatusCode::kInvalidArgument);
   std::vector<float> poisoned = values_;
   poisoned[20] = NAN;
   EXPECT_THAT(std::string(PublishValues(publisher_, {0, 6}, layout_, poisoned, StorageDType::kFloat32).message()),
@@ -107,7 +108,7 @@ TEST_F(WeightsTest, ACutSetIsAnError) {
 
 TEST_F(WeightsTest, ChunksHaveBounds) {
   const auto snapshot = Publish(StorageDType::kFloat32);
-  const std::string bytes(snapshot->bytes.begin(), snapshot->bytes.end());
+  const std::string bytes(snapshot->bytes->begin(), snapshot->bytes->end());
   const auto code = [&](uint64_t offset, size_t size) {
     auto assembler = WeightAssembler::Start(snapshot->manifest, layout_);
     EXPECT_TRUE(assembler->Append(0, bytes.substr(0, 8)).ok());
@@ -184,8 +185,10 @@ TEST_F(WeightsTest, NotFiniteValuesAreRefusedEvenWithTheirHash) {
   const auto snapshot = Publish(StorageDType::kFloat32);
   WeightSnapshot poisoned = *snapshot;
   const uint32_t infinity = 0x7f800000;
-  std::memcpy(poisoned.bytes.data(), &infinity, sizeof(infinity));
-  poisoned.manifest.tensors[0].sha256_hex = Sha256Hex(absl::string_view(poisoned.bytes.data(), 28));
+  std::vector<char> bytes = *poisoned.bytes;
+  std::memcpy(bytes.data(), &infinity, sizeof(infinity));
+  poisoned.bytes = std::make_shared<const std::vector<char>>(std::move(bytes));
+  poisoned.manifest.tensors[0].sha256_hex = Sha256Hex(absl::string_view(poisoned.bytes->data(), 28));
   EXPECT_THAT(std::string(Assemble(poisoned, 1 << 16).status().message()), HasSubstr("first.weight holds infinity"));
 }
 
