@@ -1,7 +1,10 @@
-// Jobs whose ranks divide the optimizer among themselves: no bit depends on that, nor on any rank's death.
+// Jobs whose ranks divide optimizer, gradients and weights among themselves: no bit depends on that, nor on any rank's
+// death. The shardings are held against each other step by step in tests/learner/train/sharded_trainer_test.cc; here it
+// is processes, checkpoints, publishing and restarts.
 #include <gtest/gtest.h>
 
 #include <cstdlib>
+#include <memory>
 #include <random>
 
 #include "tests/e2e/job.h"
@@ -11,7 +14,18 @@ namespace {
 
 using std::chrono::milliseconds;
 
-std::vector<std::string> TwoRanks(const std::string& shard) {
+constexpr const char* kShards[] = {"NONE", "OPTIMIZER", "GRADIENTS", "PARAMETERS"};
+
+// Two ranks, four small steps, in each of which a rank makes one pass.
+std::vector<std::string> TwoRanks(const std::string& shard, std::vector<std::string> more = {}) {
+  std::vector<std::string> arguments = {"--learners", "2", "--actors", "1"};
+  more.insert(more.end(), {"learner.shard=" + shard, "rollout.prompts_per_step=4", "rollout.max_completion_tokens=64",
+                           "eval.max_prompts=1"});
+  for (const std::string& set : more) arguments.insert(arguments.end(), {"--set", set});
+  return arguments;
+}
+
+std::vector<std::string> Resumed(const std::string& shard) {
   return {"--learners", "2", "--actors", "1", "--set", "learner.shard=" + shard};
 }
 
@@ -27,7 +41,7 @@ const std::string& ReferenceHash() {
 }
 
 TEST(ShardedTest, NoBitDependsOnTheSharding) {
-  Job job("sharded", TwoRanks("OPTIMIZER"));
+  Job job("sharded", TwoRanks("PARAMETERS"));
   ASSERT_EQ(job.Wait(), 0);
   EXPECT_EQ(job.WeightsHash(), ReferenceHash());
   for (const char* file : {"/optimizer-00001-of-00002.safetensors", "/optimizer-00002-of-00002.safetensors"}) {
@@ -37,69 +51,81 @@ TEST(ShardedTest, NoBitDependsOnTheSharding) {
 }
 
 TEST(ShardedTest, AStoppedRunGoesOnUnderAnotherSharding) {
-  for (const auto& [before, after] : {std::pair("OPTIMIZER", "NONE"), std::pair("NONE", "OPTIMIZER")}) {
-    Job stopped("sharded_stopped", TwoRanks(before));
+  size_t before = 0;
+  for (const char* const shard : {"PARAMETERS", "NONE", "OPTIMIZER"}) {
+    Job job("sharded_stopped", before == 0 ? TwoRanks(shard) : Resumed(shard), /*fresh=*/before == 0);
+    const bool last = std::string(shard) == "OPTIMIZER";
     bool asked = false;
-    EXPECT_EQ(stopped.Wait([&] {
-      if (asked || stopped.Steps().empty()) return;
-      stopped.Signal(SIGINT);
+    EXPECT_EQ(job.Wait([&] {
+      if (last || asked || job.Steps().size() == before) return;
+      job.Signal(SIGINT);
       asked = true;
     }),
-              130);
-    EXPECT_LT(stopped.Steps().size(), static_cast<size_t>(Job::kDefaultSteps)) << "over before it could be stopped";
-    Job again("sharded_stopped", TwoRanks(after), /*fresh=*/false);
-    ASSERT_EQ(again.Wait(), 0);
-    EXPECT_EQ(again.WeightsHash(), ReferenceHash()) << before << " then " << after;
+              last ? 0 : 130)
+        << shard;
+    before = job.Steps().size();
+    if (last) {
+      EXPECT_EQ(job.WeightsHash(), ReferenceHash());
+    }
   }
 }
 
-// Every checkpoint takes more than twice as long as the ranks wait for each other.
+// A checkpoint takes more than twice as long as the ranks wait for each other, as does the one that waits for it.
 TEST(ShardedTest, ADiskSlowerThanTheCollectivesTimeoutEndsNothing) {
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
   GTEST_SKIP() << "a sanitizer's runtime must be loaded before anything else";
 #endif
-  for (const std::string& shard : {std::string("OPTIMIZER"), std::string("NONE")}) {
-    std::vector<std::string> arguments = TwoRanks(shard);
-    arguments.insert(arguments.end(),
-                     {"--set", "learner.collective_timeout_s=10", "--set", "checkpoint.every_steps=3"});
-    ::setenv("LD_PRELOAD", BuildPath("lib/libslow_disk.so").c_str(), 1);
-    ::setenv("TACTUS_TEST_FSYNC_MS", "25000", 1);
-    Job job("slow_disk", arguments);
-    ::unsetenv("LD_PRELOAD");
-    ::unsetenv("TACTUS_TEST_FSYNC_MS");
-    ASSERT_EQ(job.Wait(), 0) << shard;
-    EXPECT_EQ(job.WeightsHash(), ReferenceHash()) << shard;
+  ::setenv("LD_PRELOAD", BuildPath("lib/libslow_disk.so").c_str(), 1);
+  ::setenv("TACTUS_TEST_FSYNC_MS", "21000", 1);
+  const auto start = [](const std::string& name, const std::string& shard, const std::string& every) {
+    return std::make_unique<Job>(
+        name, TwoRanks(shard, {"learner.collective_timeout_s=10", "checkpoint.every_steps=" + every}));
+  };
+  // Side by side, as they sleep.
+  const std::unique_ptr<Job> jobs[] = {start("slow_disk_parts", "PARAMETERS", "3"),
+                                       start("slow_disk_whole", "NONE", "1000")};
+  ::unsetenv("LD_PRELOAD");
+  ::unsetenv("TACTUS_TEST_FSYNC_MS");
+  for (const std::unique_ptr<Job>& job : jobs) {
+    ASSERT_EQ(job->Wait(), 0) << job->folder().root;
+    EXPECT_EQ(job->WeightsHash(), ReferenceHash()) << job->folder().root;
   }
 }
 
-// A learner rank is killed at a random instant of every start, at a checkpoint of each step often enough, until a start
-// comes through. --gtest_repeat=N with --gtest_random_seed tries others.
+// A learner rank is killed at a random instant of every start, at a checkpoint of each step often enough, and the next
+// start divides what it likes; until TACTUS_TEST_KILLS (2) ranks have died and every run that was begun is through.
 TEST(ShardedTest, ARankKilledAtAnyInstantCostsNoBit) {
-  constexpr int kKills = 3;
-  std::mt19937 random(std::random_device{}());
+  const char* const wanted = std::getenv("TACTUS_TEST_KILLS");
+  const int kills = wanted == nullptr ? 2 : std::atoi(wanted);
+  const unsigned seed = std::random_device{}();
+  std::printf("seed %u\n", seed);
+  std::mt19937 random(seed);
   RunFolder folder;
-  for (int kills = 0; kills <= kKills; ++kills) {
-    const bool fresh = kills == 0 || NewestCheckpoint(folder).empty();  // killed before the first: from the start
-    Job job("sharded_killed", TwoRanks("OPTIMIZER"), fresh);
+  bool fresh = true;
+  for (int killed = 0; killed < kills || !fresh;) {
+    const std::string shard = kShards[random() % std::size(kShards)];
+    const bool begun = !fresh && !NewestCheckpoint(folder).empty();  // else killed before the first: from the start
+    Job job("sharded_killed", begun ? Resumed(shard) : TwoRanks(shard), !begun);
     folder = job.folder();
-    if (kills == kKills) {
-      ASSERT_EQ(job.Wait(), 0);
-      EXPECT_EQ(job.WeightsHash(), ReferenceHash());
-      return;
-    }
-    const auto end = std::chrono::steady_clock::now() + milliseconds(500 + random() % 6000);
+    const auto instant = std::chrono::steady_clock::now() + milliseconds(500 + random() % 6000);
     const size_t victim = random() % 2;
+    bool shot = killed >= kills;
     const int code = job.Wait([&] {
-      if (std::chrono::steady_clock::now() < end) return;
+      if (shot || std::chrono::steady_clock::now() < instant) return;
       const std::vector<int> ranks = job.Processes("tactus-learner");
-      if (victim < ranks.size()) ::kill(ranks[victim], SIGKILL);
+      if (victim >= ranks.size()) return;
+      ::kill(ranks[victim], SIGKILL);
+      shot = true;
+      ++killed;
     });
-    std::printf("kill %d: the job ended with %d after %zu steps\n", kills, code, job.Steps().size());
+    std::printf("%d ranks killed; with %s the job ended with %d after %zu steps\n", killed, shard.c_str(), code,
+                job.Steps().size());
     ASSERT_NE(code, -1);
     ASSERT_NE(code, 2) << "a crash is no mistake of the user's";
-    if (code != 0) continue;
-    EXPECT_EQ(job.WeightsHash(), ReferenceHash());
-    return;  // came through before it was killed
+    fresh = code == 0;
+    if (fresh) {
+      EXPECT_EQ(job.WeightsHash(), ReferenceHash());
+    }
   }
 }
 
