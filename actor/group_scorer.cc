@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/data/audit.h"
+#include "common/rhythm/token_kind.h"
 
 namespace tactus {
 namespace {
@@ -39,11 +40,14 @@ void GroupScorer::AssignCredit(const PromptLease& lease, uint32_t index, const M
   Rhythm rhythm;
   const bool measured = attention.meter != nullptr;
   if (measured) rhythm = ComputeRhythm(attention.meter->Finish(), credit_->rhythm_options(), attention.heads.get());
+  std::vector<TokenKind> kinds;
+  if (credit_->ReadsKinds()) kinds = TokenKinds(*tokenizer_, completion.token_ids);
   completion.credit = credit_->Weights({.seed = lease.seed,
                                         .prompt_id = lease.prompt.id,
                                         .completion_index = index,
                                         .entropy = completion.entropy,
-                                        .rhythm = measured ? &rhythm : nullptr});
+                                        .rhythm = measured ? &rhythm : nullptr,
+                                        .kinds = kinds});
   const bool audited = measured && Audited(lease.prompt.id, credit_->audit_share());
   if (audited || credit_->Calibrates()) completion.head_spans.assign(rhythm.span.begin(), rhythm.span.end());
   if (audited) completion.rhythm = RecordOf(rhythm);

@@ -46,7 +46,7 @@ absl::StatusOr<HeadCalibration> HeadCalibration::FromProto(const config::CreditO
 }
 
 void HeadCalibration::AfterStep(int64_t step, const std::vector<TrajectoryGroup>& groups) {
-  if (heads_ == 0 || (step != 1 && step % every_ != 0)) return;
+  if (heads_ == 0 || (step != 1 && (every_ == 0 || step % every_ != 0))) return;
   HeadClasses classes = ClassifyHeads(MeanSpans(groups, heads_), share_);
   if (classes_.has_value()) {
     TACTUS_LOG(INFO) << "classified the heads after step " << step << ": " << Common(classes.local, classes_->local)

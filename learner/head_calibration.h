@@ -25,8 +25,8 @@ class HeadCalibration {
   int heads() const { return heads_; }
 
   // `groups`, each completion with heads() spans, were trained and made the weights of `step`, 1 for the first.
-  // Classifies after the first step and after every calibrate_every_versions-th: by the mean span of each head over all
-  // rows of attention of the batch. Between them the classes stay.
+  // Classifies after the first step and after every calibrate_every_versions-th (0: none other): by the mean span of
+  // each head over all rows of attention of the batch. Between them the classes stay.
   void AfterStep(int64_t step, const std::vector<TrajectoryGroup>& groups);
 
   // What the newest weights sample with. None before the first step, and always when nothing is calibrated.

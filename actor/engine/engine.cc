@@ -13,6 +13,10 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(const EngineOptions& opti
     RETURN_IF_ERROR(RhythmLayers(options.probe.layers, runner->config().num_layers).status());
   }
   const ModelConfig& model = runner->config();
+  if (options.probe.ignore_first_token && !runner->FillsEveryTap()) {
+    return absl::InvalidArgumentError(
+        "credit.ignore_first_token is measured on a CPU only: expected actor.device: \"cpu\".");
+  }
   ASSIGN_OR_RETURN(std::unique_ptr<Scheduler> scheduler,
                    Scheduler::Create({options, model.max_position, static_cast<int32_t>(model.vocab_size),
                                       runner->num_pages(), model.num_heads}));

@@ -287,7 +287,9 @@ void Scheduler::AdmitGroups() {
       group.sequences[i].index = i;
       if (!group.request.measure_rhythm) continue;
       group.sequences[i].meter =
-          std::make_unique<RhythmMeter>(group.prompt_tokens(), sampled_heads(), group.request.keep_attention);
+          std::make_unique<RhythmMeter>(group.prompt_tokens(), sampled_heads(),
+                                        RhythmMeter::Options{.keep_attention = group.request.keep_attention,
+                                                             .ignore_first_token = options_.probe.ignore_first_token});
     }
     group.unfinished = count;
     unfinished_sequences_ += count;

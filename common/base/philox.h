@@ -31,7 +31,8 @@ enum class DrawPurpose : uint32_t {
   kRandomCredit = 1,
   kDataOrder = 2,
   kDataGeneration = 3,
-  kInitialisation = 4
+  kInitialisation = 4,
+  kShuffledCredit = 5
 };
 
 // Four draws for one token of one completion. Counter = {token, completion | purpose << 24, prompt low, prompt high}.

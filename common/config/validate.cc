@@ -97,6 +97,14 @@ MaybeProblem CheckCredit(const CreditOptions& credit) {
                    absl::StrCat("is ", credit.horizon_min_tokens(), ": expected at most credit.horizon_max_tokens = ",
                                 credit.horizon_max_tokens(), ", or 0 there for no limit")};
   }
+  // The least weight there can be is 1 + this.
+  const double bonus =
+      (credit.amplification() - 1) * (credit.strategy() == CreditOptions::COUPLED ? 1 + credit.alpha() : 1);
+  if (credit.normalize() && bonus <= -1) {
+    return Problem{"credit.amplification", absl::StrCat("is ", credit.amplification(),
+                                                        ": expected more with credit.normalize, so that every token's "
+                                                        "weight is above 0")};
+  }
   int32_t previous = -1;
   for (const int32_t layer : credit.layers()) {
     if (layer <= previous) {

@@ -38,6 +38,7 @@ struct AttentionTap {
   int64_t prompt_tokens = 0;   // P; the row's own position is at least P
   int64_t num_heads = 0;       // H
   double* span_sum = nullptr;  // [H] += sum_j p_j * distance_j
+  double* mass_sum = nullptr;  // null, or [H] += sum_j p_j, both without key 0
   float* waad = nullptr;       // [H, 16], element 0 of each head is set: sum_j p_j * min(distance_j, window)
   float* fai_sum = nullptr;    // [pages from position P on, H, 16] += p_j where the horizon holds j and j >= P
   float* probs = nullptr;      // null, or [H, probs_row] = p, zero up to the end of the row's page
@@ -49,6 +50,7 @@ struct AttentionProbe {
   std::vector<int32_t> layers = {};  // increasing; head h of layers[i] is head i * Hq + h of the H
   int64_t window_tokens = 0;
   int64_t horizon_min_tokens = 0, horizon_max_tokens = 0;
+  bool ignore_first_token = false;  // spans leave out what goes to key 0: taps have mass_sum
 };
 
 }  // namespace ops

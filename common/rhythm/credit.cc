@@ -4,7 +4,9 @@
 #include <cassert>
 #include <cmath>
 #include <cstdlib>
+#include <map>
 #include <numeric>
+#include <utility>
 
 #include "common/base/philox.h"
 #include "common/rhythm/rhythm_stats.h"
@@ -36,11 +38,11 @@ std::vector<double> Negated(std::span<const double> values) {
   return negated;
 }
 
-std::vector<double> RandomDraws(const CreditSignals& signals) {
+std::vector<double> RandomDraws(const CreditSignals& signals, DrawPurpose purpose) {
   std::vector<double> draws(signals.entropy.size());
   for (size_t t = 0; t < draws.size(); ++t) {
-    draws[t] = UniformDouble(TokenDraw(signals.seed, signals.prompt_id, signals.completion_index,
-                                       static_cast<uint32_t>(t), DrawPurpose::kRandomCredit));
+    draws[t] = UniformDouble(
+        TokenDraw(signals.seed, signals.prompt_id, signals.completion_index, static_cast<uint32_t>(t), purpose));
   }
   return draws;
 }
@@ -58,7 +60,7 @@ std::vector<int32_t> Chosen(CreditKind kind, Decimal q, const CreditSignals& sig
     case CreditKind::kUniform:
       return {};
     case CreditKind::kRandom:
-      return Largest(Negated(RandomDraws(signals)), count);
+      return Largest(Negated(RandomDraws(signals, DrawPurpose::kRandomCredit)), count);
     case CreditKind::kEntropy:
       return Largest(std::vector<double>(signals.entropy.begin(), signals.entropy.end()), count);
     case CreditKind::kLocalChunk:
@@ -103,6 +105,31 @@ void AddCoupled(const CreditParams& params, const Rhythm& rhythm, std::span<cons
   for (size_t t = 0; t < weights.size(); ++t) weights[t] += introduces[t] ? params.alpha * bonus : 0;
 }
 
+// Deals the weights of each set of matching tokens out anew: to its first token that of the token with the smallest
+// draw, and so on.
+void Shuffle(CreditShuffle by, const CreditSignals& signals, std::vector<double>& weights) {
+  constexpr size_t kParts = 10;
+  const bool position = by != CreditShuffle::kKind, kind = by != CreditShuffle::kPosition;
+  assert(!kind || signals.kinds.size() == weights.size());
+  std::map<std::pair<size_t, TokenKind>, std::vector<size_t>> sets;
+  for (size_t t = 0; t < weights.size(); ++t) {
+    sets[{position ? kParts * t / weights.size() : 0, kind ? signals.kinds[t] : TokenKind::kWord}].push_back(t);
+  }
+  const std::vector<double> draws = RandomDraws(signals, DrawPurpose::kShuffledCredit), old = weights;
+  for (const auto& [key, tokens] : sets) {
+    std::vector<size_t> from = tokens;
+    std::ranges::stable_sort(from, {}, [&](size_t t) { return draws[t]; });
+    for (size_t i = 0; i < tokens.size(); ++i) weights[tokens[i]] = old[from[i]];
+  }
+}
+
+// Divides by the mean, where that is above 0.
+void Normalize(std::vector<double>& weights) {
+  const double sum = std::accumulate(weights.begin(), weights.end(), 0.0);
+  if (sum <= 0) return;
+  for (double& weight : weights) weight *= static_cast<double>(weights.size()) / sum;
+}
+
 }  // namespace
 
 bool ReadsAttention(CreditKind kind) {
@@ -133,6 +160,8 @@ std::vector<float> CreditWeights(CreditKind kind, const CreditParams& params, co
   } else {
     for (const int32_t t : chosen) weights[t] += bonus;
   }
+  if (params.shuffle != CreditShuffle::kKept) Shuffle(params.shuffle, signals, weights);
+  if (params.normalize) Normalize(weights);
   return {weights.begin(), weights.end()};
 }
 
@@ -141,8 +170,10 @@ CreditBounds BoundsOf(CreditKind kind, const CreditParams& params) {
   // A token of COUPLED can be an anchor and introduce another one. The sum of the two parts is rounded.
   const double bonus = (params.amplification - 1) * (kind == CreditKind::kCoupled ? 1 + params.alpha : 1);
   const double rounding = kind == CreditKind::kCoupled ? 1e-6 * std::abs(bonus) : 0;
-  return {.min = static_cast<float>(std::max(0.0, std::min(1.0, 1 + bonus - rounding))),
-          .max = static_cast<float>(std::max(1.0, 1 + bonus + rounding))};
+  const double least = std::max(0.0, std::min(1.0, 1 + bonus - rounding)), most = std::max(1.0, 1 + bonus + rounding);
+  if (!params.normalize) return {.min = static_cast<float>(least), .max = static_cast<float>(most)};
+  // The mean lies between the two; the configuration refuses a least of 0 here.
+  return {.min = static_cast<float>(least / most * (1 - 1e-6)), .max = static_cast<float>(most / least * (1 + 1e-6))};
 }
 
 std::vector<int32_t> TopPositions(std::span<const double> values, Decimal share) {

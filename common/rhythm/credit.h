@@ -9,6 +9,7 @@
 
 #include "common/base/decimal.h"
 #include "common/rhythm/rhythm.h"
+#include "common/rhythm/token_kind.h"
 
 namespace tactus {
 
@@ -24,6 +25,10 @@ enum class CreditKind {
   kReceiver
 };
 
+// Among which tokens of an answer a strategy's weights are dealt out anew, at random: those of the same tenth of it, of
+// the same kind, or both. Each such set keeps the weights it has.
+enum class CreditShuffle { kKept, kPosition, kKind, kPositionAndKind };
+
 // Whether the weights of `kind` depend on attention, so that ComputeRhythm's result must be given.
 bool ReadsAttention(CreditKind kind);
 
@@ -34,18 +39,21 @@ struct CreditParams {
   double alpha = 0.5;              // share of a dominated anchor's bonus that goes to the token that introduced it
   Decimal waad_quantile = Decimal::Tenths(5);   // tau_waad
   Decimal delta_quantile = Decimal::Tenths(6);  // tau_delta
+  CreditShuffle shuffle = CreditShuffle::kKept;
+  bool normalize = false;  // divide the weights by their mean
 };
 
 // What is known about one completion of N tokens. A strategy reads what it needs.
 struct CreditSignals {
-  uint64_t seed = 0;  // with the next two: keys the random control
+  uint64_t seed = 0;  // with the next two: keys the random controls
   uint64_t prompt_id = 0;
   uint32_t completion_index = 0;
-  std::span<const float> entropy;  // [N] of the distribution each token was drawn from, nats
-  const Rhythm* rhythm = nullptr;  // of N tokens; null when attention was not measured
+  std::span<const float> entropy;         // [N] of the distribution each token was drawn from, nats
+  const Rhythm* rhythm = nullptr;         // of N tokens; null when attention was not measured
+  std::span<const TokenKind> kinds = {};  // [N], where tokens are shuffled by kind
 };
 
-// [N], N = entropy.size(). `rhythm` must be there when ReadsAttention(kind).
+// [N], N = entropy.size(). `rhythm` must be there when ReadsAttention(kind), `kinds` where they are read.
 std::vector<float> CreditWeights(CreditKind kind, const CreditParams& params, const CreditSignals& signals);
 
 // The least and the largest weight that CreditWeights can give a token.

@@ -39,6 +39,20 @@ CreditKind KindOf(CreditOptions::Strategy strategy) {
   std::abort();  // the enum is closed
 }
 
+CreditShuffle ShuffleOf(CreditOptions::Shuffle shuffle) {
+  switch (shuffle) {
+    case CreditOptions::KEPT:
+      return CreditShuffle::kKept;
+    case CreditOptions::POSITION:
+      return CreditShuffle::kPosition;
+    case CreditOptions::KIND:
+      return CreditShuffle::kKind;
+    case CreditOptions::POSITION_AND_KIND:
+      return CreditShuffle::kPositionAndKind;
+  }
+  std::abort();
+}
+
 bool CalibratesHeads(CreditOptions::HeadMode mode) {
   switch (mode) {
     case CreditOptions::PER_RESPONSE:
@@ -57,6 +71,8 @@ absl::StatusOr<CreditParams> ParamsOf(const CreditOptions& options) {
   params.amplification = options.amplification();
   params.lookback_tokens = options.lookback_tokens();
   params.alpha = options.alpha();
+  params.shuffle = ShuffleOf(options.shuffle());
+  params.normalize = options.normalize();
   return params;
 }
 
@@ -70,6 +86,7 @@ absl::StatusOr<CreditAssigner> CreditAssigner::FromProto(const CreditOptions& op
   ASSIGN_OR_RETURN(rhythm.head_share, Decimal::ParseShare(options.head_share(), "credit.head_share"));
   ASSIGN_OR_RETURN(rhythm.receiver_share, Decimal::ParseShare(options.receiver_share(), "credit.receiver_share"));
   rhythm.window_tokens = options.window_tokens();
+  rhythm.ignore_first_token = options.ignore_first_token();
   rhythm.horizon_min_tokens = options.horizon_min_tokens();
   rhythm.horizon_max_tokens =
       options.horizon_max_tokens() == 0 ? RhythmOptions::kToTheEnd : int64_t{options.horizon_max_tokens()};

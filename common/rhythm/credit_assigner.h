@@ -27,12 +27,16 @@ class CreditAssigner {
   bool MeasuresAttention() const { return measure_ || ReadsAttention(kind_); }
   const RhythmOptions& rhythm_options() const { return rhythm_options_; }
   const CreditParams& params() const { return params_; }
+  // Whether Weights needs the kinds of the tokens.
+  bool ReadsKinds() const {
+    return params_.shuffle == CreditShuffle::kKind || params_.shuffle == CreditShuffle::kPositionAndKind;
+  }
   // What the engine must measure in a model of this shape. InvalidArgument: credit.layers names a layer that the model
   // does not have, or makes for more heads than a trajectory may carry.
   absl::StatusOr<ops::AttentionProbe> Probe(int64_t num_layers, int64_t heads_per_layer) const;
   // Whether head classes are fixed for a version of the weights instead of found in each response.
   bool Calibrates() const { return calibrated_ && MeasuresAttention(); }
-  // After how many versions they are classified anew.
+  // After how many versions they are classified anew; 0: after the first step alone.
   int64_t calibrate_every_versions() const { return calibrate_every_versions_; }
   // H of a model of this shape when they are, else 0. InvalidArgument: as Probe.
   absl::StatusOr<int> CalibratedHeads(int64_t num_layers, int64_t heads_per_layer) const;

@@ -123,11 +123,16 @@ std::vector<double> DeltaOf(std::span<const double> waad) {
 Rhythm ComputeRhythm(const HeadSums& sums, const RhythmOptions& options, const HeadClasses* fixed) {
   const int64_t tokens = sums.num_tokens;
   assert(static_cast<int64_t>(sums.span_sum.size()) == sums.num_heads);
+  assert(sums.mass_sum.empty() != options.ignore_first_token || tokens == 0);
   assert(static_cast<int64_t>(sums.waad.size()) == sums.num_heads * tokens && sums.fai_sum.size() == sums.waad.size());
   Rhythm rhythm;
   if (tokens == 0) return rhythm;
   rhythm.span = sums.span_sum;
-  for (double& span : rhythm.span) span /= static_cast<double>(tokens);
+  for (size_t head = 0; head < rhythm.span.size(); ++head) {
+    // A row pays something to its own token, so the mass is above 0 unless all of it was lost to rounding.
+    const double mass = sums.mass_sum.empty() ? static_cast<double>(tokens) : sums.mass_sum[head];
+    rhythm.span[head] = mass > 0 ? rhythm.span[head] / mass : 0;
+  }
   rhythm.heads = fixed != nullptr ? *fixed : ClassifyHeads(rhythm.span, options.head_share);
   rhythm.waad = MeanOverHeads(sums.waad, tokens, rhythm.heads.local);
   rhythm.delta = DeltaOf(rhythm.waad);

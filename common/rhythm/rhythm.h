@@ -22,6 +22,7 @@ struct RhythmOptions {
   int64_t horizon_max_tokens = 100;             // H_hi; kToTheEnd: no limit
   Decimal head_share = Decimal::Tenths(3);      // of the H heads, local and global each
   Decimal receiver_share = Decimal::Tenths(1);  // of the H heads
+  bool ignore_first_token = false;              // spans leave out attention to the sequence's first token
 
   static constexpr int64_t kToTheEnd = int64_t{1} << 40;
 };
@@ -33,11 +34,13 @@ std::vector<int32_t> DefaultRhythmLayers(int64_t num_layers);
 // the configuration checks; InvalidArgument: one that this model does not have.
 absl::StatusOr<std::vector<int32_t>> RhythmLayers(std::span<const int32_t> configured, int64_t num_layers);
 
-// What the decode pass left behind about one response, for each sampled head. 2 * 4 * H * N bytes.
+// What the decode pass left behind about one response, for each sampled head. 2 * 4 * H * N bytes. With mass_sum, the
+// sums over j of it and of span_sum are without j = 0, the sequence's first token.
 struct HeadSums {
   int64_t num_tokens = 0;        // N
   int64_t num_heads = 0;         // H
   std::vector<double> span_sum;  // [H] sum over rows t of sum_j A[t, j] * dist(t, j)
+  std::vector<double> mass_sum;  // [H] sum over rows t of sum_j A[t, j]; empty: every row counts whole
   std::vector<float> waad;       // [H, N] WAAD_t of each head
   std::vector<float> fai_sum;    // [H, N] sum of A[t, P+s] over the rows t of s's window; not divided yet
 };
@@ -47,7 +50,7 @@ HeadClasses ClassifyHeads(std::span<const double> spans, Decimal share);
 
 // All [N] unless said otherwise.
 struct Rhythm {
-  std::vector<double> span;  // [H] mean over rows, tokens
+  std::vector<double> span;  // [H] mean over rows, or over what mass_sum counts of them, tokens
   HeadClasses heads;
   std::vector<double> waad;
   std::vector<double> delta;

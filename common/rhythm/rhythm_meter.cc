@@ -8,14 +8,16 @@ ops::AttentionProbe ProbeOf(const RhythmOptions& options, std::vector<int32_t> l
   return {.layers = std::move(layers),
           .window_tokens = options.window_tokens,
           .horizon_min_tokens = options.horizon_min_tokens,
-          .horizon_max_tokens = options.horizon_max_tokens};
+          .horizon_max_tokens = options.horizon_max_tokens,
+          .ignore_first_token = options.ignore_first_token};
 }
 
-RhythmMeter::RhythmMeter(int64_t prompt_tokens, int64_t num_heads, bool keep_attention)
+RhythmMeter::RhythmMeter(int64_t prompt_tokens, int64_t num_heads, const Options& options)
     : prompt_tokens_(prompt_tokens),
       num_heads_(num_heads),
-      keep_attention_(keep_attention),
-      span_sum_(static_cast<size_t>(num_heads)) {}
+      options_(options),
+      span_sum_(static_cast<size_t>(num_heads)),
+      mass_sum_(options.ignore_first_token ? static_cast<size_t>(num_heads) : 0) {}
 
 ops::AttentionTap RhythmMeter::Tap() {
   const int64_t page = Page(rows_), page_floats = num_heads_ * kPageTokens;
@@ -28,9 +30,10 @@ ops::AttentionTap RhythmMeter::Tap() {
   ops::AttentionTap tap{.prompt_tokens = prompt_tokens_,
                         .num_heads = num_heads_,
                         .span_sum = span_sum_.data(),
+                        .mass_sum = mass_sum_.empty() ? nullptr : mass_sum_.data(),
                         .waad = waad_.data() + page * page_floats + position % kPageTokens,
                         .fai_sum = fai_.data()};
-  if (keep_attention_) {
+  if (options_.keep_attention) {
     tap.probs_row = (position / kPageTokens + 1) * kPageTokens;
     attention_.resize(static_cast<size_t>(rows_));
     tap.probs = attention_.emplace_back(static_cast<size_t>(num_heads_ * tap.probs_row)).data();
@@ -43,6 +46,7 @@ HeadSums RhythmMeter::Finish() const {
   sums.num_tokens = rows_;
   sums.num_heads = num_heads_;
   sums.span_sum = span_sum_;
+  sums.mass_sum = mass_sum_;
   sums.waad.resize(static_cast<size_t>(num_heads_ * rows_));
   sums.fai_sum.resize(static_cast<size_t>(num_heads_ * rows_));
   for (int64_t t = 0; t < rows_; ++t) {

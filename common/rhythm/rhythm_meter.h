@@ -26,7 +26,12 @@ ops::AttentionProbe ProbeOf(const RhythmOptions& options, std::vector<int32_t> l
 
 class RhythmMeter {
  public:
-  RhythmMeter(int64_t prompt_tokens, int64_t num_heads, bool keep_attention = false);
+  struct Options {
+    bool keep_attention = false;
+    bool ignore_first_token = false;  // as of the probe
+  };
+  RhythmMeter(int64_t prompt_tokens, int64_t num_heads) : RhythmMeter(prompt_tokens, num_heads, Options()) {}
+  RhythmMeter(int64_t prompt_tokens, int64_t num_heads, const Options& options);
 
   // Where the attention op puts the row of response token rows(). Valid until the next call of any method.
   ops::AttentionTap Tap();
@@ -44,9 +49,10 @@ class RhythmMeter {
 
   int64_t prompt_tokens_;
   int64_t num_heads_;
-  bool keep_attention_;
+  Options options_;
   int64_t rows_ = 0;
   std::vector<double> span_sum_;               // [H]
+  std::vector<double> mass_sum_;               // [H], or empty
   std::vector<float> waad_, fai_;              // [pages, H, 16], by absolute position from the prompt's last page on
   std::vector<std::vector<float>> attention_;  // [N][H, probs_row]
 };

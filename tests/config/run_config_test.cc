@@ -155,7 +155,10 @@ TEST(RunConfigTest, CrossFieldRules) {
       {{"credit.layers=-1,2"}, "credit.layers holds -1"},
       {{"credit.layers=3,3"}, "credit.layers holds 3 after 3"},
       {{"credit.layers=3,2"}, "credit.layers holds 2 after 3"},
-      {{"credit.calibrate_every_versions=0"}, "credit.calibrate_every_versions is 0"},
+      {{"credit.calibrate_every_versions=-1"}, "credit.calibrate_every_versions is -1"},
+      {{"credit.normalize=true", "credit.amplification=0"}, "credit.amplification is 0: expected more"},
+      {{"credit.normalize=true", "credit.amplification=0.3", "credit.strategy=COUPLED"},
+       "credit.amplification is 0.3: expected more"},
       {{"credit.window_tokens=4097"}, "credit.window_tokens is 4097: expected a value from 1 to 4096"},
       {{"credit.alpha=1.5"}, "credit.alpha is 1.5: expected a value from 0 to 1"},
   };
@@ -284,6 +287,13 @@ TEST(RunConfigTest, FingerprintIgnoresWhatBelongsToOneMachine) {
   EXPECT_NE(Fingerprint(Parse({"task.unusable_rows=LEAVE_OUT"}).value()), base);
   EXPECT_EQ(Fingerprint(Parse({"task.unusable_rows=REFUSE"}).value()), base) << "what older runs did";
   EXPECT_NE(Fingerprint(Parse({"credit.q=0.5"}).value()), base);
+  EXPECT_EQ(
+      Fingerprint(Parse({"credit.normalize=false", "credit.shuffle=KEPT", "credit.ignore_first_token=false"}).value()),
+      base)
+      << "younger, at their defaults";
+  for (const char* set : {"credit.normalize=true", "credit.shuffle=KIND", "credit.ignore_first_token=true"}) {
+    EXPECT_NE(Fingerprint(Parse({set}).value()), base) << set;
+  }
   const std::string served = Fingerprint(Parse({"task.rewards=ENVIRONMENT", "environment.address=a:1"}).value());
   EXPECT_NE(served, base);
   EXPECT_EQ(

@@ -55,6 +55,15 @@ TEST(HeadCalibrationTest, ClassifiesAfterTheFirstStepAndEveryFewth) {
   EXPECT_EQ(local, (std::vector<int32_t>{1, 1, 3, 3, 3, 2, 2}));
 }
 
+TEST(HeadCalibrationTest, MayKeepThoseOfVersionZero) {
+  HeadCalibration calibration = *Calibration({"credit.head_mode=CALIBRATED", "credit.calibrate_every_versions=0"});
+  calibration.AfterStep(1, {Group({{3, {4, 3, 2, 1}}})});
+  const HeadClasses first{.local = {3}, .global = {0}};
+  EXPECT_EQ(calibration.classes(), first);
+  for (int64_t step = 2; step <= 100; ++step) calibration.AfterStep(step, {Group({{3, {1, 2, 3, 4}}})});
+  EXPECT_EQ(calibration.classes(), first);
+}
+
 TEST(HeadCalibrationTest, GoesOnFromACheckpoint) {
   HeadCalibration calibration = *Calibration({"credit.head_mode=CALIBRATED", "credit.calibrate_every_versions=3"});
   const HeadClasses saved{.local = {3}, .global = {0}};

@@ -69,6 +69,26 @@ TEST(CreditAssignerTest, CoupledTakesItsParameters) {
   EXPECT_THAT(weights({"credit.waad_quantile=1"}), ElementsAre(1, 1.5, 1, 1.5, 1, 1));
 }
 
+TEST(CreditAssignerTest, ControlsAreConfigured) {
+  const auto weights = [](std::vector<std::string> overrides) {
+    overrides.insert(overrides.end(), {"credit.strategy=ENTROPY", "credit.q=0.5", "credit.amplification=3"});
+    const CreditAssigner credit = *CreditAssigner::FromProto(Options(overrides));
+    const std::vector<float> entropy = {9, 8, 0, 0};
+    const std::vector<TokenKind> kinds = {TokenKind::kWord, TokenKind::kNumber, TokenKind::kWord, TokenKind::kNumber};
+    EXPECT_EQ(credit.ReadsKinds(), !overrides[0].empty() && overrides[0].find("KIND") != std::string::npos);
+    return credit.Weights({.seed = 5, .entropy = entropy, .kinds = kinds});
+  };
+  EXPECT_THAT(weights({"credit.normalize=false"}), ElementsAre(3, 3, 1, 1));
+  EXPECT_THAT(weights({"credit.normalize=true"}), ElementsAre(1.5, 1.5, 0.5, 0.5));
+  EXPECT_THAT(weights({"credit.shuffle=POSITION"}), ElementsAre(3, 3, 1, 1)) << "each is a tenth of its own";
+  for (const char* shuffle : {"KIND", "POSITION_AND_KIND"}) {
+    const std::vector<float> dealt = weights({absl::StrCat("credit.shuffle=", shuffle)});
+    EXPECT_EQ(dealt[0] + dealt[2], 4) << shuffle;
+    EXPECT_EQ(dealt[1] + dealt[3], 4) << shuffle;
+  }
+  EXPECT_TRUE(CreditAssigner::FromProto(Options({"credit.ignore_first_token=true"}))->Probe(30, 9)->ignore_first_token);
+}
+
 TEST(CreditAssignerTest, SaysWhatMustBeMeasured) {
   EXPECT_FALSE(CreditAssigner::FromProto(Options({"credit.strategy=ENTROPY"}))->MeasuresAttention());
   EXPECT_TRUE(
@@ -85,6 +105,7 @@ TEST(CreditAssignerTest, SaysWhatMustBeMeasured) {
   EXPECT_EQ(credit.rhythm_options().receiver_share.FloorOf(8), 2);
   EXPECT_EQ(credit.audit_share().FloorOf(10), 5);
   EXPECT_THAT(credit.Probe(30, 9)->layers, ElementsAre(3, 29));
+  EXPECT_FALSE(credit.Probe(30, 9)->ignore_first_token);
   EXPECT_EQ(std::string(credit.Probe(29, 9).status().message()),
             "credit.layers holds 29: expected layers from 0 to 28, as the model has 29.");
 }

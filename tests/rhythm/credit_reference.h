@@ -42,6 +42,34 @@ inline int64_t IntroductionOf(const CreditParams& params, const Rhythm& rhythm, 
   return AboveQuantile(rhythm.delta, params.delta_quantile, rhythm.delta[intro]) >= 0 ? intro : -1;
 }
 
+// Which tenth of the answer a token is in: how many of the nine cuts lie at or before it.
+inline int64_t TenthOf(int64_t t, int64_t tokens) {
+  int64_t tenth = 0;
+  for (int64_t cut = 1; cut <= 9; ++cut) tenth += 10 * t >= cut * tokens ? 1 : 0;
+  return tenth;
+}
+
+// What token t has after the weights of each set of matching tokens are dealt out by their draws.
+inline float Shuffled(CreditShuffle by, const CreditSignals& signals, const std::vector<float>& weights, int64_t t) {
+  const auto tokens = static_cast<int64_t>(weights.size());
+  const auto draw = [&](int64_t u) {
+    return UniformDouble(TokenDraw(signals.seed, signals.prompt_id, signals.completion_index, static_cast<uint32_t>(u),
+                                   DrawPurpose::kShuffledCredit));
+  };
+  const auto matches = [&](int64_t u) {
+    const bool position = by == CreditShuffle::kKind || TenthOf(u, tokens) == TenthOf(t, tokens);
+    return position && (by == CreditShuffle::kPosition || signals.kinds[u] == signals.kinds[t]);
+  };
+  int64_t place = 0;
+  for (int64_t u = 0; u < t; ++u) place += matches(u) ? 1 : 0;
+  for (int64_t u = 0; u < tokens; ++u) {
+    int64_t smaller = 0;
+    for (int64_t v = 0; v < tokens; ++v) smaller += matches(v) && draw(v) < draw(u) ? 1 : 0;
+    if (matches(u) && smaller == place) return weights[u];
+  }
+  return -1;
+}
+
 inline std::vector<float> Weights(CreditKind kind, const CreditParams& params, const CreditSignals& signals) {
   const auto tokens = static_cast<int64_t>(signals.entropy.size());
   const int64_t count = std::max<int64_t>(1, params.q.numerator() * tokens / params.q.denominator());
@@ -86,6 +114,10 @@ inline std::vector<float> Weights(CreditKind kind, const CreditParams& params, c
                (introduces ? params.alpha * bonus : 0);
     }
     weights.push_back(static_cast<float>(weight));
+  }
+  if (params.shuffle != CreditShuffle::kKept) {
+    const std::vector<float> kept = weights;
+    for (int64_t t = 0; t < tokens; ++t) weights[t] = Shuffled(params.shuffle, signals, kept, t);
   }
   return weights;
 }

@@ -27,6 +27,7 @@ Decimal Share(const char* text) { return *Decimal::ParseShare(text, "share"); }
 struct Case {
   std::vector<float> entropy;
   Rhythm rhythm;
+  std::vector<TokenKind> kinds;
 };
 
 Case RandomCase(std::mt19937_64& random, int64_t tokens) {
@@ -45,6 +46,7 @@ Case RandomCase(std::mt19937_64& random, int64_t tokens) {
   drawn.rhythm.receiver = values();
   drawn.rhythm.num_eligible = std::max<int64_t>(0, tokens - static_cast<int64_t>(random() % 12));
   if (random() % 8 != 0) drawn.rhythm.receiver_heads = {1};
+  for (int64_t t = 0; t < tokens; ++t) drawn.kinds.push_back(static_cast<TokenKind>(random() % kTokenKinds));
   return drawn;
 }
 
@@ -52,6 +54,8 @@ TEST(CreditTest, MatchesTheReferenceWithManyTies) {
   std::mt19937_64 random(1);
   const char* shares[] = {"0.4", "0.1", "0.25", "0.333333333", "1", "0.05"};
   const char* quantiles[] = {"0.5", "0.6", "0", "1", "0.75", "0.123456789"};
+  const CreditShuffle shuffles[] = {CreditShuffle::kKept, CreditShuffle::kPosition, CreditShuffle::kKind,
+                                    CreditShuffle::kPositionAndKind};
   int moved = 0;
   for (int trial = 0; trial < 4000; ++trial) {
     const auto tokens = static_cast<int64_t>(random() % 40);
@@ -61,12 +65,14 @@ TEST(CreditTest, MatchesTheReferenceWithManyTies) {
                               .lookback_tokens = 1 + static_cast<int64_t>(random() % 5),
                               .alpha = static_cast<double>(random() % 5) / 4,
                               .waad_quantile = Share(quantiles[random() % 6]),
-                              .delta_quantile = Share(quantiles[random() % 6])};
+                              .delta_quantile = Share(quantiles[random() % 6]),
+                              .shuffle = shuffles[random() % 8 < 4 ? 0 : random() % 4]};
     const CreditSignals signals{.seed = random(),
                                 .prompt_id = random(),
                                 .completion_index = static_cast<uint32_t>(random() % 100),
                                 .entropy = drawn.entropy,
-                                .rhythm = &drawn.rhythm};
+                                .rhythm = &drawn.rhythm,
+                                .kinds = drawn.kinds};
     for (const CreditKind kind : kAll) {
       ASSERT_EQ(CreditWeights(kind, params, signals), reference::Weights(kind, params, signals))
           << "trial " << trial << " kind " << static_cast<int>(kind);
@@ -88,6 +94,65 @@ TEST(CreditTest, BoundsAreNoWiderThanTheStrategyNeeds) {
   }
   EXPECT_NEAR(BoundsOf(CreditKind::kEntropy, {.amplification = 0.25}).min, 0.25, 1e-6);
   EXPECT_EQ(BoundsOf(CreditKind::kEntropy, {.amplification = 0.25}).max, 1);
+}
+
+// Weights of a mean of 1, in the ratios they had.
+TEST(CreditTest, NormalizedWeightsAddNothing) {
+  std::mt19937_64 random(2);
+  for (int trial = 0; trial < 500; ++trial) {
+    const auto tokens = static_cast<int64_t>(1 + random() % 200);
+    const Case drawn = RandomCase(random, tokens);
+    CreditParams params{.q = Share("0.4"), .amplification = random() % 2 ? 3 : 0.6};
+    const CreditSignals signals{
+        .seed = random(), .entropy = drawn.entropy, .rhythm = &drawn.rhythm, .kinds = drawn.kinds};
+    for (const CreditKind kind : kAll) {
+      params.normalize = false;
+      const std::vector<float> plain = CreditWeights(kind, params, signals);
+      params.normalize = true;
+      const std::vector<float> weights = CreditWeights(kind, params, signals);
+      const CreditBounds bounds = BoundsOf(kind, params);
+      EXPECT_THAT(weights, Each(AllOf(Ge(bounds.min), Le(bounds.max))));
+      double mean = 0, plain_mean = 0;
+      for (int64_t t = 0; t < tokens; ++t) {
+        mean += double{weights[t]} / static_cast<double>(tokens);
+        plain_mean += double{plain[t]} / static_cast<double>(tokens);
+      }
+      ASSERT_NEAR(mean, 1, 1e-6);
+      for (int64_t t = 0; t < tokens; ++t) ASSERT_NEAR(weights[t] * plain_mean, plain[t], 1e-6 * plain[t]) << t;
+    }
+  }
+}
+
+TEST(CreditTest, NothingIsAddedWhereAllWeightsAreZero) {
+  const std::vector<float> entropy = {1.0f};
+  EXPECT_THAT(CreditWeights(CreditKind::kEntropy, {.amplification = 0, .normalize = true}, {.entropy = entropy}),
+              ElementsAre(0));
+}
+
+// Every matching set keeps its weights, and within it any token is as likely as another to get one: 20 tokens of two
+// kinds, the amplified ones first.
+TEST(CreditTest, ShuffledWeightsStayInTheirSet) {
+  constexpr int kTrials = 4000;
+  const std::vector<float> entropy = {9, 8, 7, 6, 5, 4, 3, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0};  // 8 are chosen
+  std::vector<TokenKind> kinds;
+  for (int t = 0; t < 20; ++t) kinds.push_back(t % 4 == 0 ? TokenKind::kNumber : TokenKind::kWord);
+  std::vector<double> mean(20);
+  for (uint64_t prompt = 0; prompt < kTrials; ++prompt) {
+    const std::vector<float> weights =
+        CreditWeights(CreditKind::kEntropy, {.amplification = 2, .shuffle = CreditShuffle::kKind},
+                      {.seed = 3, .prompt_id = prompt, .entropy = entropy, .kinds = kinds});
+    float numbers = 0, words = 0;
+    for (int t = 0; t < 20; ++t) (t % 4 == 0 ? numbers : words) += weights[t] - 1;
+    ASSERT_EQ(numbers, 2);  // tokens 0 and 4
+    ASSERT_EQ(words, 6);
+    for (int t = 0; t < 20; ++t) mean[t] += (weights[t] - 1) / kTrials;
+  }
+  // The standard error of a share of 0.4 is 0.008.
+  for (int t = 0; t < 20; ++t) EXPECT_NEAR(mean[t], t % 4 == 0 ? 2.0 / 5 : 6.0 / 15, 0.04) << t;
+  const std::vector<float> near = CreditWeights(CreditKind::kEntropy, {.shuffle = CreditShuffle::kPosition},
+                                                {.seed = 3, .entropy = entropy, .kinds = kinds});
+  EXPECT_THAT(near, ElementsAre(1.5, 1.5, 1.5, 1.5, 1.5, 1.5, 1.5, 1.5, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1))
+      << "a tenth is two tokens, which are alike here";
 }
 
 TEST(CreditTest, EntropyAmplifiesTheLargestAndTheEarlierOfTies) {
@@ -168,7 +233,10 @@ TEST(CreditTest, OnlyEligiblePositionsAreAnchors) {
 TEST(CreditTest, EmptyAndSingleTokens) {
   for (const CreditKind kind : kAll) {
     const Rhythm none;
-    EXPECT_THAT(CreditWeights(kind, {}, {.entropy = {}, .rhythm = &none}), IsEmpty());
+    for (const CreditShuffle shuffle : {CreditShuffle::kKept, CreditShuffle::kPosition}) {
+      EXPECT_THAT(CreditWeights(kind, {.shuffle = shuffle, .normalize = true}, {.entropy = {}, .rhythm = &none}),
+                  IsEmpty());
+    }
     Rhythm one;
     one.waad = {2};
     one.delta = one.fai = one.receiver = {0};

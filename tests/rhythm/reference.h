@@ -58,13 +58,15 @@ inline HeadSums Accumulate(const Attention& attention, const RhythmOptions& opti
   sums.num_tokens = tokens;
   sums.num_heads = attention.heads;
   sums.span_sum.resize(attention.heads);
+  if (options.ignore_first_token) sums.mass_sum.resize(attention.heads);
   sums.waad.resize(attention.heads * tokens);
   sums.fai_sum.resize(attention.heads * tokens);
   for (int64_t t = 0; t < tokens; ++t) {
     for (int64_t head = 0; head < attention.heads; ++head) {
       const int64_t self = attention.prompt + t;
-      for (int64_t j = 0; j <= self; ++j) {
+      for (int64_t j = options.ignore_first_token ? 1 : 0; j <= self; ++j) {
         sums.span_sum[head] += attention.At(head, t, j) * static_cast<double>(self - j);
+        if (options.ignore_first_token) sums.mass_sum[head] += attention.At(head, t, j);
       }
       double near = 0;
       for (int64_t i = 0; i < window && i <= self; ++i) {
@@ -142,13 +144,19 @@ inline Rhythm FullMatrixRhythm(const Attention& a, const RhythmOptions& options)
   if (a.tokens == 0) return rhythm;
   const auto distance = [&](int64_t t, int64_t j) { return static_cast<double>(a.prompt + t - j); };
   for (int64_t head = 0; head < a.heads; ++head) {
-    double mean = 0;
+    // The mean distance of what the head pays, each unit of it counting alike.
+    double mean = 0, paid = 0;
     for (int64_t t = 0; t < a.tokens; ++t) {
       for (int64_t j = 0; j <= a.prompt + t; ++j) {
-        mean += a.At(head, t, j) * distance(t, j) / static_cast<double>(a.tokens);
+        if (j > 0 || !options.ignore_first_token) paid += a.At(head, t, j);
       }
     }
-    rhythm.span.push_back(mean);
+    for (int64_t t = 0; t < a.tokens; ++t) {
+      for (int64_t j = 0; j <= a.prompt + t; ++j) {
+        if (j > 0 || !options.ignore_first_token) mean += a.At(head, t, j) * distance(t, j) / paid;
+      }
+    }
+    rhythm.span.push_back(paid > 0 ? mean : 0);
   }
   // Copies have the same bits, and whatever else is this close would be a tie to nobody.
   const std::vector<int32_t> order =

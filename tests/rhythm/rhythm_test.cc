@@ -105,6 +105,25 @@ TEST(ComputeRhythmTest, KnowsHeadsOfOneDistance) {
   EXPECT_THAT(other.fai, Each(0.0)) << "3 is nearer than the horizon";
 }
 
+// Both heads rest on the first token. What head 0 pays elsewhere goes 2 tokens back, and head 1's 9: half of head 0's
+// is at rest and a quarter of head 1's, so with the rest counted head 0 seems to look farther.
+TEST(ComputeRhythmTest, RestOnTheFirstTokenMayBeLeftOutOfSpans) {
+  constexpr int64_t kPrompt = 40, kTokens = 20;
+  Attention attention = reference::EmptyAttention(2, kPrompt, kTokens);
+  for (int64_t t = 0; t < kTokens; ++t) {
+    attention.At(0, t, 0) = 0.5;
+    attention.At(0, t, kPrompt + t - 2) = 0.5;
+    attention.At(1, t, 0) = 0.25;
+    attention.At(1, t, kPrompt + t - 9) = 0.75;
+  }
+  RhythmOptions options;
+  EXPECT_EQ(ComputeRhythm(reference::Accumulate(attention, options), options).heads, (HeadClasses{{1}, {0}}));
+  options.ignore_first_token = true;
+  const Rhythm rhythm = ComputeRhythm(reference::Accumulate(attention, options), options);
+  EXPECT_THAT(rhythm.span, ElementsAre(2, 9));
+  EXPECT_EQ(rhythm.heads, (HeadClasses{{0}, {1}}));
+}
+
 TEST(ComputeRhythmTest, MatchesTheFullMatrix) {
   std::mt19937_64 random(1);
   const int64_t horizons[] = {14, 50, 100, RhythmOptions::kToTheEnd};
@@ -115,7 +134,8 @@ TEST(ComputeRhythmTest, MatchesTheFullMatrix) {
                                 .horizon_min_tokens = 1 + static_cast<int64_t>(random() % 12),
                                 .horizon_max_tokens = horizons[random() % 4],
                                 .head_share = Decimal::Tenths(1 + static_cast<int>(random() % 6)),
-                                .receiver_share = Decimal::Tenths(1 + static_cast<int>(random() % 4))};
+                                .receiver_share = Decimal::Tenths(1 + static_cast<int>(random() % 4)),
+                                .ignore_first_token = random() % 3 == 0};
     const Attention attention = reference::RandomAttention(random, heads, prompt, tokens);
     SCOPED_TRACE(testing::Message() << "trial " << trial << " H " << heads << " P " << prompt << " N " << tokens);
     ExpectSameRhythm(ComputeRhythm(reference::Accumulate(attention, options), options),

@@ -65,9 +65,11 @@ int64_t AttentionBytes(const ScoreItem& item, int64_t heads) {
 }  // namespace
 
 std::vector<NamedWeights> AllWeights(const CreditParams& params, const Rhythm& rhythm, std::span<const float> entropy) {
+  CreditParams kept = params;
+  kept.shuffle = CreditShuffle::kKept;
   std::vector<NamedWeights> all;
   for (const auto& [name, kind] : kStrategies) {
-    all.push_back({name, CreditWeights(kind, params, {.entropy = entropy, .rhythm = &rhythm})});
+    all.push_back({name, CreditWeights(kind, kept, {.entropy = entropy, .rhythm = &rhythm})});
   }
   return all;
 }

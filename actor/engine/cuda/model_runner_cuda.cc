@@ -51,6 +51,7 @@ class ModelRunnerCudaImpl : public ModelRunnerCuda {
 
   const ModelConfig& config() const override { return decoder_.config(); }
   int32_t num_pages() const override { return static_cast<int32_t>(decoder_.cache().num_pages()); }
+  bool FillsEveryTap() const override { return false; }
   ModelRunnerCudaStats stats() const override { return stats_; }
 
   absl::Status Execute(const StepPlan& plan, std::span<ops::SampledToken> out) override {

@@ -45,6 +45,7 @@ AttentionTapArgs TapArgs(const AttentionProbe& probe, const AttentionTap& tap, i
           .horizon_max = probe.horizon_max_tokens,
           .saved_begin = SavedBegin(probe, tap, position),
           .span_sum = tap.span_sum + first,
+          .mass_sum = tap.mass_sum == nullptr ? nullptr : tap.mass_sum + first,
           .waad = tap.waad + first * kPageTokens,
           .fai_sum = tap.fai_sum + first * kPageTokens,
           .page_stride = tap.num_heads * kPageTokens,

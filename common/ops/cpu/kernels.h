@@ -37,6 +37,7 @@ struct AttentionTapArgs {
   int64_t horizon_max = 0;
   int64_t saved_begin = 0;     // first page whose probabilities are needed
   double* span_sum = nullptr;  // [group], added to
+  double* mass_sum = nullptr;  // null, or [group], added to: then neither counts key 0
   float* waad = nullptr;       // head g at [g * 16], written
   float* fai_sum = nullptr;  // page i from the prompt's last on, head g: [i * page_stride + g * 16], 16 floats added to
   int64_t page_stride = 0;
@@ -155,7 +156,7 @@ inline constexpr int64_t kAttentionTileRows = 6;
 
 // tapped_pages: the most pages from a tap's saved_begin to its row's own; 0 without taps.
 constexpr int64_t AttentionScratchFloats(int64_t head_dim, int64_t tapped_pages) {
-  return kAttentionTileRows * (2 * head_dim + 3 * kPanel + tapped_pages * kPanel) + 64;
+  return kAttentionTileRows * (2 * head_dim + 4 * kPanel + tapped_pages * kPanel) + 64;
 }
 
 // The best table this CPU can run. Dies with one sentence on a CPU without AVX2 and FMA. TACTUS_ISA=avx2 in the

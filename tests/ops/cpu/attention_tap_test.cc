@@ -37,6 +37,7 @@ struct Decode {
     return {.prompt_tokens = prompt,
             .num_heads = shape.num_heads,
             .span_sum = span_sum.data(),
+            .mass_sum = mass_sum.empty() ? nullptr : mass_sum.data(),
             .waad = waad.data() + page * shape.num_heads * kPageTokens + position % kPageTokens,
             .fai_sum = fai.data()};
   }
@@ -75,7 +76,7 @@ struct Decode {
   StorageDType dtype;
   std::vector<float> qkv, keys, values;
   std::vector<int32_t> table;
-  std::vector<double> span_sum;
+  std::vector<double> span_sum, mass_sum;  // [H]; mass_sum empty: key 0 counts
   std::vector<float> waad, fai;
 };
 
@@ -87,6 +88,7 @@ void ExpectRelative(double actual, double expected, double tolerance, const std:
 void Check(const Decode& f, const AttentionProbe& probe) {
   const int64_t heads = f.shape.num_heads;
   std::vector<double> span(static_cast<size_t>(heads)), fai(static_cast<size_t>(heads * f.length));
+  std::vector<double> mass(static_cast<size_t>(heads));
   for (int64_t position = f.prompt; position < f.length; ++position) {
     for (int64_t h = 0; h < heads; ++h) {
       const std::vector<double> p = f.Probs(position, h);
@@ -94,7 +96,10 @@ void Check(const Decode& f, const AttentionProbe& probe) {
       for (int64_t j = 0; j <= position; ++j) {
         const int64_t distance = position - j;
         const double pj = p[static_cast<size_t>(j)];
-        span[static_cast<size_t>(h)] += pj * static_cast<double>(distance);
+        if (j > 0 || f.mass_sum.empty()) {
+          span[static_cast<size_t>(h)] += pj * static_cast<double>(distance);
+          mass[static_cast<size_t>(h)] += pj;
+        }
         waad += pj * static_cast<double>(std::min(distance, probe.window_tokens));
         if (distance >= probe.horizon_min_tokens && distance <= probe.horizon_max_tokens && j >= f.prompt) {
           fai[static_cast<size_t>(h * f.length + j)] += pj;
@@ -106,6 +111,9 @@ void Check(const Decode& f, const AttentionProbe& probe) {
   }
   for (int64_t h = 0; h < heads; ++h) {
     ExpectRelative(f.span_sum[static_cast<size_t>(h)], span[static_cast<size_t>(h)], 1e-5, "span " + std::to_string(h));
+    if (!f.mass_sum.empty()) {
+      ExpectRelative(f.mass_sum[static_cast<size_t>(h)], mass[static_cast<size_t>(h)], 1e-5, "mass of the head");
+    }
     for (int64_t j = f.prompt; j < f.length; ++j) {
       ExpectRelative(f.Fai(j, h), fai[static_cast<size_t>(h * f.length + j)], 1e-5,
                      "fai " + std::to_string(j) + " head " + std::to_string(h));
@@ -141,6 +149,35 @@ TEST(AttentionTapTest, SurvivesRescalingAndPeakedRows) {
   f.Step(0, f.prompt, nullptr);
   for (int64_t position = f.prompt; position < f.length; ++position) f.Step(position, position + 1, &probe);
   Check(f, probe);
+}
+
+// Spans without key 0, also where nearly all of the attention rests there (0.9999 and more of some rows), and nothing
+// else is measured differently.
+TEST(AttentionTapTest, MayLeaveTheFirstKeyOut) {
+  const AttentionProbe probe{.window_tokens = 10, .horizon_min_tokens = 10, .horizon_max_tokens = 100};
+  for (const float rest : {0.0f, 3.0f, 9.0f}) {
+    for (const int64_t prompt : {1, 21}) {
+      Decode with({9, 3, 64}, 130, prompt), without({9, 3, 64}, 130, prompt);
+      without.mass_sum.resize(9);
+      for (Decode* f : {&with, &without}) {
+        for (int64_t j = 0; j < f->length; ++j) {
+          // One column of every query is 1; the first key answers it.
+          for (int64_t h = 0; h < 12; ++h) {
+            f->qkv[static_cast<size_t>(j * f->row + h * 64)] = h < 9 ? 1.0f : j == 0 ? 8 * rest : 0.0f;
+          }
+        }
+        f->Step(0, prompt, nullptr);
+      }
+      for (int64_t position = prompt; position < 130; ++position) {
+        EXPECT_EQ(without.Step(position, position + 1, &probe), with.Step(position, position + 1, &probe));
+      }
+      Check(with, probe);
+      Check(without, probe);
+      EXPECT_EQ(without.waad, with.waad);
+      EXPECT_EQ(without.fai, with.fai);
+      EXPECT_NE(without.span_sum, with.span_sum);
+    }
+  }
 }
 
 // The same bits whether the measured row comes alone or ends a run that is computed again, and the output is the
@@ -200,7 +237,7 @@ TEST(AttentionTapTest, TablesAgreeToTheBit) {
   std::iota(pages.begin(), pages.end(), 0);
   std::vector<std::vector<float>> results;
   ForEachKernelTable([&](const Kernels& kernels) {
-    std::vector<double> span(kGroup);
+    std::vector<double> span(kGroup), mass(kGroup);
     std::vector<float> waad(kGroup * 16), fai(9 * kGroup * 16), out(kGroup * kDim);
     std::vector<float> scratch(static_cast<size_t>(AttentionScratchFloats(kDim, 9)));
     const AttentionTapArgs tap{.prompt_tokens = kPrompt,
@@ -209,6 +246,7 @@ TEST(AttentionTapTest, TablesAgreeToTheBit) {
                                .horizon_max = 100,
                                .saved_begin = 2,
                                .span_sum = span.data(),
+                               .mass_sum = mass.data(),
                                .waad = waad.data(),
                                .fai_sum = fai.data(),
                                .page_stride = kGroup * 16};
@@ -231,6 +269,7 @@ TEST(AttentionTapTest, TablesAgreeToTheBit) {
     all.insert(all.end(), waad.begin(), waad.end());
     all.insert(all.end(), fai.begin(), fai.end());
     for (const double s : span) all.push_back(static_cast<float>(s));
+    for (const double m : mass) all.push_back(static_cast<float>(m));
   });
   for (const std::vector<float>& result : results) {
     EXPECT_EQ(std::memcmp(result.data(), results[0].data(), result.size() * sizeof(float)), 0);
