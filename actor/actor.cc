@@ -144,6 +144,7 @@ absl::Status Actor::SwapStagedWeights() {
   }
   RETURN_IF_ERROR(engine_->UseStagedWeights(staged->version));
   SetLogVersion(Name(staged->version));
+  engine_->UseFlowHeads(staged->head_classes.has_value() ? &*staged->head_classes : nullptr);
   head_classes_.Add(staged->version, std::move(staged->head_classes));
   PolicyVersion oldest = staged->version;
   for (const auto& [id, open] : open_) oldest = std::min(oldest, open.started);

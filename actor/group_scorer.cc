@@ -5,7 +5,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/data/audit.h"
+#include "common/rhythm/flow.h"
 #include "common/rhythm/token_kind.h"
+#include "common/tasks/answer_region.h"
 
 namespace tactus {
 namespace {
@@ -42,12 +44,20 @@ void GroupScorer::AssignCredit(const PromptLease& lease, uint32_t index, const M
   if (measured) rhythm = ComputeRhythm(attention.meter->Finish(), credit_->rhythm_options(), attention.heads.get());
   std::vector<TokenKind> kinds;
   if (credit_->ReadsKinds()) kinds = TokenKinds(*tokenizer_, completion.token_ids);
+  std::vector<double> flow;
+  if (credit_->TracesFlow()) {
+    const FlowRows& rows = attention.meter->flow_rows();
+    const int64_t last_tokens = credit_->flow_options().answer_tokens;
+    const auto [begin, end] = AnswerRegion(*tokenizer_, completion.token_ids, last_tokens);
+    flow = FlowCredit(rows, TraceFlow(rows, {begin, end}));
+  }
   completion.credit = credit_->Weights({.seed = lease.seed,
                                         .prompt_id = lease.prompt.id,
                                         .completion_index = index,
                                         .entropy = completion.entropy,
                                         .rhythm = measured ? &rhythm : nullptr,
-                                        .kinds = kinds});
+                                        .kinds = kinds,
+                                        .flow = flow});
   const bool audited = measured && Audited(lease.prompt.id, credit_->audit_share());
   if (audited || credit_->Calibrates()) completion.head_spans.assign(rhythm.span.begin(), rhythm.span.end());
   if (audited) completion.rhythm = RecordOf(rhythm);

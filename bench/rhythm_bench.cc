@@ -6,9 +6,12 @@
 // Prints one JSON line per figure, medians with their range over the rounds; "added" is on / off - 1, per round.
 //   attention   one layer's attention op, layers in turn, 32 sequences of one query row each at the context
 //   step        one whole decode step of the model's runner at the context: forward, logits, draws
+//   flow        (with step) the same step measured, without and with rows kept for the flow (credit.strategy FLOW)
+//
 //   recompute   (with step) the same step followed by a second attention pass over the sampled layers that does nothing
-//   but measure generate    32 answers of 64 + 128 tokens through the engine; off to on adds the final rows and the
-//   credit too
+//               but measure
+//
+//   generate    32 answers of 64 + 128 tokens through the engine; off to on adds the final rows and the credit too
 #include <algorithm>
 #include <cstdio>
 #include <nlohmann/json.hpp>
@@ -151,6 +154,9 @@ absl::Status CompareSteps(const ModelFolder& folder, StorageDType dtype, const R
   RETURN_IF_ERROR(step.Prefill(context));
   Compare(
       "step", context, rounds, [&] { step.Step(false); }, [&] { step.Step(true); });
+  StepCase flow(*runner, options, context, kSequences, FlowOptions().row_entries);
+  Compare(
+      "flow", context, rounds, [&] { step.Step(true); }, [&] { flow.Step(true); });
   Compare(
       "recompute", context, rounds, [&] { step.Step(false); },
       [&] {

@@ -1,4 +1,6 @@
+#include <filesystem>
 #include <string>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -64,18 +66,25 @@ absl::Status Run(const RhythmFlags& flags) {
   const int batch = flags.draw.batch;
   const ModelConfig& shape = model.folder.config;
   ASSIGN_OR_RETURN(ops::AttentionProbe probe, credit.Probe(shape.num_layers, shape.num_heads));
+  probe.flow_row_entries = credit.flow_options().row_entries;
   const SampledHeads heads{probe.layers, shape.num_heads};
   RhythmJsonlOptions options{.lines_at_once = static_cast<size_t>(batch), .layers = probe.layers};
   ASSIGN_OR_RETURN(options.head_classes, HeadClassesFor(flags.model, shape, credit));
-  std::unique_ptr<Tokenizer> tokenizer;
   if (flags.html.has_value()) {
     options.lines_at_once = kDrawnAtOnce;
     options.keep_attention_bytes = kKeptAttentionBytes;
-    ASSIGN_OR_RETURN(tokenizer, Tokenizer::FromFile(flags.model + "/tokenizer.json"));
   }
+  // Without one the numbers can be had, and the answer, where flow ends, is taken to be the last tokens.
+  std::unique_ptr<Tokenizer> tokenizer;
+  std::error_code ignored;
+  const std::string tokenizer_path = flags.model + "/tokenizer.json";
+  if (flags.html.has_value() || std::filesystem::exists(tokenizer_path, ignored)) {
+    ASSIGN_OR_RETURN(tokenizer, Tokenizer::FromFile(tokenizer_path));
+  }
+  options.tokenizer = tokenizer.get();
   std::vector<RhythmAnswer> answers;
   const auto seen = [&](const std::string& id_json, MeasuredResponse& response) {
-    if (tokenizer == nullptr || answers.size() == kMostDrawn) return;
+    if (!flags.html.has_value() || answers.size() == kMostDrawn) return;
     answers.push_back(AnswerOf(response, credit, heads, *tokenizer));
     answers.back().title = absl::StrCat("response ", id_json);
   };
@@ -88,7 +97,7 @@ absl::Status Run(const RhythmFlags& flags) {
       [&](std::istream& in, std::ostream& out, absl::string_view name) {
         return RhythmJsonl(*engine, credit, options, in, name, out, seen);
       }));
-  if (tokenizer == nullptr) return absl::OkStatus();
+  if (!flags.html.has_value()) return absl::OkStatus();
   return WriteFileAtomic(*flags.html,
                          RhythmPageHtml(absl::StrCat("Attention rhythm of ", NameOf(flags.model)), answers));
 }

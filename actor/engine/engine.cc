@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
 #include "common/rhythm/rhythm.h"
 
@@ -13,9 +14,10 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(const EngineOptions& opti
     RETURN_IF_ERROR(RhythmLayers(options.probe.layers, runner->config().num_layers).status());
   }
   const ModelConfig& model = runner->config();
-  if (options.probe.ignore_first_token && !runner->FillsEveryTap()) {
+  if ((options.probe.ignore_first_token || options.probe.flow_row_entries > 0) && !runner->FillsEveryTap()) {
     return absl::InvalidArgumentError(
-        "credit.ignore_first_token is measured on a CPU only: expected actor.device: \"cpu\".");
+        absl::StrCat(options.probe.flow_row_entries > 0 ? "credit.strategy: FLOW" : "credit.ignore_first_token",
+                     " is measured on a CPU only: expected actor.device: \"cpu\"."));
   }
   ASSIGN_OR_RETURN(std::unique_ptr<Scheduler> scheduler,
                    Scheduler::Create({options, model.max_position, static_cast<int32_t>(model.vocab_size),
@@ -35,6 +37,11 @@ absl::StatusOr<std::span<FinishedCompletion>> Engine::Step() {
   RETURN_IF_ERROR(runner_->Execute(plan, sampled_));
   scheduler_->Commit(sampled_, version_, finished_);
   return std::span<FinishedCompletion>(finished_);
+}
+
+void Engine::UseFlowHeads(const HeadClasses* classes) {
+  scheduler_->UseFlowHeads(classes == nullptr ? std::make_shared<const FlowHeads>(sampled_heads())
+                                              : std::make_shared<const FlowHeads>(sampled_heads(), classes->global));
 }
 
 absl::Status Engine::SwapWeights(PolicyVersion version, std::span<const float> parameters) {

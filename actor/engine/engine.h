@@ -45,6 +45,10 @@ class Engine {
   absl::Status StageSharedWeights(const SharedWeights& weights) { return runner_->StageSharedWeights(weights); }
   absl::Status UseStagedWeights(PolicyVersion version);
 
+  // From the next step on, these are the heads whose mean attention is kept where the probe keeps it for the flow: the
+  // global ones of `classes`. Null, and until this is called: all that are sampled.
+  void UseFlowHeads(const HeadClasses* classes);
+
   int64_t sampled_heads() const { return scheduler_->sampled_heads(); }  // H of the probe
   int max_sequences() const { return scheduler_->max_sequences(); }      // any thread
   bool idle() const { return scheduler_->idle(); }

@@ -30,7 +30,7 @@ class ModelRunner {
   // Internal: the tensor library failed; the runner is not usable afterwards.
   virtual absl::Status Execute(const StepPlan& plan, std::span<ops::SampledToken> out) = 0;
 
-  // Whether taps may ask for mass_sum (ops::AttentionTap).
+  // Whether taps may ask for mass_sum and for the rows of some heads alone (ops::AttentionTap).
   virtual bool FillsEveryTap() const { return true; }
 
   // Replaces the parameters, in ParameterLayout order; the cache stays as it is. InvalidArgument: the wrong size.

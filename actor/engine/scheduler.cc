@@ -115,7 +115,8 @@ absl::StatusOr<std::unique_ptr<Scheduler>> Scheduler::Create(const SchedulerOpti
   return std::unique_ptr<Scheduler>(new Scheduler(options));
 }
 
-Scheduler::Scheduler(const SchedulerOptions& options) : options_(options), pool_(options.num_pages) {
+Scheduler::Scheduler(const SchedulerOptions& options)
+    : options_(options), pool_(options.num_pages), flow_heads_(std::make_shared<const FlowHeads>(sampled_heads())) {
   running_.reserve(options.max_sequences);
   if (!options_.probe.layers.empty()) plan_.batch.probe = &options_.probe;
 }
@@ -289,7 +290,8 @@ void Scheduler::AdmitGroups() {
       group.sequences[i].meter =
           std::make_unique<RhythmMeter>(group.prompt_tokens(), sampled_heads(),
                                         RhythmMeter::Options{.keep_attention = group.request.keep_attention,
-                                                             .ignore_first_token = options_.probe.ignore_first_token});
+                                                             .ignore_first_token = options_.probe.ignore_first_token,
+                                                             .flow_row_entries = options_.probe.flow_row_entries});
     }
     group.unfinished = count;
     unfinished_sequences_ += count;
@@ -346,7 +348,7 @@ void Scheduler::EmitSequence(Sequence& sequence) {
   const bool newest = to == static_cast<int64_t>(tokens.size());
   if (plan_.batch.probe != nullptr) {
     const bool measure = newest && sequence.meter != nullptr && sequence.meter->rows() == to - 1;
-    plan_.batch.taps.push_back(measure ? sequence.meter->Tap() : ops::AttentionTap{});
+    plan_.batch.taps.push_back(measure ? sequence.meter->Tap(flow_heads_) : ops::AttentionTap{});
   }
   if (newest && !sequence.complete) EmitDraw(first_row + sequence.planned_rows - 1, sequence);
   if (newest) ++(sequence.complete ? stats_.final_rows : stats_.decode_rows);

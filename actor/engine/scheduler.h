@@ -22,6 +22,7 @@
 #include <deque>
 #include <memory>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -83,6 +84,10 @@ class Scheduler {
   // Drops a request with all its completions. NotFound: there is no such request (any more).
   absl::Status Cancel(uint64_t request_id);
 
+  // Rows that are read from the next step on are kept for the flow as means over these of the sampled heads; all of
+  // them at first. Without meaning where the probe keeps none.
+  void UseFlowHeads(std::shared_ptr<const FlowHeads> heads) { flow_heads_ = std::move(heads); }
+
   int64_t sampled_heads() const {
     return static_cast<int64_t>(options_.probe.layers.size()) * options_.heads_per_layer;
   }
@@ -129,6 +134,7 @@ class Scheduler {
 
   const SchedulerOptions options_;
   PagePool pool_;
+  std::shared_ptr<const FlowHeads> flow_heads_;  // never null
   uint64_t next_order_ = 0;
   std::deque<std::unique_ptr<Group>> waiting_;
   std::deque<std::unique_ptr<Group>> active_;  // in order of arrival

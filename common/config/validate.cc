@@ -105,6 +105,12 @@ MaybeProblem CheckCredit(const CreditOptions& credit) {
                                                         ": expected more with credit.normalize, so that every token's "
                                                         "weight is above 0")};
   }
+  if (credit.strategy() == CreditOptions::FLOW && credit.head_mode() != CreditOptions::CALIBRATED) {
+    return Problem{
+        "credit.head_mode",
+        "is PER_RESPONSE with strategy: FLOW: expected CALIBRATED, so that the heads whose attention is kept "
+        "are known while an answer is sampled"};
+  }
   int32_t previous = -1;
   for (const int32_t layer : credit.layers()) {
     if (layer <= previous) {

@@ -41,8 +41,10 @@ struct AttentionTap {
   double* mass_sum = nullptr;  // null, or [H] += sum_j p_j, both without key 0
   float* waad = nullptr;       // [H, 16], element 0 of each head is set: sum_j p_j * min(distance_j, window)
   float* fai_sum = nullptr;    // [pages from position P on, H, 16] += p_j where the horizon holds j and j >= P
-  float* probs = nullptr;      // null, or [H, probs_row] = p, zero up to the end of the row's page
+  float* probs = nullptr;      // null, or [rows of probs_index, probs_row] = p, zero up to the end of the row's page
   int64_t probs_row = 0;
+  // Null: probs has all heads. Else [H]: which row of probs is a head's, -1 for none.
+  const int32_t* probs_index = nullptr;
 };
 
 // What all taps of a step measure.
@@ -51,6 +53,7 @@ struct AttentionProbe {
   int64_t window_tokens = 0;
   int64_t horizon_min_tokens = 0, horizon_max_tokens = 0;
   bool ignore_first_token = false;  // spans leave out what goes to key 0: taps have mass_sum
+  int64_t flow_row_entries = 0;     // entries kept of each row's mean attention (common/rhythm/flow.h); 0: none is
 };
 
 }  // namespace ops

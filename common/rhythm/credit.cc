@@ -75,6 +75,11 @@ std::vector<int32_t> Chosen(CreditKind kind, Decimal q, const CreditSignals& sig
     case CreditKind::kReceiver:
       if (rhythm->receiver_heads.empty()) return {};
       return Largest(eligible(rhythm->receiver), count);
+    case CreditKind::kFlow: {
+      std::vector<int32_t> chosen = Largest(signals.flow, count);
+      std::erase_if(chosen, [&](int32_t t) { return signals.flow[static_cast<size_t>(t)] <= 0; });
+      return chosen;
+    }
   }
   std::abort();
 }
@@ -144,6 +149,7 @@ bool ReadsAttention(CreditKind kind) {
     case CreditKind::kBottomDelta:
     case CreditKind::kBottomFai:
     case CreditKind::kReceiver:
+    case CreditKind::kFlow:
       return true;
   }
   std::abort();

@@ -22,7 +22,8 @@ enum class CreditKind {
   kCoupled,
   kBottomDelta,
   kBottomFai,
-  kReceiver
+  kReceiver,
+  kFlow
 };
 
 // Among which tokens of an answer a strategy's weights are dealt out anew, at random: those of the same tenth of it, of
@@ -51,9 +52,10 @@ struct CreditSignals {
   std::span<const float> entropy;         // [N] of the distribution each token was drawn from, nats
   const Rhythm* rhythm = nullptr;         // of N tokens; null when attention was not measured
   std::span<const TokenKind> kinds = {};  // [N], where tokens are shuffled by kind
+  std::span<const double> flow = {};      // [N] throughput (flow.h), 0 where there is no credit; of FLOW
 };
 
-// [N], N = entropy.size(). `rhythm` must be there when ReadsAttention(kind), `kinds` where they are read.
+// [N], N = entropy.size(). `rhythm` must be there when ReadsAttention(kind), `kinds` and `flow` where they are read.
 std::vector<float> CreditWeights(CreditKind kind, const CreditParams& params, const CreditSignals& signals);
 
 // The least and the largest weight that CreditWeights can give a token.

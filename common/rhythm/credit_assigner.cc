@@ -35,6 +35,8 @@ CreditKind KindOf(CreditOptions::Strategy strategy) {
       return CreditKind::kBottomFai;
     case CreditOptions::RECEIVER:
       return CreditKind::kReceiver;
+    case CreditOptions::FLOW:
+      return CreditKind::kFlow;
   }
   std::abort();  // the enum is closed
 }
@@ -91,6 +93,7 @@ absl::StatusOr<CreditAssigner> CreditAssigner::FromProto(const CreditOptions& op
   rhythm.horizon_max_tokens =
       options.horizon_max_tokens() == 0 ? RhythmOptions::kToTheEnd : int64_t{options.horizon_max_tokens()};
   ASSIGN_OR_RETURN(credit.audit_share_, Decimal::ParseShare(options.audit_share(), "credit.audit_share"));
+  credit.flow_options_ = {.row_entries = options.flow_row_entries(), .answer_tokens = options.flow_answer_tokens()};
   credit.layers_.assign(options.layers().begin(), options.layers().end());
   credit.measure_ = options.measure();
   credit.calibrated_ = CalibratesHeads(options.head_mode());
@@ -112,7 +115,9 @@ absl::StatusOr<ops::AttentionProbe> CreditAssigner::Probe(int64_t num_layers, in
         absl::StrCat("credit.layers gives ", layers.size(), " layers: expected at most ", most, ", as the model has ",
                      heads_per_layer, " heads a layer and a completion carries at most ", kMaxRhythmHeads, "."));
   }
-  return ProbeOf(rhythm_options_, std::move(layers));
+  ops::AttentionProbe probe = ProbeOf(rhythm_options_, std::move(layers));
+  if (TracesFlow()) probe.flow_row_entries = flow_options_.row_entries;
+  return probe;
 }
 
 absl::StatusOr<int> CreditAssigner::CalibratedHeads(int64_t num_layers, int64_t heads_per_layer) const {

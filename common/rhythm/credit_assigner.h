@@ -10,6 +10,7 @@
 #include "common/config/config_fwd.h"
 #include "common/ops/attention_types.h"
 #include "common/rhythm/credit.h"
+#include "common/rhythm/flow.h"
 #include "common/rhythm/rhythm.h"
 
 namespace tactus {
@@ -31,6 +32,9 @@ class CreditAssigner {
   bool ReadsKinds() const {
     return params_.shuffle == CreditShuffle::kKind || params_.shuffle == CreditShuffle::kPositionAndKind;
   }
+  // Whether Weights needs throughputs, and the engine keeps rows of attention for them (flow.h).
+  bool TracesFlow() const { return kind_ == CreditKind::kFlow; }
+  const FlowOptions& flow_options() const { return flow_options_; }
   // What the engine must measure in a model of this shape. InvalidArgument: credit.layers names a layer that the model
   // does not have, or makes for more heads than a trajectory may carry.
   absl::StatusOr<ops::AttentionProbe> Probe(int64_t num_layers, int64_t heads_per_layer) const;
@@ -54,6 +58,7 @@ class CreditAssigner {
   CreditKind kind_ = CreditKind::kUniform;
   CreditParams params_;
   RhythmOptions rhythm_options_;
+  FlowOptions flow_options_;
   std::vector<int32_t> layers_;  // as configured; empty: the default ones
   Decimal audit_share_ = Decimal::Tenths(0);
   bool measure_ = false;

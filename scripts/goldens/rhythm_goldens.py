@@ -4,7 +4,8 @@
     python scripts/goldens/rhythm_goldens.py [--out tests/goldens/rhythm] [--check]
 
 Needs transformers==5.17.0, torch==2.11.0, numpy, safetensors. One FAMILY.jsonl per model; a line is what `tactus rhythm`
-prints for these ids, plus "prompt_ids" and "response_ids". The forward pass is make_tiny_models.forward_float64, which
+prints for these ids, plus "prompt_ids" and "response_ids"; "flow" is by all heads. The forward pass is
+make_tiny_models.forward_float64, which
 is held against transformers there; the metrics are rhythm_reference.py's. --check recomputes and compares.
 """
 
@@ -21,7 +22,7 @@ from safetensors.torch import load_file
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from base.local import ROOT  # noqa: E402
 from goldens.make_tiny_models import forward_float64  # noqa: E402
-from goldens.rhythm_reference import credit, measure, sampled_layers  # noqa: E402
+from goldens.rhythm_reference import credit, flow, measure, sampled_layers  # noqa: E402
 
 MODELS = ["llama", "qwen2", "qwen3", "mistral", "olmo2"]
 LENGTHS = [(1, 5), (2, 16), (10, 3), (11, 17), (12, 40), (57, 1), (300, 33), (1000, 30)]  # response, prompt
@@ -44,8 +45,8 @@ def line(folder: pathlib.Path, name: str, prompt: list[int], response: list[int]
         rhythm[key] = short(rhythm[key])
     rhythm["span"] = [[layer, head, float(f"{d:.9g}")] for layer, head, d in rhythm["span"]]
     logprobs = short(drawn.gather(1, torch.tensor(response)[:, None])[:, 0].tolist())
-    return {"id": name, "prompt_ids": prompt, "response_ids": response, **rhythm, "logprobs": logprobs,
-            "entropy": short(entropy), "gamma": gamma}
+    return {"id": name, "prompt_ids": prompt, "response_ids": response, **rhythm, "flow": short(flow(maps, layers, len(prompt))),
+            "logprobs": logprobs, "entropy": short(entropy), "gamma": gamma}
 
 
 def main() -> None:

@@ -65,6 +65,23 @@ def measure(maps, layers, prompt: int, window=10, horizon=(10, 100), head_share=
     }
 
 
+def flow(maps, layers, prompt: int, answer_tokens=8) -> list[float]:
+    """Throughput of each response token by the mean of all heads, where the answer is the last tokens."""
+    mean = np.mean([np.asarray(maps[layer][h], dtype=np.float64) for layer in layers for h in range(maps[layer].shape[0])], 0)
+    total = mean.shape[0]
+    capacity = np.tril(mean, -1).T  # [from, to]
+    capacity[:, :prompt] = 0  # rows of the prompt are not measured
+    ends = np.arange(total) >= max(prompt, total - answer_tokens)
+    capacity[ends] = 0  # flow ends at the first token of the answer that it meets
+    reach = np.linalg.solve(np.eye(total) - capacity, ends.astype(np.float64))
+    if reach[:prompt].sum() == 0:
+        return [0.0] * (total - prompt)
+    onward = capacity * reach[None, :] / np.where(reach > 0, reach, 1)[:, None]  # rows sum to 1 where there is a way on
+    injected = np.where(np.arange(total) < prompt, reach, 0) / reach[:prompt].sum()
+    through = np.linalg.solve(np.eye(total) - onward.T, injected)
+    return [float(x) for x in through[prompt:]]
+
+
 def credit(rhythm: dict, entropy, q="0.4", amplification=1.5, lookback=3, alpha=0.5) -> dict:
     """Each strategy's weights from given metrics."""
     waad, delta, fai, eligible = (rhythm[k] for k in ("waad", "delta", "fai", "eligible"))

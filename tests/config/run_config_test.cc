@@ -159,6 +159,7 @@ TEST(RunConfigTest, CrossFieldRules) {
       {{"credit.normalize=true", "credit.amplification=0"}, "credit.amplification is 0: expected more"},
       {{"credit.normalize=true", "credit.amplification=0.3", "credit.strategy=COUPLED"},
        "credit.amplification is 0.3: expected more"},
+      {{"credit.strategy=FLOW"}, "credit.head_mode is PER_RESPONSE with strategy: FLOW: expected CALIBRATED"},
       {{"credit.window_tokens=4097"}, "credit.window_tokens is 4097: expected a value from 1 to 4096"},
       {{"credit.alpha=1.5"}, "credit.alpha is 1.5: expected a value from 0 to 1"},
   };
@@ -287,11 +288,13 @@ TEST(RunConfigTest, FingerprintIgnoresWhatBelongsToOneMachine) {
   EXPECT_NE(Fingerprint(Parse({"task.unusable_rows=LEAVE_OUT"}).value()), base);
   EXPECT_EQ(Fingerprint(Parse({"task.unusable_rows=REFUSE"}).value()), base) << "what older runs did";
   EXPECT_NE(Fingerprint(Parse({"credit.q=0.5"}).value()), base);
-  EXPECT_EQ(
-      Fingerprint(Parse({"credit.normalize=false", "credit.shuffle=KEPT", "credit.ignore_first_token=false"}).value()),
-      base)
+  EXPECT_EQ(Fingerprint(Parse({"credit.normalize=false", "credit.shuffle=KEPT", "credit.ignore_first_token=false",
+                               "credit.flow_row_entries=32", "credit.flow_answer_tokens=8"})
+                            .value()),
+            base)
       << "younger, at their defaults";
-  for (const char* set : {"credit.normalize=true", "credit.shuffle=KIND", "credit.ignore_first_token=true"}) {
+  for (const char* set : {"credit.normalize=true", "credit.shuffle=KIND", "credit.ignore_first_token=true",
+                          "credit.flow_row_entries=31", "credit.flow_answer_tokens=9"}) {
     EXPECT_NE(Fingerprint(Parse({set}).value()), base) << set;
   }
   const std::string served = Fingerprint(Parse({"task.rewards=ENVIRONMENT", "environment.address=a:1"}).value());

@@ -97,6 +97,8 @@ inline std::vector<float> Weights(CreditKind kind, const CreditParams& params, c
         return IsTop(rhythm.fai, rhythm.num_eligible, count, t, true);
       case CreditKind::kReceiver:
         return !rhythm.receiver_heads.empty() && IsTop(rhythm.receiver, rhythm.num_eligible, count, t, false);
+      case CreditKind::kFlow:
+        return signals.flow[t] > 0 && IsTop({signals.flow.begin(), signals.flow.end()}, tokens, count, t, false);
       case CreditKind::kGlobalAnchor:
         return anchor(t);
       default:

@@ -19,7 +19,8 @@ using ::testing::Le;
 
 constexpr CreditKind kAll[] = {CreditKind::kUniform,     CreditKind::kRandom,       CreditKind::kEntropy,
                                CreditKind::kLocalChunk,  CreditKind::kGlobalAnchor, CreditKind::kCoupled,
-                               CreditKind::kBottomDelta, CreditKind::kBottomFai,    CreditKind::kReceiver};
+                               CreditKind::kBottomDelta, CreditKind::kBottomFai,    CreditKind::kReceiver,
+                               CreditKind::kFlow};
 
 Decimal Share(const char* text) { return *Decimal::ParseShare(text, "share"); }
 
@@ -27,6 +28,7 @@ Decimal Share(const char* text) { return *Decimal::ParseShare(text, "share"); }
 struct Case {
   std::vector<float> entropy;
   Rhythm rhythm;
+  std::vector<double> flow;
   std::vector<TokenKind> kinds;
 };
 
@@ -46,6 +48,7 @@ Case RandomCase(std::mt19937_64& random, int64_t tokens) {
   drawn.rhythm.receiver = values();
   drawn.rhythm.num_eligible = std::max<int64_t>(0, tokens - static_cast<int64_t>(random() % 12));
   if (random() % 8 != 0) drawn.rhythm.receiver_heads = {1};
+  drawn.flow = values();
   for (int64_t t = 0; t < tokens; ++t) drawn.kinds.push_back(static_cast<TokenKind>(random() % kTokenKinds));
   return drawn;
 }
@@ -72,7 +75,8 @@ TEST(CreditTest, MatchesTheReferenceWithManyTies) {
                                 .completion_index = static_cast<uint32_t>(random() % 100),
                                 .entropy = drawn.entropy,
                                 .rhythm = &drawn.rhythm,
-                                .kinds = drawn.kinds};
+                                .kinds = drawn.kinds,
+                                .flow = drawn.flow};
     for (const CreditKind kind : kAll) {
       ASSERT_EQ(CreditWeights(kind, params, signals), reference::Weights(kind, params, signals))
           << "trial " << trial << " kind " << static_cast<int>(kind);
@@ -104,7 +108,7 @@ TEST(CreditTest, NormalizedWeightsAddNothing) {
     const Case drawn = RandomCase(random, tokens);
     CreditParams params{.q = Share("0.4"), .amplification = random() % 2 ? 3 : 0.6};
     const CreditSignals signals{
-        .seed = random(), .entropy = drawn.entropy, .rhythm = &drawn.rhythm, .kinds = drawn.kinds};
+        .seed = random(), .entropy = drawn.entropy, .rhythm = &drawn.rhythm, .kinds = drawn.kinds, .flow = drawn.flow};
     for (const CreditKind kind : kAll) {
       params.normalize = false;
       const std::vector<float> plain = CreditWeights(kind, params, signals);
@@ -241,9 +245,11 @@ TEST(CreditTest, EmptyAndSingleTokens) {
     one.waad = {2};
     one.delta = one.fai = one.receiver = {0};
     const std::vector<float> entropy = {1.0f};
+    const std::vector<double> flow = {0.0};
     const bool amplified = kind == CreditKind::kRandom || kind == CreditKind::kEntropy ||
                            kind == CreditKind::kLocalChunk || kind == CreditKind::kBottomDelta;
-    EXPECT_THAT(CreditWeights(kind, {}, {.entropy = entropy, .rhythm = &one}), ElementsAre(amplified ? 1.5f : 1.0f));
+    EXPECT_THAT(CreditWeights(kind, {}, {.entropy = entropy, .rhythm = &one, .flow = flow}),
+                ElementsAre(amplified ? 1.5f : 1.0f));
   }
 }
 

@@ -1,5 +1,6 @@
 #include "tools/batch/rhythm_jsonl.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <span>
@@ -7,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
+#include "common/tasks/answer_region.h"
 #include "tools/batch/response_jsonl.h"
 #include "tools/batch/run_requests.h"
 
@@ -15,10 +17,18 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr std::pair<const char*, CreditKind> kStrategies[] = {
-    {"LOCAL_CHUNK", CreditKind::kLocalChunk},   {"GLOBAL_ANCHOR", CreditKind::kGlobalAnchor},
-    {"COUPLED", CreditKind::kCoupled},          {"ENTROPY", CreditKind::kEntropy},
-    {"BOTTOM_DELTA", CreditKind::kBottomDelta}, {"BOTTOM_FAI", CreditKind::kBottomFai}};
+constexpr std::pair<const char*, CreditKind> kStrategies[] = {{"LOCAL_CHUNK", CreditKind::kLocalChunk},
+                                                              {"GLOBAL_ANCHOR", CreditKind::kGlobalAnchor},
+                                                              {"COUPLED", CreditKind::kCoupled},
+                                                              {"ENTROPY", CreditKind::kEntropy},
+                                                              {"BOTTOM_DELTA", CreditKind::kBottomDelta},
+                                                              {"BOTTOM_FAI", CreditKind::kBottomFai},
+                                                              {"FLOW", CreditKind::kFlow}};
+
+std::vector<double> ThroughputOf(const MeasuredResponse& response) {
+  const std::vector<double>& all = response.flow.throughput;
+  return {all.begin() + response.meter->flow_rows().prompt_tokens, all.end()};
+}
 
 std::string Line(const std::string& id_json, const MeasuredResponse& response, const CreditParams& params,
                  const std::vector<int32_t>& layers, int64_t heads_per_layer) {
@@ -46,10 +56,15 @@ std::string Line(const std::string& id_json, const MeasuredResponse& response, c
   line["waad"] = rhythm.waad;
   line["delta"] = rhythm.delta;
   line["fai"] = rhythm.fai;
+  if (!response.flow.throughput.empty()) {
+    line["flow"] = ThroughputOf(response);
+    line["flow_answer"] = {response.flow.answer.begin, response.flow.answer.end};
+    line["flow_discarded"] = response.flow.discarded;
+  }
   line["logprobs"] = response.completion.logprobs;
   line["entropy"] = response.completion.entropy;
   Json& gamma = line["gamma"] = Json::object();
-  for (NamedWeights& one : AllWeights(params, rhythm, response.completion.entropy)) {
+  for (NamedWeights& one : AllWeights(params, response)) {
     gamma[one.strategy] = std::move(one.weights);
   }
   return line.dump();
@@ -64,12 +79,16 @@ int64_t AttentionBytes(const ScoreItem& item, int64_t heads) {
 
 }  // namespace
 
-std::vector<NamedWeights> AllWeights(const CreditParams& params, const Rhythm& rhythm, std::span<const float> entropy) {
+std::vector<NamedWeights> AllWeights(const CreditParams& params, const MeasuredResponse& response) {
   CreditParams kept = params;
   kept.shuffle = CreditShuffle::kKept;
+  std::vector<double> flow;
+  if (!response.flow.throughput.empty()) flow = FlowCredit(response.meter->flow_rows(), response.flow);
   std::vector<NamedWeights> all;
   for (const auto& [name, kind] : kStrategies) {
-    all.push_back({name, CreditWeights(kind, kept, {.entropy = entropy, .rhythm = &rhythm})});
+    if (kind == CreditKind::kFlow && flow.empty()) continue;
+    const CreditSignals signals{.entropy = response.completion.entropy, .rhythm = &response.rhythm, .flow = flow};
+    all.push_back({name, CreditWeights(kind, kept, signals)});
   }
   return all;
 }
@@ -77,7 +96,9 @@ std::vector<NamedWeights> AllWeights(const CreditParams& params, const Rhythm& r
 absl::StatusOr<std::vector<MeasuredResponse>> MeasureResponses(Engine& engine, const CreditAssigner& credit,
                                                                std::vector<ScoreItem> items,
                                                                const HeadClasses* head_classes,
-                                                               int64_t keep_attention_bytes) {
+                                                               int64_t keep_attention_bytes,
+                                                               const Tokenizer* tokenizer) {
+  engine.UseFlowHeads(head_classes);
   std::vector<MeasuredResponse> responses(items.size());
   for (size_t i = 0; i < items.size(); ++i) responses[i].item = std::move(items[i]);
   size_t next_item = 0;
@@ -98,6 +119,13 @@ absl::StatusOr<std::vector<MeasuredResponse>> MeasureResponses(Engine& engine, c
     response.completion = std::move(finished.completion);
     response.meter = std::move(finished.rhythm);
     response.rhythm = ComputeRhythm(response.meter->Finish(), credit.rhythm_options(), head_classes);
+    const std::vector<TokenId>& ids = response.completion.token_ids;
+    const FlowRows& rows = response.meter->flow_rows();
+    if (rows.tokens() == 0) return absl::OkStatus();
+    const int64_t last = credit.flow_options().answer_tokens, tokens = rows.tokens();
+    const auto [begin, end] = tokenizer != nullptr ? AnswerRegion(*tokenizer, ids, last)
+                                                   : std::pair(std::max<int64_t>(0, tokens - last), tokens);
+    response.flow = TraceFlow(rows, {begin, end});
     return absl::OkStatus();
   }));
   return responses;
@@ -111,7 +139,7 @@ absl::Status RhythmJsonl(Engine& engine, const CreditAssigner& credit, const Rhy
     for (const ResponseLine& line : lines) items.push_back(line.item);
     auto responses = MeasureResponses(engine, credit, std::move(items),
                                       options.head_classes.has_value() ? &*options.head_classes : nullptr,
-                                      options.keep_attention_bytes);
+                                      options.keep_attention_bytes, options.tokenizer);
     if (!responses.ok()) {
       return absl::Status(responses.status().code(),
                           absl::StrCat(lines.front().where, " and the lines after it: ", responses.status().message()));

@@ -59,6 +59,16 @@ std::string LookersJson(const RhythmAnswer& answer) {
   return out + "]";
 }
 
+std::string ArcsJson(const RhythmAnswer& answer) {
+  const auto tokens = static_cast<int32_t>(answer.tokens.size());
+  std::vector<std::string> items;
+  for (const FlowArc& arc : answer.arcs) {
+    if (arc.from < -1 || arc.from >= arc.to || arc.to >= tokens) continue;
+    items.push_back(absl::StrCat("[", arc.from, ",", arc.to, ",", JsonNumber(arc.flow, 3), "]"));
+  }
+  return absl::StrCat("[", absl::StrJoin(items, ","), "]");
+}
+
 bool HasHeads(const HeadMap& heads) {
   return !heads.layers.empty() && !heads.span.empty() && heads.span.size() % heads.layers.size() == 0;
 }
@@ -81,11 +91,9 @@ bool IsWhole(const AttentionImage& image) {
 std::string DataJson(const RhythmAnswer& answer) {
   const size_t n = answer.tokens.size();
   std::vector<std::string> fields;
-  const std::pair<const char*, const std::vector<double>*> lists[] = {{"waad", &answer.waad},
-                                                                      {"delta", &answer.delta},
-                                                                      {"fai", &answer.fai},
-                                                                      {"entropy", &answer.entropy},
-                                                                      {"logprob", &answer.logprobs}};
+  const std::pair<const char*, const std::vector<double>*> lists[] = {
+      {"waad", &answer.waad}, {"delta", &answer.delta},     {"fai", &answer.fai},
+      {"flow", &answer.flow}, {"entropy", &answer.entropy}, {"logprob", &answer.logprobs}};
   for (const auto& [key, values] : lists) {
     if (n > 0 && values->size() == n) fields.push_back(absl::StrCat("\"", key, "\":", JsonNumbers(*values, 4)));
   }
@@ -97,6 +105,7 @@ std::string DataJson(const RhythmAnswer& answer) {
   for (const AttentionImage& image : answer.images) {
     if (IsWhole(image)) images.push_back(ImageJson(image));
   }
+  if (n > 0 && answer.flow.size() == n) fields.push_back(absl::StrCat("\"arcs\":", ArcsJson(answer)));
   fields.push_back(absl::StrCat("\"window\":", JsonNumber(answer.waad_window, 4)));
   fields.push_back(absl::StrCat("\"credits\":[", absl::StrJoin(credits, ","), "]"));
   if (n > 0 && answer.lookers.size() == n) fields.push_back(absl::StrCat("\"lookers\":", LookersJson(answer)));
@@ -159,6 +168,12 @@ std::string KeyHtml(const std::vector<RhythmAnswer>& answers) {
         "<span class=\"fai-key\" title=\"future attention influence: the mean weight that later tokens put here, over "
         "the "
         "global heads; drawn on a square-root scale\">FAI: how much later tokens look here (√ scale)</span>";
+  }
+  if (Any(answers, &RhythmAnswer::arcs)) {
+    out +=
+        "<span class=\"flow-key\" title=\"the largest steps of the flow of attention from the prompt to the answer; "
+        "the "
+        "thicker the more\">flow: steps from prompt to answer</span>";
   }
   if (Any(answers, &RhythmAnswer::lookers)) out += "<span class=\"look-key\">looks here most</span>";
   return out +

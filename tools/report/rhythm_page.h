@@ -1,6 +1,6 @@
-// The page about the attention rhythm: answers as tokens coloured by credit, WAAD and FAI as lines above them, the head
-// map and two heads' attention. Value types and pure functions, thread-safe. Every text is escaped: answers are not
-// trusted. What is measured: common/rhythm/rhythm.h.
+// The page about the attention rhythm: answers as tokens coloured by credit, WAAD and FAI as lines above them, the flow
+// from prompt to answer as arcs, the head map and two heads' attention. Value types and pure functions, thread-safe.
+// Every text is escaped: answers are not trusted. What is measured: common/rhythm/rhythm.h.
 #pragma once
 
 #include <cstdint>
@@ -25,6 +25,13 @@ struct HeadMap {
   std::vector<int32_t> local = {}, global = {};  // indices into span
 };
 
+// Flow from one token to a later one.
+struct FlowArc {
+  int32_t from = -1;  // index of a token; -1: any of the prompt's
+  int32_t to = 0;
+  double flow = 0;  // share of all
+};
+
 // What is empty is not drawn. N = tokens.size(); a list per token of another length counts as empty. A value that is
 // not finite is a gap.
 struct RhythmAnswer {
@@ -35,7 +42,9 @@ struct RhythmAnswer {
   std::vector<std::string> tokens = {};   // [N] valid UTF-8
   std::vector<TokenCredit> credits = {};  // the first is shown; the reader may choose another
   std::vector<double> waad = {}, delta = {}, fai = {}, entropy = {}, logprobs = {};  // [N]
-  double waad_window = 10;                                                           // W, the top of WAAD's axis
+  std::vector<double> flow = {};                                                     // [N] throughput (flow.h)
+  std::vector<FlowArc> arcs = {};
+  double waad_window = 10;                        // W, the top of WAAD's axis
   std::vector<std::vector<Looker>> lookers = {};  // [N] at most 3 each, the heaviest first
   HeadMap heads = {};
   std::vector<AttentionImage> images = {};

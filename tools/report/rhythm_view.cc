@@ -55,6 +55,18 @@ void Draw(const MeasuredResponse& response, const CreditAssigner& credit, const 
         AttentionCrop::kWhole);
 }
 
+// Throughputs, and the largest steps of the flow.
+void AddFlow(const MeasuredResponse& response, RhythmAnswer& answer) {
+  constexpr size_t kArcs = 60;
+  const FlowRows& rows = response.meter->flow_rows();
+  if (rows.tokens() == 0) return;
+  const auto prompt = static_cast<int32_t>(rows.prompt_tokens);
+  answer.flow.assign(response.flow.throughput.begin() + prompt, response.flow.throughput.end());
+  for (const FlowEdge& edge : FlowBackbone(rows, response.flow, kArcs)) {
+    answer.arcs.push_back({std::max(-1, edge.from - prompt), edge.to - prompt, edge.flow});
+  }
+}
+
 // What AddAttention takes from the run and its newest checkpoint.
 struct RunModel {
   std::unique_ptr<Engine> engine;
@@ -74,6 +86,7 @@ absl::StatusOr<RunModel> OpenRunModel(const RunFolder& folder, const std::string
   setup.weights_dtype = StorageDTypeOf(config.model().dtype());
   setup.engine.max_sequences = 4;
   ASSIGN_OR_RETURN(setup.engine.probe, run.credit->Probe(model.config.num_layers, model.config.num_heads));
+  setup.engine.probe.flow_row_entries = run.credit->flow_options().row_entries;
   setup.kv_cache_mib = config.actor().kv_cache_mib();
   setup.max_sequence_tokens = int64_t{config.rollout().max_prompt_tokens()} + config.rollout().max_completion_tokens();
   ASSIGN_OR_RETURN(run.head_classes, HeadClassesFor(model_path, model.config, *run.credit));
@@ -87,6 +100,8 @@ void Complement(RhythmAnswer drawn, const std::string& weights, RhythmAnswer& an
   answer.lookers = std::move(drawn.lookers);
   answer.images = std::move(drawn.images);
   answer.waad_window = drawn.waad_window;
+  answer.flow = std::move(drawn.flow);
+  answer.arcs = std::move(drawn.arcs);
   const bool audited = !answer.waad.empty();
   if (!audited) {
     answer.waad = std::move(drawn.waad);
@@ -121,7 +136,7 @@ RhythmAnswer AnswerOf(const MeasuredResponse& response, const CreditAssigner& cr
     answer.tokens.push_back(DecodeLossy(tokenizer, std::span(&id, 1), /*skip_special_tokens=*/false));
   }
   if (response.meter == nullptr) return answer;
-  for (const NamedWeights& one : AllWeights(credit.params(), rhythm, response.completion.entropy)) {
+  for (const NamedWeights& one : AllWeights(credit.params(), response)) {
     answer.credits.push_back({one.strategy, Widen(one.weights)});
   }
   // The page shows the first one; the reader may choose another.
@@ -130,6 +145,7 @@ RhythmAnswer AnswerOf(const MeasuredResponse& response, const CreditAssigner& cr
   answer.waad = rhythm.waad;
   answer.delta = rhythm.delta;
   answer.fai = rhythm.fai;
+  AddFlow(response, answer);
   answer.entropy = Widen(response.completion.entropy);
   answer.logprobs = Widen(response.completion.logprobs);
   answer.waad_window = static_cast<double>(credit.rhythm_options().window_tokens);
@@ -153,10 +169,10 @@ absl::Status AddAttention(const RunFolder& folder, const std::vector<SampleRecor
       const SampleRecord& sample = samples[first + i];
       if (!sample.prompt_ids.empty()) items[i] = {sample.prompt_ids, sample.token_ids};
     }
-    ASSIGN_OR_RETURN(
-        const std::vector<MeasuredResponse> measured,
-        MeasureResponses(*run.engine, *run.credit, std::move(items),
-                         run.head_classes.has_value() ? &*run.head_classes : nullptr, kKeptAttentionBytes));
+    ASSIGN_OR_RETURN(const std::vector<MeasuredResponse> measured,
+                     MeasureResponses(*run.engine, *run.credit, std::move(items),
+                                      run.head_classes.has_value() ? &*run.head_classes : nullptr, kKeptAttentionBytes,
+                                      run.tokenizer.get()));
     for (size_t i = 0; i < count; ++i) {
       if (measured[i].meter == nullptr) continue;
       Complement(AnswerOf(measured[i], *run.credit, run.heads, *run.tokenizer), weights, answers[first + i]);

@@ -29,28 +29,37 @@ struct Piece {
 
 int64_t PageStride(const AttentionShape& shape) { return shape.num_kv_heads * shape.head_dim * kPageTokens; }
 
+// Whether probs has a row of one of the `group` heads from `first` on.
+bool KeepsProbs(const AttentionTap& tap, int64_t first, int64_t group) {
+  if (tap.probs == nullptr || tap.probs_index == nullptr) return tap.probs != nullptr;
+  return std::any_of(tap.probs_index + first, tap.probs_index + first + group, [](int32_t row) { return row >= 0; });
+}
+
 // The first page whose probabilities the row at `position` must keep for its metrics.
-int64_t SavedBegin(const AttentionProbe& probe, const AttentionTap& tap, int64_t position) {
-  if (tap.probs != nullptr) return 0;
+int64_t SavedBegin(const AttentionProbe& probe, const AttentionTap& tap, int64_t position, bool keeps_probs) {
+  if (keeps_probs) return 0;
   const int64_t window_from = position - (probe.window_tokens - 1);
   const int64_t horizon_from = std::max(tap.prompt_tokens, position - probe.horizon_max_tokens);
   return std::max<int64_t>(0, std::min(window_from, horizon_from)) / kPageTokens;
 }
 
 // The part of a tap that one key/value head's group of `group` query heads, from head `first` of the H on, fills.
-AttentionTapArgs TapArgs(const AttentionProbe& probe, const AttentionTap& tap, int64_t position, int64_t first) {
+AttentionTapArgs TapArgs(const AttentionProbe& probe, const AttentionTap& tap, int64_t position, int64_t first,
+                         int64_t group) {
+  const bool whole = tap.probs != nullptr && tap.probs_index == nullptr;
   return {.prompt_tokens = tap.prompt_tokens,
           .window = probe.window_tokens,
           .horizon_min = probe.horizon_min_tokens,
           .horizon_max = probe.horizon_max_tokens,
-          .saved_begin = SavedBegin(probe, tap, position),
+          .saved_begin = SavedBegin(probe, tap, position, KeepsProbs(tap, first, group)),
           .span_sum = tap.span_sum + first,
           .mass_sum = tap.mass_sum == nullptr ? nullptr : tap.mass_sum + first,
           .waad = tap.waad + first * kPageTokens,
           .fai_sum = tap.fai_sum + first * kPageTokens,
           .page_stride = tap.num_heads * kPageTokens,
-          .probs = tap.probs == nullptr ? nullptr : tap.probs + first * tap.probs_row,
-          .probs_row = tap.probs_row};
+          .probs = whole ? tap.probs + first * tap.probs_row : tap.probs,
+          .probs_row = tap.probs_row,
+          .probs_index = tap.probs_index == nullptr ? nullptr : tap.probs_index + first};
 }
 
 }  // namespace
@@ -114,7 +123,8 @@ void PagedAttention(const AttentionShape& shape, std::span<const SequenceRun> ru
     const AttentionTap* tap = taps != nullptr && taps->taps[i].span_sum != nullptr ? &taps->taps[i] : nullptr;
     if (tap != nullptr) {
       const int64_t position = run.start_position + run.num_rows - 1;
-      tapped_pages = std::max(tapped_pages, position / kPageTokens + 1 - SavedBegin(*taps->probe, *tap, position));
+      tapped_pages = std::max(
+          tapped_pages, position / kPageTokens + 1 - SavedBegin(*taps->probe, *tap, position, tap->probs != nullptr));
     }
     for (int64_t begin = 0; begin < run.num_rows; begin += kForwardRows) {
       const int64_t end = std::min(begin + kForwardRows, run.num_rows);
@@ -133,7 +143,7 @@ void PagedAttention(const AttentionShape& shape, std::span<const SequenceRun> ru
       const int64_t position = piece.run->start_position + piece.end - 1;
       const AttentionTapArgs tap = piece.tap == nullptr
                                        ? AttentionTapArgs{}
-                                       : TapArgs(*taps->probe, *piece.tap, position, taps->first_head + head);
+                                       : TapArgs(*taps->probe, *piece.tap, position, taps->first_head + head, group);
       kernels.attention({.num_rows = piece.end - piece.begin,
                          .start_position = piece.run->start_position + piece.begin,
                          .group = group,

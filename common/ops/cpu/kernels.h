@@ -43,6 +43,7 @@ struct AttentionTapArgs {
   int64_t page_stride = 0;
   float* probs = nullptr;  // null, or head g at [g * probs_row]: the distribution over all keys, whole pages
   int64_t probs_row = 0;
+  const int32_t* probs_index = nullptr;  // null, or [group]: head g's row of probs, -1 for none
 };
 
 // Floats from one row of a packed left operand to the next, at most: a chain, and a cache line that keeps rows off each

@@ -21,6 +21,7 @@ struct Outcome {
   std::map<std::pair<uint64_t, int>, Completion> completions;
   std::map<std::pair<uint64_t, int>, HeadSums> sums;                              // of measured completions
   std::map<std::pair<uint64_t, int>, std::vector<std::vector<float>>> attention;  // of those that keep it
+  std::map<std::pair<uint64_t, int>, FlowRows> flows;  // empty ones unless the probe keeps entries
   SchedulerStats stats;
 };
 
@@ -38,6 +39,7 @@ inline Outcome RunAll(Engine& engine, const std::vector<EngineRequest>& requests
         if (one.rhythm != nullptr) {
           outcome.sums[key] = one.rhythm->Finish();
           outcome.attention[key] = one.rhythm->attention();
+          outcome.flows[key] = one.rhythm->flow_rows();
         }
         outcome.completions[key] = std::move(one.completion);
         return absl::OkStatus();

@@ -3,23 +3,27 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <random>
 #include <vector>
 
 #include "common/rhythm/credit.h"
+#include "common/rhythm/flow.h"
 #include "common/rhythm/rhythm.h"
 #include "learner/algo/policy_loss.h"
 #include "tests/rhythm/credit_reference.h"
+#include "tests/rhythm/flow_reference.h"
 #include "tests/rhythm/reference.h"
 
 namespace tactus {
 namespace {
 
 constexpr int64_t kTokens = 130;  // longer than the longest horizon
-constexpr CreditKind kKinds[] = {CreditKind::kRandom,       CreditKind::kEntropy, CreditKind::kLocalChunk,
-                                 CreditKind::kGlobalAnchor, CreditKind::kCoupled, CreditKind::kBottomDelta,
-                                 CreditKind::kBottomFai,    CreditKind::kReceiver};
+constexpr CreditKind kKinds[] = {CreditKind::kRandom,       CreditKind::kEntropy,  CreditKind::kLocalChunk,
+                                 CreditKind::kGlobalAnchor, CreditKind::kCoupled,  CreditKind::kBottomDelta,
+                                 CreditKind::kBottomFai,    CreditKind::kReceiver, CreditKind::kFlow};
+constexpr TokenRange kAnswer{120, 126};
 
 RhythmOptions Window(int64_t window_tokens, int64_t horizon_max_tokens) {
   return {.window_tokens = window_tokens, .horizon_max_tokens = horizon_max_tokens};
@@ -39,19 +43,39 @@ class CreditGradientTest : public ::testing::Test {
     }
   }
 
-  CreditSignals Signals(const Rhythm& rhythm) const {
-    return {.seed = 3, .prompt_id = 11, .completion_index = 2, .entropy = entropy_, .rhythm = &rhythm};
+  CreditSignals Signals(const Rhythm& rhythm, const std::vector<double>& flow) const {
+    return {.seed = 3, .prompt_id = 11, .completion_index = 2, .entropy = entropy_, .rhythm = &rhythm, .flow = flow};
+  }
+
+  // [N][P + N] of head 3, in numbers that float32 holds.
+  std::vector<std::vector<double>> FlowAttention() const {
+    std::vector<std::vector<double>> rows(kTokens, std::vector<double>(attention_.prompt + kTokens));
+    for (int64_t t = 0; t < kTokens; ++t) {
+      for (int64_t j = 0; j <= attention_.prompt + t; ++j) {
+        rows[t][j] = double{static_cast<float>(attention_.At(3, t, j))};
+      }
+    }
+    return rows;
   }
 
   std::vector<float> Gamma(CreditKind kind, const RhythmOptions& options) const {
     const Rhythm rhythm = ComputeRhythm(reference::Accumulate(attention_, options), options);
-    return CreditWeights(kind, {}, Signals(rhythm));
+    FlowRows rows;
+    rows.prompt_tokens = attention_.prompt;
+    for (const std::vector<double>& row : FlowAttention()) {
+      const auto keys = row.begin() + attention_.prompt + rows.tokens();
+      AppendRow(std::vector<float>(row.begin(), keys), /*entries=*/1000, rows);
+    }
+    return CreditWeights(kind, {}, Signals(rhythm, FlowCredit(rows, TraceFlow(rows, kAnswer))));
   }
 
   // Gamma by the full matrices and the table of strategies.
   std::vector<float> ReferenceGamma(CreditKind kind, const RhythmOptions& options) const {
     const Rhythm rhythm = reference::FullMatrixRhythm(attention_, options);
-    return reference::Weights(kind, {}, Signals(rhythm));
+    const reference::DenseFlow flow = reference::FlowOf(FlowAttention(), attention_.prompt, kAnswer);
+    std::vector<double> credit(flow.throughput.begin() + attention_.prompt, flow.throughput.end());
+    std::fill(credit.begin() + kAnswer.begin, credit.begin() + kAnswer.end, 0.0);
+    return reference::Weights(kind, {}, Signals(rhythm, credit));
   }
 
   double Loss(CreditSignRule rule, double advantage, const std::vector<double>& credit,

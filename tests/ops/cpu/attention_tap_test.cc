@@ -43,7 +43,8 @@ struct Decode {
   }
 
   // Rows [begin, end) in one step; the last is measured when `measure`.
-  std::vector<float> Step(int64_t begin, int64_t end, const AttentionProbe* probe, float* probs = nullptr) {
+  std::vector<float> Step(int64_t begin, int64_t end, const AttentionProbe* probe, float* probs = nullptr,
+                          const int32_t* probs_index = nullptr) {
     const std::vector<SequenceRun> runs = {{0, end - begin, begin, table}};
     const float* q = qkv.data() + begin * row;
     const PagedKeysValues pages{keys.data(), values.data(), dtype};  // the float32 buffers are roomy enough for bf16
@@ -54,6 +55,7 @@ struct Decode {
     if (probe != nullptr) taps[0] = Tap(end - 1);
     taps[0].probs = probs;
     taps[0].probs_row = ((end - 1) / kPageTokens + 1) * kPageTokens;
+    taps[0].probs_index = probs_index;
     const LayerTaps layer{.probe = probe, .taps = taps};
     PagedAttention(shape, runs, q, row, pages, out.data(), q_columns, nullptr, probe == nullptr ? nullptr : &layer);
     return out;
@@ -225,6 +227,27 @@ TEST(AttentionTapTest, KeepsWholeRowsWhenAsked) {
       const double p = j < 150 ? expected[static_cast<size_t>(j)] : 0.0;
       EXPECT_NEAR(probs[static_cast<size_t>(h * 160 + j)], p, 2e-6 * p) << h << " " << j;
     }
+  }
+}
+
+// Of some heads alone, in the order of their index, beside the rest of the tap.
+TEST(AttentionTapTest, KeepsTheRowsOfSomeHeads) {
+  const AttentionProbe probe{.window_tokens = 10, .horizon_min_tokens = 10, .horizon_max_tokens = 100};
+  Decode whole({6, 2, 32}, 150, 20), some({6, 2, 32}, 150, 20), none({6, 2, 32}, 150, 20);
+  std::vector<float> all(6 * 160, -1.0f), kept(2 * 160, -1.0f), untouched(1, -1.0f);
+  const std::vector<int32_t> index = {-1, 1, -1, -1, -1, 0}, nobody(6, -1);
+  whole.Step(0, 150, &probe, all.data());
+  some.Step(0, 150, &probe, kept.data(), index.data());
+  none.Step(0, 150, &probe, untouched.data(), nobody.data());
+  for (int64_t j = 0; j < 160; ++j) {
+    EXPECT_EQ(kept[static_cast<size_t>(j)], all[static_cast<size_t>(5 * 160 + j)]) << j;
+    EXPECT_EQ(kept[static_cast<size_t>(160 + j)], all[static_cast<size_t>(160 + j)]) << j;
+  }
+  EXPECT_EQ(untouched[0], -1.0f);
+  for (const Decode* other : {&some, &none}) {
+    EXPECT_EQ(other->span_sum, whole.span_sum);
+    EXPECT_EQ(other->waad, whole.waad);
+    EXPECT_EQ(other->fai, whole.fai);
   }
 }
 

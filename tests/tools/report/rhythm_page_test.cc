@@ -68,6 +68,18 @@ TEST(RhythmPageTest, TheNumbersOnThePageAreTheAnswers) {
   EXPECT_EQ(data["images"][0]["pixels"].get<std::string>().size(), 96U * 96 / 3 * 4);
 }
 
+TEST(RhythmPageTest, HasTheFlowsSteps) {
+  RhythmAnswer answer;
+  answer.tokens = {"a", "b", "c"};
+  answer.flow = {0.75, 0.25, 1};
+  answer.arcs = {{-1, 0, 0.75}, {0, 2, 0.5}, {2, 1, 1}, {0, 3, 1}, {-2, 0, 1}};  // three are no steps of this answer
+  const nlohmann::json data = DataOf(RhythmPageHtml("p", {answer}));
+  EXPECT_EQ(data["flow"].dump(), "[0.75,0.25,1]");
+  EXPECT_EQ(data["arcs"].dump(), "[[-1,0,0.75],[0,2,0.5]]");
+  answer.flow.clear();
+  EXPECT_FALSE(DataOf(RhythmPageHtml("p", {answer})).contains("arcs"));
+}
+
 TEST(RhythmPageTest, TokensCarryTheFirstStrategysColour) {
   RhythmAnswer answer{.title = "t", .tokens = {"a", "b", "c", "\n", ""}};
   answer.credits = {{"X", {1.5, 0.8, 1.02, 1.5, 1}}, {"Y", {1, 1, 1, 1, 1}}};

@@ -35,13 +35,28 @@ const answers = [...document.querySelectorAll('.rhythm .answer')].map((element, 
           text: i => visible(spans[i].textContent)};
 });
 
+// The flow's largest steps as arcs over `base`; the prompt stands left of the first token.
+const drawArcs = (a, svg, arcs, base) => {
+  const most = Math.max(...arcs.map(arc => arc[2])), place = i => i < 0 ? SIDE : a.stripX(i);
+  const reach = place(a.n - 1) - SIDE;
+  add(svg, 'path', {class: 'base', d: `M${SIDE} ${base}H${a.stripX(a.n - 1)}`});
+  for (const [from, to, flow] of arcs) {
+    const x = place(from), end = place(to), top = base - 14 - 72 * Math.sqrt((end - x) / Math.max(1, reach));
+    const d = `M${x.toFixed(1)} ${base}Q${((x + end) / 2).toFixed(1)} ${top.toFixed(1)} ${end.toFixed(1)} ${base}`;
+    const arc = add(svg, 'path', {class: 'arc', d, style: `stroke-width:${(.5 + 3 * flow / most).toFixed(1)}`});
+    const name = i => i < 0 ? 'the prompt' : `token ${i} “${a.text(i)}”`;
+    add(arc, 'title', {}, `${name(from)} → ${name(to)}: ${number(100 * flow, 2)} % of the flow`);
+  }
+};
+
 // ---- The strip: the whole answer on one axis.
 const drawStrip = a => {
   const box = a.element.querySelector('.strip');
   box.replaceChildren();
   if (!a.lined) return;
   const width = Math.max(240, a.width), rows = ['waad', 'fai'].filter(name => a[name]);
-  const height = rows.length * 52 + 28;
+  const arcs = a.data.arcs?.length ? a.data.arcs : null, lines = rows.length * 52 + (arcs ? 52 : 0);
+  const height = lines + 28;
   const svg = add(box, 'svg', {width, height, viewBox: `0 0 ${width} ${height}`, role: 'img'});
   svg.setAttribute('aria-label', `${rows.join(' and ').toUpperCase()} over the ${a.n} tokens`);
   const note = (x, y, text, more) => add(svg, 'text', {x, y, 'text-anchor': 'end', ...more}, text);
@@ -56,7 +71,9 @@ const drawStrip = a => {
     if (name === 'fai') add(svg, 'path', {class: 'area', d: area(points, () => base)});
     add(svg, 'path', {class: name, d: trace(points)});
   });
-  const foot = rows.length * 52 + 6, step = (width - SIDE - 4) / a.n;
+  if (arcs) drawArcs(a, svg, arcs, lines - 2);
+  if (arcs) note(SIDE - 6, lines - 18, 'FLOW', {style: 'fill:var(--flow);font-weight:600'});
+  const foot = lines + 6, step = (width - SIDE - 4) / a.n;
   (a.credit || []).forEach((g, i) => {
     if (g === null || Math.abs(g - 1) < .05) return;
     add(svg, 'rect', {class: g > 1 ? 'hot' : 'cold', x: a.stripX(i) - step / 2, y: foot, width: Math.max(1, step - .4),
@@ -66,7 +83,7 @@ const drawStrip = a => {
   const tick = Math.max(1, nice(0, a.n, Math.floor(width / 56)).step);
   for (let i = 0; i < a.n; i += tick) note(a.stripX(i), foot + 19, i, {'text-anchor': 'middle'});
   a.marks = add(svg, 'g');
-  a.stripBase = rows.length * 52;
+  a.stripBase = lines;
 };
 
 // ---- The score: the same lines above the words, as notes above a text.
@@ -196,8 +213,8 @@ const drawImage = (a, image) => {
 // ---- One token's numbers.
 let active = null;
 const facts = (a, i) => {
-  const {waad, delta, fai, entropy, logprob} = a.data;
-  const lists = {'γ': a.credit, WAAD: waad, 'Δ': delta, FAI: fai, 'entropy, nats': entropy, 'log p': logprob};
+  const {waad, delta, fai, flow, entropy, logprob} = a.data;
+  const lists = {'γ': a.credit, WAAD: waad, 'Δ': delta, FAI: fai, flow, 'entropy, nats': entropy, 'log p': logprob};
   return Object.entries(lists).filter(([, list]) => list).map(([name, list]) => [name, number(list[i], 3)]);
 };
 const lookersOf = (a, i) => {
