@@ -39,6 +39,7 @@ std::span<const Command* const> Commands();
 // Each is defined in tools/cmd_<name>.cc.
 extern const Command kAverageCommand;
 extern const Command kCheckConfigCommand;
+extern const Command kCreditStudyCommand;
 extern const Command kEvalCommand;
 extern const Command kGenerateCommand;
 extern const Command kLossCommand;

@@ -57,6 +57,8 @@ SUBSTITUTIONS = [
     (r"^(tactus sft .*--out )(\S+)(.*)$", r"rm -rf \2; \1\2\3 --set sft.steps=2 --set sft.sequences_per_step=2"),
     (r"^tactus average .*--out (\S+)$", r"rm -rf \1; \g<0>"),
     (r"^tactus top (--once )?\S+$", "tactus top runs/live --once --interval-s 1"),
+    (r"^(tactus credit-study .*--out )(\S+)(.*)$", r"rm -rf \2; \1\2\3"),
+    (r"--responses \d+ --positions \d+ --samples \d+", "--responses 1 --positions 2 --samples 2"),
     (r"--samples 8\b", "--samples 2"),
     (r"^tactus eval (?!.*--prompts).*$", r"\g<0> --prompts 4"),
     (r"^tactus rhythm-study (?!.*--max-tokens).*$", r"\g<0> --max-tokens 12"),
@@ -111,6 +113,8 @@ MORE = [
     f"tactus score {ENGINE} --input responses.jsonl --path actor --batch 2 --output out.jsonl && test -s out.jsonl",
     f"tactus rhythm {ENGINE} --input responses.jsonl --paper v1 --batch 2",
     f"tactus rhythm --model {RUN}/checkpoints/step-000002/model --config {RUN}/config.textproto --threads 1 --input responses.jsonl",
+    f"tactus credit-study {ENGINE} --config configs/quickstart.textproto --set rollout.temperature=0.9 --out worth --responses 1 --positions 2 "
+    "--samples 2 --seed 2 --batch 8 && test -s worth/study.html",
     f"tactus rhythm-study couplings {ENGINE} --input responses.jsonl --lag-tokens 2 --peak-quantile 0.5 --seed 2",
     f"tactus rhythm-study perturb {ENGINE} --prompts asks.jsonl --max-tokens 16 --peaks 1 --continue-tokens 4 --samples 2 --batch 8 --temperature 0.5",
     "echo '{\"id\":1,\"text\":\"7\"}' | tactus tokenize --model models/quickstart --prompt-template '{user}' --input - --output out.jsonl",

@@ -92,8 +92,9 @@ std::string DataJson(const RhythmAnswer& answer) {
   const size_t n = answer.tokens.size();
   std::vector<std::string> fields;
   const std::pair<const char*, const std::vector<double>*> lists[] = {
-      {"waad", &answer.waad}, {"delta", &answer.delta},     {"fai", &answer.fai},
-      {"flow", &answer.flow}, {"entropy", &answer.entropy}, {"logprob", &answer.logprobs}};
+      {"waad", &answer.waad},       {"delta", &answer.delta},         {"fai", &answer.fai},
+      {"flow", &answer.flow},       {"advantage", &answer.advantage}, {"entropy", &answer.entropy},
+      {"logprob", &answer.logprobs}};
   for (const auto& [key, values] : lists) {
     if (n > 0 && values->size() == n) fields.push_back(absl::StrCat("\"", key, "\":", JsonNumbers(*values, 4)));
   }
@@ -168,6 +169,11 @@ std::string KeyHtml(const std::vector<RhythmAnswer>& answers) {
         "<span class=\"fai-key\" title=\"future attention influence: the mean weight that later tokens put here, over "
         "the "
         "global heads; drawn on a square-root scale\">FAI: how much later tokens look here (√ scale)</span>";
+  }
+  if (Any(answers, &RhythmAnswer::advantage)) {
+    out +=
+        "<span class=\"worth-key\" title=\"by how much the token changed the mean reward of what may follow\">A: what "
+        "the token was worth, up or down</span>";
   }
   if (Any(answers, &RhythmAnswer::arcs)) {
     out +=

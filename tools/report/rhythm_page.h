@@ -44,6 +44,7 @@ struct RhythmAnswer {
   std::vector<double> waad = {}, delta = {}, fai = {}, entropy = {}, logprobs = {};  // [N]
   std::vector<double> flow = {};                                                     // [N] throughput (flow.h)
   std::vector<FlowArc> arcs = {};
+  std::vector<double> advantage = {};             // [N] what the token was worth: credit_truth.h
   double waad_window = 10;                        // W, the top of WAAD's axis
   std::vector<std::vector<Looker>> lookers = {};  // [N] at most 3 each, the heaviest first
   HeadMap heads = {};

@@ -1,5 +1,6 @@
 // Opens pages in headless Chromium and asks them what was drawn. Skipped where there is no Chromium.
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
@@ -29,7 +30,7 @@ found.answers = all('.answer').map(a => ({
   tokens: all('.tokens span[role=option]', a).length, texts: all('.tokens span', a).map(s => s.textContent),
   strip: {waad: points(a.querySelector('.strip path.waad')), fai: points(a.querySelector('.strip path.fai'))},
   score: {waad: points(a.querySelector('.score path.waad')), fai: points(a.querySelector('.score path.fai'))},
-  arcs: all('.strip path.arc', a).map(p => p.getBBox().width),
+  arcs: all('.strip path.arc', a).map(p => p.getBBox().width), worth: all('.strip rect.worth', a).length,
   cells: all('.heads rect.cell', a).length, marks: all('.heads text.mark', a).map(t => t.textContent),
   images: all('canvas', a).map(c => {
     const data = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;
@@ -124,16 +125,21 @@ TEST_F(RhythmPageBrowserTest, DrawsEverything) {
   EXPECT_EQ(found["above"], true);
 }
 
-TEST_F(RhythmPageBrowserTest, DrawsTheFlow) {
+TEST_F(RhythmPageBrowserTest, DrawsTheFlowAndWhatTokensWereWorth) {
   std::vector<RhythmAnswer> answers = {MadeUpAnswer(1, kTokens), MadeUpAnswer(2, kTokens)};
   answers[0].flow.assign(kTokens, 0.1);
   answers[0].arcs = {{-1, 100, 0.9}, {-1, 10, 0.5}, {10, 140, 0.4}};
+  answers[0].advantage.assign(kTokens, std::nan(""));
+  answers[0].advantage[5] = 0.25;
+  answers[0].advantage[90] = -0.5;
   const Json found = Open(RhythmPageHtml("flow", answers));
   EXPECT_EQ(found["errors"].dump(), "[]");
   const auto widths = found["answers"][0]["arcs"].get<std::vector<double>>();
   ASSERT_EQ(widths.size(), 3U);
   EXPECT_NEAR(widths[0] / widths[2], 100.5 / 130, 0.02) << "the prompt stands left of the first token";
+  EXPECT_EQ(found["answers"][0]["worth"], 2);
   EXPECT_EQ(found["answers"][1]["arcs"].size(), 0U);
+  EXPECT_EQ(found["answers"][1]["worth"], 0);
 }
 
 TEST_F(RhythmPageBrowserTest, AFullPageIsDrawnToItsEnd) {

@@ -80,6 +80,13 @@ TEST(RhythmPageTest, HasTheFlowsSteps) {
   EXPECT_FALSE(DataOf(RhythmPageHtml("p", {answer})).contains("arcs"));
 }
 
+TEST(RhythmPageTest, HasWhatTokensWereWorth) {
+  RhythmAnswer answer;
+  answer.tokens = {"a", "b", "c"};
+  answer.advantage = {0.5, std::nan(""), -0.25};
+  EXPECT_EQ(DataOf(RhythmPageHtml("p", {answer}))["advantage"].dump(), "[0.5,null,-0.25]");
+}
+
 TEST(RhythmPageTest, TokensCarryTheFirstStrategysColour) {
   RhythmAnswer answer{.title = "t", .tokens = {"a", "b", "c", "\n", ""}};
   answer.credits = {{"X", {1.5, 0.8, 1.02, 1.5, 1}}, {"Y", {1, 1, 1, 1, 1}}};

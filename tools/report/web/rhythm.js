@@ -35,6 +35,17 @@ const answers = [...document.querySelectorAll('.rhythm .answer')].map((element, 
           text: i => visible(spans[i].textContent)};
 });
 
+// What probed tokens were worth as bars up and down from `middle`.
+const drawWorth = (a, svg, worth, middle) => {
+  const most = Math.max(1e-12, ...worth.map(v => Math.abs(v ?? 0))), wide = Math.max(2, a.stripX(1) - a.stripX(0) - 1);
+  add(svg, 'path', {class: 'base', d: `M${SIDE} ${middle}H${a.stripX(a.n - 1)}`});
+  worth.forEach((v, i) => {
+    if (v === null) return;
+    const height = Math.max(1, 22 * Math.abs(v) / most), y = v > 0 ? middle - height : middle;
+    add(svg, 'rect', {class: 'worth', x: a.stripX(i) - wide / 2, y, width: wide, height});
+  });
+};
+
 // The flow's largest steps as arcs over `base`; the prompt stands left of the first token.
 const drawArcs = (a, svg, arcs, base) => {
   const most = Math.max(...arcs.map(arc => arc[2])), place = i => i < 0 ? SIDE : a.stripX(i);
@@ -55,7 +66,8 @@ const drawStrip = a => {
   box.replaceChildren();
   if (!a.lined) return;
   const width = Math.max(240, a.width), rows = ['waad', 'fai'].filter(name => a[name]);
-  const arcs = a.data.arcs?.length ? a.data.arcs : null, lines = rows.length * 52 + (arcs ? 52 : 0);
+  const arcs = a.data.arcs?.length ? a.data.arcs : null, worth = a.data.advantage;
+  const lines = rows.length * 52 + (worth ? 52 : 0) + (arcs ? 52 : 0);
   const height = lines + 28;
   const svg = add(box, 'svg', {width, height, viewBox: `0 0 ${width} ${height}`, role: 'img'});
   svg.setAttribute('aria-label', `${rows.join(' and ').toUpperCase()} over the ${a.n} tokens`);
@@ -71,6 +83,10 @@ const drawStrip = a => {
     if (name === 'fai') add(svg, 'path', {class: 'area', d: area(points, () => base)});
     add(svg, 'path', {class: name, d: trace(points)});
   });
+  if (worth) {
+    drawWorth(a, svg, worth, rows.length * 52 + 28);
+    note(SIDE - 6, rows.length * 52 + 32, 'A', {style: 'fill:var(--worth);font-weight:600'});
+  }
   if (arcs) drawArcs(a, svg, arcs, lines - 2);
   if (arcs) note(SIDE - 6, lines - 18, 'FLOW', {style: 'fill:var(--flow);font-weight:600'});
   const foot = lines + 6, step = (width - SIDE - 4) / a.n;
@@ -213,8 +229,8 @@ const drawImage = (a, image) => {
 // ---- One token's numbers.
 let active = null;
 const facts = (a, i) => {
-  const {waad, delta, fai, flow, entropy, logprob} = a.data;
-  const lists = {'γ': a.credit, WAAD: waad, 'Δ': delta, FAI: fai, flow, 'entropy, nats': entropy, 'log p': logprob};
+  const {waad, delta, fai, flow, advantage, entropy, logprob} = a.data;
+  const lists = {'γ': a.credit, WAAD: waad, 'Δ': delta, FAI: fai, flow, A: advantage, 'entropy, nats': entropy, 'log p': logprob};
   return Object.entries(lists).filter(([, list]) => list).map(([name, list]) => [name, number(list[i], 3)]);
 };
 const lookersOf = (a, i) => {

@@ -1,0 +1,172 @@
+#include "tools/study/credit_lines.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "common/base/status_macros.h"
+
+namespace tactus {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+template <typename T>
+std::vector<T> Pick(const std::vector<T>& values, const std::vector<int32_t>& positions) {
+  std::vector<T> picked;
+  for (const int32_t t : positions) picked.push_back(values[static_cast<size_t>(t)]);
+  return picked;
+}
+
+Json Figures(const Interval& interval) {
+  return {{"value", interval.value}, {"low", interval.low}, {"high", interval.high}};
+}
+
+Json SplitJson(const TruthSplit& split, bool all) {
+  Json json = {{"name", split.name},
+               {"responses", split.responses},
+               {"tokens", split.tokens},
+               {"mean_square", split.mean_square}};
+  for (const SignalResult& one : split.signals) {
+    Json signal = {{"name", one.name},
+                   {"amplified_share", one.share},
+                   {"mass", one.share > 0 ? Figures(one.mass) : Json()},
+                   {"mass_permuted", one.share > 0 ? Figures(one.permuted) : Json()},
+                   {"p_value", one.p_value}};
+    if (all) {
+      signal["rank"] = Figures(one.rank);
+      signal["rank_given_position"] = Figures(one.rank_given_position);
+      signal["precision"] = Figures(one.precision);
+    }
+    json["signals"].push_back(std::move(signal));
+  }
+  return json;
+}
+
+std::string Cell(const Interval& interval) {
+  return absl::StrFormat("%6.2f [%5.2f, %5.2f]", interval.value, interval.low, interval.high);
+}
+
+absl::StatusOr<TokenKind> KindNamed(const JsonField& field) {
+  ASSIGN_OR_RETURN(const std::string name, field.String());
+  for (int kind = 0; kind < kTokenKinds; ++kind) {
+    if (NameOf(static_cast<TokenKind>(kind)) == name) return static_cast<TokenKind>(kind);
+  }
+  return field.Expected("a kind of token");
+}
+
+absl::Status ReadSignals(const JsonField& field, TruthLine& line) {
+  RETURN_IF_ERROR(field.CheckObject());
+  for (const auto& item : field.value().items()) {
+    ASSIGN_OR_RETURN(const JsonField one, field.Member(item.key()));
+    Signal signal{.name = item.key()};
+    JSON_MEMBER(signal.score, one, "score", Numbers());
+    JSON_MEMBER(signal.gamma, one, "gamma", Numbers());
+    if (signal.score.size() != line.text.size() || signal.gamma.size() != line.text.size()) {
+      return one.Expected("a number for each token");
+    }
+    line.signals.push_back(std::move(signal));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+Truth TruthLine::AtPositions() const {
+  Truth truth{.tokens = static_cast<int64_t>(text.size()),
+              .right = right,
+              .positions = positions,
+              .kinds = Pick(kinds, positions),
+              .first = first,
+              .second = second};
+  for (const Signal& signal : signals) {
+    truth.signals.push_back({signal.name, Pick(signal.score, positions), Pick(signal.gamma, positions)});
+  }
+  return truth;
+}
+
+std::string LineOf(const TruthLine& line) {
+  Json json = {{"row", line.row}, {"reward", line.reward}, {"right", line.right}, {"text", line.text}};
+  json["kinds"] = Json::array();
+  for (const TokenKind kind : line.kinds) json["kinds"].push_back(std::string(NameOf(kind)));
+  json["waad"] = line.waad;
+  json["fai"] = line.fai;
+  json["positions"] = line.positions;
+  json["value"] = line.value;
+  json["first"] = line.first;
+  json["second"] = line.second;
+  json["signals"] = Json::object();
+  for (const Signal& signal : line.signals) {
+    json["signals"][signal.name] = {{"score", signal.score}, {"gamma", signal.gamma}};
+  }
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+absl::StatusOr<TruthLine> ReadTruthLine(const JsonField& field) {
+  TruthLine line;
+  JSON_MEMBER(line.row, field, "row", Unsigned());
+  JSON_MEMBER(line.reward, field, "reward", Number());
+  JSON_MEMBER(line.right, field, "right", Bool());
+  JSON_MEMBER(line.text, field, "text", Strings());
+  ASSIGN_OR_RETURN(const JsonField kinds, field.Member("kinds"));
+  ASSIGN_OR_RETURN(const size_t tokens, kinds.ArraySize());
+  for (size_t t = 0; t < tokens; ++t) {
+    ASSIGN_OR_RETURN(const TokenKind kind, KindNamed(kinds.Element(t)));
+    line.kinds.push_back(kind);
+  }
+  JSON_MEMBER(line.waad, field, "waad", Numbers());
+  JSON_MEMBER(line.fai, field, "fai", Numbers());
+  JSON_MEMBER(line.positions, field, "positions", Indices());
+  JSON_MEMBER(line.value, field, "value", Numbers());
+  JSON_MEMBER(line.first, field, "first", Numbers());
+  JSON_MEMBER(line.second, field, "second", Numbers());
+  const size_t probed = line.positions.size();
+  if (tokens != line.text.size() || line.value.size() != probed || line.first.size() != probed ||
+      line.second.size() != probed) {
+    return field.Error("expected lists of one length for the tokens, and for those probed");
+  }
+  for (const int32_t t : line.positions) {
+    if (static_cast<size_t>(t) >= tokens) return field.Error("positions: expected tokens of the response");
+  }
+  ASSIGN_OR_RETURN(const JsonField signals, field.Member("signals"));
+  RETURN_IF_ERROR(ReadSignals(signals, line));
+  return line;
+}
+
+Json TruthJson(const TruthSummary& summary) {
+  Json json = {{"precision_by_chance", summary.precision_by_chance},
+               {"advantage_noise_variance", summary.noise},
+               {"all", SplitJson(summary.all, true)}};
+  json["splits"] = Json::array();
+  for (const TruthSplit& split : summary.splits) json["splits"].push_back(SplitJson(split, false));
+  return json;
+}
+
+std::string TruthTable(const TruthSummary& summary) {
+  std::string out = absl::StrFormat(
+      "%d responses, %d tokens probed; mean A^2 %.4f (noise of V, which is no part of it: %.4f)\n\n"
+      "%-26s %5s  %-22s %-15s %7s  %-22s %-22s %s\n",
+      summary.all.responses, summary.all.tokens, summary.all.mean_square, summary.noise, "signal", "share",
+      "A^2, times the mean", "by chance", "p", "rank with |A|", "given position",
+      absl::StrFormat("precision (by chance %.2f)", summary.precision_by_chance));
+  for (const SignalResult& one : summary.all.signals) {
+    const bool amplifies = one.share > 0;
+    absl::StrAppendFormat(&out, "%-26s %5.2f  %-22s %-15s %7s  %-22s %-22s %s\n", one.name, one.share,
+                          amplifies ? Cell(one.mass) : "none",
+                          amplifies ? absl::StrFormat("[%5.2f, %5.2f]", one.permuted.low, one.permuted.high) : "",
+                          amplifies ? absl::StrFormat("%.4f", one.p_value) : "", Cell(one.rank),
+                          Cell(one.rank_given_position), Cell(one.precision));
+  }
+  if (!summary.splits.empty()) absl::StrAppend(&out, "\nA^2 of amplified tokens, times the mean of the part\n");
+  for (const TruthSplit& split : summary.splits) {
+    absl::StrAppendFormat(&out, "%s (%d tokens, mean A^2 %.4f):", split.name, split.tokens, split.mean_square);
+    for (const SignalResult& one : split.signals) {
+      if (one.share > 0)
+        absl::StrAppendFormat(&out, "  %s %.2f [%.2f, %.2f]", one.name, one.mass.value, one.mass.low, one.mass.high);
+    }
+    out += '\n';
+  }
+  return out;
+}
+
+}  // namespace tactus
