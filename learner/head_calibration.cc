@@ -5,6 +5,7 @@
 
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
+#include "common/data/turns.h"
 #include "common/rhythm/credit_assigner.h"
 #include "common/rhythm/rhythm.h"
 
@@ -18,7 +19,7 @@ std::vector<double> MeanSpans(const std::vector<TrajectoryGroup>& groups, int he
   double rows = 0;
   for (const TrajectoryGroup& group : groups) {
     for (const Completion& completion : group.completions) {
-      const auto tokens = static_cast<double>(completion.token_ids.size());
+      const auto tokens = static_cast<double>(SampledTokens(completion));
       rows += tokens;
       for (size_t head = 0; head < spans.size(); ++head) spans[head] += tokens * completion.head_spans[head];
     }

@@ -96,7 +96,8 @@ absl::Status Rank::LoadModel() {
              .max_credit = credit.Bounds().max,
              // Of a server's rewards the sum is bounded, and what is beside right or wrong is "format".
              .min_format_reward = served ? -kMaxEnvironmentReward - 1 : 0,
-             .max_format_reward = served ? kMaxEnvironmentReward : config.task().format_reward()};
+             .max_format_reward = served ? kMaxEnvironmentReward : config.task().format_reward(),
+             .max_turns = served ? config.rollout().max_turns() : 1};
   const PolicyOptions policy_options{
       .dtype = StorageDTypeOf(config.model().dtype()),
       .trainable = {.activation_checkpointing = config.learner().activation_checkpointing(),

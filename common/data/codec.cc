@@ -4,6 +4,7 @@
 #include <google/protobuf/io/zero_copy_stream_impl.h>
 #include <google/protobuf/wire_format_lite.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <memory>
@@ -14,6 +15,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
+#include "common/data/turns.h"
 #include "proto/trajectory.pb.h"
 
 namespace tactus {
@@ -25,6 +27,7 @@ using google::protobuf::io::CodedInputStream;
 constexpr size_t kBytesPerId = 5;  // varint of a non-negative int32
 // Id, three floats, a version span on every token, two floats of the rhythm.
 constexpr size_t kBytesPerToken = 5 + 3 * 4 + 5 + 5 + 10 + 2 * 4;
+constexpr size_t kBytesPerTurn = 5 + 5 + 8;
 constexpr size_t kBytesPerHead = 4 + 2 + 2;  // a float, and a varint below kMaxRhythmHeads in both classes
 static_assert(kMaxRhythmHeads <= 1 << 14);
 constexpr size_t kBytesPerMessage = 2 * kMaxNameBytes;  // tags, lengths, scalars and the one name
@@ -56,24 +59,73 @@ absl::Status Nonfinite(absl::Status refusal, absl::string_view kind) {
   return refusal;
 }
 
-// Each finite and in [low, high].
-absl::Status CheckRange(absl::string_view field, std::span<const float> values, float low, float high) {
+// Each finite and in [low, high]; values[0] is told as field[first].
+absl::Status CheckRange(absl::string_view field, std::span<const float> values, float low, float high,
+                        size_t first = 0) {
   for (size_t i = 0; i < values.size(); ++i) {
     if (std::isfinite(values[i]) && values[i] >= low && values[i] <= high) continue;
     absl::Status refusal =
-        Invalid(field, "[", i, "] is ", values[i], "; expected a finite number in [", low, ", ", high, "]");
+        Invalid(field, "[", first + i, "] is ", values[i], "; expected a finite number in [", low, ", ", high, "]");
     if (std::isfinite(values[i])) return refusal;
     return Nonfinite(std::move(refusal), absl::EndsWith(field, ".logprobs") ? "logprob" : "measure");
   }
   return absl::OkStatus();
 }
 
+absl::Status CheckCount(absl::string_view field, std::span<const float> values, size_t tokens) {
+  if (values.size() == tokens) return absl::OkStatus();
+  return Invalid(field, " has ", values.size(), " values; expected one for each of ", tokens, " tokens");
+}
+
 // Values per token: as many as tokens, each finite and in [low, high].
 absl::Status CheckValues(absl::string_view field, std::span<const float> values, size_t tokens, float low, float high) {
-  if (values.size() != tokens) {
-    return Invalid(field, " has ", values.size(), " values; expected one for each of ", tokens, " tokens");
-  }
+  RETURN_IF_ERROR(CheckCount(field, values, tokens));
   return CheckRange(field, values, low, high);
+}
+
+// The same of the model's tokens; the environment's have 0.
+absl::Status CheckSampled(absl::string_view field, std::span<const float> values, const Completion& completion,
+                          float low, float high) {
+  RETURN_IF_ERROR(CheckCount(field, values, completion.token_ids.size()));
+  size_t done = 0;
+  for (const Turn& turn : TurnsOf(completion)) {
+    const size_t start = turn.start_token, tokens = turn.num_tokens;
+    RETURN_IF_ERROR(CheckRange(field, values.subspan(done, start - done), 0, 0, done));
+    RETURN_IF_ERROR(CheckRange(field, values.subspan(start, tokens), low, high, start));
+    done = start + tokens;
+  }
+  return absl::OkStatus();
+}
+
+// From the first token to the last, with something of the environment's between two, and rewards that add up.
+absl::Status CheckTurns(absl::string_view where, const Completion& completion, int max_turns) {
+  const std::vector<Turn>& turns = completion.turns;
+  if (turns.empty()) return absl::OkStatus();
+  if (turns.size() > static_cast<size_t>(max_turns)) {
+    return Invalid(where, ".turns has ", turns.size(), " turns; expected at most ", max_turns);
+  }
+  int64_t end = 0;  // of the turn before
+  double rewards = 0;
+  for (size_t i = 0; i < turns.size(); ++i) {
+    if (i == 0 ? turns[i].start_token != 0 : turns[i].start_token <= end) {
+      return Invalid(where, ".turns[", i, "] starts at token ", turns[i].start_token,
+                     "; expected 0 of the first, and of others a token behind the end of the turn before");
+    }
+    if (turns[i].num_tokens < 1) return Invalid(where, ".turns[", i, "] has no token; expected at least 1");
+    if (!std::isfinite(turns[i].reward)) {
+      return Nonfinite(Invalid(where, ".turns[", i, "].reward must be a finite number"), "reward");
+    }
+    end = int64_t{turns[i].start_token} + turns[i].num_tokens;
+    rewards += turns[i].reward;
+  }
+  if (end != static_cast<int64_t>(completion.token_ids.size())) {
+    return Invalid(where, ".turns end at token ", end, " of ", completion.token_ids.size(),
+                   "; expected the last turn to end the completion");
+  }
+  if (std::fabs(rewards - completion.reward.total) > kRewardTolerance * std::max(1.0, std::fabs(rewards))) {
+    return Invalid(where, ".reward.total is ", completion.reward.total, "; expected the sum over the turns, ", rewards);
+  }
+  return absl::OkStatus();
 }
 
 absl::Status CheckSpans(absl::string_view where, std::span<const VersionSpan> spans, size_t tokens) {
@@ -157,12 +209,13 @@ absl::Status CheckCompletion(absl::string_view where, const Completion& completi
   const float max_entropy = std::log(static_cast<float>(limits.vocab_size)) * 1.001F + kLogprobTolerance;
   RETURN_IF_ERROR(CheckIds(absl::StrCat(where, ".token_ids"), completion.token_ids, limits.max_completion_tokens,
                            limits.vocab_size));
+  RETURN_IF_ERROR(CheckTurns(where, completion, limits.max_turns));
   RETURN_IF_ERROR(
-      CheckValues(absl::StrCat(where, ".logprobs"), completion.logprobs, tokens, kMinLogprob, kLogprobTolerance));
+      CheckSampled(absl::StrCat(where, ".logprobs"), completion.logprobs, completion, kMinLogprob, kLogprobTolerance));
   RETURN_IF_ERROR(
-      CheckValues(absl::StrCat(where, ".entropy"), completion.entropy, tokens, -kLogprobTolerance, max_entropy));
-  RETURN_IF_ERROR(
-      CheckValues(absl::StrCat(where, ".credit"), completion.credit, tokens, limits.min_credit, limits.max_credit));
+      CheckSampled(absl::StrCat(where, ".entropy"), completion.entropy, completion, -kLogprobTolerance, max_entropy));
+  RETURN_IF_ERROR(CheckSampled(absl::StrCat(where, ".credit"), completion.credit, completion, limits.min_credit,
+                               limits.max_credit));
   RETURN_IF_ERROR(CheckAttention(where, completion, limits));
   RETURN_IF_ERROR(CheckSpans(where, completion.versions, tokens));
   return CheckReward(where, completion.reward, limits.min_format_reward, limits.max_format_reward);
@@ -214,6 +267,10 @@ absl::StatusOr<Completion> FromWire(absl::string_view where, const wire::Complet
   if (in.span_incarnations_size() != spans || in.span_steps_size() != spans) {
     return Invalid(where, ".span_start_tokens, span_incarnations and span_steps must have equal lengths");
   }
+  const int turns = in.turn_start_tokens_size();
+  if (in.turn_tokens_size() != turns || in.turn_rewards_size() != turns) {
+    return Invalid(where, ".turn_start_tokens, turn_tokens and turn_rewards must have equal lengths");
+  }
   if (in.finish_reason() != wire::FINISH_STOP && in.finish_reason() != wire::FINISH_LENGTH) {
     return Invalid(where, ".finish_reason is ", static_cast<int>(in.finish_reason()),
                    "; expected FINISH_STOP or FINISH_LENGTH");
@@ -233,6 +290,10 @@ absl::StatusOr<Completion> FromWire(absl::string_view where, const wire::Complet
   out.versions.reserve(static_cast<size_t>(spans));
   for (int i = 0; i < spans; ++i) {
     out.versions.push_back({in.span_start_tokens(i), {in.span_incarnations(i), in.span_steps(i)}});
+  }
+  out.turns.reserve(static_cast<size_t>(turns));
+  for (int i = 0; i < turns; ++i) {
+    out.turns.push_back({in.turn_start_tokens(i), in.turn_tokens(i), in.turn_rewards(i)});
   }
   out.reward = {in.reward_total(), in.reward_correct(), in.reward_format(), in.reward_reason()};
   out.finish_reason = in.finish_reason() == wire::FINISH_STOP ? FinishReason::kStop : FinishReason::kLength;
@@ -256,6 +317,11 @@ void ToWire(const Completion& in, wire::Completion* out) {
     out->add_span_incarnations(span.version.incarnation);
     out->add_span_steps(span.version.step);
   }
+  for (const Turn& turn : in.turns) {
+    out->add_turn_start_tokens(turn.start_token);
+    out->add_turn_tokens(turn.num_tokens);
+    out->add_turn_rewards(turn.reward);
+  }
   out->set_reward_total(in.reward.total);
   out->set_reward_correct(in.reward.correct);
   out->set_reward_format(in.reward.format);
@@ -267,7 +333,8 @@ void ToWire(const Completion& in, wire::Completion* out) {
 
 size_t MaxGroupBytes(const TrajectoryLimits& limits) {
   const size_t completion = static_cast<size_t>(limits.max_completion_tokens) * kBytesPerToken +
-                            kMaxRhythmHeads * kBytesPerHead + kBytesPerMessage;
+                            static_cast<size_t>(limits.max_turns) * kBytesPerTurn + kMaxRhythmHeads * kBytesPerHead +
+                            kBytesPerMessage;
   return static_cast<size_t>(limits.max_prompt_tokens) * kBytesPerId + kBytesPerMessage +
          static_cast<size_t>(limits.completions_per_prompt) * completion;
 }

@@ -36,6 +36,7 @@ struct TrajectoryLimits {
   float max_credit = std::numeric_limits<float>::max();
   double min_format_reward = 0;
   double max_format_reward = std::numeric_limits<double>::max();
+  int max_turns = 1;  // of a conversation
 };
 
 inline constexpr size_t kMaxAnswerKeyBytes = size_t{64} << 10;

@@ -45,6 +45,14 @@ struct VersionSpan {
   friend bool operator==(const VersionSpan&, const VersionSpan&) = default;
 };
 
+// What the model said at a stretch in a conversation: num_tokens of the completion from start_token on.
+struct Turn {
+  int start_token = 0;
+  int num_tokens = 0;
+  double reward = 0;  // its part of the completion's
+  friend bool operator==(const Turn&, const Turn&) = default;
+};
+
 enum class FinishReason { kStop = 0, kLength = 1 };
 
 // The reason of a completion whose tokens are no text: no verifier could judge it.
@@ -75,7 +83,9 @@ struct RhythmRecord {
   friend bool operator==(const RhythmRecord&, const RhythmRecord&) = default;
 };
 
-// One sampled answer, T tokens. All per-token vectors have length T; nothing is re-tokenised.
+// One sampled answer, T tokens. All per-token vectors have length T; nothing is re-tokenised. Of a conversation it is
+// all that follows the prompt: the model's turns, and between them what the environment wrote, which is context as the
+// prompt is: not trained on, with log-prob, entropy, credit and rhythm 0 (turns.h).
 struct Completion {
   std::vector<TokenId> token_ids;      // [T], the final eos included when it was sampled
   std::vector<float> logprobs;         // [T] behaviour log-prob, nats, of the distribution sampled from
@@ -84,6 +94,7 @@ struct Completion {
   std::vector<float> head_spans;       // [H] mean backward distance of each sampled head, tokens; empty: not sent
   std::optional<RhythmRecord> rhythm;  // of the sampled share of groups, credit.audit_share; with head_spans
   std::vector<VersionSpan> versions;   // first starts at token 0; start_token increases
+  std::vector<Turn> turns;             // from the first token to the last, in order; empty: all tokens are the model's
   Reward reward;
   FinishReason finish_reason = FinishReason::kStop;
 };

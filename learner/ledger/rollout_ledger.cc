@@ -25,7 +25,8 @@ size_t MemoryBytes(const TrajectoryGroup& group) {
   size_t bytes = BytesOf(group.prompt_token_ids) + BytesOf(group.completions);
   for (const Completion& completion : group.completions) {
     bytes += BytesOf(completion.token_ids) + BytesOf(completion.logprobs) + BytesOf(completion.entropy) +
-             BytesOf(completion.credit) + BytesOf(completion.head_spans) + BytesOf(completion.versions);
+             BytesOf(completion.credit) + BytesOf(completion.head_spans) + BytesOf(completion.versions) +
+             BytesOf(completion.turns);
     if (completion.rhythm.has_value()) bytes += BytesOf(completion.rhythm->waad) + BytesOf(completion.rhythm->fai);
   }
   return bytes;

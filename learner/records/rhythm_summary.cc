@@ -6,6 +6,7 @@
 #include <span>
 
 #include "common/base/status_macros.h"
+#include "common/data/turns.h"
 #include "common/rhythm/credit_assigner.h"
 #include "common/rhythm/rhythm.h"
 #include "common/rhythm/rhythm_stats.h"
@@ -91,14 +92,15 @@ struct Lag {
 void AddLag(const Completion& completion, PolicyVersion before, Lag* lag) {
   const std::vector<VersionSpan>& spans = completion.versions;
   for (size_t i = 0; i < spans.size(); ++i) {
-    const double begin = std::max(0, spans[i].start_token - 1);
-    const double end =
-        i + 1 < spans.size() ? spans[i + 1].start_token - 1.0 : static_cast<double>(completion.token_ids.size());
-    if (end <= begin) continue;
+    const int64_t begin = std::max(0, spans[i].start_token - 1);
+    const int64_t end =
+        i + 1 < spans.size() ? spans[i + 1].start_token - 1 : static_cast<int64_t>(completion.token_ids.size());
+    const auto rows = static_cast<double>(SampledBetween(completion, begin, end));
+    if (rows <= 0) continue;
     const double versions = static_cast<double>(before.step) - static_cast<double>(spans[i].version.step);
-    lag->sum += (end - begin) * std::max(0.0, versions);
+    lag->sum += rows * std::max(0.0, versions);
     lag->max = std::max(lag->max, versions);
-    lag->rows += end - begin;
+    lag->rows += rows;
   }
 }
 

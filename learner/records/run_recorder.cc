@@ -8,6 +8,7 @@
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
 #include "common/data/codec.h"
+#include "common/data/turns.h"
 #include "common/metrics/process_metrics.h"
 
 namespace tactus {
@@ -22,7 +23,7 @@ double FillCredit(const std::vector<TrajectoryGroup>& groups, StepRecord& record
   double tokens = 0, amplified = 0, credit = 0;
   for (const TrajectoryGroup& group : groups) {
     for (const Completion& completion : group.completions) {
-      tokens += static_cast<double>(completion.token_ids.size());
+      tokens += static_cast<double>(SampledTokens(completion));
       for (const float gamma : completion.credit) {
         credit += gamma;
         amplified += gamma > 1 ? 1 : 0;
@@ -189,7 +190,7 @@ void RunRecorder::ExposeGroups(const std::vector<TrajectoryGroup>& groups, Polic
       const bool pass = completion.reward.correct > 0;
       passed += pass ? 1 : 0;
       m.Add(kVerdicts, 1, pass ? "pass" : completion.reward.reason == kUndecodableReason ? "error" : "fail");
-      m.Observe(kCompletionTokens, static_cast<double>(completion.token_ids.size()));
+      m.Observe(kCompletionTokens, static_cast<double>(SampledTokens(completion)));
       if (completion.finish_reason == FinishReason::kLength) m.Add(kCompletionsTruncated, 1);
       const uint64_t sampled = completion.versions.front().version.step;
       m.Observe(kTrajectoryStaleness, static_cast<double>(trained.step - std::min(trained.step, sampled)));

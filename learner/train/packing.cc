@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
+#include "common/data/turns.h"
 
 namespace tactus {
 namespace {
@@ -50,6 +51,13 @@ absl::Status CheckRows(const TrainBatch::Fields& fields) {
   return absl::OkStatus();
 }
 
+// Of per-token values, or none, those of the sequence's targets.
+void AppendTargets(const SequenceView& view, std::span<const float> values, std::vector<float>& out) {
+  if (values.empty()) return;
+  const std::vector<float> targets = OfSampled(view.turns, values);
+  out.insert(out.end(), targets.begin(), targets.end());
+}
+
 void Append(const SequenceView& view, PolicyVersion current, TrainBatch::Fields& fields) {
   TrainSequences& sequences = fields.sequences;
   const int32_t first_row = static_cast<int32_t>(sequences.token_ids.size() + view.prompt.size() - 1);
@@ -57,18 +65,30 @@ void Append(const SequenceView& view, PolicyVersion current, TrainBatch::Fields&
   sequences.token_ids.insert(sequences.token_ids.end(), view.completion.begin(), view.completion.end() - 1);
   sequences.sequence_starts.push_back(static_cast<int64_t>(sequences.token_ids.size()));
   size_t span = 0;  // the last one that starts at or before t
-  for (size_t t = 0; t < view.completion.size(); ++t) {
-    sequences.target_rows.push_back(first_row + static_cast<int32_t>(t));
-    sequences.targets.push_back(view.completion[t]);
-    while (span + 1 < view.versions.size() && view.versions[span + 1].start_token <= static_cast<int>(t)) ++span;
-    if (!view.versions.empty()) fields.on_policy.push_back(view.versions[span].version == current ? 1 : 0);
+  for (const Turn& turn : TurnsOf(view.turns, view.completion.size())) {
+    for (int t = turn.start_token; t < turn.start_token + turn.num_tokens; ++t) {
+      sequences.target_rows.push_back(first_row + t);
+      sequences.targets.push_back(view.completion[static_cast<size_t>(t)]);
+      while (span + 1 < view.versions.size() && view.versions[span + 1].start_token <= t) ++span;
+      if (!view.versions.empty()) fields.on_policy.push_back(view.versions[span].version == current ? 1 : 0);
+    }
   }
   fields.target_starts.push_back(static_cast<int64_t>(sequences.targets.size()));
   fields.groups.push_back(view.group);
   fields.advantages.push_back(view.advantage);
-  fields.behavior_logprobs.insert(fields.behavior_logprobs.end(), view.behavior_logprobs.begin(),
-                                  view.behavior_logprobs.end());
-  fields.credit.insert(fields.credit.end(), view.credit.begin(), view.credit.end());
+  AppendTargets(view, view.behavior_logprobs, fields.behavior_logprobs);
+  AppendTargets(view, view.credit, fields.credit);
+}
+
+absl::Status CheckTurns(const SequenceView& view) {
+  int64_t end = 0;
+  for (const Turn& turn : view.turns) {
+    if (turn.start_token < end || turn.num_tokens < 1)
+      return Malformed("a sequence's turns", "must increase and hold a token each");
+    end = int64_t{turn.start_token} + turn.num_tokens;
+  }
+  if (end <= static_cast<int64_t>(view.completion.size())) return absl::OkStatus();
+  return Malformed("a sequence's turns", absl::StrCat("end at ", end, " of ", view.completion.size(), " tokens"));
 }
 
 }  // namespace
@@ -108,6 +128,7 @@ absl::Status CheckSequences(std::span<const SequenceView> sequences, int64_t bud
     for (const size_t size : {view.behavior_logprobs.size(), view.credit.size()}) {
       RETURN_IF_ERROR(CheckSize("a sequence's behavior_logprobs or credit", size, view.completion.size(), true));
     }
+    RETURN_IF_ERROR(CheckTurns(view));
     RETURN_IF_ERROR(CheckTokens("a prompt", view.prompt, vocab_size));
     RETURN_IF_ERROR(CheckTokens("a completion", view.completion, vocab_size));
   }

@@ -1,7 +1,8 @@
 // From trajectories to packed micro-batches: which sequences this rank computes, and in which pieces.
 //
 // Shapes: S sequences, T tokens, N targets (trained tokens) of one micro-batch. A sequence is a prompt and its
-// completion without the last token, which nothing is predicted from; its targets are the completion's tokens.
+// completion without the last token, which nothing is predicted from; its targets are the completion's tokens, of a
+// conversation those of the model's turns.
 // Everything keeps the order given (admission order), so the completions of a prompt stay neighbours. Pure:
 // thread-safe.
 #pragma once
@@ -26,6 +27,7 @@ struct SequenceView {
   std::span<const float> behavior_logprobs;
   std::span<const float> credit;
   std::span<const VersionSpan> versions;
+  std::span<const Turn> turns = {};  // empty: every token of the completion is the model's
 
   int64_t tokens() const { return static_cast<int64_t>(prompt.size() + completion.size()) - 1; }
 };
@@ -72,8 +74,8 @@ class TrainBatch {
   Fields fields_;
 };
 
-// InvalidArgument: a sequence without a prompt or completion token, with per-token spans of other lengths, longer than
-// the budget, or with a token outside [0, vocab_size).
+// InvalidArgument: a sequence without a prompt or completion token, with per-token spans of other lengths, with turns
+// out of order or range, longer than the budget, or with a token outside [0, vocab_size).
 absl::Status CheckSequences(std::span<const SequenceView> sequences, int64_t budget_tokens, int64_t vocab_size);
 
 // Cuts [world + 1] that give rank r the sequences [cuts[r], cuts[r + 1]): contiguous, with token sums that differ from

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "common/data/turns.h"
 #include "learner/algo/advantage.h"
 
 namespace tactus {
@@ -18,18 +19,19 @@ double Staleness(PolicyVersion version, PolicyVersion current) {
 }
 
 void AddCompletion(const Completion& completion, PolicyVersion current, Sums& sums) {
-  const double length = static_cast<double>(completion.token_ids.size());
+  const auto length = static_cast<int64_t>(completion.token_ids.size());
   sums.completions += 1;
   sums.rewards += completion.reward.total;
   sums.correct += completion.reward.correct;
   sums.well_formed += completion.reward.format > 0 || completion.reward.correct > 0 ? 1 : 0;
-  sums.tokens += length;
+  sums.tokens += static_cast<double>(SampledTokens(completion));
   for (const float entropy : completion.entropy) sums.entropy += entropy;
   for (size_t i = 0; i < completion.versions.size(); ++i) {
     const bool last = i + 1 == completion.versions.size();
-    const double end = last ? length : completion.versions[i + 1].start_token;
+    const int64_t end = last ? length : completion.versions[i + 1].start_token;
     const double staleness = Staleness(completion.versions[i].version, current);
-    sums.staleness += staleness * (end - completion.versions[i].start_token);
+    sums.staleness +=
+        staleness * static_cast<double>(SampledBetween(completion, completion.versions[i].start_token, end));
     sums.staleness_max = std::max(sums.staleness_max, staleness);
   }
 }

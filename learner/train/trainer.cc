@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
+#include "common/data/turns.h"
 
 namespace tactus {
 namespace {
@@ -62,8 +63,8 @@ void AddAdvantage(double advantage, StepRecord& stats) {
 
 SequenceView ViewOf(const TrajectoryGroup& group, size_t completion_index, int32_t group_index, double advantage) {
   const Completion& completion = group.completions[completion_index];
-  return {group.prompt_token_ids, completion.token_ids, group_index,        advantage,
-          completion.logprobs,    completion.credit,    completion.versions};
+  return {group.prompt_token_ids, completion.token_ids, group_index,         advantage,
+          completion.logprobs,    completion.credit,    completion.versions, completion.turns};
 }
 
 }  // namespace
@@ -124,8 +125,9 @@ absl::Status Trainer::ChargeKl(const std::vector<TrajectoryGroup>& groups, Polic
     RETURN_IF_ERROR(reference_->ForwardOnly(batch.fields().sequences, reference));
     for (size_t s = 0; s < batch.num_sequences(); ++s, ++view) {
       const std::span<const float> at = batch.Targets(std::span<const float>(reference), s);
+      const auto behavior = batch.Targets(std::span<const float>(batch.fields().behavior_logprobs), s);
       for (size_t t = 0; t < at.size(); ++t) {
-        const double log_ratio = double{at[t]} - double{views[view].behavior_logprobs[t]};
+        const double log_ratio = double{at[t]} - double{behavior[t]};
         sums[view] += KlEstimate(options_.shaping.kl_estimator, log_ratio);
         sums[views.size()] += KlEstimate(KlEstimator::kK3, log_ratio);
         sums[views.size() + 1] += 1;
@@ -146,8 +148,7 @@ absl::StatusOr<Trainer::PerCompletion> Trainer::ShapedRewards(const std::vector<
   for (const TrajectoryGroup& group : groups) {
     std::vector<double>& of_group = rewards.emplace_back();
     for (const Completion& completion : group.completions) {
-      const auto length = static_cast<int64_t>(completion.token_ids.size());
-      of_group.push_back(completion.reward.total + OverlongPenalty(options_.shaping, length));
+      of_group.push_back(completion.reward.total + OverlongPenalty(options_.shaping, SampledTokens(completion)));
       given += completion.reward.total;
     }
   }
@@ -169,7 +170,7 @@ absl::StatusOr<Trainer::Update> Trainer::PrepareUpdate(std::span<const Trajector
   for (size_t g = 0; g < groups.size(); ++g) {
     for (size_t c = 0; c < advantages[g].size(); ++c) {
       const SequenceView view = ViewOf(groups[g], c, static_cast<int32_t>(g), advantages[g][c]);
-      const int64_t length = static_cast<int64_t>(view.completion.size());
+      const int64_t length = SampledTokens(groups[g].completions[c]);  // to train on; the rest is context
       AddAdvantage(view.advantage, stats);
       update.counts.completions += 1;
       const bool masked = options_.mask_overlong && groups[g].completions[c].finish_reason == FinishReason::kLength;
@@ -180,7 +181,8 @@ absl::StatusOr<Trainer::Update> Trainer::PrepareUpdate(std::span<const Trajector
         continue;
       }
       stats.completion_tokens += static_cast<double>(length);
-      stats.prompt_tokens += static_cast<double>(view.prompt.size());
+      stats.prompt_tokens +=
+          static_cast<double>(view.prompt.size() + view.completion.size()) - static_cast<double>(length);
       views.push_back(view);
     }
   }

@@ -13,7 +13,7 @@ namespace tactus::fuzz {
 namespace {
 
 constexpr TrajectoryLimits kLimits = {
-    .max_prompt_tokens = 8, .max_completion_tokens = 8, .completions_per_prompt = 2, .vocab_size = 100};
+    .max_prompt_tokens = 8, .max_completion_tokens = 8, .completions_per_prompt = 2, .vocab_size = 100, .max_turns = 3};
 
 TrajectoryLimits Limits(int calibrated_heads) {
   TrajectoryLimits limits = kLimits;

@@ -1,0 +1,58 @@
+// Which tokens of a completion the model sampled. Pure; thread-safe.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "common/data/types.h"
+
+namespace tactus {
+
+// The turns of a completion of `tokens` tokens; of one that is no conversation, the one turn that is all of it.
+inline std::vector<Turn> TurnsOf(std::span<const Turn> turns, size_t tokens) {
+  if (turns.empty()) return {{.start_token = 0, .num_tokens = static_cast<int>(tokens)}};
+  return {turns.begin(), turns.end()};
+}
+inline std::vector<Turn> TurnsOf(const Completion& completion) {
+  return TurnsOf(completion.turns, completion.token_ids.size());
+}
+
+// How many of the tokens [begin, end) the model sampled.
+inline int64_t SampledBetween(const Completion& completion, int64_t begin, int64_t end) {
+  int64_t sampled = 0;
+  for (const Turn& turn : TurnsOf(completion)) {
+    const int64_t from = std::max<int64_t>(begin, turn.start_token);
+    sampled += std::max<int64_t>(0, std::min<int64_t>(end, int64_t{turn.start_token} + turn.num_tokens) - from);
+  }
+  return sampled;
+}
+inline int64_t SampledTokens(const Completion& completion) {
+  return SampledBetween(completion, 0, static_cast<int64_t>(completion.token_ids.size()));
+}
+
+// The values of the sampled tokens, end to end: of [T] those in the turns.
+template <typename T>
+std::vector<T> OfSampled(std::span<const Turn> turns, std::span<const T> values) {
+  std::vector<T> out;
+  for (const Turn& turn : TurnsOf(turns, values.size())) {
+    const std::span<const T> part = values.subspan(turn.start_token, turn.num_tokens);
+    out.insert(out.end(), part.begin(), part.end());
+  }
+  return out;
+}
+
+// The inverse: [T] with the values in the turns, and 0 between them.
+template <typename T>
+std::vector<T> AmongTokens(std::span<const Turn> turns, std::span<const T> sampled, size_t tokens) {
+  std::vector<T> out(tokens, T{0});
+  size_t next = 0;
+  for (const Turn& turn : TurnsOf(turns, tokens)) {
+    std::copy_n(sampled.begin() + next, turn.num_tokens, out.begin() + turn.start_token);
+    next += turn.num_tokens;
+  }
+  return out;
+}
+
+}  // namespace tactus

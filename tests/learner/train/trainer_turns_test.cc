@@ -1,0 +1,196 @@
+// Conversations in the trainer: what the environment wrote is read, and nothing of it is trained on.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <random>
+#include <vector>
+
+#include "common/collective/collective.h"
+#include "common/data/turns.h"
+#include "common/model/folder/hf_folder.h"
+#include "learner/train/lm_policy_cpu.h"
+#include "learner/train/packing.h"
+#include "learner/train/trainer.h"
+#include "tests/learner/train/bigram_policy.h"
+#include "tests/learner/train/trainer_fixtures.h"
+#include "tests/tree.h"
+
+namespace tactus {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+constexpr PolicyVersion kNow{0, 0};
+
+// Two turns of two tokens, and `between` after each but the last. Of ids: the model's 1 to 4, the environment's 5 to 9.
+TrajectoryGroup Conversations(int between, float behind = 0) {
+  std::mt19937 random(3);
+  TrajectoryGroup group;
+  group.prompt_token_ids = {1, 2};
+  for (int c = 0; c < 4; ++c) {
+    Completion& completion = group.completions.emplace_back();
+    for (int turn = 0; turn < 2; ++turn) {
+      completion.turns.push_back({static_cast<int>(completion.token_ids.size()), 2, 0.5 * c});
+      for (int t = 0; t < 2 + (turn == 0 ? between : 0); ++t) {
+        const bool own = t < 2;
+        completion.token_ids.push_back(static_cast<TokenId>(own ? 1 + random() % 4 : 5 + random() % 5));
+        completion.logprobs.push_back(own ? -1.5f : behind);
+        completion.entropy.push_back(own ? 1.0f : 0.0f);
+        completion.credit.push_back(own ? 1.0f : behind);
+      }
+    }
+    completion.versions = {{0, kNow}};
+    completion.reward.total = c;
+  }
+  return group;
+}
+
+TrainerOptions Options() {
+  TrainerOptions options;
+  options.micro_batch_tokens = 96;
+  options.schedule.lr = 0.01;
+  options.loss.kl_beta = 0;
+  return options;
+}
+
+struct Stepped {
+  std::vector<float> before, after;
+  StepRecord record;
+};
+
+Stepped Step(const TrajectoryGroup& group, TrainerOptions options = Options()) {
+  const auto alone = *CreateCollective({});
+  auto policy = std::make_unique<BigramPolicy>(10);
+  Stepped out;
+  out.before.assign(policy->parameters().begin(), policy->parameters().end());
+  BigramPolicy* const kept = policy.get();
+  const auto trainer = *Trainer::Create(options, std::move(policy), nullptr, *alone);
+  const auto record = trainer->TrainStep({group}, kNow);
+  EXPECT_TRUE(record.ok()) << record.status();
+  out.record = *record;
+  out.after.assign(kept->parameters().begin(), kept->parameters().end());
+  return out;
+}
+
+TEST(PackTurnsTest, TargetsAreTheModelsTokens) {
+  const std::vector<TokenId> prompt = {10, 11}, completion = {20, 21, 5, 6, 22, 7, 23};
+  const std::vector<float> logprobs = {-1, -2, 0, 0, -3, 0, -4}, credit = {1, 2, 0, 0, 3, 0, 4};
+  const std::vector<VersionSpan> versions = {{0, {0, 1}}, {4, kNow}};
+  const std::vector<Turn> turns = {{0, 2, 0}, {4, 1, 0}, {6, 1, 0}};
+  const SequenceView view{prompt, completion, 0, 0.5, logprobs, credit, versions, turns};
+  const auto batches = PackSequences({&view, 1}, 100, 31, kNow);
+  ASSERT_TRUE(batches.ok()) << batches.status();
+  const TrainBatch::Fields& fields = (*batches)[0].fields();
+  EXPECT_THAT(fields.sequences.token_ids, ElementsAre(10, 11, 20, 21, 5, 6, 22, 7)) << "all of it is context";
+  EXPECT_THAT(fields.sequences.targets, ElementsAre(20, 21, 22, 23));
+  EXPECT_THAT(fields.sequences.target_rows, ElementsAre(1, 2, 5, 7));
+  EXPECT_THAT(fields.behavior_logprobs, ElementsAre(-1, -2, -3, -4));
+  EXPECT_THAT(fields.credit, ElementsAre(1, 2, 3, 4));
+  EXPECT_THAT(fields.on_policy, ElementsAre(0, 0, 1, 1));
+}
+
+TEST(PackTurnsTest, RefusesTurnsOutOfTheCompletion) {
+  const std::vector<TokenId> prompt = {1}, completion = {2, 3, 4};
+  const auto error = [&](const std::vector<Turn>& turns) {
+    SequenceView view;
+    view.prompt = prompt;
+    view.completion = completion;
+    view.turns = turns;
+    return std::string(PackSequences({&view, 1}, 10, 5, {}).status().message());
+  };
+  EXPECT_EQ(error({{0, 1, 0}, {2, 1, 0}}), "");
+  EXPECT_THAT(error({{0, 1, 0}, {2, 2, 0}}), HasSubstr("turns end at 4 of 3"));
+  EXPECT_THAT(error({{0, 2, 0}, {1, 1, 0}}), HasSubstr("must increase"));
+  EXPECT_THAT(error({{-1, 1, 0}}), HasSubstr("must increase"));
+  EXPECT_THAT(error({{0, 0, 0}}), HasSubstr("hold a token"));
+}
+
+// In the bigram policy a row of the table predicts what follows one token, so a row that is never before a token of the
+// model's has no other source of a gradient than the environment's tokens.
+TEST(TrainerTurnsTest, WhatTheEnvironmentWroteHasNoGradientAtAll) {
+  const TrajectoryGroup group = Conversations(3);
+  std::vector<bool> predicts(10, false), stands_before(10, false);  // a token of the model's; any
+  for (const Completion& completion : group.completions) {
+    for (size_t t = 0; t + 1 < completion.token_ids.size(); ++t) {
+      stands_before[static_cast<size_t>(completion.token_ids[t])] = true;
+    }
+    for (const Turn& turn : completion.turns) {
+      for (int t = turn.start_token; t < turn.start_token + turn.num_tokens; ++t) {
+        const TokenId from = t == 0 ? group.prompt_token_ids.back() : completion.token_ids[static_cast<size_t>(t) - 1];
+        predicts[static_cast<size_t>(from)] = true;
+      }
+    }
+  }
+  const Stepped step = Step(group);
+  int moved = 0, still = 0;
+  for (size_t row = 0; row < 10; ++row) {
+    for (size_t i = 10 * row; i < 10 * row + 10; ++i) {
+      if (predicts[row]) {
+        moved += step.after[i] != step.before[i] ? 1 : 0;
+      } else {
+        EXPECT_EQ(step.after[i], step.before[i]) << "row " << row;
+        still += stands_before[row] ? 1 : 0;
+      }
+    }
+  }
+  EXPECT_GT(moved, 0);
+  EXPECT_GT(still, 0) << "every row predicts something of the model's: the test says nothing";
+}
+
+TEST(TrainerTurnsTest, NothingRecordedOfTheEnvironmentsTokensReachesTheStep) {
+  TrainerOptions options = Options();
+  options.loss.tis_cap = 2;
+  for (const PolicyLossKind loss : {PolicyLossKind::kClip, PolicyLossKind::kGspo, PolicyLossKind::kCispo}) {
+    options.loss.loss = loss;
+    const Stepped zero = Step(Conversations(3, 0), options), other = Step(Conversations(3, -7.5f), options);
+    EXPECT_EQ(zero.after, other.after);
+    EXPECT_EQ(zero.record.loss, other.record.loss);
+    EXPECT_EQ(zero.record.mismatch_max, other.record.mismatch_max);
+    EXPECT_EQ(zero.record.grad_norm, other.record.grad_norm);
+  }
+}
+
+TEST(TrainerTurnsTest, CountsTheModelsTokensAsAnswerAndTheOthersAsPrompt) {
+  const Stepped step = Step(Conversations(3));
+  EXPECT_EQ(step.record.completion_tokens + step.record.skipped_tokens, 4 * 4);
+  EXPECT_EQ(step.record.completion_tokens_mean, 4);
+  EXPECT_EQ(step.record.entropy_mean, 1);
+  EXPECT_EQ(step.record.mismatch_tokens, step.record.completion_tokens);
+  EXPECT_EQ(step.record.prompt_tokens, step.record.completion_tokens / 4 * (2 + 3));
+}
+
+// The environment's tokens between the turns change what the model reads, and the divisor of its loss not at all: in a
+// bigram policy the second turn's first token alone sees another token before it.
+TEST(TrainerTurnsTest, ATokensWeightDoesNotDependOnHowMuchTheEnvironmentSays) {
+  const Stepped few = Step(Conversations(1)), many = Step(Conversations(30));
+  EXPECT_EQ(few.record.completion_tokens, many.record.completion_tokens);
+  EXPECT_EQ(few.record.advantage_max, many.record.advantage_max);
+}
+
+TEST(TrainerTurnsTest, LogProbsOfTheModelsTokensAreThoseOfTheWholeSequence) {
+  const auto folder = *OpenModelFolder(SourcePath("tests/goldens/models/qwen3"));
+  auto model = *DecoderWeightsCpu::Create(folder.config, StorageDType::kFloat32);
+  ASSERT_TRUE(LoadParameters(folder, model->flat()).ok());
+  model->Pack();
+  const auto policy = MakeLmPolicyCpu(std::move(model), {});
+  const TrajectoryGroup group = Conversations(5);
+  const Completion& completion = group.completions[2];
+  SequenceView view;
+  view.prompt = group.prompt_token_ids;
+  view.completion = completion.token_ids;
+  const auto logprobs = [&] {
+    const auto batches = PackSequences({&view, 1}, 96, policy->vocab_size(), kNow);
+    EXPECT_TRUE(batches.ok()) << batches.status();
+    std::vector<float> out((*batches)[0].num_targets());
+    EXPECT_TRUE(policy->ForwardOnly((*batches)[0].fields().sequences, out).ok());
+    return out;
+  };
+  const std::vector<float> whole = logprobs();
+  view.turns = completion.turns;
+  EXPECT_EQ(logprobs(), OfSampled(completion.turns, std::span<const float>(whole)));
+}
+
+}  // namespace
+}  // namespace tactus
