@@ -26,7 +26,8 @@ absl::StatusOr<std::vector<TokenId>> PromptEncoder::Encode(const TaskExample& ex
   std::vector<ChatMessage> messages;
   if (!system.empty()) messages.push_back({.role = "system", .content = system});
   messages.push_back({.role = "user", .content = example.user});
-  const absl::StatusOr<std::string> text = chat_->Render(messages);
+  const absl::StatusOr<std::string> text =
+      example.tools_json.empty() ? chat_->Render(messages) : chat_->RenderWithTools(messages, example.tools_json);
   if (!text.ok()) return error(text.status().message());
   // The template writes the special tokens itself.
   std::vector<TokenId> ids = tokenizer_->Encode(*text, /*add_special_tokens=*/false);

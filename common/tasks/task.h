@@ -16,6 +16,7 @@ struct TaskExample {
   std::string system;           // may be empty
   std::string user;             // what the model is asked
   std::string answer_key_json;  // what the verifier needs; for a user's server, any bytes
+  std::string tools_json = {};  // that the model may call, as its chat template wants them; empty: none
   std::string where = {};       // "train.jsonl:3"; of data that is not read but made, which one it is
 };
 

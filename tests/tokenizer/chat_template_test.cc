@@ -241,5 +241,70 @@ TEST_F(ChatTemplateTest, RefusesBadMessages) {
   EXPECT_THAT(Render("", {}).status().message(), HasSubstr("expected at least one"));
 }
 
+// Qwen's and Llama 3's markup of a tool's result, in words of our own.
+const char kQwenTools[] =
+    "{%- for m in messages -%}{%- if m.role == 'tool' -%}"
+    "{%- if loop.first or messages[loop.index0 - 1].role != 'tool' -%}{{ '<|im_start|>user' }}{%- endif -%}"
+    "{{ '\n<tool_response>\n' ~ m.content ~ '\n</tool_response>' }}"
+    "{%- if loop.last or messages[loop.index0 + 1].role != 'tool' -%}{{ '<|im_end|>\n' }}{%- endif -%}"
+    "{%- else -%}{{ '<|im_start|>' ~ m.role ~ '\n' ~ m.content ~ '<|im_end|>\n' }}{%- endif -%}{%- endfor -%}"
+    "{%- if add_generation_prompt -%}{{ '<|im_start|>assistant\n' }}{%- endif -%}";
+const char kLlamaTools[] =
+    "{%- for m in messages -%}{%- if m.role in ['tool', 'ipython'] -%}"
+    "{{ '<|start_header_id|>ipython<|end_header_id|>\n\n' ~ (m.content | tojson) ~ '<|eot_id|>' }}"
+    "{%- else -%}{{ '<|start_header_id|>' ~ m.role ~ '<|end_header_id|>\n\n' ~ m.content | trim ~ '<|eot_id|>' }}"
+    "{%- endif -%}{%- endfor -%}{%- if add_generation_prompt -%}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' "
+    "}}"
+    "{%- endif -%}";
+
+TEST_F(ChatTemplateTest, PrintsWhatStandsBetweenTwoAnswers) {
+  const auto between = [&](const std::string& source, const std::vector<ChatMessage>& messages) {
+    Write("tokenizer_config.json",
+          nlohmann::json{{"bos_token", "<s>"}, {"eos_token", "</s>"}, {"chat_template", source}}.dump());
+    const auto made = ChatTemplate::FromModelFolder(folder_, "");
+    EXPECT_TRUE(made.ok()) << made.status();
+    const absl::StatusOr<std::string> text = (*made)->RenderBetweenAnswers(messages);
+    return text.ok() ? *text : std::string(text.status().message());
+  };
+  const std::vector<ChatMessage> results = {{"tool", "12", "calculator"}, {"tool", "{\"a\": 1}"}};
+  EXPECT_EQ(between(kQwenTools, results),
+            "<|im_end|>\n<|im_start|>user\n<tool_response>\n12\n</tool_response>\n<tool_response>\n{\"a\": 1}\n"
+            "</tool_response><|im_end|>\n<|im_start|>assistant\n");
+  EXPECT_EQ(between(kLlamaTools, {{"tool", "a \"b\""}}),
+            "<|eot_id|><|start_header_id|>ipython<|end_header_id|>\n\n\"a \\\"b\\\"\"<|eot_id|>"
+            "<|start_header_id|>assistant<|end_header_id|>\n\n");
+  EXPECT_EQ(between(kQwen3Jinja, {{"user", "an answer of Tactus"}}),
+            "<|im_end|>\n<|im_start|>user\nan answer of Tactus<|im_end|>\n<|im_start|>assistant\n");
+  EXPECT_EQ(between(kMistralNemoJinja, {{"user", "Go on"}}), "</s>[INST]Go on[/INST]");
+  EXPECT_EQ(between(kOlmo2Jinja, {{"user", "Go on"}}), "</s>\n<|user|>\nGo on\n<|assistant|>\n");
+  EXPECT_THAT(between(kMistralNemoJinja, {{"tool", "12"}}), HasSubstr("users and assistants take turns, got tool"));
+  EXPECT_THAT(between(kOlmo2Jinja, {{"user", "Go on"}, {"tool", "12"}}),
+              HasSubstr("prints nothing of a message of the role \"tool\""));
+  EXPECT_THAT(between(kQwenTools, {}), HasSubstr("expected at least one"));
+  const auto literal = ChatTemplate::FromModelFolder(folder_, "Q: {user}\nA: ");
+  EXPECT_THAT(std::string((*literal)->RenderBetweenAnswers(results).status().message()), HasSubstr("expected as text"));
+}
+
+TEST_F(ChatTemplateTest, PrintsToolsWhereTheFamilyDoes) {
+  const auto render = [&](const std::string& source, const std::string& tools) {
+    Write("tokenizer_config.json", nlohmann::json{{"chat_template", source}}.dump());
+    const auto made = ChatTemplate::FromModelFolder(folder_, "");
+    EXPECT_TRUE(made.ok()) << made.status();
+    const absl::StatusOr<std::string> text = (*made)->RenderWithTools({{"user", "3*4?"}}, tools);
+    return text.ok() ? *text : std::string(text.status().message());
+  };
+  const std::string prints =
+      "{%- if tools -%}{%- for t in tools -%}{{ t | tojson ~ '\n' }}{%- endfor -%}{%- endif -%}" + ChatMl("");
+  EXPECT_EQ(
+      render(prints, R"([{"type": "function", "a": {"name": "mul"}}])"),
+      "{\"type\": \"function\", \"a\": {\"name\": \"mul\"}}\n<|im_start|>user\n3*4?<|im_end|>\n<|im_start|>assistant\n")
+      << "keys in their order";
+  EXPECT_THAT(render(ChatMl(""), "[{}]"), HasSubstr("prints no tools"));
+  for (const char* none : {"", "{}", "[]", "[1]", "[{}"}) EXPECT_THAT(render(prints, none), HasSubstr("tools")) << none;
+  const auto literal = ChatTemplate::FromModelFolder(folder_, "Q: {user}");
+  EXPECT_THAT(std::string((*literal)->RenderWithTools({{"user", "q"}}, "[{}]").status().message()),
+              HasSubstr("prints no tools"));
+}
+
 }  // namespace
 }  // namespace tactus

@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "common/base/status_macros.h"
+#include "common/base/strict_json.h"
 #include "common/tokenizer/chat/tokenizer_files.h"
 #include "common/tokenizer/jinja/jinja.h"
 
@@ -53,6 +54,13 @@ class LiteralTemplate : public ChatTemplate {
     return out;
   }
 
+  absl::StatusOr<std::string> RenderBetweenAnswers(const std::vector<ChatMessage>&) const override {
+    return absl::InvalidArgumentError(
+        "model.prompt_template: a literal prompt template prints one question; in a conversation the environment's "
+        "words "
+        "are expected as text, not as messages");
+  }
+
   bool literal() const override { return true; }
 
  private:
@@ -81,25 +89,63 @@ class JinjaTemplate : public ChatTemplate {
     return RenderWith(messages, /*generation_prompt=*/true);
   }
 
-  std::string AnswerEnd() const override {
-    constexpr absl::string_view kAnswer = "an answer of Tactus";
-    const absl::StatusOr<std::string> text =
-        RenderWith({{"user", "a question"}, {"assistant", std::string(kAnswer)}}, /*generation_prompt=*/false);
-    const size_t at = text.ok() ? text->rfind(std::string(kAnswer)) : std::string::npos;
-    return at == std::string::npos ? "" : text->substr(at + kAnswer.size());
+  absl::StatusOr<std::string> RenderWithTools(const std::vector<ChatMessage>& messages,
+                                              const std::string& tools_json) const override {
+    ASSIGN_OR_RETURN(const nlohmann::ordered_json tools, ParseStrictJson(tools_json, "tools"));
+    const auto is_object = [](const nlohmann::ordered_json& one) { return one.is_object(); };
+    if (!tools.is_array() || tools.empty() || !std::all_of(tools.begin(), tools.end(), is_object)) {
+      return absl::InvalidArgumentError("tools: expected a JSON array of objects, one at least");
+    }
+    ASSIGN_OR_RETURN(const std::string without, Render(messages));
+    ASSIGN_OR_RETURN(std::string text, RenderWith(messages, /*generation_prompt=*/true, tools));
+    if (text != without) return text;
+    return absl::InvalidArgumentError(absl::StrCat(path_, ": the chat template prints no tools"));
   }
+
+  absl::StatusOr<std::string> RenderBetweenAnswers(const std::vector<ChatMessage>& messages) const override {
+    if (messages.empty()) return NoMessages();
+    ASSIGN_OR_RETURN(std::string text, RenderBehindAnswer(messages, /*generation_prompt=*/true));
+    for (size_t i = 0; i < messages.size(); ++i) {
+      std::vector<ChatMessage> other = messages;
+      other[i].content += "+";
+      ASSIGN_OR_RETURN(const std::string changed, RenderBehindAnswer(other, /*generation_prompt=*/true));
+      if (changed != text) continue;
+      return absl::InvalidArgumentError(absl::StrCat(path_,
+                                                     ": the chat template prints nothing of a message of the role \"",
+                                                     messages[i].role, "\" behind an answer"));
+    }
+    return text;
+  }
+
+  std::string AnswerEnd() const override { return RenderBehindAnswer({}, /*generation_prompt=*/false).value_or(""); }
 
   bool tells_time() const override { return parsed_->tells_time(); }
 
  private:
-  absl::StatusOr<std::string> RenderWith(const std::vector<ChatMessage>& messages, bool generation_prompt) const {
+  // What stands behind an answer to a question that is followed by `messages`. What was said before an answer does not
+  // change what a template prints behind it, so a stand-in will do.
+  absl::StatusOr<std::string> RenderBehindAnswer(const std::vector<ChatMessage>& messages,
+                                                 bool generation_prompt) const {
+    constexpr absl::string_view kAnswer = "an answer of Tactus";
+    std::vector<ChatMessage> all = {{"user", "a question"}, {"assistant", std::string(kAnswer)}};
+    all.insert(all.end(), messages.begin(), messages.end());
+    ASSIGN_OR_RETURN(const std::string text, RenderWith(all, generation_prompt));
+    const size_t at = text.find(std::string(kAnswer));
+    if (at != std::string::npos) return text.substr(at + kAnswer.size());
+    return absl::InvalidArgumentError(absl::StrCat(path_, ": the chat template does not print an assistant's answer"));
+  }
+
+  absl::StatusOr<std::string> RenderWith(const std::vector<ChatMessage>& messages, bool generation_prompt,
+                                         const nlohmann::ordered_json& tools = nullptr) const {
     nlohmann::ordered_json names;
     for (const auto& [name, text] : special_tokens_) names[name] = text;
     auto& list = names["messages"] = nlohmann::ordered_json::array();
     for (const ChatMessage& message : messages) {
-      list.push_back({{"role", message.role}, {"content", message.content}});
+      auto& one = list.emplace_back(nlohmann::ordered_json{{"role", message.role}, {"content", message.content}});
+      if (!message.name.empty()) one["name"] = message.name;
+      if (!message.tool_call_id.empty()) one["tool_call_id"] = message.tool_call_id;
     }
-    names["tools"] = nullptr;
+    names["tools"] = tools;
     names["documents"] = nullptr;
     names["add_generation_prompt"] = generation_prompt;
     absl::StatusOr<std::string> text = parsed_->Render(names, LocalTime());
@@ -113,6 +159,10 @@ class JinjaTemplate : public ChatTemplate {
 };
 
 }  // namespace
+
+absl::StatusOr<std::string> ChatTemplate::RenderWithTools(const std::vector<ChatMessage>&, const std::string&) const {
+  return absl::InvalidArgumentError("model.prompt_template: a literal prompt template prints no tools");
+}
 
 absl::StatusOr<std::unique_ptr<ChatTemplate>> ChatTemplate::FromModelFolder(const std::string& folder,
                                                                             const std::string& literal) {

@@ -10,8 +10,10 @@
 namespace tactus {
 
 struct ChatMessage {
-  std::string role;  // "system", "user", "assistant", or another that the template prints
+  std::string role;  // "system", "user", "assistant", "tool", or another that the template prints
   std::string content;
+  std::string name = {};          // of the tool that a "tool" message is the result of; where the template prints it
+  std::string tool_call_id = {};  // likewise
 };
 
 // Immutable, thread-safe.
@@ -28,6 +30,16 @@ class ChatTemplate {
 
   // The prompt text with the generation prompt added. InvalidArgument: no message, or the template refuses them.
   virtual absl::StatusOr<std::string> Render(const std::vector<ChatMessage>& messages) const = 0;
+
+  // The same with tools that the model may call: a JSON array of objects as the template wants them. InvalidArgument:
+  // also where it is none, or the template prints no tools.
+  virtual absl::StatusOr<std::string> RenderWithTools(const std::vector<ChatMessage>& messages,
+                                                      const std::string& tools_json) const;
+
+  // What it prints between an assistant's answer and the next one, when `messages` are said between the two: the end of
+  // the answer, the messages, the generation prompt. InvalidArgument: no message, or the template refuses them, or
+  // does not print what the assistant said.
+  virtual absl::StatusOr<std::string> RenderBetweenAnswers(const std::vector<ChatMessage>& messages) const = 0;
 
   // What it prints behind an assistant's answer; empty where it prints nothing, or does not tell.
   virtual std::string AnswerEnd() const { return ""; }

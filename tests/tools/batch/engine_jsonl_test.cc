@@ -55,6 +55,9 @@ class NameTemplate : public ChatTemplate {
     }
     return text;
   }
+  absl::StatusOr<std::string> RenderBetweenAnswers(const std::vector<ChatMessage>& messages) const override {
+    return Render(messages);
+  }
 };
 
 std::unique_ptr<Engine> MakeEngine() {
