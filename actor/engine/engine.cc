@@ -32,6 +32,7 @@ absl::StatusOr<std::span<FinishedCompletion>> Engine::Step() {
   finished_.clear();
   if (scheduler_->idle()) return std::span<FinishedCompletion>();
   const StepPlan& plan = scheduler_->Plan();
+  if (plan.empty() && scheduler_->waiting_turns() > 0) return std::span<FinishedCompletion>();
   if (plan.empty()) return absl::InternalError("the scheduler has requests and planned no work for them.");
   sampled_.resize(plan.draws.size());
   RETURN_IF_ERROR(runner_->Execute(plan, sampled_));

@@ -33,9 +33,18 @@ class Engine {
   // See Scheduler::Add and Cancel for the errors.
   absl::Status Add(EngineRequest request) { return scheduler_->Add(std::move(request)); }
   absl::Status Cancel(uint64_t request_id) { return scheduler_->Cancel(request_id); }
+  // Of a conversation; see Scheduler.
+  absl::Status Continue(uint64_t request_id, int completion_index, std::span<const TokenId> token_ids) {
+    return scheduler_->Continue(request_id, completion_index, token_ids);
+  }
+  absl::StatusOr<FinishedCompletion> Conclude(uint64_t request_id, int completion_index) {
+    return scheduler_->Conclude(request_id, completion_index);
+  }
+  std::vector<EndedTurn> TakeEndedTurns() { return scheduler_->TakeEndedTurns(); }
 
-  // One step. The completions it finished; valid until the next call. Empty at once when idle.
-  // Internal: the model failed; the engine is not usable afterwards.
+  // One step. The completions it finished; valid until the next call. Empty at once when idle: there are no requests,
+  // or what is left of them waits for Continue or Conclude. Internal: the model failed; the engine is not usable
+  // afterwards.
   absl::StatusOr<std::span<FinishedCompletion>> Step();
 
   // From the next step on, `parameters` (in ParameterLayout order) sample, under the name `version`.

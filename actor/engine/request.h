@@ -33,9 +33,23 @@ struct EngineRequest {
   // and draws nothing. keep_attention keeps the distributions too: for single answers that people look at.
   bool measure_rhythm = false;
   bool keep_attention = false;
+  // A conversation: a stop id, or so many tokens, ends a turn, and what was said waits for the caller, who continues it
+  // with tokens of others or concludes it. max_tokens counts all of them. 0: the completion ends there.
+  int max_turn_tokens = 0;
 };
 
-// `completion` has tokens, log-probs, entropy, version spans and finish reason; credit and reward are the caller's.
+// A turn of a conversation that waits for Engine::Continue or Conclude.
+struct EndedTurn {
+  uint64_t request_id = 0;
+  int completion_index = 0;
+  int number = 0;                  // from 1
+  std::vector<TokenId> token_ids;  // of the turn
+  FinishReason reason = FinishReason::kStop;
+  int tokens_left = 0;  // of max_tokens
+};
+
+// `completion` has tokens, log-probs, entropy, version spans, the turns of a conversation and finish reason; credit and
+// rewards are the caller's.
 struct FinishedCompletion {
   uint64_t request_id = 0;
   int completion_index = 0;

@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <cassert>
-#include <compare>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "actor/engine/scheduler_impl.h"
 #include "common/base/philox.h"
 
 namespace tactus {
@@ -13,8 +13,6 @@ namespace {
 
 // The draw's counter keeps 24 bits for the completion index; far fewer are ever useful.
 constexpr int kMaxCompletions = 1 << 16;
-
-int64_t PagesFor(int64_t tokens) { return (tokens + kPageTokens - 1) / kPageTokens; }
 
 absl::Status CheckRequest(const EngineRequest& request, const SchedulerOptions& options) {
   const auto check_ids = [&](const std::vector<TokenId>& ids, const char* field) {
@@ -44,6 +42,10 @@ absl::Status CheckRequest(const EngineRequest& request, const SchedulerOptions& 
   if (request.measure_rhythm && options.probe.layers.empty()) {
     return invalid("the rhythm is wanted, and the engine has no layers to measure it in.");
   }
+  if (request.max_turn_tokens < 0) return invalid("max_turn_tokens is ", request.max_turn_tokens, ".");
+  if (request.max_turn_tokens > 0 && (request.measure_rhythm || !request.forced_ids.empty())) {
+    return invalid("a conversation's rhythm is not measured, and its tokens are not forced.");
+  }
   // The newest token is fed back for its attention only, and a prefix keeps its own partial page while sequences run.
   const int64_t pages = PagesFor(prompt + new_tokens - (request.measure_rhythm ? 0 : 1)) + 1;
   if (pages > options.num_pages) {
@@ -58,43 +60,17 @@ absl::Status CheckRequest(const EngineRequest& request, const SchedulerOptions& 
   return absl::OkStatus();
 }
 
+// One more token of the model's: of the turn under way, or the first of a new one.
+void CountInTurn(Completion& completion) {
+  const int tokens = static_cast<int>(completion.token_ids.size());
+  std::vector<Turn>& turns = completion.turns;
+  if (turns.empty() || turns.back().start_token + turns.back().num_tokens < tokens) {
+    turns.push_back({.start_token = tokens});
+  }
+  ++turns.back().num_tokens;
+}
+
 }  // namespace
-
-// Where a unit stands in the order of service; a group's prefix stands before its sequences.
-struct Scheduler::Key {
-  uint64_t group_order = 0;
-  int sequence = -1;
-  friend auto operator<=>(const Key&, const Key&) = default;
-};
-
-struct Scheduler::Sequence {
-  Group* group = nullptr;
-  int index = 0;
-  SequenceState state = SequenceState::kReady;
-  std::vector<int32_t> pages;  // empty unless running
-  int64_t computed = 0;        // tokens of prompt + completion whose keys and values are in the cache
-  int64_t planned_rows = 0;
-  Completion completion;
-  bool complete = false;  // has all its tokens; running for its last row's attention
-  std::unique_ptr<RhythmMeter> meter;
-};
-
-struct Scheduler::Group {
-  enum class Prefix : uint8_t { kNone, kPrefilling, kReady };
-
-  EngineRequest request;
-  uint64_t order = 0;
-  Prefix prefix = Prefix::kNone;
-  bool first_tokens_drawn = false;
-  std::vector<int32_t> pages;  // the prompt's, held by the group itself
-  int64_t computed = 0;        // prompt tokens in the cache
-  int64_t planned_rows = 0;
-  std::vector<Sequence> sequences;  // [G]
-  int running = 0;
-  int unfinished = 0;
-
-  int64_t prompt_tokens() const { return static_cast<int64_t>(request.prompt_ids.size()); }
-};
 
 absl::StatusOr<std::unique_ptr<Scheduler>> Scheduler::Create(const SchedulerOptions& options) {
   if (options.max_sequences < 1) {
@@ -139,6 +115,7 @@ absl::Status Scheduler::Add(EngineRequest request) {
   group->request = std::move(request);
   group->order = next_order_++;
   waiting_.push_back(std::move(group));
+  blocked_ = false;
   return absl::OkStatus();
 }
 
@@ -149,7 +126,7 @@ bool Scheduler::Reserve(const Key& key, int64_t tokens, std::vector<int32_t>& pa
     const int32_t page = pool_.Allocate();
     if (page != PagePool::kNoPage) {
       pages.push_back(page);
-    } else if (!ReclaimFromNewest(key)) {
+    } else if (!DropWaiting() && !ReclaimFromNewest(key)) {
       return false;
     }
   }
@@ -160,7 +137,7 @@ bool Scheduler::Reserve(const Key& key, int64_t tokens, std::vector<int32_t>& pa
 // `key`.
 bool Scheduler::ReclaimFromNewest(const Key& key) {
   const auto droppable = std::find_if(active_.rbegin(), active_.rend(), [](const auto& group) {
-    return group->prefix != Group::Prefix::kNone && group->running == 0;
+    return group->prefix != Group::Prefix::kNone && group->running == 0 && group->parked == 0;
   });
   const bool has_prefix = droppable != active_.rend();
   Sequence* newest = running_.empty() ? nullptr : running_.back();
@@ -190,10 +167,6 @@ void Scheduler::DropPrefix(Group& group) {
   ++stats_.prefix_drops;
 }
 
-bool Scheduler::HasRoom(int64_t pages) const {
-  return pool_.free_pages() >= pages + static_cast<int64_t>(running_.size());
-}
-
 // ---- planning -------------------------------------------------------------------------------------------------------
 
 const StepPlan& Scheduler::Plan() {
@@ -203,13 +176,14 @@ const StepPlan& Scheduler::Plan() {
   StartReadySequences();
   bool prefixes_wait = false;
   for (const auto& group : active_) {
-    if (group->prefix != Group::Prefix::kNone || AdmitPrefix(*group)) continue;
+    if (group->prefix != Group::Prefix::kNone || !group->runnable() || AdmitPrefix(*group)) continue;
     prefixes_wait = true;
     break;
   }
   if (!prefixes_wait) AdmitGroups();
   AssignRows();
   EmitRuns();
+  blocked_ = plan_.empty();
   return plan_;
 }
 
@@ -228,6 +202,10 @@ void Scheduler::StartReadySequences() {
     for (Sequence& sequence : group->sequences) {
       if (sequence.state != SequenceState::kReady) continue;
       if (static_cast<int>(running_.size()) >= options_.max_sequences) return;
+      if (!sequence.pages.empty()) {
+        if (!Resume(sequence)) return;
+        continue;
+      }
       const int64_t tokens = group->prompt_tokens() + static_cast<int64_t>(sequence.completion.token_ids.size());
       const int64_t own_pages = PagesFor(tokens) - group->prompt_tokens() / kPageTokens;
       // With nothing running there is nobody to wait for: start by taking pages from newer prefixes.
@@ -253,15 +231,20 @@ void Scheduler::Fork(Sequence& sequence) {
   }
   if (prompt % kPageTokens != 0) plan_.copies.push_back({group.pages[full_pages], sequence.pages[full_pages]});
   sequence.computed = prompt;
+  Run(sequence);
+}
+
+void Scheduler::Run(Sequence& sequence) {
   sequence.state = SequenceState::kRunning;
   const auto newer = [&](const Sequence* other) { return KeyOf(*other) > KeyOf(sequence); };
   running_.insert(std::find_if(running_.begin(), running_.end(), newer), &sequence);
 }
 
 bool Scheduler::AdmitPrefix(Group& group) {
-  const bool must_advance = running_.empty() && &group == active_.front().get();
-  const int64_t headroom = std::min(unfinished_sequences_, options_.max_sequences);
-  if (!must_advance && pool_.free_pages() < PagesFor(group.prompt_tokens()) + headroom) return false;
+  const auto first = std::find_if(active_.begin(), active_.end(), [](const auto& one) { return one->runnable(); });
+  const bool must_advance = running_.empty() && &group == first->get();
+  const int64_t headroom = std::min(unfinished_sequences_ - waiting_turns_, options_.max_sequences);
+  if (!must_advance && !MakeRoom(PagesFor(group.prompt_tokens()) + headroom)) return false;
   if (!Reserve(KeyOf(group), group.prompt_tokens(), group.pages)) {
     pool_.ReleaseAll(group.pages);
     return false;
@@ -272,7 +255,7 @@ bool Scheduler::AdmitPrefix(Group& group) {
 
 // A new prompt is prefilled once the active groups cannot fill every slot.
 void Scheduler::AdmitGroups() {
-  while (!waiting_.empty() && unfinished_sequences_ < options_.max_sequences) {
+  while (!waiting_.empty() && unfinished_sequences_ - waiting_turns_ < options_.max_sequences) {
     active_.push_back(std::move(waiting_.front()));
     waiting_.pop_front();
     Group& group = *active_.back();
@@ -313,6 +296,7 @@ void Scheduler::AssignRows() {
     int64_t rows = std::min(remaining(*sequence), budget);
     while (static_cast<int64_t>(sequence->pages.size()) < PagesFor(sequence->computed + rows)) {
       const int32_t page = pool_.Allocate();  // only what is free: this step's other sequences keep theirs
+      if (page == PagePool::kNoPage && DropWaiting()) continue;
       if (page == PagePool::kNoPage) break;
       sequence->pages.push_back(page);
     }
@@ -352,7 +336,9 @@ void Scheduler::EmitSequence(Sequence& sequence) {
   }
   if (newest && !sequence.complete) EmitDraw(first_row + sequence.planned_rows - 1, sequence);
   if (newest) ++(sequence.complete ? stats_.final_rows : stats_.decode_rows);
-  stats_.recomputed_rows += sequence.planned_rows - (newest ? 1 : 0);
+  const int64_t again = std::clamp<int64_t>(sequence.computed_before - sequence.computed, 0, sequence.planned_rows);
+  stats_.recomputed_rows += again;
+  stats_.prefill_rows += sequence.planned_rows - again - (newest ? 1 : 0);
 }
 
 void Scheduler::EmitPrefix(Group& group) {
@@ -406,6 +392,7 @@ void Scheduler::CommitRunning(std::vector<FinishedCompletion>& finished) {
   std::vector<Sequence*> done;
   for (Sequence* sequence : running_) {
     sequence->computed += sequence->planned_rows;
+    sequence->computed_before = std::max(sequence->computed_before, sequence->computed);
     const int64_t tokens = static_cast<int64_t>(sequence->completion.token_ids.size());
     if (sequence->meter == nullptr || sequence->computed < sequence->group->prompt_tokens() + tokens) continue;
     if (sequence->meter->rows() < tokens) sequence->meter->Advance();
@@ -428,16 +415,20 @@ void Scheduler::Append(Sequence& sequence, const ops::SampledToken& sampled, Pol
   if (completion.versions.empty() || completion.versions.back().version != version) {
     completion.versions.push_back({static_cast<int>(completion.token_ids.size()), version});
   }
+  const bool converses = request.max_turn_tokens > 0;
+  if (converses) CountInTurn(completion);
   const TokenId token = forced ? request.forced_ids[completion.token_ids.size()] : sampled.token;
   completion.token_ids.push_back(token);
   completion.logprobs.push_back(sampled.logprob);
   completion.entropy.push_back(sampled.entropy);
   const auto& stops = request.stop_ids;
-  if (!forced && std::find(stops.begin(), stops.end(), token) != stops.end()) {
-    Complete(sequence, FinishReason::kStop, finished);
-  } else if (completion.token_ids.size() >= max_tokens) {
-    Complete(sequence, FinishReason::kLength, finished);
-  }
+  const bool stop = !forced && std::find(stops.begin(), stops.end(), token) != stops.end();
+  const bool full = completion.token_ids.size() >= max_tokens ||
+                    (converses && completion.turns.back().num_tokens >= request.max_turn_tokens);
+  if (!stop && !full) return;
+  const FinishReason reason = stop ? FinishReason::kStop : FinishReason::kLength;
+  if (converses) return EndTurn(sequence, reason);
+  Complete(sequence, reason, finished);
 }
 
 void Scheduler::Complete(Sequence& sequence, FinishReason reason, std::vector<FinishedCompletion>& finished) {
@@ -452,6 +443,12 @@ void Scheduler::Finish(Sequence& sequence, std::vector<FinishedCompletion>& fini
     pool_.ReleaseAll(sequence.pages);
     running_.erase(std::find(running_.begin(), running_.end(), &sequence));
     --group.running;
+  }
+  if (sequence.state == SequenceState::kWaiting) {
+    if (!sequence.pages.empty()) Unpark(sequence);
+    pool_.ReleaseAll(sequence.pages);
+    --group.waiting;
+    --waiting_turns_;
   }
   sequence.state = SequenceState::kFinished;
   --group.unfinished;
@@ -470,15 +467,20 @@ void Scheduler::RemoveFinishedGroups() {
 
 absl::Status Scheduler::Cancel(uint64_t request_id) {
   const auto same = [&](const auto& group) { return group->request.request_id == request_id; };
+  blocked_ = false;
   if (std::erase_if(waiting_, same) > 0) return absl::OkStatus();
   const auto found = std::find_if(active_.begin(), active_.end(), same);
   if (found == active_.end()) {
     return absl::NotFoundError(absl::StrCat("request ", request_id, " is not in the engine."));
   }
   Group& group = **found;
-  std::erase_if(running_, [&](const Sequence* sequence) { return sequence->group == &group; });
+  const auto of_group = [&](const Sequence* sequence) { return sequence->group == &group; };
+  std::erase_if(running_, of_group);
+  std::erase_if(parked_, of_group);
+  std::erase_if(ended_turns_, [&](const EndedTurn& turn) { return turn.request_id == request_id; });
   for (Sequence& sequence : group.sequences) pool_.ReleaseAll(sequence.pages);
   unfinished_sequences_ -= group.unfinished;
+  waiting_turns_ -= group.waiting;
   group.unfinished = 0;
   RemoveFinishedGroups();
   return absl::OkStatus();
@@ -488,6 +490,7 @@ SchedulerStats Scheduler::stats() const {
   SchedulerStats stats = stats_;
   stats.running = static_cast<int>(running_.size());
   stats.waiting_groups = static_cast<int>(waiting_.size());
+  stats.waiting_turns = waiting_turns_;
   stats.free_pages = pool_.free_pages();
   stats.num_pages = pool_.num_pages();
   return stats;

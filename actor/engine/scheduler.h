@@ -9,6 +9,10 @@
 // finishes. A prefix is held until the group is finished; under pressure one with no running sequence is dropped and
 // prefilled again.
 //
+// A sequence of a conversation waits between its turns. It holds no place among the running ones, and its pages only
+// for as long as nobody else needs them: then it gives them back, those that wait the longest first, and recomputes its
+// tokens when it goes on, as a preempted one does. A prefix all of whose sequences wait is given back likewise.
+//
 // Order: groups are served as they came, sequences by index. A unit (a prefix or a running sequence) that needs a page
 // may take those of newer units, newest first, never of older ones: so the oldest always advances and nothing starves.
 // Each step computes one row for every running sequence, then, up to max_step_tokens rows in all, recomputation and
@@ -57,7 +61,9 @@ struct SchedulerStats {
   int64_t recomputed_rows = 0;  // of preempted sequences and dropped prefixes
   int64_t preemptions = 0;
   int64_t prefix_drops = 0;
+  int64_t waiting_drops = 0;  // sequences that gave their pages back while they waited
   int running = 0;
+  int waiting_turns = 0;  // sequences that wait for Continue or Conclude
   int waiting_groups = 0;
   int free_pages = 0;
   int num_pages = 0;
@@ -84,6 +90,14 @@ class Scheduler {
   // Drops a request with all its completions. NotFound: there is no such request (any more).
   absl::Status Cancel(uint64_t request_id);
 
+  // Appends tokens of others to a sequence whose turn has ended; its next turn begins behind them. NotFound: no such
+  // sequence waits. InvalidArgument: no token, one outside the vocabulary, or no room for a token after them.
+  absl::Status Continue(uint64_t request_id, int completion_index, std::span<const TokenId> token_ids);
+  // Ends it with the turn that has ended. NotFound: no such sequence waits.
+  absl::StatusOr<FinishedCompletion> Conclude(uint64_t request_id, int completion_index);
+  // The turns that have ended since the last call, in their order.
+  std::vector<EndedTurn> TakeEndedTurns();
+
   // Rows that are read from the next step on are kept for the flow as means over these of the sampled heads; all of
   // them at first. Without meaning where the probe keeps none.
   void UseFlowHeads(std::shared_ptr<const FlowHeads> heads) { flow_heads_ = std::move(heads); }
@@ -91,13 +105,15 @@ class Scheduler {
   int64_t sampled_heads() const {
     return static_cast<int64_t>(options_.probe.layers.size()) * options_.heads_per_layer;
   }
-  bool idle() const { return waiting_.empty() && active_.empty(); }
+  // Nothing to compute, until the next call of another method.
+  bool idle() const { return blocked_ || (waiting_.empty() && active_.empty()); }
+  int waiting_turns() const { return waiting_turns_; }
   int max_sequences() const { return options_.max_sequences; }
   bool full() const { return static_cast<int>(waiting_.size()) >= options_.max_waiting_groups; }
   SchedulerStats stats() const;
 
  private:
-  enum class SequenceState : uint8_t { kReady, kRunning, kFinished };
+  enum class SequenceState : uint8_t { kReady, kRunning, kWaiting, kFinished };
   struct Group;
   struct Sequence;
   struct Key;
@@ -111,12 +127,19 @@ class Scheduler {
   bool ReclaimFromNewest(const Key& key);
   void Preempt(Sequence& sequence);
   void DropPrefix(Group& group);
-  // True when `pages` are free with one more for every running sequence, so that the start is not undone at once.
-  bool HasRoom(int64_t pages) const;
+  // Gives back what the sequence that has waited longest holds, else a prefix that only waits. False: there is none.
+  bool DropWaiting();
+  void Unpark(Sequence& sequence);
+  // Whether so many pages are free, those of waiting sequences given back.
+  bool MakeRoom(int64_t pages);
+  // The same with one more for every running sequence, so that the start is not undone at once.
+  bool HasRoom(int64_t pages) { return MakeRoom(pages + static_cast<int64_t>(running_.size())); }
 
   void ReservePagesOfRunning();
   void StartReadySequences();
   void Fork(Sequence& sequence);
+  bool Resume(Sequence& sequence);
+  void Run(Sequence& sequence);
   bool AdmitPrefix(Group& group);
   void AdmitGroups();
   void AssignRows();
@@ -128,6 +151,10 @@ class Scheduler {
   void CommitRunning(std::vector<FinishedCompletion>& finished);
   void Append(Sequence& sequence, const ops::SampledToken& sampled, PolicyVersion version,
               std::vector<FinishedCompletion>& finished);
+  void EndTurn(Sequence& sequence, FinishReason reason);
+  // Null: it does not wait.
+  Sequence* FindWaiting(uint64_t request_id, int completion_index);
+  absl::Status CheckContinuation(const Sequence& sequence, std::span<const TokenId> token_ids) const;
   void Complete(Sequence& sequence, FinishReason reason, std::vector<FinishedCompletion>& finished);
   void Finish(Sequence& sequence, std::vector<FinishedCompletion>& finished);
   void RemoveFinishedGroups();
@@ -139,7 +166,11 @@ class Scheduler {
   std::deque<std::unique_ptr<Group>> waiting_;
   std::deque<std::unique_ptr<Group>> active_;  // in order of arrival
   std::vector<Sequence*> running_;             // sorted by key
+  std::vector<Sequence*> parked_;              // have ended a turn and hold pages; the longest first
   int unfinished_sequences_ = 0;               // of active groups
+  int waiting_turns_ = 0;                      // of those
+  bool blocked_ = false;                       // the last plan was empty
+  std::vector<EndedTurn> ended_turns_;
   StepPlan plan_;
   std::vector<Sequence*> draw_sequences_;  // whose each draw is
   SchedulerStats stats_;
