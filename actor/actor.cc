@@ -10,6 +10,7 @@
 #include "common/base/monotonic_clock.h"
 #include "common/base/status_macros.h"
 #include "common/base/thread.h"
+#include "common/data/turns.h"
 
 namespace tactus {
 namespace {
@@ -57,10 +58,20 @@ struct Actor::Drain {
 };
 
 Actor::Actor(ActorSettings settings, std::unique_ptr<Engine> engine, RolloutPort* port, WeightSource* weights,
-             GroupScorer scorer)
-    : settings_(std::move(settings)), port_(port), weights_(weights), scorer_(scorer), engine_(std::move(engine)) {}
+             GroupScorer scorer, const std::optional<ConversationParts>& conversations)
+    : settings_(std::move(settings)), port_(port), weights_(weights), scorer_(scorer), engine_(std::move(engine)) {
+  if (!conversations.has_value()) return;
+  conversations_.emplace(*conversations, engine_.get());
+  conversations_->episodes().Watch([this] {
+    absl::MutexLock lock(&mutex_);
+    replies_wait_ = true;
+    changed_.SignalAll();
+  });
+}
 
-Actor::~Actor() = default;
+Actor::~Actor() {
+  if (conversations_.has_value()) conversations_->episodes().Close();  // which calls the actor no more
+}
 
 absl::Status Actor::Run() {
   HeardLearner();
@@ -75,7 +86,8 @@ absl::Status Actor::Run() {
   }
   port_->Close();
   weights_->Close();
-  scorer_.judge().Close();
+  scorer_.Close();
+  if (conversations_.has_value()) conversations_->episodes().Close();
   for (std::thread& thread : threads) thread.join();
   return status;
 }
@@ -83,7 +95,7 @@ absl::Status Actor::Run() {
 absl::Status Actor::StartThreads(std::vector<std::thread>& threads) {
   ASSIGN_OR_RETURN(threads.emplace_back(), StartThread("weights", [this] { WeightsLoop(); }));
   ASSIGN_OR_RETURN(threads.emplace_back(), StartThread("leases", [this] { LeaseLoop(); }));
-  for (int i = 0; i < scorer_.judge().calls_at_once(); ++i) {
+  for (int i = 0; i < scorer_.calls_at_once(); ++i) {
     ASSIGN_OR_RETURN(threads.emplace_back(), StartThread("submissions", [this] { SubmitLoop(); }));
   }
   return absl::OkStatus();
@@ -98,6 +110,7 @@ absl::Status Actor::EngineLoop() {
     RETURN_IF_ERROR(SwapStagedWeights());
     RETURN_IF_ERROR(StartLeasedGroups());
     RenewLeases();
+    if (conversations_.has_value()) Converse();
     if (engine_->idle()) {
       WaitForWork(wait);
       continue;
@@ -179,7 +192,9 @@ absl::Status Actor::StartLeasedGroups() {
     request.sampling = settings_.sampling;
     request.stop_ids = settings_.stop_ids;
     request.measure_rhythm = scorer_.MeasuresAttention();
+    if (conversations_.has_value()) request.max_turn_tokens = conversations_->max_turn_tokens();
     RETURN_IF_ERROR(engine_->Add(std::move(request)));
+    if (conversations_.has_value()) conversations_->Begin(open.lease, settings_.max_completion_tokens);
     open.started = engine_->version();
     open_.emplace(open.lease.lease_id, std::move(open));
   }
@@ -193,7 +208,7 @@ void Actor::Collect(std::span<FinishedCompletion> finished) {
     OpenGroup& open = found->second;
     absl::MutexLock lock(&mutex_);
     ++stats_.completions;
-    stats_.completion_tokens += static_cast<int64_t>(one.completion.token_ids.size());
+    stats_.completion_tokens += SampledTokens(one.completion);
     // A completion that lived through a swap is judged by the classes of the version that sampled its last token.
     std::shared_ptr<const HeadClasses> heads = head_classes_.Of(one.completion.versions.back().version);
     open.group.completions[one.completion_index] = std::move(one.completion);
@@ -211,15 +226,16 @@ void Actor::WaitForWork(Wait& wait) {
   const bool attached = port_->Attached();
   absl::MutexLock lock(&mutex_);
   const bool want_weights = !held_.has_value() || version_too_old_;
-  double* const waited = !attached                              ? &stats_.wait_disconnected_s
-                         : want_weights                         ? &stats_.wait_weights_s
-                         : open_groups_ >= settings_.max_leases ? &stats_.wait_scoring_s
-                                                                : &stats_.wait_lease_s;
+  double* const waited = !attached                                                    ? &stats_.wait_disconnected_s
+                         : want_weights                                               ? &stats_.wait_weights_s
+                         : open_groups_ >= settings_.max_leases || waiting_turns_ > 0 ? &stats_.wait_scoring_s
+                                                                                      : &stats_.wait_lease_s;
   wait.Continue(want_weights ? absl::StrCat("weights newer than ", held_ ? Name(*held_) : "none", " from the learner")
-                             : absl::StrCat("a lease from the learner (holding weights ", Name(*held_), ")"));
+                : waiting_turns_ > 0 ? absl::StrCat("the environment's replies to ", waiting_turns_, " turns")
+                                     : absl::StrCat("a lease from the learner (holding weights ", Name(*held_), ")"));
   const absl::Time start = MonotonicNow();
   const auto work = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    return closing_ || !fatal_.ok() || !leased_.empty() || staged_.has_value();
+    return closing_ || !fatal_.ok() || !leased_.empty() || staged_.has_value() || replies_wait_;
   };
   changed_.AwaitFor(&mutex_, kSlice, work);
   *waited += SecondsSince(start);
@@ -229,7 +245,7 @@ void Actor::WaitForWork(Wait& wait) {
 
 // Enough groups to fill the free slots, so that the fleet's prompts spread over its actors.
 int Actor::LeaseRoom() const {
-  const int free_sequences = engine_->max_sequences() - unfinished_completions_;
+  const int free_sequences = engine_->max_sequences() - (unfinished_completions_ - waiting_turns_);
   if (!held_.has_value() || free_sequences <= 0) return 0;
   const int groups = (free_sequences + settings_.completions_per_prompt - 1) / settings_.completions_per_prompt;
   return std::min(groups, settings_.max_leases - open_groups_);
@@ -469,7 +485,7 @@ std::string Actor::NotReady() const {
     absl::MutexLock lock(&mutex_);
     if (!held_.has_value()) return "no weights from the learner yet";
   }
-  return scorer_.judge().Trouble();
+  return conversations_.has_value() ? conversations_->episodes().Trouble() : scorer_.Trouble();
 }
 
 ActorStats Actor::stats() const {
@@ -477,6 +493,7 @@ ActorStats Actor::stats() const {
   ActorStats stats = stats_;
   stats.open_groups = open_groups_;
   stats.unfinished_completions = unfinished_completions_;
+  stats.waiting_turns = waiting_turns_;
   return stats;
 }
 

@@ -6,6 +6,9 @@
 //   weights   WeightSource::Fetch, stages one set        the staged set's swap           engine thread
 //   submit    scores and submits one group at a time     a finished group, its rewards   engine thread; the judge
 //
+// In a run of conversations the engine thread hands turns to the server and replies to the engine between two steps,
+// and waits for no server while anything else can be sampled.
+//
 // There are as many submit threads as calls of the judge are of use at once, one for a verifier.
 //
 // Every wait is cut into slices of at most a second and logged when it lasts. At most `max_leases` groups exist here.
@@ -28,6 +31,7 @@
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "actor/conversations.h"
 #include "actor/engine/engine.h"
 #include "actor/group_scorer.h"
 #include "actor/head_class_history.h"
@@ -60,7 +64,7 @@ struct ActorStats {
   int64_t groups_submitted = 0;  // acknowledged
   int64_t groups_expired = 0;    // the lease ran out before the group was in
   int64_t groups_refused = 0;    // malformed or stale, says the learner
-  int64_t groups_unscored = 0;   // without a reward for as long as a lease's time
+  int64_t groups_unscored = 0;   // without a reward for as long as a lease's time, or a conversation failed
   int64_t submit_retries = 0;
   int64_t completions = 0;
   int64_t completion_tokens = 0;
@@ -74,15 +78,17 @@ struct ActorStats {
   double step_s = 0;               // in Engine::Step
   int open_groups = 0;
   int unfinished_completions = 0;  // leased and not yet sampled to the end
+  int waiting_turns = 0;           // of those, the ones that wait for an environment's reply
   std::optional<PolicyVersion> version;
   SchedulerStats engine;
 };
 
 class Actor {
  public:
-  // `port`, `weights` and the scorer's parts must outlive the actor. `engine` must take `max_leases` waiting groups.
+  // `port`, `weights`, the scorer's parts and those of conversations, without which there are none, must outlive the
+  // actor. `engine` must take `max_leases` waiting groups.
   Actor(ActorSettings settings, std::unique_ptr<Engine> engine, RolloutPort* port, WeightSource* weights,
-        GroupScorer scorer);
+        GroupScorer scorer, const std::optional<ConversationParts>& conversations = std::nullopt);
   ~Actor();
 
   // Blocks. OK: the run is finished, or a stop was asked for and everything was handed in or its grace is over.
@@ -102,6 +108,7 @@ class Actor {
     TrajectoryGroup group;
     std::vector<MeasuredAttention> attention;  // [G]
     int unfinished = 0;
+    int restarts = 0;         // after a conversation that failed
     PolicyVersion started;    // in the engine: no token is of an older version
     absl::Time judged_until;  // finished: without a reward then, it is dropped
   };
@@ -118,6 +125,11 @@ class Actor {
   // still.
   void RenewLeases();
   void DropGroup(uint64_t lease_id);
+  // Out of the engine, with its conversations forgotten. None: it was not there.
+  std::optional<OpenGroup> TakeFromEngine(uint64_t lease_id);
+  void Converse();
+  // A conversation of the group has failed: it is begun again from its prompt, or dropped after the second time.
+  void RestartOrDrop(uint64_t lease_id, const absl::Status& why);
   void Collect(std::span<FinishedCompletion> finished);
   void WaitForWork(Wait& wait);
 
@@ -151,6 +163,7 @@ class Actor {
   std::map<uint64_t, OpenGroup> open_;  // by lease id: in the engine
   HeadClassHistory head_classes_;       // of the versions since the oldest of them started
   absl::Time renewed_ = absl::InfinitePast();
+  std::optional<Conversations> conversations_;
 
   mutable absl::Mutex mutex_;
   CondVar changed_;  // what mutex_ guards: closing_, fatal_, the queues, staged_, or room for leases
@@ -167,6 +180,8 @@ class Actor {
   absl::Time submit_progress_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();  // of whichever submit thread
   int open_groups_ ABSL_GUARDED_BY(mutex_) = 0;             // leased, in the engine, finished or being submitted
   int unfinished_completions_ ABSL_GUARDED_BY(mutex_) = 0;  // of leased groups and those in the engine
+  int waiting_turns_ ABSL_GUARDED_BY(mutex_) = 0;           // of those
+  bool replies_wait_ ABSL_GUARDED_BY(mutex_) = false;       // an environment has said something
   std::optional<PolicyVersion> held_ ABSL_GUARDED_BY(mutex_);
   std::optional<NewWeights> staged_ ABSL_GUARDED_BY(mutex_);  // without its numbers: the engine has them
   bool version_too_old_ ABSL_GUARDED_BY(mutex_) = false;      // the learner refused a lease to `held_`

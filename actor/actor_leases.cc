@@ -1,5 +1,6 @@
 // What the engine thread tells the learner of the leases that are worked on here.
 #include <algorithm>
+#include <utility>
 #include <vector>
 
 #include "actor/actor.h"
@@ -13,6 +14,9 @@ constexpr absl::Duration kRenewEvery = absl::Milliseconds(100);
 // A submit thread that shows no progress for longer (a call takes 30 s at most), or for a lease's whole time, stands
 // still.
 constexpr absl::Duration kSubmitPatience = absl::Minutes(1);
+// Of a group one of whose conversations failed: what its server knew of it is lost, and a learner would give the prompt
+// out again only when the lease's time is over.
+constexpr int kMostRestarts = 2;
 
 }  // namespace
 
@@ -39,21 +43,62 @@ void Actor::RenewLeases() {
   for (const uint64_t id : port_->Renew(working)) DropGroup(id);
 }
 
+std::optional<Actor::OpenGroup> Actor::TakeFromEngine(uint64_t lease_id) {
+  const auto found = open_.find(lease_id);
+  if (found == open_.end()) return std::nullopt;
+  if (conversations_.has_value()) conversations_->End(lease_id);
+  if (!engine_->Cancel(lease_id).ok()) TACTUS_LOG(WARNING) << "lease " << lease_id << " was not in the engine";
+  std::optional<OpenGroup> open = std::move(found->second);
+  open_.erase(found);
+  return open;
+}
+
+void Actor::RestartOrDrop(uint64_t lease_id, const absl::Status& why) {
+  std::optional<OpenGroup> open = TakeFromEngine(lease_id);
+  if (!open.has_value()) return;
+  const bool again = open->restarts < kMostRestarts;
+  TACTUS_LOG(WARNING) << "lease " << lease_id << (again ? " begun again" : " dropped") << ": prompt "
+                      << open->lease.prompt.id << ": " << why.message();
+  absl::MutexLock lock(&mutex_);
+  if (!again) {
+    ++stats_.groups_unscored;
+    return CloseGroup(open->unfinished);
+  }
+  ++open->restarts;
+  const int wanted = open->lease.completions_wanted;
+  unfinished_completions_ += wanted - std::exchange(open->unfinished, wanted);
+  open->group.completions.assign(static_cast<size_t>(wanted), {});
+  open->attention.clear();
+  open->attention.resize(static_cast<size_t>(wanted));
+  leased_.push_back(*std::move(open));
+}
+
+void Actor::Converse() {
+  {
+    absl::MutexLock lock(&mutex_);
+    replies_wait_ = false;
+  }
+  Conversations::Outcome outcome = conversations_->Exchange();
+  Collect(outcome.finished);
+  for (const auto& [lease_id, status] : outcome.failed) RestartOrDrop(lease_id, status);
+  absl::MutexLock lock(&mutex_);
+  stats_.engine = engine_->stats();
+  const int waiting = stats_.engine.waiting_turns;
+  if (waiting > waiting_turns_) changed_.SignalAll();  // there may be room for more leases
+  waiting_turns_ = waiting;
+}
+
 void Actor::DropGroup(uint64_t lease_id) {
   const auto is_it = [lease_id](const OpenGroup& open) { return open.lease.lease_id == lease_id; };
-  const auto in_engine = open_.find(lease_id);
-  if (in_engine != open_.end() && !engine_->Cancel(lease_id).ok()) {
-    TACTUS_LOG(WARNING) << "lease " << lease_id << " was not in the engine";
-  }
+  const std::optional<OpenGroup> in_engine = TakeFromEngine(lease_id);
   absl::MutexLock lock(&mutex_);
   if (const auto submitting = submitting_.find(lease_id); submitting != submitting_.end()) {
     submitting->second.ended = true;  // and is closed by its thread, which may just be hearing that it was in time
     return;
   }
   int unfinished = 0;
-  if (in_engine != open_.end()) {
-    unfinished = in_engine->second.unfinished;
-    open_.erase(in_engine);
+  if (in_engine.has_value()) {
+    unfinished = in_engine->unfinished;
   } else if (const auto waits = std::ranges::find_if(leased_, is_it); waits != leased_.end()) {
     unfinished = waits->unfinished;
     leased_.erase(waits);

@@ -4,7 +4,9 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/status_macros.h"
 #include "common/data/audit.h"
+#include "common/data/turns.h"
 #include "common/rhythm/flow.h"
 #include "common/rhythm/token_kind.h"
 #include "common/tasks/answer_region.h"
@@ -22,6 +24,14 @@ RhythmRecord RecordOf(const Rhythm& rhythm) {
 
 absl::Status GroupScorer::Score(const PromptLease& lease, std::span<const MeasuredAttention> attention,
                                 absl::Time deadline, TrajectoryGroup& group) const {
+  if (judge_ != nullptr) RETURN_IF_ERROR(Judged(lease, deadline, group));
+  for (size_t i = 0; i < group.completions.size(); ++i) {
+    AssignCredit(lease, static_cast<uint32_t>(i), attention[i], group.completions[i]);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status GroupScorer::Judged(const PromptLease& lease, absl::Time deadline, TrajectoryGroup& group) const {
   std::vector<Answer> answers;
   for (const Completion& completion : group.completions) answers.push_back(AnswerOf(*tokenizer_, completion));
   absl::StatusOr<std::vector<Reward>> rewards = judge_->Score(QuestionOf(*tokenizer_, lease.prompt), answers, deadline);
@@ -29,11 +39,7 @@ absl::Status GroupScorer::Score(const PromptLease& lease, std::span<const Measur
     return absl::Status(rewards.status().code(),
                         absl::StrCat("prompt ", lease.prompt.id, ": ", rewards.status().message()));
   }
-  for (size_t i = 0; i < group.completions.size(); ++i) {
-    Completion& completion = group.completions[i];
-    completion.reward = std::move((*rewards)[i]);
-    AssignCredit(lease, static_cast<uint32_t>(i), attention[i], completion);
-  }
+  for (size_t i = 0; i < group.completions.size(); ++i) group.completions[i].reward = std::move((*rewards)[i]);
   return absl::OkStatus();
 }
 
@@ -42,8 +48,13 @@ void GroupScorer::AssignCredit(const PromptLease& lease, uint32_t index, const M
   Rhythm rhythm;
   const bool measured = attention.meter != nullptr;
   if (measured) rhythm = ComputeRhythm(attention.meter->Finish(), credit_->rhythm_options(), attention.heads.get());
+  // Over the model's tokens, as if they stood one behind the other.
+  const std::span<const Turn> turns = completion.turns;
+  const std::vector<float> entropy = OfSampled(turns, std::span<const float>(completion.entropy));
   std::vector<TokenKind> kinds;
-  if (credit_->ReadsKinds()) kinds = TokenKinds(*tokenizer_, completion.token_ids);
+  if (credit_->ReadsKinds()) {
+    kinds = OfSampled(turns, std::span<const TokenKind>(TokenKinds(*tokenizer_, completion.token_ids)));
+  }
   std::vector<double> flow;
   if (credit_->TracesFlow()) {
     const FlowRows& rows = attention.meter->flow_rows();
@@ -51,13 +62,14 @@ void GroupScorer::AssignCredit(const PromptLease& lease, uint32_t index, const M
     const auto [begin, end] = AnswerRegion(*tokenizer_, completion.token_ids, last_tokens);
     flow = FlowCredit(rows, TraceFlow(rows, {begin, end}));
   }
-  completion.credit = credit_->Weights({.seed = lease.seed,
-                                        .prompt_id = lease.prompt.id,
-                                        .completion_index = index,
-                                        .entropy = completion.entropy,
-                                        .rhythm = measured ? &rhythm : nullptr,
-                                        .kinds = kinds,
-                                        .flow = flow});
+  const std::vector<float> weights = credit_->Weights({.seed = lease.seed,
+                                                       .prompt_id = lease.prompt.id,
+                                                       .completion_index = index,
+                                                       .entropy = entropy,
+                                                       .rhythm = measured ? &rhythm : nullptr,
+                                                       .kinds = kinds,
+                                                       .flow = flow});
+  completion.credit = AmongTokens(turns, std::span<const float>(weights), completion.token_ids.size());
   const bool audited = measured && Audited(lease.prompt.id, credit_->audit_share());
   if (audited || credit_->Calibrates()) completion.head_spans.assign(rhythm.span.begin(), rhythm.span.end());
   if (audited) completion.rhythm = RecordOf(rhythm);

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
@@ -24,6 +25,7 @@ struct MeasuredAttention {
 // Thread-safe, as its parts are; they must outlive it.
 class GroupScorer {
  public:
+  // judge null: completions come with their rewards, of conversations.
   GroupScorer(const Tokenizer* tokenizer, Judge* judge, const CreditAssigner* credit)
       : tokenizer_(tokenizer), judge_(judge), credit_(credit) {}
 
@@ -33,9 +35,15 @@ class GroupScorer {
                      TrajectoryGroup& group) const;
 
   bool MeasuresAttention() const { return credit_->MeasuresAttention(); }
-  Judge& judge() const { return *judge_; }
+  // As Judge's.
+  int calls_at_once() const { return judge_ == nullptr ? 1 : judge_->calls_at_once(); }
+  std::string Trouble() const { return judge_ == nullptr ? "" : judge_->Trouble(); }
+  void Close() const {
+    if (judge_ != nullptr) judge_->Close();
+  }
 
  private:
+  absl::Status Judged(const PromptLease& lease, absl::Time deadline, TrajectoryGroup& group) const;
   void AssignCredit(const PromptLease& lease, uint32_t index, const MeasuredAttention& attention,
                     Completion& completion) const;
 

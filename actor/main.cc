@@ -36,6 +36,8 @@
 #include "common/ops/cpu/parallel.h"
 #include "common/rollout/grpc_log.h"
 #include "common/rollout/grpc_rollout_port.h"
+#include "common/tasks/prompt_encoder.h"
+#include "common/tasks/turn_encoder.h"
 #include "common/tokenizer/chat/chat_facts.h"
 #include "common/tokenizer/chat/chat_template.h"
 #include "proto/config.pb.h"
@@ -77,7 +79,9 @@ std::string DefaultInstance() {
 // this is moved, as others point to it.
 struct Parts {
   std::unique_ptr<Tokenizer> tokenizer;
-  std::unique_ptr<Judge> judge;
+  std::unique_ptr<PromptEncoder> prompts;  // the chat template, of conversations
+  std::unique_ptr<const TurnEncoder> turns;
+  RewardSource rewards;
   std::unique_ptr<const CreditAssigner> credit;
   std::unique_ptr<GrpcRolloutPort> port;
   std::unique_ptr<WeightSource> weights;
@@ -131,6 +135,26 @@ absl::StatusOr<std::unique_ptr<Engine>> MakeEngine(const config::RunConfig& run,
   return LoadEngine(folder, setup);
 }
 
+// What conversations need besides, where the run's environment holds them; none: it does not.
+absl::StatusOr<std::optional<ConversationParts>> Conversing(const config::RunConfig& run, const ModelConfig& model,
+                                                            Parts& parts) {
+  if (parts.rewards.episodes == nullptr) return std::nullopt;
+  if (parts.credit->MeasuresAttention()) {
+    return absl::InvalidArgumentError(
+        "credit.strategy: it reads attention, or credit.measure asks for it, and attention is not measured in "
+        "conversations: "
+        "expected UNIFORM, RANDOM or ENTROPY, without credit.measure");
+  }
+  ASSIGN_OR_RETURN(parts.prompts, PromptEncoder::Create(run.model()));
+  parts.turns = std::make_unique<const TurnEncoder>(parts.tokenizer.get(), &parts.prompts->chat(), model.vocab_size);
+  const int longest = run.rollout().max_completion_tokens(), turn = run.rollout().max_turn_tokens();
+  return ConversationParts{.episodes = parts.rewards.episodes.get(),
+                           .encoder = parts.turns.get(),
+                           .tokenizer = parts.tokenizer.get(),
+                           .max_turns = run.rollout().max_turns(),
+                           .max_turn_tokens = turn == 0 ? longest : std::min(turn, longest)};
+}
+
 absl::StatusOr<Parts> MakeParts(const config::RunConfig& run, const ActorFlags& flags, const std::string& instance,
                                 const Device& device, MetricSet* metrics) {
   Parts parts;
@@ -140,7 +164,7 @@ absl::StatusOr<Parts> MakeParts(const config::RunConfig& run, const ActorFlags& 
                                  run.actor().gpu_memory_mib(), ListGpus()));
   ASSIGN_OR_RETURN(parts.tokenizer, Tokenizer::FromFile(absl::StrCat(run.model().path(), "/tokenizer.json")));
   ASSIGN_OR_RETURN(const std::vector<TokenId> stop_ids, ModelStopIds(run, folder, *parts.tokenizer));
-  ASSIGN_OR_RETURN(parts.judge, OpenJudge(run, absl::Seconds(flags.learner_timeout_s), metrics));
+  ASSIGN_OR_RETURN(parts.rewards, OpenRewards(run, absl::Seconds(flags.learner_timeout_s), metrics));
   ASSIGN_OR_RETURN(CreditAssigner credit, CreditAssigner::FromProto(run.credit()));
   parts.credit = std::make_unique<const CreditAssigner>(std::move(credit));
 
@@ -153,6 +177,7 @@ absl::StatusOr<Parts> MakeParts(const config::RunConfig& run, const ActorFlags& 
   port.limits.max_prompt_tokens = run.rollout().max_prompt_tokens();
   port.limits.max_completion_tokens = run.rollout().max_completion_tokens();
   port.limits.completions_per_prompt = run.rollout().completions_per_prompt();
+  port.limits.max_turns = run.rollout().max_turns();
   port.limits.vocab_size = static_cast<int>(folder.config.vocab_size);
   ASSIGN_OR_RETURN(port.limits.calibrated_heads,
                    parts.credit->CalibratedHeads(folder.config.num_layers, folder.config.num_heads));
@@ -168,9 +193,10 @@ absl::StatusOr<Parts> MakeParts(const config::RunConfig& run, const ActorFlags& 
                                                         .metrics = metrics},
                                                        parts.port.get()));
   ASSIGN_OR_RETURN(std::unique_ptr<Engine> engine, MakeEngine(run, folder, *parts.credit, device));
-  parts.actor = std::make_unique<Actor>(MakeSettings(run, flags, instance, stop_ids), std::move(engine),
-                                        parts.port.get(), parts.weights.get(),
-                                        GroupScorer(parts.tokenizer.get(), parts.judge.get(), parts.credit.get()));
+  ASSIGN_OR_RETURN(const std::optional<ConversationParts> conversations, Conversing(run, folder.config, parts));
+  parts.actor = std::make_unique<Actor>(
+      MakeSettings(run, flags, instance, stop_ids), std::move(engine), parts.port.get(), parts.weights.get(),
+      GroupScorer(parts.tokenizer.get(), parts.rewards.judge.get(), parts.credit.get()), conversations);
   return parts;
 }
 

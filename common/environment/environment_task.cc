@@ -37,7 +37,7 @@ absl::StatusOr<std::vector<TaskExample>> ReadSplit(EnvironmentClient& client, Sp
   size_t bytes = 0;
   RETURN_IF_ERROR(client.Prompts(split, kReadTimeout, [&](NamedExample one) -> absl::Status {
     const TaskExample& example = one.example;
-    bytes += example.system.size() + example.user.size() + example.answer_key_json.size();
+    bytes += example.system.size() + example.user.size() + example.answer_key_json.size() + example.tools_json.size();
     if (examples.size() == kMaxEnvironmentPrompts || bytes > kMaxEnvironmentBytes) {
       return absl::InvalidArgumentError(absl::StrCat("environment ", client.address(), " has more than ",
                                                      kMaxEnvironmentPrompts, " prompts or ", kMaxEnvironmentBytes,

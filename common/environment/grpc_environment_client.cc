@@ -50,12 +50,12 @@ absl::Status EnvironmentClient::Call(absl::string_view method, absl::Duration ti
   absl::MutexLock lock(&mu_);
   open_.erase(&context);
   if (closed_) return closed;
-  return Translate(method, timeout, status);
+  return EnvironmentError(address_, method, timeout, status);
 }
 
-absl::Status EnvironmentClient::Translate(absl::string_view method, absl::Duration timeout,
-                                          const grpc::Status& status) const {
-  const std::string who = absl::StrCat("environment ", address_);
+absl::Status EnvironmentError(absl::string_view address, absl::string_view method, absl::Duration timeout,
+                              const grpc::Status& status) {
+  const std::string who = absl::StrCat("environment ", address);
   const std::string said = Shown(status.error_message());
   switch (status.error_code()) {
     case grpc::StatusCode::OK:
@@ -79,9 +79,9 @@ absl::Status EnvironmentClient::Translate(absl::string_view method, absl::Durati
                                           absl::StatusCodeToString(FromGrpc(status).code()), ": ", said));
 }
 
-absl::Status EnvironmentClient::BadReply(absl::string_view method, const absl::Status& why) const {
+absl::Status BadEnvironmentReply(absl::string_view address, absl::string_view method, const absl::Status& why) {
   return absl::DataLossError(
-      absl::StrCat("environment ", address_, ": its answer to ", method, " cannot be used: ", why.message()));
+      absl::StrCat("environment ", address, ": its answer to ", method, " cannot be used: ", why.message()));
 }
 
 absl::StatusOr<EnvironmentFacts> EnvironmentClient::Describe(absl::Duration timeout) {

@@ -37,6 +37,11 @@ class Status;
 
 namespace tactus {
 
+// What a call's status, or an answer that the codec refuses, is told as: see above.
+absl::Status EnvironmentError(absl::string_view address, absl::string_view method, absl::Duration timeout,
+                              const grpc::Status& status);
+absl::Status BadEnvironmentReply(absl::string_view address, absl::string_view method, const absl::Status& why);
+
 class EnvironmentClient {
  public:
   // Connects when it is used. Errors are those of the security options (OpenEnvironmentChannel).
@@ -58,8 +63,9 @@ class EnvironmentClient {
 
   absl::Status Call(absl::string_view method, absl::Duration timeout,
                     absl::FunctionRef<grpc::Status(grpc::ClientContext&)> call) ABSL_LOCKS_EXCLUDED(mu_);
-  absl::Status Translate(absl::string_view method, absl::Duration timeout, const grpc::Status& status) const;
-  absl::Status BadReply(absl::string_view method, const absl::Status& why) const;
+  absl::Status BadReply(absl::string_view method, const absl::Status& why) const {
+    return BadEnvironmentReply(address_, method, why);
+  }
 
   const std::string address_;
   const std::shared_ptr<grpc::Channel> channel_;

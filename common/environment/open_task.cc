@@ -77,20 +77,41 @@ absl::StatusOr<std::unique_ptr<Task>> OpenTestSet(const config::RunConfig& run) 
 
 absl::StatusOr<std::unique_ptr<Judge>> OpenJudge(const config::RunConfig& run, absl::Duration wait,
                                                  MetricSet* metrics) {
+  ASSIGN_OR_RETURN(RewardSource source, OpenRewards(run, wait, metrics));
+  if (source.judge != nullptr) return std::move(source.judge);
+  return absl::InvalidArgumentError(absl::StrCat("environment.address: environment ", run.environment().address(),
+                                                 " holds conversations, which only the actors of a training run do: "
+                                                 "expected one whose Describe says SINGLE_TURN"));
+}
+
+absl::StatusOr<RewardSource> OpenRewards(const config::RunConfig& run, absl::Duration wait, MetricSet* metrics) {
+  RewardSource source;
   if (!config::EnvironmentJudges(run.task())) {
     ASSIGN_OR_RETURN(std::unique_ptr<Verifier> verifier, CreateVerifier(run.task().name(), run.task().format_reward()));
-    return std::make_unique<VerifierJudge>(std::move(verifier));
+    source.judge = std::make_unique<VerifierJudge>(std::move(verifier));
+    return source;
   }
   ASSIGN_OR_RETURN(std::unique_ptr<EnvironmentClient> client, Connect(run));
   ASSIGN_OR_RETURN(const EnvironmentFacts facts, AwaitDescription(*client, wait));
   TACTUS_LOG(INFO) << "rewards are those of environment " << client->address()
                    << (facts.name.empty() ? "" : absl::StrCat(" (", facts.name, ")"));
   const int groups = run.actor().max_leases();
+  if (facts.conversations) {
+    const int answers = groups * run.rollout().completions_per_prompt();
+    const Episodes::Options episodes{
+        .reply_timeout = absl::Seconds(run.environment().timeout_s()),
+        .calls_at_once = facts.max_calls == 0 ? answers : std::min(answers, facts.max_calls),
+        .metrics = metrics};
+    ASSIGN_OR_RETURN(const HostPort address, HostPort::Parse(run.environment().address(), "environment.address"));
+    ASSIGN_OR_RETURN(source.episodes, Episodes::Create(address, ChannelSecurity::FromProto(run.service()), episodes));
+    return source;
+  }
   const EnvironmentJudge::Options options{
       .call_timeout = absl::Seconds(run.environment().timeout_s()),
       .calls_at_once = facts.max_calls == 0 ? groups : std::min(groups, facts.max_calls),
       .metrics = metrics};
-  return std::make_unique<EnvironmentJudge>(std::move(client), options);
+  source.judge = std::make_unique<EnvironmentJudge>(std::move(client), options);
+  return source;
 }
 
 absl::Status ProbeEnvironment(const config::RunConfig& run) {

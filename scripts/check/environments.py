@@ -5,7 +5,8 @@
 
 examples: each is started and judges answers through `tactus verify`, and with the ten lines the quick start's reward rises, by more
 than chance: the rewards of a step's prompts are independent and from 0 to 1, so Hoeffding's inequality bounds how likely such a
-rise is where nothing is learned.
+rise is where nothing is learned. A conversation of two turns is trained on for three steps, and the learner finds its log-probs again
+to the last bit.
 faults: one run whose server is killed, frozen, slow, and answers errors, NaN, too little, 10 MB and bytes of another type; it
 must wait through each with a sentence in the log, go on when the server does, balance its books, and end with the very weights
 of a run without faults. Needs what scripts/setup.sh --lint puts into .venv, else it says so and ends with 77.
@@ -151,6 +152,29 @@ def check_cpp(build: pathlib.Path, folder: pathlib.Path) -> None:
             [(True, 0.984, "correct"), (False, 0, "not_named")])  # fmt: skip
 
 
+def check_conversation(build: pathlib.Path, folder: pathlib.Path) -> None:
+    port, run = free_port(), folder / "conversation"
+    with server([PYTHON, ROOT / "scripts/check/conversing_environment.py", str(port)], port):
+        train(build, run, port, [*SMALL, "--set", "learner.steps=3", "--set", "rollout.max_turn_tokens=24", "--set", "rollout.max_turns=3"])
+        verdict = subprocess.run(
+            [build / "bin/tactus", "verify", "--config", "configs/quickstart.textproto", "--set", "task.rewards=ENVIRONMENT",
+             "--set", f"environment.address=127.0.0.1:{port}", "--input", "-"],
+            cwd=ROOT, input="", text=True, capture_output=True, timeout=RUN_S, check=False)  # fmt: skip
+        assert verdict.returncode != 0 and "holds conversations" in verdict.stderr, verdict.stderr
+    steps = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [s["step"] for s in steps] == [1, 2, 3], steps
+    assert all(0.25 <= s["reward_mean"] <= 0.75 for s in steps), steps
+    mismatch = [s["mismatch_on_policy_max"] for s in steps if "mismatch_on_policy_max" in s]
+    assert mismatch and not any(mismatch), steps
+    samples = [json.loads(line) for line in (run / "samples.jsonl").read_text().splitlines()]
+    for sample in samples:
+        written = [t for t, gamma in enumerate(sample["gamma"]) if gamma == 0]
+        assert written and all(sample["logprobs"][t] == 0 and sample["entropy"][t] == 0 for t in written), sample
+        assert "".join(sample["tokens"][t] for t in written).startswith("\n"), sample
+        assert sample["reward"] in (0.25, 0.75) and sample["reason"] == "tried_twice", sample
+    print(f"conversation: rewards {[round(s['reward_mean'], 3) for s in steps]}, {len(samples)} samples", flush=True)
+
+
 def train(build: pathlib.Path, run: pathlib.Path, port: int, extra: list[str]) -> None:
     command = [build / "bin/tactus", "train", *QUICK_START, "--set", f"environment.address=127.0.0.1:{port}", *extra, "--out", run,
                "--actors", "1"]  # fmt: skip
@@ -281,7 +305,7 @@ def main() -> None:
         if args.what == "faults":
             check_faults(build, folder)
             return
-        for check in (check_cpp, check_code_execution, check_math, check_ten_lines):
+        for check in (check_cpp, check_code_execution, check_math, check_ten_lines, check_conversation):
             check(build, folder)
 
 

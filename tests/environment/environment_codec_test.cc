@@ -106,8 +106,9 @@ TEST(EnvironmentCodec, ChecksDescriptionsAndPrompts) {
   v1::Description description;
   EXPECT_THAT(std::string(FromWire(description).status().message()), HasSubstr("kind is 0; expected SINGLE_TURN"));
   description.set_kind(v1::CONVERSATION);
-  EXPECT_THAT(std::string(FromWire(description).status().message()), HasSubstr("holds no conversations yet"));
+  EXPECT_TRUE(FromWire(description)->conversations);
   description.set_kind(v1::SINGLE_TURN);
+  EXPECT_FALSE(FromWire(description)->conversations);
   description.set_max_calls(4'000'000'000);
   EXPECT_GT(FromWire(description)->max_calls, 0);
   v1::EnvironmentPrompt prompt;
@@ -122,8 +123,11 @@ TEST(EnvironmentCodec, ChecksDescriptionsAndPrompts) {
   EXPECT_EQ(example.id, "a\n");
   EXPECT_EQ(example.example.user, "Why?");
   EXPECT_EQ(example.example.answer_key_json, "42");
-  prompt.set_tools("[]");
-  EXPECT_THAT(std::string(FromWire(prompt).status().message()), HasSubstr("has tools"));
+  EXPECT_EQ(example.example.tools_json, "");
+  prompt.set_tools("[{}]");
+  EXPECT_EQ(FromWire(prompt)->example.tools_json, "[{}]");
+  prompt.set_tools(std::string(kMaxAnswerKeyBytes + 1, 'x'));
+  EXPECT_THAT(std::string(FromWire(prompt).status().message()), HasSubstr("tools has 65537 bytes"));
 }
 
 }  // namespace

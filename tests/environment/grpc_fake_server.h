@@ -36,6 +36,23 @@ inline void ScoreByLength(const v1::ScoreRequest& request, v1::ScoreReply* reply
   }
 }
 
+inline v1::ConverseReply TextReply(const std::string& text) {
+  v1::ConverseReply reply;
+  reply.set_text(text);
+  return reply;
+}
+
+inline v1::ConverseReply DoneReply(double reward, v1::Verdict verdict = v1::PASS) {
+  v1::ConverseReply reply;
+  reply.set_done(true);
+  reply.set_verdict(verdict);
+  reply.set_reason("told");
+  v1::RewardPart& part = *reply.add_parts();
+  part.set_name("end");
+  part.set_value(reward);
+  return reply;
+}
+
 // Its functions may be set before it is started, and are called from gRPC's threads.
 class FakeServer final : public v1::EnvironmentService::Service {
  public:
@@ -70,6 +87,13 @@ class FakeServer final : public v1::EnvironmentService::Service {
     const int call = ++calls;
     return score(call, *context, *request, reply);
   }
+  using Stream = grpc::ServerReaderWriter<v1::ConverseReply, v1::ConverseRequest>;
+  grpc::Status Converse(grpc::ServerContext* context, Stream* stream) override {
+    const int call = ++calls;
+    v1::ConverseRequest opening;
+    if (!stream->Read(&opening) || !opening.has_opening()) return {grpc::StatusCode::INVALID_ARGUMENT, "no opening"};
+    return converse(call, *context, opening.opening(), *stream);
+  }
 
   v1::Description description = [] {
     v1::Description made;
@@ -84,6 +108,10 @@ class FakeServer final : public v1::EnvironmentService::Service {
       [](int, grpc::ServerContext&, const v1::ScoreRequest& request, v1::ScoreReply* reply) {
         ScoreByLength(request, reply);
         return grpc::Status::OK;
+      };
+  std::function<grpc::Status(int, grpc::ServerContext&, const v1::Opening&, Stream&)> converse =
+      [](int, grpc::ServerContext&, const v1::Opening&, Stream&) {
+        return grpc::Status(grpc::StatusCode::UNIMPLEMENTED, "no conversations");
       };
   std::atomic<int> calls{0};
 
