@@ -37,11 +37,14 @@ constexpr absl::string_view kLearnerAndActors = "learner and actors";
 constexpr size_t kServerQuotaBytes = size_t{2} << 30;
 
 // true: TLS; false: plaintext.
+// `between` whom, for a warning; empty: it was given already.
 absl::StatusOr<bool> WantsTls(const ChannelSecurity& security, absl::string_view between) {
   const int files = !security.tls_cert_path.empty() + !security.tls_key_path.empty() + !security.tls_ca_path.empty();
   if (files == 0 && security.plaintext) {
-    TACTUS_LOG(WARNING) << "the connection between " << between
-                        << " is not encrypted and checks nobody: service.plaintext is true";
+    if (!between.empty()) {
+      TACTUS_LOG(WARNING) << "the connection between " << between
+                          << " is not encrypted and checks nobody: service.plaintext is true";
+    }
     return false;
   }
   if (files != 3) {
@@ -57,10 +60,13 @@ absl::StatusOr<bool> WantsTls(const ChannelSecurity& security, absl::string_view
 
 // Reads the certificates, warns of what a person should know, and says with whom the process deals: a learner's
 // services with those who call them, any process with the `server` it calls.
-enum class Side { kLearnerServes, kCallsLearner, kCallsEnvironment };
+enum class Side { kLearnerServes, kCallsLearner, kCallsEnvironment, kRelayServes, kCallsRelay };
+
+bool IsRelay(Side side) { return side == Side::kRelayServes || side == Side::kCallsRelay; }
 
 absl::StatusOr<PeerRule> CheckOwnCertificates(Side side, const ChannelSecurity& security) {
   ASSIGN_OR_RETURN(const CertificateFacts facts, ReadCertificates(security, absl::Now()));
+  if (IsRelay(side)) return PeerRule::ForRelay(facts.uris);
   if (const std::string warning = ExpiryWarning(facts, security, absl::Now()); !warning.empty()) {
     TACTUS_LOG(WARNING) << warning;
   }
@@ -101,15 +107,17 @@ class RoleCheck final : public grpc::AuthMetadataProcessor {
   const std::function<void(absl::string_view)> on_refused_;
 };
 
-// On a client, in the handshake: besides the server's name, which gRPC checks where nobody else does, its role.
+// On a client, in the handshake: besides the server's name, which gRPC checks where nobody else does, its role. Of a
+// relay the role alone, if roles are asked for.
 class ServerVerifier final : public tls::ExternalCertificateVerifier {
  public:
-  explicit ServerVerifier(PeerRule rule) : rule_(std::move(rule)) {}
+  ServerVerifier(PeerRule rule, bool by_role_alone)
+      : rule_(std::move(rule)), by_name_(!by_role_alone || !rule_.enforced()) {}
 
   bool Verify(tls::TlsCustomVerificationCheckRequest* request, std::function<void(grpc::Status)>,
               grpc::Status* sync_status) override {
-    name_.Verify(request, nullptr, sync_status);
-    if (!sync_status->ok()) return true;
+    if (by_name_) name_.Verify(request, nullptr, sync_status);
+    if (by_name_ && !sync_status->ok()) return true;
     std::vector<std::string> uris;
     for (const grpc::string_ref& uri : request->uri_names()) uris.emplace_back(uri.data(), uri.size());
     *sync_status = ToGrpc(rule_.Check(uris));
@@ -119,6 +127,7 @@ class ServerVerifier final : public tls::ExternalCertificateVerifier {
 
  private:
   const PeerRule rule_;
+  const bool by_name_;
   tls::HostNameCertificateVerifier name_;  // answers at once
 };
 
@@ -129,16 +138,19 @@ std::shared_ptr<tls::CertificateProviderInterface> WatchFiles(const ChannelSecur
 
 absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> MakeChannelCredentials(Side side,
                                                                                  const ChannelSecurity& security) {
-  ASSIGN_OR_RETURN(
-      const bool use_tls,
-      WantsTls(security, side == Side::kCallsEnvironment ? "this process and the environment" : kLearnerAndActors));
+  const absl::string_view between = IsRelay(side)                     ? ""
+                                    : side == Side::kCallsEnvironment ? "this process and the environment"
+                                                                      : kLearnerAndActors;
+  ASSIGN_OR_RETURN(const bool use_tls, WantsTls(security, between));
   if (!use_tls) return grpc::InsecureChannelCredentials();
   ASSIGN_OR_RETURN(PeerRule rule, CheckOwnCertificates(side, security));
   tls::TlsChannelCredentialsOptions options;
   options.set_certificate_provider(WatchFiles(security));
   options.watch_root_certs();
   options.watch_identity_key_cert_pairs();
-  options.set_certificate_verifier(tls::ExternalCertificateVerifier::Create<ServerVerifier>(std::move(rule)));
+  options.set_certificate_verifier(
+      tls::ExternalCertificateVerifier::Create<ServerVerifier>(std::move(rule), IsRelay(side)));
+  options.set_check_call_host(!IsRelay(side));  // ServerVerifier's business
   return tls::TlsCredentials(options);
 }
 
@@ -155,13 +167,11 @@ grpc::ChannelArguments BoundChannel() {
   return arguments;
 }
 
-}  // namespace
-
-absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> MakeServerCredentials(
-    const ChannelSecurity& security, std::function<void(absl::string_view)> on_refused) {
-  ASSIGN_OR_RETURN(const bool use_tls, WantsTls(security, kLearnerAndActors));
+absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> MakeCredentialsOf(
+    Side side, const ChannelSecurity& security, std::function<void(absl::string_view)> on_refused) {
+  ASSIGN_OR_RETURN(const bool use_tls, WantsTls(security, IsRelay(side) ? "" : kLearnerAndActors));
   if (!use_tls) return grpc::InsecureServerCredentials();
-  ASSIGN_OR_RETURN(PeerRule rule, CheckOwnCertificates(Side::kLearnerServes, security));
+  ASSIGN_OR_RETURN(PeerRule rule, CheckOwnCertificates(side, security));
   tls::TlsServerCredentialsOptions options(WatchFiles(security));
   options.watch_root_certs();
   options.watch_identity_key_cert_pairs();
@@ -170,6 +180,19 @@ absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> MakeServerCredentials(
   credentials->SetAuthMetadataProcessor(std::make_shared<RoleCheck>(std::move(rule), std::move(on_refused)));
   return credentials;
 }
+
+}  // namespace
+
+absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> MakeServerCredentials(
+    const ChannelSecurity& security, std::function<void(absl::string_view)> on_refused) {
+  return MakeCredentialsOf(Side::kLearnerServes, security, std::move(on_refused));
+}
+
+absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> MakeRelayCredentials(
+    const ChannelSecurity& security, std::function<void(absl::string_view)> on_refused) {
+  return MakeCredentialsOf(Side::kRelayServes, security, std::move(on_refused));
+}
+
 void BoundServer(grpc::ServerBuilder& builder) {
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMs);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveTimeoutMs);
@@ -185,6 +208,13 @@ void BoundServer(grpc::ServerBuilder& builder) {
 absl::StatusOr<std::shared_ptr<grpc::Channel>> OpenChannel(const HostPort& address, const ChannelSecurity& security) {
   ASSIGN_OR_RETURN(const std::shared_ptr<grpc::ChannelCredentials> credentials,
                    MakeChannelCredentials(Side::kCallsLearner, security));
+  return grpc::CreateCustomChannel(address.Dialable().Text(), credentials, BoundChannel());
+}
+
+absl::StatusOr<std::shared_ptr<grpc::Channel>> OpenRelayChannel(const HostPort& address,
+                                                                const ChannelSecurity& security) {
+  ASSIGN_OR_RETURN(const std::shared_ptr<grpc::ChannelCredentials> credentials,
+                   MakeChannelCredentials(Side::kCallsRelay, security));
   return grpc::CreateCustomChannel(address.Dialable().Text(), credentials, BoundChannel());
 }
 

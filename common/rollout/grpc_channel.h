@@ -29,9 +29,20 @@ inline constexpr int kMaxMessageBytes = 2 << 20;
 absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> MakeServerCredentials(
     const ChannelSecurity& security, std::function<void(absl::string_view)> on_refused);
 
+// For an actor that passes weights on to others: the same for calls of actors and of learners, whose certificate
+// `tactus train` gives to its actors. Expiry and roles were warned of when the channel to the learner was opened.
+absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> MakeRelayCredentials(
+    const ChannelSecurity& security, std::function<void(absl::string_view)> on_refused);
+
 // A channel to the learner at `address`, which connects when it is used, and to nobody who is no learner. Errors as
 // above. Always direct: proxies that the process's variables name are not used.
 absl::StatusOr<std::shared_ptr<grpc::Channel>> OpenChannel(const HostPort& address, const ChannelSecurity& security);
+
+// The same to an actor that passes weights on. It proves its role, not its address, which actors' certificates do not
+// name: whoever has the role of an actor can delay this one and no more. Certificates without roles must name the
+// address.
+absl::StatusOr<std::shared_ptr<grpc::Channel>> OpenRelayChannel(const HostPort& address,
+                                                                const ChannelSecurity& security);
 
 // The same to a user's environment. Of a name with several addresses each gets its turn, apart from those that cannot
 // be reached or whose health service says NOT_SERVING; after a failure the name is looked up again, once a second at

@@ -73,6 +73,13 @@ absl::StatusOr<PeerRule> PeerRule::ForLearner(const std::vector<std::string>& ow
                                                  ": expected a learner's certificate, as actors accept no other."));
 }
 
+PeerRule PeerRule::ForRelay(const std::vector<std::string>& own_uris) {
+  PeerRule rule = ForClientOf(Role::kActor, own_uris);
+  const PeerRule learners = ForClientOf(Role::kLearner, own_uris);
+  rule.accepted_.insert(rule.accepted_.end(), learners.accepted_.begin(), learners.accepted_.end());
+  return rule;
+}
+
 absl::Status PeerRule::Check(const std::vector<std::string>& peer_uris) const {
   const auto accepts = [this](const std::string& uri) { return std::ranges::find(accepted_, uri) != accepted_.end(); };
   if (!enforced() || std::ranges::any_of(peer_uris, accepts)) return absl::OkStatus();

@@ -3,7 +3,7 @@
 //
 // A role is the last part of a SPIFFE identity, a URI among a certificate's subject alternative names:
 //
-//   spiffe://tactus/actor        may attach, take prompts, hand in groups and fetch weights
+//   spiffe://tactus/actor        may attach, take prompts, hand in groups and fetch weights, also from another actor
 //   spiffe://tactus/learner      may serve them, and do what an actor may: `tactus train` has one certificate for all
 //   spiffe://tactus/environment  may be asked for prompts and rewards; serves learners and actors
 //
@@ -28,6 +28,8 @@ class PeerRule {
   // For a learner's services, by the URIs of its own certificate: actors and learners may call them. InvalidArgument:
   // the certificate is for another role.
   static absl::StatusOr<PeerRule> ForLearner(const std::vector<std::string>& own_uris);
+  // Between actors that pass weights on, on both ends: actors and learners.
+  static PeerRule ForRelay(const std::vector<std::string>& own_uris);
   // For a client that deals with peers of the role `peer`.
   static PeerRule ForClientOf(Role peer, const std::vector<std::string>& own_uris);
 

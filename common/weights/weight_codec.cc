@@ -2,6 +2,7 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "common/base/sha256.h"
 #include "common/base/status_macros.h"
 #include "common/data/codec.h"
 #include "proto/weight_service.pb.h"
@@ -11,6 +12,27 @@ namespace {
 
 constexpr int kSha256Bytes = 32;
 constexpr size_t kMaxHandleBytes = 256;
+
+// Fields one after the other, numbers as eight bytes and texts after their size: no two manifests give the same bytes.
+class Canonical {
+ public:
+  void Add(uint64_t number) {
+    for (int shift = 0; shift < 64; shift += 8) bytes_.push_back(static_cast<char>(number >> shift & 0xff));
+  }
+  void Add(const std::string& text) {
+    Add(text.size());
+    bytes_ += text;
+  }
+  template <typename Number>
+  void AddAll(const std::vector<Number>& numbers) {
+    Add(numbers.size());
+    for (const Number number : numbers) Add(static_cast<uint64_t>(number));
+  }
+  const std::string& bytes() const { return bytes_; }
+
+ private:
+  std::string bytes_;
+};
 
 }  // namespace
 
@@ -39,6 +61,28 @@ wire::WeightManifest ToWire(const WeightManifest& manifest) {
     out.mutable_delta()->mutable_bytes()->Add(manifest.delta->bytes.begin(), manifest.delta->bytes.end());
   }
   return out;
+}
+
+std::string ManifestDigest(const WeightManifest& manifest) {
+  Canonical fields;
+  fields.Add(manifest.run_id);
+  fields.Add(manifest.version.incarnation);
+  fields.Add(manifest.version.step);
+  fields.Add(static_cast<uint64_t>(BytesPerElement(manifest.dtype)));
+  fields.Add(manifest.total_bytes);
+  fields.Add(manifest.tensors.size());
+  for (const WeightManifest::Tensor& tensor : manifest.tensors) {
+    fields.Add(tensor.name);
+    fields.AddAll(tensor.shape);
+    fields.Add(tensor.bytes);
+    fields.Add(tensor.sha256_hex);
+  }
+  fields.Add(static_cast<uint64_t>(manifest.head_classes.has_value()));
+  if (manifest.head_classes.has_value()) {
+    fields.AddAll(manifest.head_classes->local);
+    fields.AddAll(manifest.head_classes->global);
+  }
+  return Sha256Hex(fields.bytes());
 }
 
 absl::StatusOr<WeightManifest> FromWire(const wire::WeightManifest& manifest, int calibrated_heads) {

@@ -176,4 +176,24 @@ WeightOffer WeightPublisher::OfferTo(std::optional<PolicyVersion> held) const {
   return offer;
 }
 
+absl::StatusOr<std::optional<WeightFeed>> WeightPublisher::FeedFor(const WeightWish& wish) const {
+  const WeightOffer offer = OfferTo(wish.held);
+  if (offer.snapshot == nullptr) return absl::UnavailableError("no weights are published yet");
+  WeightFeed feed{.manifest = offer.snapshot->manifest, .pieces = {}};
+  if (feed.manifest.version < wish.at_least) {
+    return absl::UnavailableError(absl::StrCat("the newest weights are of version ", VersionName(feed.manifest.version),
+                                               ", older than ", VersionName(wish.at_least)));
+  }
+  for (const std::shared_ptr<const WeightDelta>& delta : offer.deltas) {
+    if (!feed.manifest.delta.has_value()) feed.manifest.delta.emplace().base = delta->from;
+    feed.manifest.delta->bytes.push_back(delta->bytes.size());
+    feed.pieces.push_back({.keeps = delta, .bytes = delta->bytes, .arrival = nullptr});
+  }
+  if (offer.deltas.empty()) {
+    const std::vector<char>& bytes = *offer.snapshot->bytes;
+    feed.pieces.push_back({.keeps = offer.snapshot, .bytes = {bytes.data(), bytes.size()}, .arrival = nullptr});
+  }
+  return feed;
+}
+
 }  // namespace tactus

@@ -17,42 +17,9 @@
 #include "common/base/dtype.h"
 #include "common/data/types.h"
 #include "common/model/folder/model_config.h"
-#include "common/weights/shared_weights.h"
+#include "common/weights/weight_supply.h"
 
 namespace tactus {
-
-// What a set of weights consists of; proto/weight_service.proto on the wire.
-struct WeightManifest {
-  struct Tensor {
-    std::string name;
-    std::vector<int64_t> shape;
-    uint64_t bytes = 0;
-    std::string sha256_hex;  // of the wire bytes
-  };
-  std::string run_id;
-  PolicyVersion version;
-  StorageDType dtype = StorageDType::kFloat32;
-  std::vector<Tensor> tensors;  // in the layout's order
-  uint64_t total_bytes = 0;
-  std::optional<HeadClasses> head_classes;  // calibrated, of this version; none: every response has its own
-  std::optional<SharedWeights> shared;      // where else the set is; none: nowhere
-
-  // What is sent instead of the tensors: deltas to apply one after the other, the first to `base`.
-  struct Delta {
-    PolicyVersion base;
-    std::vector<uint64_t> bytes;  // of each
-  };
-  std::optional<Delta> delta;
-};
-
-// A set's tensors end to end, little-endian, as EncodeWeights gives them: for the actors and a checkpoint alike.
-using WeightBytes = std::shared_ptr<const std::vector<char>>;
-
-// One published set, immutable.
-struct WeightSnapshot {
-  WeightManifest manifest;
-  WeightBytes bytes;  // [manifest.total_bytes]
-};
 
 // What turns one published set into the next (delta/delta_set.h), immutable.
 struct WeightDelta {
@@ -72,7 +39,7 @@ std::vector<char> EncodeWeights(const ParameterLayout& layout, std::span<const f
 // Thread-safe. Publish blocks its caller for the hashing of the whole set and its comparison with the last one, on
 // threads of its own that end with it: the process's intra-op threads may be training meanwhile. It never blocks a
 // reader.
-class WeightPublisher {
+class WeightPublisher final : public WeightSupply {
  public:
   // Keeps the deltas of the last `max_deltas` versions; 0: none. Works with `threads`, the caller's included.
   explicit WeightPublisher(std::string run_id, int max_deltas = 0, int threads = 1)
@@ -95,7 +62,10 @@ class WeightPublisher {
   // Of what leads from the version before to the newest; 0: readers of that version are sent the whole set.
   uint64_t NewestDeltaBytes() const ABSL_LOCKS_EXCLUDED(mu_);
 
-  const std::string& run_id() const { return run_id_; }
+  // What OfferTo says, for a service. Unavailable: nothing as new as the wish is published.
+  absl::StatusOr<std::optional<WeightFeed>> FeedFor(const WeightWish& wish) const override ABSL_LOCKS_EXCLUDED(mu_);
+  void Watch(std::function<void()>) override {}
+  const std::string& run_id() const override { return run_id_; }
 
  private:
   const std::string run_id_;

@@ -3,6 +3,7 @@
 #include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/security/tls_certificate_provider.h>
+#include <grpcpp/security/tls_certificate_verifier.h>
 #include <grpcpp/security/tls_credentials_options.h>
 
 #include <cstdlib>
@@ -11,6 +12,9 @@
 
 #include "absl/time/clock.h"
 #include "common/rollout/certificates.h"
+#include "common/rollout/grpc_channel.h"
+#include "common/weights/grpc_weight_receiver.h"
+#include "common/weights/grpc_weight_relay_server.h"
 #include "tests/learner/rollout/rollout_fixture.h"
 
 namespace tactus {
@@ -86,15 +90,19 @@ struct TlsRollout : RolloutFixture {
   }
   // What a call of a method that the learner does not have ends with, for a peer with this certificate.
   grpc::StatusCode CallNothing(const std::string& certificate) const {
-    // Without an actor's own opinion of the learner.
+    return CallNothing(certificate, server->port());
+  }
+  static grpc::StatusCode CallNothing(const std::string& certificate, int port) {
+    // Without an actor's own opinion of the server.
     const ChannelSecurity files = Security(certificate);
     tls::TlsChannelCredentialsOptions options;
     options.set_certificate_provider(std::make_shared<tls::FileWatcherCertificateProvider>(
         files.tls_key_path, files.tls_cert_path, files.tls_ca_path, 1));
     options.watch_root_certs();
     options.watch_identity_key_cert_pairs();
-    grpc::GenericStub stub(
-        grpc::CreateChannel(absl::StrCat("127.0.0.1:", server->port()), tls::TlsCredentials(options)));
+    options.set_certificate_verifier(std::make_shared<tls::NoOpCertificateVerifier>());
+    options.set_check_call_host(false);
+    grpc::GenericStub stub(grpc::CreateChannel(absl::StrCat("127.0.0.1:", port), tls::TlsCredentials(options)));
     grpc::ClientContext context;
     context.set_deadline(absl::ToChronoTime(absl::Now() + kLong));
     grpc::CompletionQueue queue;
@@ -151,6 +159,48 @@ TEST_F(TlsRollout, ALearnerServesActorsAndLearnersOfItsInstallationAlone) {
   }
   EXPECT_THAT(metrics.Text(), HasSubstr(absl::StrCat("refused_total{reason=\"wrong_role\"} ", refused, "\n")));
   EXPECT_EQ(server->AttachedActors(), 0);
+}
+
+// A relay with one certificate, and what an actor with another one gets from it: nothing but a refusal, as it has none.
+struct TlsRelay {
+  explicit TlsRelay(const std::string& certificate) {
+    relay->Close();
+    server = WeightRelayServer::Start(relay.get(), {"127.0.0.1", 0}, TlsRollout::Security(certificate), &sent).value();
+  }
+  absl::Status Ask(const std::string& certificate) const {
+    const auto channel = OpenRelayChannel({"127.0.0.1", server->port()}, TlsRollout::Security(certificate));
+    EXPECT_TRUE(channel.ok()) << channel.status();
+    WeightReceiver receiver(*channel, "run", "actor-1", ParameterLayout());
+    return receiver.FetchFrom({.channel = *channel, .manifest_digest = ""}, {0, 1}, kTry).status();
+  }
+  std::atomic<uint64_t> sent{0};
+  std::unique_ptr<WeightRelay> relay = WeightRelay::Start("run").value();
+  std::unique_ptr<WeightRelayServer> server;
+};
+
+TEST_F(TlsRollout, ARelayServesActorsAndLearnersOfItsInstallationAlone) {
+  for (const char* own : {"actor", "learner"}) {
+    const TlsRelay relay(own);
+    for (const char* certificate : {"actor", "learner"}) {
+      EXPECT_EQ(CallNothing(certificate, relay.server->port()), grpc::StatusCode::UNIMPLEMENTED) << certificate;
+      EXPECT_THAT(std::string(relay.Ask(certificate).message()), HasSubstr("this relay is stopping"))
+          << own << " serves " << certificate << ", though it does not name the address";
+    }
+    for (const char* certificate : {"metrics", "other-actor", "longer", "ending", "ours"}) {
+      EXPECT_EQ(CallNothing(certificate, relay.server->port()), grpc::StatusCode::PERMISSION_DENIED) << certificate;
+    }
+  }
+}
+
+TEST_F(TlsRollout, AnActorTakesWeightsFromNobodyOfAnotherRole) {
+  for (const char* certificate : {"metrics", "ours", "other-actor", "theirs"}) {
+    const absl::Status status = TlsRelay(certificate).Ask("actor");
+    EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable) << certificate << ": " << status;
+    EXPECT_THAT(std::string(status.message()), ::testing::Not(HasSubstr("is stopping"))) << certificate;
+  }
+  // Without a role of one's own, the certificate must name the address.
+  EXPECT_THAT(std::string(TlsRelay("ours").Ask("ours").message()), HasSubstr("is stopping"));
+  EXPECT_THAT(std::string(TlsRelay("ending").Ask("ours").message()), ::testing::Not(HasSubstr("is stopping")));
 }
 
 TEST_F(TlsRollout, AnActorHandsItsWorkToNobodyButALearner) {
