@@ -17,6 +17,7 @@
 #include "common/ops/cpu/parallel.h"
 #include "common/rhythm/rhythm.h"
 #include "common/weights/grpc_weight_service.h"
+#include "common/weights/weight_codec.h"
 #include "proto/config.pb.h"
 
 namespace tactus {
@@ -105,15 +106,15 @@ absl::Status Coordinator::Serve(std::optional<RolloutRestore> restore) {
                               .max_leases_per_actor = kLeaseSlack * config().actor().max_leases(),
                               .metrics = &rank_.metrics(),
                               .log_folder = absl::StrCat(options().folder.root, "/submissions"),
+                              .relay_fan_out = config().service().relay_fan_out(),
                               .more_services = {weight_service_.get()}};
   ASSIGN_OR_RETURN(server_, RolloutServer::Start(server, std::move(restore)));
-  const PolicyVersion first = server_->version();
-  rank_.SetVersion(first);
+  rank_.SetVersion(server_->version());
   // New weights first, then their announcement: an actor that hears of a version can fetch it. Of the first it hears
   // when it attaches.
-  const auto published = [this, first](PolicyVersion version, absl::Duration took) {
+  const auto published = [this](PolicyVersion version, absl::Duration took) {
     ShowPublished(took);
-    return version == first ? absl::OkStatus() : server_->SetVersion(version);
+    return server_->SetVersion(version, ManifestDigest(publisher_.Newest()->manifest));
   };
   ASSIGN_OR_RETURN(publishing_, BackgroundPublisher::Start(&publisher_, &rank_.trainer().policy().layout(), published));
   RETURN_IF_ERROR(PublishWeights());

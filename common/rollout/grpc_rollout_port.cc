@@ -49,6 +49,10 @@ class GrpcRolloutPort::Impl {
   }
   absl::StatusOr<std::optional<PolicyVersion>> AwaitVersion(std::optional<PolicyVersion> newer_than,
                                                             absl::Duration timeout);
+  WeightPath NewestWeights() const {
+    absl::MutexLock lock(&mu_);
+    return session_.path();
+  }
   bool Attached() const {
     absl::MutexLock lock(&mu_);
     return stream_ != nullptr && session_.welcomed();
@@ -319,6 +323,7 @@ absl::StatusOr<std::optional<PolicyVersion>> GrpcRolloutPort::AwaitVersion(std::
   return impl_->AwaitVersion(newer_than, timeout);
 }
 std::vector<uint64_t> GrpcRolloutPort::Renew(std::span<const uint64_t> lease_ids) { return impl_->Renew(lease_ids); }
+WeightPath GrpcRolloutPort::NewestWeights() const { return impl_->NewestWeights(); }
 bool GrpcRolloutPort::Attached() const { return impl_->Attached(); }
 bool GrpcRolloutPort::RunFinished() const { return impl_->RunFinished(); }
 void GrpcRolloutPort::Close() { impl_->Close(); }

@@ -24,6 +24,8 @@ struct GrpcRolloutPortOptions {
   std::string actor_id;            // unique among the run's actors; 1 to 128 of A-Z a-z 0-9 . _ : -
   std::string config_fingerprint;  // must equal the learner's
   TrajectoryLimits limits;
+  std::string relay_address;  // HOST:PORT where other actors reach this one's weights; empty: nowhere
+  std::string zone;           // of actors that fetch weights from each other; may be empty
 };
 
 class GrpcRolloutPort final : public RolloutPort {
@@ -41,6 +43,7 @@ class GrpcRolloutPort final : public RolloutPort {
   std::vector<uint64_t> Renew(std::span<const uint64_t> lease_ids) override;
   absl::StatusOr<std::optional<PolicyVersion>> AwaitVersion(std::optional<PolicyVersion> newer_than,
                                                             absl::Duration timeout) override;
+  WeightPath NewestWeights() const override;
   bool Attached() const override;
   bool RunFinished() const override;
   void Close() override;

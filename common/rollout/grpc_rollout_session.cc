@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
 #include "common/rollout/grpc_channel.h"
@@ -12,6 +13,8 @@ namespace {
 
 constexpr absl::Duration kHeartbeatInterval = absl::Seconds(5);
 constexpr int kHeartbeatsPerLease = 4;
+constexpr size_t kSha256Bytes = 32;
+constexpr int kMaxParents = 64;
 
 absl::Status ToStatus(int32_t code, const std::string& message) {
   if (code < 0 || code > static_cast<int32_t>(absl::StatusCode::kUnauthenticated)) {
@@ -94,6 +97,8 @@ wire::ActorMessage RolloutSession::MakeHello(absl::Time now) {
   hello.set_run_id(options_.run_id);
   hello.set_actor_id(options_.actor_id);
   hello.set_config_fingerprint(options_.config_fingerprint);
+  hello.set_relay_address(options_.relay_address);
+  hello.set_zone(options_.zone);
   std::erase_if(held_leases_, [now](const auto& item) { return item.second.end <= now; });
   for (const auto& [id, held] : held_leases_) hello.add_held_lease_ids(id);
   return message;
@@ -200,6 +205,22 @@ absl::Status RolloutSession::HandleSubmitReply(const wire::SubmitReply& reply) {
   return absl::OkStatus();
 }
 
+absl::Status RolloutSession::HandleVersion(const wire::PolicyVersion& version, const wire::WeightPath& path) {
+  if (!path.manifest_sha256().empty() && path.manifest_sha256().size() != kSha256Bytes) {
+    return absl::InternalError(absl::StrCat("the learner announced a hash of ", path.manifest_sha256().size(),
+                                            " bytes; expected ", kSha256Bytes));
+  }
+  if (path.parents_size() > kMaxParents) {
+    return absl::InternalError(
+        absl::StrCat("the learner names ", path.parents_size(), " parents; expected at most ", kMaxParents));
+  }
+  latest_version_ = FromWire(version);
+  path_ = {.version = *latest_version_,
+           .manifest_digest = absl::BytesToHexString(path.manifest_sha256()),
+           .parents = {path.parents().begin(), path.parents().end()}};
+  return absl::OkStatus();
+}
+
 absl::Status RolloutSession::Handle(const wire::LearnerMessage& message, absl::Time now) {
   switch (message.kind_case()) {
     case wire::LearnerMessage::kWelcome:
@@ -207,16 +228,14 @@ absl::Status RolloutSession::Handle(const wire::LearnerMessage& message, absl::T
       welcomed_ = true;
       credits_ = message.welcome().submit_credits();
       max_group_bytes_ = message.welcome().max_group_bytes();
-      latest_version_ = FromWire(message.welcome().latest());
       for (const uint64_t id : message.welcome().ended_lease_ids()) held_leases_.erase(id);
-      return absl::OkStatus();
+      return HandleVersion(message.welcome().latest(), message.welcome().path());
     case wire::LearnerMessage::kLeaseReply:
       return HandleLeases(message.lease_reply(), now);
     case wire::LearnerMessage::kSubmitReply:
       return HandleSubmitReply(message.submit_reply());
     case wire::LearnerMessage::kNewVersion:
-      latest_version_ = FromWire(message.new_version().version());
-      return absl::OkStatus();
+      return HandleVersion(message.new_version().version(), message.new_version().path());
     case wire::LearnerMessage::kLeasesEnded:
       for (const uint64_t id : message.leases_ended().lease_ids()) held_leases_.erase(id);
       return absl::OkStatus();

@@ -77,6 +77,7 @@ class RolloutSession {
   bool finished() const { return finished_; }
   size_t max_group_bytes() const { return max_group_bytes_; }
   std::optional<PolicyVersion> latest_version() const { return latest_version_; }
+  const WeightPath& path() const { return path_; }  // to the latest version
 
  private:
   struct Spare {
@@ -93,6 +94,7 @@ class RolloutSession {
   std::optional<wire::ActorMessage> NextLeaseRequest(absl::Time now);
   std::optional<wire::ActorMessage> NextChunk();
   absl::Status HandleLeases(const wire::LeaseReply& reply, absl::Time now);
+  absl::Status HandleVersion(const wire::PolicyVersion& version, const wire::WeightPath& path);
   absl::Status HandleSubmitReply(const wire::SubmitReply& reply);
 
   const GrpcRolloutPortOptions options_;
@@ -105,6 +107,7 @@ class RolloutSession {
   size_t max_group_bytes_ = 0;
   PolicyVersion held_;  // as the last Lease call said
   std::optional<PolicyVersion> latest_version_;
+  WeightPath path_;
   uint64_t next_id_ = 1;  // of requests and submissions
   std::map<uint64_t, LeaseCall> leases_;
   std::map<uint64_t, SubmitCall> submits_;

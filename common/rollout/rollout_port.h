@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -12,6 +13,13 @@
 #include "common/data/types.h"
 
 namespace tactus {
+
+// How a version is best fetched; see proto/rollout_service.proto.
+struct WeightPath {
+  PolicyVersion version;
+  std::string manifest_digest;       // empty: the learner has not said yet
+  std::vector<std::string> parents;  // HOST:PORT, to be asked in turn before the learner
+};
 
 // Thread-safe. Blocking calls return within `timeout` (DeadlineExceeded) or when the port is closed (Cancelled).
 // Unavailable means the learner cannot be reached right now: the call may be repeated.
@@ -39,6 +47,9 @@ class RolloutPort {
   // is newer than none, and returns it; nullopt at the timeout.
   virtual absl::StatusOr<std::optional<PolicyVersion>> AwaitVersion(std::optional<PolicyVersion> newer_than,
                                                                     absl::Duration timeout) = 0;
+
+  // The way to the newest version, as last heard. Never blocks. An actor that nobody has told goes to the learner.
+  virtual WeightPath NewestWeights() const { return {}; }
 
   // Whether the learner can be heard at this moment. Never blocks.
   virtual bool Attached() const = 0;

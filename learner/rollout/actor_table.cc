@@ -1,14 +1,36 @@
 #include "learner/rollout/actor_table.h"
 
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 
 namespace tactus {
 
 std::optional<uint64_t> ActorTable::Attach(const std::string& actor_id, uint64_t stream_id) {
-  Actor& actor = actors_[actor_id];
+  const auto [place, is_new] = actors_.try_emplace(actor_id);
+  Actor& actor = place->second;
+  if (is_new) actor.order = next_order_++;
   lost_.erase({actor.lost_at, actor_id});
   DropRequests(actor);
   return std::exchange(actor.stream_id, stream_id);
+}
+
+void ActorTable::SetRelay(const std::string& actor_id, std::string address, std::string zone) {
+  Actor& actor = actors_.at(actor_id);
+  actor.relay_address = std::move(address);
+  actor.zone = std::move(zone);
+}
+
+std::vector<RelayPeer> ActorTable::Relays() const {
+  std::vector<std::pair<uint64_t, RelayPeer>> ordered;
+  for (const auto& [id, actor] : actors_) {
+    if (!actor.stream_id.has_value()) continue;
+    ordered.emplace_back(actor.order, RelayPeer{.actor_id = id, .address = actor.relay_address, .zone = actor.zone});
+  }
+  std::ranges::sort(ordered, {}, &std::pair<uint64_t, RelayPeer>::first);
+  std::vector<RelayPeer> relays;
+  for (auto& [order, peer] : ordered) relays.push_back(std::move(peer));
+  return relays;
 }
 
 bool ActorTable::Detach(const std::string& actor_id, uint64_t stream_id, absl::Duration now) {

@@ -24,6 +24,13 @@
 
 namespace tactus {
 
+// An actor that may be given weights by others, and may give them.
+struct RelayPeer {
+  std::string actor_id;
+  std::string address;  // HOST:PORT; empty: it gives none
+  std::string zone;
+};
+
 struct LeaseRequest {
   std::string actor_id;
   uint64_t stream_id = 0;
@@ -43,6 +50,11 @@ class ActorTable {
   // The actor is at this stream now. Returns the stream whose place it takes: its requests are gone, and it is for the
   // caller to end.
   std::optional<uint64_t> Attach(const std::string& actor_id, uint64_t stream_id);
+
+  // Where an attached actor gives weights to others.
+  void SetRelay(const std::string& actor_id, std::string address, std::string zone);
+  // All attached actors, in the order in which they first came.
+  std::vector<RelayPeer> Relays() const;
 
   // The stream has ended, and its requests with it. Whether the actor is lost thereby: it is not when another stream
   // has taken this one's place.
@@ -67,6 +79,8 @@ class ActorTable {
     std::optional<uint64_t> stream_id;  // while attached
     absl::Duration lost_at;             // while lost
     std::set<uint64_t> requests;        // by number; at most kMaxRequestsPerActor
+    uint64_t order = 0;                 // of those who came
+    std::string relay_address, zone;
   };
 
   LeaseRequest Take(uint64_t number);
@@ -76,6 +90,7 @@ class ActorTable {
   std::map<std::string, Actor> actors_;
   std::set<std::pair<absl::Duration, std::string>> lost_;  // the lost ones, by when
 
+  uint64_t next_order_ = 0;
   uint64_t next_number_ = 0;
   std::map<uint64_t, LeaseRequest> requests_;  // by number = in the order they came
   std::set<std::pair<PolicyVersion, uint64_t>> by_held_;

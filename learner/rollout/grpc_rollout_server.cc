@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/memory/memory.h"
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
@@ -171,13 +172,28 @@ absl::Status RolloutServer::Impl::Release(int count) {
   return ledger_.Release(count);
 }
 
-absl::Status RolloutServer::Impl::SetVersion(PolicyVersion version) {
+wire::WeightPath RolloutServer::Impl::PathOf(const std::string& actor_id, const RelayTree& tree) const {
+  wire::WeightPath path;
+  path.set_manifest_sha256(absl::HexStringToBytes(manifest_digest_));
+  for (std::string& parent : tree.Parents(actor_id)) path.add_parents(std::move(parent));
+  return path;
+}
+
+RelayTree RolloutServer::Impl::Relays() const {
+  return {options_.relay_fan_out > 0 ? actors_.Relays() : std::vector<RelayPeer>(), options_.relay_fan_out};
+}
+
+absl::Status RolloutServer::Impl::SetVersion(PolicyVersion version, const std::string& manifest_digest) {
   absl::MutexLock lock(&mu_);
-  RETURN_IF_ERROR(ledger_.SetVersion(version));
+  const bool begun_with = version == ledger_.published() && manifest_digest_.empty() && !manifest_digest.empty();
+  if (!begun_with) RETURN_IF_ERROR(ledger_.SetVersion(version));
+  manifest_digest_ = manifest_digest;
+  const RelayTree tree = Relays();
   for (const auto& [id, stream] : streams_) {
     if (stream->actor_id().empty()) continue;
     wire::LearnerMessage message;
     *message.mutable_new_version()->mutable_version() = ToWire(version);
+    *message.mutable_new_version()->mutable_path() = PathOf(stream->actor_id(), tree);
     stream->Send(std::move(message));
   }
   PumpLeases(Now());  // requests for older weights are answered with the news
@@ -216,7 +232,9 @@ absl::StatusOr<std::vector<TrajectoryGroup>> RolloutServer::TakeGroups(int count
 }
 absl::Status RolloutServer::Release(int count) { return impl_->Release(count); }
 absl::Status RolloutServer::SetTrained(PolicyVersion version) { return impl_->SetTrained(version); }
-absl::Status RolloutServer::SetVersion(PolicyVersion version) { return impl_->SetVersion(version); }
+absl::Status RolloutServer::SetVersion(PolicyVersion version, const std::string& manifest_digest) {
+  return impl_->SetVersion(version, manifest_digest);
+}
 absl::StatusOr<LedgerSnapshot> RolloutServer::Snapshot() { return impl_->Snapshot(); }
 absl::Status RolloutServer::TruncateLog(uint64_t first_needed_segment) {
   return impl_->TruncateLog(first_needed_segment);

@@ -40,6 +40,7 @@ struct RolloutServerOptions {
   int max_leases_per_actor = 0;  // an actor that holds as many and wants more is ended; 0: nobody is
   MetricSet* metrics = nullptr;  // takes what happens here; null: nobody asks. Outlives the server
   std::string log_folder;  // of the submission log; empty = none: an acknowledged group may be lost with the process
+  int relay_fan_out = 0;   // how many actors fetch weights from one; 0: all from the learner
   // After this long without a stream, an actor's leases go back to the queue.
   absl::Duration lost_actor_grace = absl::Seconds(5);
   // Other services to be served on the same port; they must outlive the server.
@@ -81,8 +82,10 @@ class RolloutServer {
 
   // The learner's weights are now these, though actors can't fetch them yet: what is taken next is for them.
   absl::Status SetTrained(PolicyVersion version);
-  // Actors can fetch these: announced on every stream. They are the learner's too, unless it has newer ones already.
-  absl::Status SetVersion(PolicyVersion version);
+  // Actors can fetch these: announced on every stream, with the manifest's digest (ManifestDigest) and whom to ask.
+  // They are the learner's too, unless it has newer ones already. Of the version that it began with nothing but the
+  // digest is news.
+  absl::Status SetVersion(PolicyVersion version, const std::string& manifest_digest = "");
 
   // What a checkpoint saves (FailedPrecondition while groups are taken); and, once that checkpoint is complete, leave
   // for the log to forget the segments that no checkpoint needs any more.

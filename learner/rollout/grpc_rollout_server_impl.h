@@ -22,6 +22,7 @@
 #include "learner/rollout/grpc_rollout_stream.h"
 #include "learner/rollout/ingest.h"
 #include "learner/rollout/ledger_metrics.h"
+#include "learner/rollout/relay_tree.h"
 #include "proto/rollout_service.grpc.pb.h"
 
 namespace tactus {
@@ -44,7 +45,7 @@ class RolloutServer::Impl final : public RolloutStreamOwner, public wire::Rollou
     absl::MutexLock lock(&mu_);
     return ledger_.SetTrained(version);
   }
-  absl::Status SetVersion(PolicyVersion version);
+  absl::Status SetVersion(PolicyVersion version, const std::string& manifest_digest);
   absl::StatusOr<LedgerSnapshot> Snapshot() { return ingest_.Snapshot(); }
   absl::Status TruncateLog(uint64_t first_needed_segment) { return ingest_.Truncate(first_needed_segment); }
   int AttachedActors() const {
@@ -85,6 +86,9 @@ class RolloutServer::Impl final : public RolloutStreamOwner, public wire::Rollou
   void Reply(const LeaseRequest& request, const absl::StatusOr<std::vector<PromptLease>>& leases)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status CheckHello(const wire::Hello& hello) const;
+  // The way of an actor to the published version, as all are attached now.
+  wire::WeightPath PathOf(const std::string& actor_id, const RelayTree& tree) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  RelayTree Relays() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // At most how many leases more the actor of a request may have; nullopt: it has too many, and was ended for it.
   std::optional<int> LeasesLeft(const LeaseRequest& request) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void CountRefused(absl::string_view reason) const;
@@ -107,6 +111,7 @@ class RolloutServer::Impl final : public RolloutStreamOwner, public wire::Rollou
   LedgerMetrics ledger_metrics_ ABSL_GUARDED_BY(mu_);
   std::map<uint64_t, RolloutStream*> streams_ ABSL_GUARDED_BY(mu_);
   ActorTable actors_ ABSL_GUARDED_BY(mu_);
+  std::string manifest_digest_ ABSL_GUARDED_BY(mu_);          // of the published version, once it is known
   std::vector<Submission> submissions_ ABSL_GUARDED_BY(mu_);  // bounded by the streams' credits
   uint64_t next_stream_id_ ABSL_GUARDED_BY(mu_) = 1;
   int64_t violations_ ABSL_GUARDED_BY(mu_) = 0;

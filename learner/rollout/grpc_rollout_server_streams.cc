@@ -4,6 +4,7 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "common/base/host_port.h"
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
 #include "common/rollout/certificate_metrics.h"
@@ -15,6 +16,7 @@ namespace {
 
 constexpr size_t kMaxStreams = 4096;
 constexpr size_t kMaxActorIdBytes = 128;
+constexpr size_t kMaxAddressBytes = 256;
 constexpr double kMaxLeaseWaitS = 60;
 constexpr uint32_t kSubmitCredits = 4;
 constexpr absl::Duration kTick = absl::Milliseconds(200);
@@ -24,6 +26,21 @@ bool IsActorId(absl::string_view id) {
     return absl::ascii_isalnum(static_cast<unsigned char>(c)) ||
            absl::string_view("._:-").find(c) != absl::string_view::npos;
   });
+}
+
+// What others are told to dial must be an address, and not one that means themselves.
+absl::Status CheckRelay(const wire::Hello& hello) {
+  if (!hello.zone().empty() && !IsActorId(hello.zone())) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("hello.zone must be 1 to ", kMaxActorIdBytes, " of A-Z a-z 0-9 . _ : -"));
+  }
+  if (hello.relay_address().empty()) return absl::OkStatus();
+  if (hello.relay_address().size() > kMaxAddressBytes) {
+    return absl::InvalidArgumentError(absl::StrCat("hello.relay_address has more than ", kMaxAddressBytes, " bytes"));
+  }
+  ASSIGN_OR_RETURN(const HostPort address, HostPort::Parse(hello.relay_address(), "hello.relay_address"));
+  if (address.port > 0 && address.Dialable() == address) return absl::OkStatus();
+  return absl::InvalidArgumentError("hello.relay_address has no port, or the host that means every address");
 }
 
 void LogDropped(const std::vector<EndedLease>& leases) {
@@ -90,6 +107,7 @@ absl::Status RolloutServer::Impl::CheckHello(const wire::Hello& hello) const {
 absl::Status RolloutServer::Impl::OnHello(RolloutStream& stream, const wire::Hello& hello) {
   mu_.AssertHeld();
   RETURN_IF_ERROR(CheckHello(hello));
+  RETURN_IF_ERROR(CheckRelay(hello));
   if (const std::optional<uint64_t> old = actors_.Attach(hello.actor_id(), stream.id()); old.has_value()) {
     if (refusals_log_.Allow(Now())) {
       TACTUS_LOG(WARNING) << hello.actor_id() << " attached again from " << stream.peer()
@@ -98,6 +116,7 @@ absl::Status RolloutServer::Impl::OnHello(RolloutStream& stream, const wire::Hel
     }
     streams_.at(*old)->Abort();
   }
+  actors_.SetRelay(hello.actor_id(), hello.relay_address(), hello.zone());
   const std::vector<uint64_t> held(hello.held_lease_ids().begin(), hello.held_lease_ids().end());
   const std::vector<EndedLease> returned = ledger_.ReturnLeases(hello.actor_id(), held);
   LogDropped(returned);
@@ -110,6 +129,7 @@ absl::Status RolloutServer::Impl::OnHello(RolloutStream& stream, const wire::Hel
   *welcome.mutable_latest() = ToWire(ledger_.published());
   welcome.set_submit_credits(kSubmitCredits);
   welcome.set_max_group_bytes(max_group_bytes_);
+  *welcome.mutable_path() = PathOf(hello.actor_id(), Relays());
   for (const uint64_t ended : ledger_.Renew(hello.actor_id(), held, Now())) welcome.add_ended_lease_ids(ended);
   stream.Send(std::move(message));
   PumpLeases(Now());

@@ -134,6 +134,7 @@ constexpr const char* kFrozen[] = {
     "service.plaintext",
     "service.metrics_listen",
     "service.run_id",
+    "service.relay_fan_out",
     "environment.address",
     "environment.timeout_s",
 };
