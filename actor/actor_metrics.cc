@@ -1,6 +1,7 @@
 #include "actor/actor_metrics.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "absl/memory/memory.h"
 #include "common/base/status_macros.h"
@@ -15,9 +16,10 @@ constexpr absl::Duration kEvery = absl::Seconds(1);
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<ActorMetricsThread>> ActorMetricsThread::Start(const Actor* actor,
+                                                                              const WeightRelaying* relaying,
                                                                               const ChannelSecurity& security,
                                                                               MetricSet* metrics) {
-  auto publish = absl::WrapUnique(new ActorMetricsThread(actor, security, metrics));
+  auto publish = absl::WrapUnique(new ActorMetricsThread(actor, relaying, security, metrics));
   ASSIGN_OR_RETURN(publish->thread_, StartThread("an actor's metrics", [self = publish.get()] { self->Loop(); }));
   return publish;
 }
@@ -43,7 +45,7 @@ void ActorMetricsThread::Loop() {
   Copy(last);
 }
 
-void ActorMetricsThread::Copy(ActorStats& last) const {
+void ActorMetricsThread::Copy(ActorStats& last) {
   using enum Metric;
   MetricSet& m = *metrics_;
   const ActorStats now = actor_->stats();
@@ -67,6 +69,10 @@ void ActorMetricsThread::Copy(ActorStats& last) const {
   m.Set(kActorRequests, std::max(0, now.unfinished_completions - now.engine.running), "waiting");
   if (now.engine.num_pages > 0) {
     m.Set(kActorKvCacheUsage, 1.0 - static_cast<double>(now.engine.free_pages) / now.engine.num_pages);
+  }
+  if (relaying_ != nullptr) {
+    const uint64_t sent = relaying_->bytes_sent();
+    m.Add(kWeightRelayBytes, static_cast<double>(sent - std::exchange(relayed_, sent)), "sent");
   }
   if (now.version.has_value()) m.Set(kWeightVersion, static_cast<double>(now.version->step));
   last = now;

@@ -8,29 +8,34 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "actor/actor.h"
+#include "actor/weight_relaying.h"
 #include "common/base/cond_var.h"
 #include "common/metrics/metric_set.h"
 #include "common/rollout/channel_security.h"
 
 namespace tactus {
 
-// Copies them once a second, and a last time when destroyed. Owns one thread. Actor and metrics outlive it.
+// Copies them once a second, and a last time when destroyed. Owns one thread. Actor, relaying (null: there is none) and
+// metrics outlive it.
 class ActorMetricsThread {
  public:
   // ResourceExhausted: there is no thread to be had.
-  static absl::StatusOr<std::unique_ptr<ActorMetricsThread>> Start(const Actor* actor, const ChannelSecurity& security,
-                                                                   MetricSet* metrics);
+  static absl::StatusOr<std::unique_ptr<ActorMetricsThread>> Start(const Actor* actor, const WeightRelaying* relaying,
+                                                                   const ChannelSecurity& security, MetricSet* metrics);
   ~ActorMetricsThread();
   ActorMetricsThread(const ActorMetricsThread&) = delete;
   ActorMetricsThread& operator=(const ActorMetricsThread&) = delete;
 
  private:
-  ActorMetricsThread(const Actor* actor, const ChannelSecurity& security, MetricSet* metrics)
-      : actor_(actor), security_(security), metrics_(metrics) {}
+  ActorMetricsThread(const Actor* actor, const WeightRelaying* relaying, const ChannelSecurity& security,
+                     MetricSet* metrics)
+      : actor_(actor), relaying_(relaying), security_(security), metrics_(metrics) {}
   void Loop();
-  void Copy(ActorStats& last) const;
+  void Copy(ActorStats& last);
 
   const Actor* const actor_;
+  const WeightRelaying* const relaying_;
+  uint64_t relayed_ = 0;  // bytes shown; the thread's
   const ChannelSecurity security_;
   MetricSet* const metrics_;
   absl::Mutex mutex_;

@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <atomic>
+#include <map>
 #include <string>
 #include <utility>
 
+#include "common/base/log.h"
 #include "common/base/monotonic_clock.h"
 #include "common/base/status_macros.h"
 #include "common/rollout/grpc_channel.h"
@@ -18,13 +20,20 @@ constexpr absl::Duration kSlice = absl::Milliseconds(200);
 // A set that has begun to arrive may take this long.
 constexpr absl::Duration kFetchTimeout = absl::Minutes(10);
 
+// What a relay's answer says about it, or about one behind it.
+bool NotToBeBelieved(const absl::Status& status) {
+  return absl::IsDataLoss(status) || absl::IsInvalidArgument(status) || absl::IsFailedPrecondition(status);
+}
+
 class GrpcWeightSource final : public WeightSource {
  public:
-  GrpcWeightSource(std::unique_ptr<WeightReceiver> receiver, RolloutPort* port, MetricSet* metrics, bool reads_shared)
+  GrpcWeightSource(std::unique_ptr<WeightReceiver> receiver, RolloutPort* port, const GrpcWeightSourceOptions& options)
       : receiver_(std::move(receiver)),
         port_(port),
-        metrics_(metrics),
-        machine_(reads_shared ? ThisMachine() : std::string()) {}
+        metrics_(options.metrics),
+        security_(options.security),
+        relays_(options.relay != nullptr),
+        machine_(options.reads_shared ? ThisMachine() : std::string()) {}
 
   absl::StatusOr<std::optional<NewWeights>> Fetch(std::optional<PolicyVersion> held, absl::Duration timeout) override {
     const absl::Time deadline = MonotonicNow() + timeout;
@@ -35,7 +44,10 @@ class GrpcWeightSource final : public WeightSource {
       ASSIGN_OR_RETURN(latest, port_->AwaitVersion(held, std::min(kSlice, deadline - MonotonicNow())));
     }
     const absl::Time start = MonotonicNow();
-    ASSIGN_OR_RETURN(ReceivedWeights received, receiver_->Fetch(*latest, kFetchTimeout, machine_));
+    absl::StatusOr<ReceivedWeights> fetched = FetchNewest(*latest);
+    CountRelayed();
+    RETURN_IF_ERROR(fetched.status());
+    ReceivedWeights received = *std::move(fetched);
     if (metrics_ != nullptr) {
       metrics_->Observe(Metric::kWeightLoadDuration, SecondsSince(start));
       metrics_->Add(Metric::kWeightTransferBytes, static_cast<double>(received.wire_bytes));
@@ -54,10 +66,58 @@ class GrpcWeightSource final : public WeightSource {
   }
 
  private:
+  absl::StatusOr<ReceivedWeights> FetchNewest(PolicyVersion latest) {
+    if (!machine_.empty()) {
+      absl::StatusOr<ReceivedWeights> received = receiver_->Fetch(latest, kFetchTimeout, machine_);
+      // A learner that did not share has not the GPU's memory to, or is on another machine.
+      if (relays_ && received.ok() && !received->shared.has_value()) machine_.clear();
+      return received;
+    }
+    WeightPath path = port_->NewestWeights();
+    for (size_t next = 0; !closed_;) {
+      if (path.manifest_digest.empty() || next == path.parents.size()) break;
+      const std::string& address = path.parents[next++];
+      absl::StatusOr<ReceivedWeights> received = FetchFrom(address, path);
+      if (received.ok() || closed_) return received;
+      TACTUS_LOG(WARNING) << "no weights from the relay at " << address << ": " << received.status().message();
+      if (NotToBeBelieved(received.status())) break;
+      WeightPath now = port_->NewestWeights();
+      if (now.version == path.version) continue;
+      path = std::move(now);
+      next = 0;
+    }
+    return receiver_->Fetch(std::max(latest, path.version), kFetchTimeout);
+  }
+
+  absl::StatusOr<ReceivedWeights> FetchFrom(const std::string& address, const WeightPath& path) {
+    std::erase_if(channels_, [&path](const auto& known) {
+      return std::ranges::find(path.parents, known.first) == path.parents.end();
+    });
+    std::shared_ptr<grpc::Channel>& channel = channels_[address];
+    if (channel == nullptr) {
+      ASSIGN_OR_RETURN(const HostPort parsed, HostPort::Parse(address, "a relay's address"));
+      ASSIGN_OR_RETURN(channel, OpenRelayChannel(parsed, security_));
+    }
+    return receiver_->FetchFrom({.channel = channel, .manifest_digest = path.manifest_digest}, path.version,
+                                kFetchTimeout);
+  }
+
+  void CountRelayed() {
+    const uint64_t now = receiver_->bytes_from_relays();
+    if (metrics_ != nullptr) {
+      metrics_->Add(Metric::kWeightRelayBytes, static_cast<double>(now - counted_relayed_), "received");
+    }
+    counted_relayed_ = now;
+  }
+
   const std::unique_ptr<WeightReceiver> receiver_;
   RolloutPort* const port_;
   MetricSet* const metrics_;
-  std::string machine_;  // empty: weights come in chunks
+  const ChannelSecurity security_;
+  const bool relays_;                                               // this run does
+  std::string machine_;                                             // empty: weights come in chunks
+  std::map<std::string, std::shared_ptr<grpc::Channel>> channels_;  // to relays, by address
+  uint64_t counted_relayed_ = 0;
   std::atomic<bool> closed_{false};
 };
 
@@ -68,8 +128,8 @@ absl::StatusOr<std::unique_ptr<WeightSource>> MakeGrpcWeightSource(const GrpcWei
   ASSIGN_OR_RETURN(std::shared_ptr<grpc::Channel> channel, OpenChannel(options.address, options.security));
   return std::make_unique<GrpcWeightSource>(
       std::make_unique<WeightReceiver>(std::move(channel), options.run_id, options.actor_id, options.layout,
-                                       options.calibrated_heads),
-      port, options.metrics, options.reads_shared);
+                                       options.calibrated_heads, options.relay),
+      port, options);
 }
 
 }  // namespace tactus

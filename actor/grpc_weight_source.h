@@ -1,4 +1,5 @@
-// The learner's weights over gRPC, fetched when the rollout stream has announced a newer version.
+// The learner's weights over gRPC, fetched when the rollout stream has announced a newer version: from the actors that
+// the learner has named, in turn, and in the end from the learner itself.
 #pragma once
 
 #include <memory>
@@ -11,6 +12,7 @@
 #include "common/model/folder/model_config.h"
 #include "common/rollout/channel_security.h"
 #include "common/rollout/rollout_port.h"
+#include "common/weights/weight_relay.h"
 
 namespace tactus {
 
@@ -23,6 +25,7 @@ struct GrpcWeightSourceOptions {
   int calibrated_heads = 0;      // as WeightReceiver's
   bool reads_shared = false;     // the engine's runner is on a GPU
   MetricSet* metrics = nullptr;  // takes the time of each fetch; null: nobody asks. Outlives the source
+  WeightRelay* relay = nullptr;  // passes on what comes; null: nobody does. Outlives the source
 };
 
 // `port` tells when there is a newer version; it must outlive the source. Errors of the security options' files.

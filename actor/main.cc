@@ -17,6 +17,7 @@
 #include "actor/actor_metrics.h"
 #include "actor/engine/load_engine.h"
 #include "actor/grpc_weight_source.h"
+#include "actor/weight_relaying.h"
 #include "common/base/exit_code.h"
 #include "common/base/file.h"
 #include "common/base/host_port.h"
@@ -47,7 +48,8 @@ namespace {
 
 struct ActorFlags {
   std::string config, learner, log_format = "text";
-  std::optional<std::string> instance, device, metrics_listen, ready_file;
+  std::optional<std::string> instance, device, metrics_listen, ready_file, relay_listen, relay_advertise;
+  std::string zone;
   std::vector<std::string> set;
   double learner_timeout_s = 600, drain_grace_s = 30;
 
@@ -61,6 +63,13 @@ struct ActorFlags {
     AddFlag(app, "--metrics-listen HOST:PORT", metrics_listen,
             "address of /metrics, /healthz and /readyz; default: service.metrics_listen");
     AddFlag(app, "--ready-file FILE", ready_file, "the actor writes its address here once it serves metrics");
+    AddFlag(
+        app, "--relay-listen HOST:PORT", relay_listen,
+        "where weights are passed on to other actors (service.relay_fan_out); default: the address that reaches the "
+        "learner, any free port");
+    AddFlag(app, "--relay-advertise HOST:PORT", relay_advertise,
+            "where other actors reach that, if not by the address it listens at");
+    AddFlag(app, "--zone NAME", zone, "weights come from an actor of the same zone, where there is one");
     AddFlag(app, "--learner-timeout-s S", learner_timeout_s,
             "give up when the learner, or at the start the environment, has not answered for so long", 1, 86400);
     AddFlag(app, "--drain-grace-s S", drain_grace_s, "time to finish and hand in running groups after SIGTERM", 0,
@@ -83,6 +92,7 @@ struct Parts {
   std::unique_ptr<const TurnEncoder> turns;
   RewardSource rewards;
   std::unique_ptr<const CreditAssigner> credit;
+  std::unique_ptr<WeightRelaying> relaying;  // null: off
   std::unique_ptr<GrpcRolloutPort> port;
   std::unique_ptr<WeightSource> weights;
   std::unique_ptr<Actor> actor;
@@ -181,6 +191,17 @@ absl::StatusOr<Parts> MakeParts(const config::RunConfig& run, const ActorFlags& 
   port.limits.vocab_size = static_cast<int>(folder.config.vocab_size);
   ASSIGN_OR_RETURN(port.limits.calibrated_heads,
                    parts.credit->CalibratedHeads(folder.config.num_layers, folder.config.num_heads));
+  if (run.service().relay_fan_out() > 0) {
+    ASSIGN_OR_RETURN(parts.relaying, WeightRelaying::Start({.learner = port.address,
+                                                            .listen = flags.relay_listen,
+                                                            .advertise = flags.relay_advertise,
+                                                            .security = port.security,
+                                                            .run_id = port.run_id,
+                                                            .patience = absl::Seconds(flags.learner_timeout_s),
+                                                            .stop = StopRequested()}));
+    port.relay_address = parts.relaying->address();
+    port.zone = flags.zone;
+  }
   TACTUS_LOG(INFO) << "connecting to the learner at " << port.address.Text();
   ASSIGN_OR_RETURN(parts.port, GrpcRolloutPort::Connect(port, absl::Seconds(flags.learner_timeout_s)));
   ASSIGN_OR_RETURN(parts.weights, MakeGrpcWeightSource({.address = port.address,
@@ -190,7 +211,8 @@ absl::StatusOr<Parts> MakeParts(const config::RunConfig& run, const ActorFlags& 
                                                         .layout = folder.layout,
                                                         .calibrated_heads = port.limits.calibrated_heads,
                                                         .reads_shared = device.is_gpu(),
-                                                        .metrics = metrics},
+                                                        .metrics = metrics,
+                                                        .relay = RelayOf(parts.relaying.get())},
                                                        parts.port.get()));
   ASSIGN_OR_RETURN(std::unique_ptr<Engine> engine, MakeEngine(run, folder, *parts.credit, device));
   ASSIGN_OR_RETURN(const std::optional<ConversationParts> conversations, Conversing(run, folder.config, parts));
@@ -233,7 +255,8 @@ absl::Status Run(const ActorFlags& flags) {
 
   CatchStopSignals();
   ASSIGN_OR_RETURN(std::unique_ptr<ActorMetricsThread> publish,
-                   ActorMetricsThread::Start(parts.actor.get(), ChannelSecurity::FromProto(run.service()), &metrics));
+                   ActorMetricsThread::Start(parts.actor.get(), parts.relaying.get(),
+                                             ChannelSecurity::FromProto(run.service()), &metrics));
   readiness.Watch([actor = parts.actor.get()] { return actor->NotReady(); });
   absl::Status status = parts.actor->Run();
   publish.reset();  // which copies the last counts

@@ -31,6 +31,7 @@ constexpr const char* kDropReason[] = {"stale", "rolled_back", "no_signal"};
 constexpr const char* kPromptState[] = {"waiting", "leased", "ready", "taken"};
 constexpr const char* kLeaseEvent[] = {"granted", "expired", "returned"};
 constexpr const char* kWeightForm[] = {"delta", "full"};
+constexpr const char* kRelayWay[] = {"received", "sent"};
 constexpr const char* kStreamRefusal[] = {"wrong_run",  "wrong_configuration", "wrong_protocol",
                                           "wrong_role", "violation",           "too_many"};
 constexpr const char* kCheckpointPhase[] = {"snapshot", "write", "truncate"};
@@ -174,6 +175,9 @@ constexpr MetricSpec kTable[] = {
               "Time to fetch and check a new version."),
     Counter(kWeightTransferBytes, "tactus_weight_transfer_bytes_total", P, "bytes", kNone,
             "Bytes of weights sent to actors, or by an actor received; 0 on learner ranks above 0."),
+    Counter(kWeightRelayBytes, "tactus_weight_relay_bytes_total", A, "bytes", Closed("way", kRelayWay),
+            "Bytes of weights between actors: received from another one, a part of tactus_weight_transfer_bytes_total, "
+            "or sent to others; 0 without service.relay_fan_out."),
 
     Histogram(
         kCheckpointDuration, "tactus_checkpoint_duration_seconds", L, "seconds", Closed("phase", kCheckpointPhase),

@@ -58,6 +58,7 @@ enum class Metric {
   kWeightSetBytes,
   kWeightLoadDuration,
   kWeightTransferBytes,
+  kWeightRelayBytes,
   // Checkpoints.
   kCheckpointDuration,
   kCheckpointLastSuccess,

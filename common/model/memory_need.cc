@@ -258,8 +258,9 @@ MemoryNeed ActorMemory(const std::string& process, const ModelConfig& model, con
   const Weights w = WeightsOf(model, run, device);
   const Shape& s = w.shape;
   // While a version arrives at a CPU, two more float32 sets were seen (peaks of resident size), and the bytes of the
-  // last bfloat16 set are kept for a delta. A GPU's actor has those in host memory.
-  const int64_t kept = w.element == kFloat ? 0 : w.element;
+  // last set are kept: of bfloat16 for a delta, with relays for other actors. A GPU's actor has those in host memory.
+  const bool kept_for_nobody = w.element == kFloat && run.service().relay_fan_out() == 0;
+  const int64_t kept = kept_for_nobody ? 0 : w.element;
   const int64_t arriving = s.parameters * (w.gpu ? w.element : 2 * kFloat + kept);
   // On the CPU with copies of a prompt's row.
   const int64_t logit_rows = w.gpu ? std::max<int64_t>(kLogitRows, run.actor().max_sequences()) : 2 * kLogitRows;

@@ -128,7 +128,7 @@ MORE = [
     "tactus-learner --config F --out DIR --store HOST0:29500 --rank 0 --world 1 --device cpu --metrics-listen 127.0.0.1:0 --ready-file ready "
     "--log-format json\n"
     "tactus-actor --config F --learner HOST0:7070 --instance b --device cpu --metrics-listen 127.0.0.1:0 --ready-file actor-ready "
-    "--learner-timeout-s 60 --drain-grace-s 5 --log-format json",
+    "--learner-timeout-s 60 --drain-grace-s 5 --log-format json --zone a --relay-listen 127.0.0.1:0 --relay-advertise 127.0.0.1:0",
     "tactus ranks --hosts 2 --host-index 0 --ranks-per-host 8 --metrics-from 127.0.0.1:29600 -- --config F --out DIR --store HOST0:29500",
 ]
 
