@@ -228,6 +228,8 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> OpenEnvironmentChannel(const Host
   return grpc::CreateCustomChannel(address.Dialable().Text(), credentials, arguments);
 }
 
+void ConnectAgain(grpc::Channel& channel) { grpc::experimental::ChannelResetConnectionBackoff(&channel); }
+
 absl::Status FromGrpc(const grpc::Status& status) {
   return {static_cast<absl::StatusCode>(status.error_code()), status.error_message()};
 }

@@ -50,6 +50,11 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> OpenRelayChannel(const HostPort& 
 absl::StatusOr<std::shared_ptr<grpc::Channel>> OpenEnvironmentChannel(const HostPort& address,
                                                                       const ChannelSecurity& security);
 
+// Before a call that repeats one which found nobody: the channel tries to connect at once. Its own pauses between
+// attempts are timed by gRPC, whose timers wait by the wall clock: when that is set back by an hour, they stand for an
+// hour.
+void ConnectAgain(grpc::Channel& channel);
+
 // Keepalive (a peer that is gone is noticed within 30 s), message sizes, memory quota; the port is never shared.
 void BoundServer(grpc::ServerBuilder& builder);
 

@@ -30,7 +30,10 @@ constexpr absl::Duration kLongestPause = absl::Seconds(5);
 class GrpcRolloutPort::Impl {
  public:
   Impl(const GrpcRolloutPortOptions& options, std::shared_ptr<grpc::Channel> channel)
-      : options_(options), stub_(wire::RolloutService::NewStub(channel)), session_(options) {}
+      : options_(options),
+        channel_(std::move(channel)),
+        stub_(wire::RolloutService::NewStub(channel_)),
+        session_(options) {}
   ~Impl() {
     Close();
     if (thread_.joinable()) thread_.join();
@@ -111,6 +114,7 @@ class GrpcRolloutPort::Impl {
   }
 
   const GrpcRolloutPortOptions options_;
+  const std::shared_ptr<grpc::Channel> channel_;
   const std::unique_ptr<wire::RolloutService::Stub> stub_;
 
   mutable absl::Mutex mu_;
@@ -197,6 +201,7 @@ bool GrpcRolloutPort::Impl::RunStream() {
     session_.Attach();
     stream_ = &stream;
   }
+  ConnectAgain(*channel_);
   stream.Begin();
   absl::MutexLock lock(&mu_);
   stream.AssertHeld();

@@ -12,6 +12,7 @@
 #include "common/base/monotonic_clock.h"
 #include "common/base/status_macros.h"
 #include "common/data/codec.h"
+#include "common/rollout/grpc_channel.h"
 #include "common/weights/grpc_weight_service.h"
 #include "common/weights/weight_codec.h"
 #include "proto/weight_service.grpc.pb.h"
@@ -55,6 +56,7 @@ struct WeightReceiver::Call {
   }
 
   bool Begin(const std::shared_ptr<grpc::Channel>& channel, const wire::FetchWeightsRequest& request) {
+    ConnectAgain(*channel);
     stub = wire::WeightService::NewStub(channel);
     reader = stub->PrepareAsyncFetch(&context, request, &queue);
     reader->StartCall(this);
