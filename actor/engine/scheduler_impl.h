@@ -16,7 +16,7 @@ inline int64_t PagesFor(int64_t tokens) { return (tokens + kPageTokens - 1) / kP
 struct Scheduler::Key {
   uint64_t group_order = 0;
   int sequence = -1;
-  friend auto operator<=>(const Key&, const Key&) = default;
+  friend auto operator<=>(const Key&, const Key&) = default;  // NOLINT(modernize-use-nullptr)
 };
 
 struct Scheduler::Sequence {

@@ -40,7 +40,7 @@ namespace tactus {
 struct EpisodeId {
   uint64_t lease_id = 0;
   int completion = 0;
-  friend auto operator<=>(const EpisodeId&, const EpisodeId&) = default;
+  friend auto operator<=>(const EpisodeId&, const EpisodeId&) = default;  // NOLINT(modernize-use-nullptr)
 };
 
 // Thread-safe. An episode is Begun, then Say and a reply take turns until the reply has done or it fails, or it is

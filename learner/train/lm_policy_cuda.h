@@ -14,9 +14,9 @@
 namespace tactus {
 
 // `parameters` [layout.total_numel], float32 on the host, become the master weights on GPU `gpu`, as far as the
-// sharding, at most kMostOnGpu, leaves them there; products run in `dtype`. Gradients and moments take their memory when they are first
-// needed: a reference policy never does. Blocks. Unimplemented: shapes the kernels do not compute; ResourceExhausted:
-// no memory; Internal: another failure of the GPU.
+// sharding, at most kMostOnGpu, leaves them there; products run in `dtype`. Gradients and moments take their memory
+// when they are first needed: a reference policy never does. Blocks. Unimplemented: shapes the kernels do not compute;
+// ResourceExhausted: no memory; Internal: another failure of the GPU.
 absl::StatusOr<std::unique_ptr<TrainablePolicy>> MakeLmPolicyCuda(const ModelConfig& config, StorageDType dtype,
                                                                   std::span<const float> parameters,
                                                                   const TrainableOptions& options, int gpu,

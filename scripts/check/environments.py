@@ -155,7 +155,8 @@ def check_cpp(build: pathlib.Path, folder: pathlib.Path) -> None:
 def check_conversation(build: pathlib.Path, folder: pathlib.Path) -> None:
     port, run = free_port(), folder / "conversation"
     with server([PYTHON, ROOT / "scripts/check/conversing_environment.py", str(port)], port):
-        train(build, run, port, [*SMALL, "--set", "learner.steps=3", "--set", "rollout.max_turn_tokens=24", "--set", "rollout.max_turns=3"])
+        train(build, run, port, [*SMALL, "--set", "learner.steps=3", "--set", "rollout.max_turn_tokens=24", "--set", "rollout.max_turns=3",
+                                 "--set", "credit.strategy=UNIFORM"])  # fmt: skip
         verdict = subprocess.run(
             [build / "bin/tactus", "verify", "--config", "configs/quickstart.textproto", "--set", "task.rewards=ENVIRONMENT",
              "--set", f"environment.address=127.0.0.1:{port}", "--input", "-"],

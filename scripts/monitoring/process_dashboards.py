@@ -48,6 +48,8 @@ def actors() -> dict:
              *quantiles("tactus_weight_load_duration_seconds", "instance")),
         _each("Weights received", "bytes", "Bytes of weights fetched in $window.",
               increase('tactus_weight_transfer_bytes_total{job="actor"}', "instance")),
+        line("Weights between actors", "bytes", "Bytes of weights from other actors and to them in $window; 0 without a relay.",
+             (increase("tactus_weight_relay_bytes_total", "way"), "{{way}}")),
     ]  # fmt: skip
     return dashboard(
         "tactus-actors",

@@ -230,7 +230,9 @@ const drawImage = (a, image) => {
 let active = null;
 const facts = (a, i) => {
   const {waad, delta, fai, flow, advantage, entropy, logprob} = a.data;
-  const lists = {'γ': a.credit, WAAD: waad, 'Δ': delta, FAI: fai, flow, A: advantage, 'entropy, nats': entropy, 'log p': logprob};
+  const lists = {
+    'γ': a.credit, WAAD: waad, 'Δ': delta, FAI: fai, flow, A: advantage, 'entropy, nats': entropy, 'log p': logprob,
+  };
   return Object.entries(lists).filter(([, list]) => list).map(([name, list]) => [name, number(list[i], 3)]);
 };
 const lookersOf = (a, i) => {
