@@ -3,6 +3,7 @@
 #include <c10/util/Logging.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <stdexcept>
 #include <torch/csrc/distributed/c10d/HashStore.hpp>
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
@@ -30,6 +31,10 @@ constexpr int kFatalLogLevel = 3;
 constexpr char kBoardPrefix[] = "board";
 constexpr int kAttempts = 8;  // at reaching the store, or fewer when each takes longer than its share
 constexpr absl::Duration kReopenTimeout = absl::Milliseconds(500);
+// c10d's recorder of operations enters each new group into a map of the process before it takes its lock, which crashes
+// where ranks are threads of one process (torch 2.11, FlightRecorderDetail.hpp); what it would tell, RankWatch tells.
+// Set while there is one thread, and read when the first group communicates.
+[[maybe_unused]] const int recorder_is_off = ::setenv("TORCH_FR_BUFFER_SIZE", "0", /*overwrite=*/0);
 constexpr absl::Duration kAnswerTimeout = absl::Seconds(2);  // of the store, beyond the time that ranks have to come
 
 // May throw.

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "common/base/listen_socket.h"
+#include "common/collective/gloo_collective.h"
 #include "common/collective/own_address.h"
 #include "tests/tree.h"
 
@@ -131,6 +132,17 @@ TEST(CollectiveTest, AGroupOfOneNeedsNothing) {
   (*group)->Abort();
   EXPECT_EQ((*group)->Barrier().code(), absl::StatusCode::kAborted);
   EXPECT_EQ((*group)->AllReduceSum(std::span<float>(values)).code(), absl::StatusCode::kAborted);
+}
+
+// c10d keeps one map of the process's groups, which threads that form groups at once used to break.
+TEST(CollectiveTest, GroupsOfOneProcessAreFormedAtOnce) {
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 16; ++i) {
+    threads.emplace_back([] {
+      for (int group = 0; group < 100; ++group) ASSERT_TRUE(CreateGlooCollective({.store_host = "127.0.0.1"}).ok());
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
 }
 
 TEST(CollectiveTest, ImpossibleOptionsAreRefused) {
