@@ -34,6 +34,7 @@ class NoJudge final : public Judge {
 struct Judges {
   std::unique_ptr<Judge> checks;  // null: the other
   std::unique_ptr<Judge> works;
+  absl::Duration patience = absl::InfiniteDuration();  // for one line; of an environment as long as a run has
 };
 
 absl::StatusOr<Judges> JudgesOf(const VerifyFlags& flags) {
@@ -46,6 +47,7 @@ absl::StatusOr<Judges> JudgesOf(const VerifyFlags& flags) {
   if (flags.config.has_value()) {
     ASSIGN_OR_RETURN(const config::RunConfig run, config::LoadRunConfig(*flags.config, flags.set));
     Judges judges;
+    judges.patience = absl::Seconds(run.rollout().lease_timeout_s());
     ASSIGN_OR_RETURN(judges.works, OpenJudge(run, kEnvironmentWait, /*metrics=*/nullptr));
     if (config::EnvironmentJudges(run.task())) judges.checks = std::make_unique<NoJudge>();
     return judges;
@@ -58,9 +60,9 @@ absl::StatusOr<Judges> JudgesOf(const VerifyFlags& flags) {
 
 absl::Status Run(const VerifyFlags& flags) {
   ASSIGN_OR_RETURN(const Judges judges, JudgesOf(flags));
-  const auto with = [](Judge& judge) {
-    return [&judge](std::istream& in, std::ostream& out, absl::string_view name) {
-      return VerifyJsonl(judge, kEnvironmentWait, in, name, out);
+  const auto with = [&judges](Judge& judge) {
+    return [&judge, &judges](std::istream& in, std::ostream& out, absl::string_view name) {
+      return VerifyJsonl(judge, judges.patience, in, name, out);
     };
   };
   return WithJsonl(flags.jsonl, with(judges.checks == nullptr ? *judges.works : *judges.checks), with(*judges.works));

@@ -97,13 +97,13 @@ MaybeProblem CheckCredit(const CreditOptions& credit) {
                    absl::StrCat("is ", credit.horizon_min_tokens(), ": expected at most credit.horizon_max_tokens = ",
                                 credit.horizon_max_tokens(), ", or 0 there for no limit")};
   }
-  // The least weight there can be is 1 + this.
-  const double bonus =
-      (credit.amplification() - 1) * (credit.strategy() == CreditOptions::COUPLED ? 1 + credit.alpha() : 1);
-  if (credit.normalize() && bonus <= -1) {
-    return Problem{"credit.amplification", absl::StrCat("is ", credit.amplification(),
-                                                        ": expected more with credit.normalize, so that every token's "
-                                                        "weight is above 0")};
+  // The least weight there can be is 1 + this: a token of COUPLED may be an anchor and introduce another one.
+  const bool coupled = credit.strategy() == CreditOptions::COUPLED;
+  const double bonus = (credit.amplification() - 1) * (coupled ? 1 + credit.alpha() : 1);
+  if (bonus <= -1 && (credit.normalize() || coupled)) {
+    return Problem{"credit.amplification", absl::StrCat("is ", credit.amplification(), ": expected more with ",
+                                                        credit.normalize() ? "credit.normalize" : "strategy: COUPLED",
+                                                        ", so that every token's weight is above 0")};
   }
   if (credit.strategy() == CreditOptions::FLOW && credit.head_mode() != CreditOptions::CALIBRATED) {
     return Problem{

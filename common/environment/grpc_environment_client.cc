@@ -64,7 +64,8 @@ absl::Status EnvironmentError(absl::string_view address, absl::string_view metho
       return absl::UnavailableError(absl::StrCat(who, " cannot be reached: ", said));
     case grpc::StatusCode::DEADLINE_EXCEEDED:
       return absl::DeadlineExceededError(
-          absl::StrCat(who, " did not answer ", method, " within ", absl::FormatDuration(timeout)));
+          absl::StrCat(who, " did not answer ", method, " within ",
+                       absl::FormatDuration(absl::Trunc(timeout + absl::Microseconds(500), absl::Milliseconds(1)))));
     case grpc::StatusCode::UNIMPLEMENTED:  // also what gRPC says of an answer that is another message
       return absl::DataLossError(
           absl::StrCat(who, " does not serve ", method, " or answers with another type of message: ", said));

@@ -26,6 +26,9 @@ namespace tls = grpc::experimental;
 constexpr int kKeepaliveMs = 20'000;
 constexpr int kKeepaliveTimeoutMs = 10'000;
 constexpr int kMinPingIntervalMs = 10'000;  // below kKeepaliveMs: the server must tolerate its clients' pings
+// Of a user's server nothing is known: gRPC's servers take it for abuse, and close the connection, when pings come more
+// often than every five minutes while they compute.
+constexpr int kEnvironmentKeepaliveMs = 310'000;
 constexpr int kReconnectMinMs = 100;
 constexpr int kReconnectMaxMs = 2'000;
 constexpr int kLookUpEveryMs = 1'000;
@@ -154,9 +157,10 @@ absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> MakeChannelCredentials
   return tls::TlsCredentials(options);
 }
 
-grpc::ChannelArguments BoundChannel() {
+// Of an argument that is set twice, gRPC takes the first.
+grpc::ChannelArguments BoundChannel(int keepalive_ms = kKeepaliveMs) {
   grpc::ChannelArguments arguments;
-  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMs);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, keepalive_ms);
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveTimeoutMs);
   arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, kReconnectMinMs);
@@ -222,7 +226,7 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> OpenEnvironmentChannel(const Host
                                                                       const ChannelSecurity& security) {
   ASSIGN_OR_RETURN(const std::shared_ptr<grpc::ChannelCredentials> credentials,
                    MakeChannelCredentials(Side::kCallsEnvironment, security));
-  grpc::ChannelArguments arguments = BoundChannel();
+  grpc::ChannelArguments arguments = BoundChannel(kEnvironmentKeepaliveMs);
   arguments.SetServiceConfigJSON(kReplicas);
   arguments.SetInt(GRPC_ARG_DNS_MIN_TIME_BETWEEN_RESOLUTIONS_MS, kLookUpEveryMs);
   return grpc::CreateCustomChannel(address.Dialable().Text(), credentials, arguments);

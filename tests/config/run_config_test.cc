@@ -159,6 +159,8 @@ TEST(RunConfigTest, CrossFieldRules) {
       {{"credit.normalize=true", "credit.amplification=0"}, "credit.amplification is 0: expected more"},
       {{"credit.normalize=true", "credit.amplification=0.3", "credit.strategy=COUPLED"},
        "credit.amplification is 0.3: expected more"},
+      {{"credit.amplification=0.3", "credit.strategy=COUPLED"},
+       "credit.amplification is 0.3: expected more with strategy: COUPLED"},
       {{"credit.strategy=FLOW"}, "credit.head_mode is PER_RESPONSE with strategy: FLOW: expected CALIBRATED"},
       {{"credit.window_tokens=4097"}, "credit.window_tokens is 4097: expected a value from 1 to 4096"},
       {{"credit.alpha=1.5"}, "credit.alpha is 1.5: expected a value from 0 to 1"},
