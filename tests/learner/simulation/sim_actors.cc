@@ -12,6 +12,8 @@ void Simulation::StartActor(int index) {
   actor.id = absl::StrCat("a", index);
   GrpcRolloutPortOptions options;
   options.actor_id = actor.id;
+  options.relay_address = actor.address = absl::StrCat(actor.id, ".", life, ":1");
+  options.zone = absl::StrCat("z", index % kZones);
   options.limits = kTestLimits;
   actor.session = std::make_unique<RolloutSession>(options);
   Tell(absl::StrCat(actor.id, " starts"));
@@ -88,7 +90,7 @@ void Simulation::ActorBeat(int index, uint64_t life) {
     actor.session->RequestHeartbeat();
     actor.next_beat_ms = now_ms_ + absl::ToInt64Milliseconds(actor.session->HeartbeatInterval());
   }
-  if (Chance(400)) actor.still_until_ms = now_ms_ + static_cast<int64_t>(Below(60'000));
+  if (Chance(400)) actor.still_until_ms = now_ms_ + static_cast<int64_t>(Below(kLongestStillMs));
   if (now_ms_ >= actor.still_until_ms) {
     const bool fatal = poison_ && std::ranges::any_of(actor.work, [&](const auto& item) {
                          return item.second.lease.prompt.id % 11 == 7 && item.second.done_ms <= now_ms_;
@@ -158,18 +160,6 @@ void Simulation::AskForLeases(Actor& actor) {
   actor.lease_deadline_ms = now_ms_ + 2000;
   actor.lease_call = actor.session->AddLease(4 - static_cast<int>(actor.work.size()), *actor.held,
                                              absl::UnixEpoch() + absl::Milliseconds(actor.lease_deadline_ms));
-}
-
-// Takes what can be fetched by then.
-void Simulation::FetchWeights(int index) {
-  Actor& actor = actors_[static_cast<size_t>(index)];
-  if (actor.session->latest_version() <= actor.held) return;
-  In(static_cast<int64_t>(50 + Below(1500)), [this, index, life = actor.life] {
-    Actor& fetched = actors_[static_cast<size_t>(index)];
-    if (fetched.life != life || learner_ == nullptr) return;
-    fetched.held = learner_->fetchable;
-    fetched.fetching = false;
-  });
 }
 
 }  // namespace tactus

@@ -128,12 +128,14 @@ void Simulation::OnHello(uint64_t id, const wire::Hello& hello) {
   absl::MutexLock lock(&learner_->mu);
   streams_.at(id).name = hello.actor_id();
   if (const std::optional<uint64_t> old = learner_->actors.Attach(hello.actor_id(), id)) learner_->asked.erase(*old);
+  learner_->actors.SetRelay(hello.actor_id(), hello.relay_address(), hello.zone());
   const std::vector<uint64_t> held(hello.held_lease_ids().begin(), hello.held_lease_ids().end());
   for (const EndedLease& lease : learner_->ledger.ReturnLeases(hello.actor_id(), held)) {
     Tell(absl::StrCat("lease ", lease.lease_id, " returns with the hello of ", hello.actor_id()));
   }
   wire::LearnerMessage message;
   *message.mutable_welcome()->mutable_latest() = ToWire(learner_->ledger.published());
+  *message.mutable_welcome()->mutable_path() = PathOf(hello.actor_id());
   message.mutable_welcome()->set_submit_credits(kCredits);
   message.mutable_welcome()->set_max_group_bytes(MaxGroupBytes(kTestLimits));
   for (const uint64_t ended : learner_->ledger.Renew(hello.actor_id(), held, Now())) {
@@ -315,6 +317,7 @@ void Simulation::Announce(uint64_t life, PolicyVersion version) {
     if (stream.name.empty()) continue;
     wire::LearnerMessage message;
     *message.mutable_new_version()->mutable_version() = ToWire(version);
+    *message.mutable_new_version()->mutable_path() = PathOf(stream.name);
     Send(id, std::move(message));
   }
   PumpLeases();

@@ -20,7 +20,10 @@ SimulationResult Simulation::Run() {
               .lease_timeout = absl::Seconds(4 + static_cast<int>(Below(16))),
               .max_attempts = Below(3) == 0 ? 0 : 2 + static_cast<int>(Below(3))};
   poison_ = options_.max_attempts > 0 && Below(2) == 0;
-  target_steps_ = 10 + static_cast<int64_t>(Below(20));
+  fan_out_ = static_cast<int>(Below(4));
+  const bool soon_calm = Below(3) == 0;
+  faults_end_ms_ = soon_calm ? 40'000 : 240'000;
+  target_steps_ = (soon_calm ? 40 : 10) + static_cast<int64_t>(Below(20));
   checkpoint_every_ = 1 + static_cast<int>(Below(5));
   disk_.fails = [this] { return Chance(150); };
   actors_.resize(1 + static_cast<size_t>(Below(5)));

@@ -55,7 +55,7 @@ TEST_P(Mutant, IsFoundWithin1000Seeds) {
 
 INSTANTIATE_TEST_SUITE_P(Faults, Mutant,
                          ::testing::Values("acknowledges_before_sync", "forgets_repeats", "frees_slots_early",
-                                           "leases_for_old_weights", "loses_a_wake_up"),
+                                           "leases_for_old_weights", "loses_a_wake_up", "names_stale_parents"),
                          [](const auto& fault) { return std::string(fault.param); });
 
 }  // namespace

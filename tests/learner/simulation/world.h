@@ -20,12 +20,13 @@
 #include "tests/learner/simulation/simulation.h"
 
 namespace tactus {
-inline constexpr int64_t kFaultsEndMs = 240'000;
+inline constexpr int64_t kLongestStillMs = 60'000;
 inline constexpr int64_t kEndMs = 20'000'000;  // by then the run has to be finished
 inline constexpr int64_t kTickMs = 200;
 inline constexpr int64_t kBeatMs = 500;
 inline constexpr uint32_t kCredits = 4;
 inline constexpr size_t kStoryLines = 60;
+inline constexpr int kZones = 2;
 inline constexpr uint64_t kSegmentBytes = 2000;  // so that segments end all the time
 
 class Simulation {
@@ -39,13 +40,22 @@ class Simulation {
     PolicyVersion version;
     int64_t done_ms = 0;
   };
+  // Of weights, from others or the learner.
+  struct Fetch {
+    WeightPath path;
+    size_t next = 0;  // of its parents
+    int64_t asked_ms = 0;
+    int64_t silent_ms = 0;
+  };
   struct Actor {
     std::string id;
+    std::string address;  // where it passes weights on: another in each life
     std::unique_ptr<RolloutSession> session;
     uint64_t stream = 0;  // 0: none
     std::map<uint64_t, Work> work;
     std::optional<PolicyVersion> held;
-    bool fetching = false;
+    bool fetching = false;  // asks for no lease meanwhile
+    std::optional<Fetch> fetch;
     std::optional<uint64_t> lease_call;
     int64_t lease_deadline_ms = 0;
     std::map<uint64_t, TrajectoryGroup> submits;  // by the session's name for them
@@ -88,7 +98,7 @@ class Simulation {
 
   // The world.
   uint64_t Below(uint64_t n) { return random_() % n; }
-  bool Chance(uint64_t in) { return now_ms_ < kFaultsEndMs && Below(in) == 0; }
+  bool Chance(uint64_t in) { return now_ms_ < faults_end_ms_ && Below(in) == 0; }
   int64_t Delay() { return 1 + static_cast<int64_t>(Chance(20) ? Below(4000) : Below(40)); }
   absl::Duration Now() const { return absl::Milliseconds(now_ms_); }
   absl::Time Time() const { return absl::UnixEpoch() + Now(); }
@@ -106,10 +116,18 @@ class Simulation {
   void WorkOn(Actor& actor);
   void FinishCalls(Actor& actor);
   void AskForLeases(Actor& actor);
-  void FetchWeights(int index);
   void AttachActor(int index, uint64_t life);
   void BreakStream(uint64_t id);
   void PumpActor(int index);
+
+  // Weights.
+  bool Calm() const;
+  wire::WeightPath PathOf(const std::string& actor_id) const;
+  void FetchWeights(int index);
+  void AskForWeights(int index, uint64_t life);
+  void TryNext(int index);
+  void FetchFromLearner(int index, uint64_t life);
+  void TakeWeights(int index, PolicyVersion version);
 
   // The learner.
   void StartLearner();
@@ -143,6 +161,9 @@ class Simulation {
   int64_t target_steps_ = 0;
   int checkpoint_every_ = 1;
   bool poison_ = false;  // some prompts end their actors
+  int fan_out_ = 0;      // of those who pass weights on; 0: nobody does
+  int64_t faults_end_ms_ = 0;
+  std::map<PolicyVersion, int> sent_;  // by the learner, once all is calm
   std::vector<Actor> actors_;
   std::map<uint64_t, Stream> streams_;
   uint64_t next_stream_ = 1;
