@@ -161,6 +161,8 @@ absl::StatusOr<CertificateFacts> ReadCertificates(const ChannelSecurity& securit
   ASSIGN_OR_RETURN(const std::vector<Certificate> authorities, ReadPem("service.tls_ca_path", security.tls_ca_path));
   ASSIGN_OR_RETURN(facts.ca_expiry, CheckAuthorities(authorities, security.tls_ca_path, now));
   facts.uris = UrisOf(own.front().get());
+  facts.may_serve = X509_check_purpose(own.front().get(), X509_PURPOSE_SSL_SERVER, /*ca=*/0) == 1;
+  facts.may_call = X509_check_purpose(own.front().get(), X509_PURPOSE_SSL_CLIENT, /*ca=*/0) == 1;
   return facts;
 }
 

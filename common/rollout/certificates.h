@@ -20,6 +20,8 @@ struct CertificateFacts {
   absl::Time own_expiry;          // of the first of its chain to end
   absl::Time ca_expiry;           // of the last authority to end
   std::vector<std::string> uris;  // subject alternative names of the process's own certificate
+  bool may_serve = false;         // its key usages, where it names any, let it be a server's, or a client's
+  bool may_call = false;
 };
 
 // Reads the three files that are set. InvalidArgument, one sentence that names the field and the file: no PEM text, no

@@ -66,9 +66,20 @@ absl::StatusOr<bool> WantsTls(const ChannelSecurity& security, absl::string_view
 enum class Side { kLearnerServes, kCallsLearner, kCallsEnvironment, kRelayServes, kCallsRelay };
 
 bool IsRelay(Side side) { return side == Side::kRelayServes || side == Side::kCallsRelay; }
+bool Serves(Side side) { return side == Side::kLearnerServes || side == Side::kRelayServes; }
+
+// Peers refuse in the handshake, in words of OpenSSL's, what this refuses.
+absl::Status CheckUsages(Side side, const CertificateFacts& facts, const std::string& path) {
+  if (Serves(side) ? facts.may_serve : facts.may_call) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("service.tls_cert_path: ", path, " may not be a ", Serves(side) ? "server's" : "client's",
+                   ": expected ", Serves(side) ? "serverAuth" : "clientAuth", " among its extended key usages",
+                   side == Side::kRelayServes ? ", as service.relay_fan_out lets actors serve weights." : "."));
+}
 
 absl::StatusOr<PeerRule> CheckOwnCertificates(Side side, const ChannelSecurity& security) {
   ASSIGN_OR_RETURN(const CertificateFacts facts, ReadCertificates(security, absl::Now()));
+  RETURN_IF_ERROR(CheckUsages(side, facts, security.tls_cert_path));
   if (IsRelay(side)) return PeerRule::ForRelay(facts.uris);
   if (const std::string warning = ExpiryWarning(facts, security, absl::Now()); !warning.empty()) {
     TACTUS_LOG(WARNING) << warning;

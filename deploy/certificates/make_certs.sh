@@ -58,5 +58,5 @@ certificate() {
 }
 
 certificate learner "URI:$installation/learner,$names" serverAuth,clientAuth
-certificate actor "URI:$installation/actor" clientAuth
+certificate actor "URI:$installation/actor" serverAuth,clientAuth # it serves weights to other actors with service.relay_fan_out
 certificate environment "URI:$installation/environment,$names" serverAuth

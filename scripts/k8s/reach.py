@@ -56,6 +56,9 @@ def reaches_what_it_needs(m: Manifests) -> Iterator[str]:
                 yield f"{actor.owner} and {learner.owner} reach ports of each other that they do not need"
         if flow(actor, actor, 8080):
             yield f"{actor.owner} reaches other actors"
+        relays = any(e["name"] == "TACTUS_RELAY_LISTEN" for e in actor.main()["env"])
+        if flow(actor, actor, 7080) != relays:
+            yield f"{actor.owner} {'cannot reach' if relays else 'reaches'} other actors' weights"
     for a in learners:
         for b in learners:
             if a is not b and not (flow(a, b, 29500) and flow(a, b, 45678)):

@@ -90,6 +90,9 @@ capabilities:
 - --set=service.tls_key_path=/etc/tactus-tls/tls.key
 - --set=service.tls_ca_path=/etc/tactus-tls/ca.crt
 {{- end }}
+{{- with .root.Values.actors.relayFanOut }}
+- --set=service.relay_fan_out={{ . }}
+{{- end }}
 {{- range .root.Values.settings }}
 - {{ printf "--set=%s" . | quote }}
 {{- end }}

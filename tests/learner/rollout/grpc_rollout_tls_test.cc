@@ -16,6 +16,7 @@
 #include "common/weights/grpc_weight_receiver.h"
 #include "common/weights/grpc_weight_relay_server.h"
 #include "tests/learner/rollout/rollout_fixture.h"
+#include "tests/tree.h"
 
 namespace tactus {
 namespace {
@@ -48,6 +49,8 @@ struct TlsRollout : RolloutFixture {
     Certify("other-actor", "ours", "URI:spiffe://other/actor");
     Certify("longer", "ours", "URI:spiffe://tactus/actor/actor");
     Certify("ending", "ours", "URI:https://x/actor");
+    Certify("only-calls", "ours", "IP:127.0.0.1,URI:spiffe://tactus/actor", "clientAuth");
+    Certify("only-serves", "ours", "IP:127.0.0.1,URI:spiffe://tactus/learner", "serverAuth");
     std::ofstream(folder() + "/garbage.pem") << "-----BEGIN CERTIFICATE-----\nnonsense\n-----END CERTIFICATE-----\n";
     Run("openssl ec -in ours.key -aes256 -passout pass:secret -out locked.key");
     Run("cat theirs-ca.pem ours-ca.pem > both-ca.pem");
@@ -62,9 +65,11 @@ struct TlsRollout : RolloutFixture {
   static void Run(const std::string& command) {
     ASSERT_EQ(std::system(absl::StrCat("cd ", folder(), " && ", command, " 2>/dev/null").c_str()), 0) << command;
   }
-  static void Certify(const std::string& name, const std::string& authority, const std::string& alternative_names) {
+  static void Certify(const std::string& name, const std::string& authority, const std::string& alternative_names,
+                      const std::string& usages = "") {
+    const std::string extended = usages.empty() ? "" : "\\nextendedKeyUsage=" + usages;
     Run(absl::StrCat("openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=peer -keyout ", name,
-                     ".key -out request && printf 'subjectAltName=", alternative_names,
+                     ".key -out request && printf 'subjectAltName=", alternative_names, extended,
                      "' > names && openssl x509 -req -days 2 -in request -CA ", authority, "-ca.pem -CAkey ", authority,
                      "-ca.key -CAcreateserial -extfile names -out ", name, ".pem"));
   }
@@ -190,6 +195,23 @@ TEST_F(TlsRollout, ARelayServesActorsAndLearnersOfItsInstallationAlone) {
       EXPECT_EQ(CallNothing(certificate, relay.server->port()), grpc::StatusCode::PERMISSION_DENIED) << certificate;
     }
   }
+}
+
+TEST_F(TlsRollout, ACertificateOfAnotherUseIsRefusedBeforeAnyPeerDoes) {
+  EXPECT_THAT(std::string(MakeRelayCredentials(Security("only-calls"), nullptr).status().message()),
+              HasSubstr("only-calls.pem may not be a server's: expected serverAuth among its extended key usages, as "
+                        "service.relay_fan_out"));
+  EXPECT_THAT(std::string(TryStart(Security("only-calls")).message()), HasSubstr("may not be a server's"));
+  StartTlsServer();
+  EXPECT_THAT(std::string(TryAttach(Security("only-serves"), kTry).message()),
+              HasSubstr("only-serves.pem may not be a client's: expected clientAuth"));
+}
+
+TEST_F(TlsRollout, TheCertificatesThatAreMadeForActorsServeWeights) {
+  Run(absl::StrCat(SourcePath("deploy/certificates/make_certs.sh"), " made >/dev/null"));
+  const std::string made = Path("made/actor/");
+  const auto relay = MakeRelayCredentials({made + "tls.crt", made + "tls.key", made + "ca.crt", false}, nullptr);
+  EXPECT_TRUE(relay.ok()) << relay.status();
 }
 
 TEST_F(TlsRollout, AnActorTakesWeightsFromNobodyOfAnotherRole) {
