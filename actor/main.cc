@@ -300,6 +300,6 @@ int Main(const std::vector<std::string>& args) {
 }  // namespace tactus
 
 int main(int argc, char** argv) {
-  tactus::EndOnUncaughtExceptions("tactus-actor");
+  tactus::BeginProgram("tactus-actor");
   return tactus::Main({argv + 1, argv + argc});
 }

@@ -37,6 +37,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
+#include "common/base/thread.h"
 #include "common/data/codec.h"
 #include "common/rollout/grpc_rollout_session.h"
 #include "learner/rollout/grpc_rollout_server.h"
@@ -412,6 +413,7 @@ nlohmann::json Measure(int actors, double seconds, const std::vector<int>& lengt
 }  // namespace tactus
 
 int main(int argc, char** argv) {
+  tactus::BeginProgram("control_plane_bench");
   CLI::App app("How many actors one learner's control plane carries");
   std::vector<int> actors = {8, 64, 256, 1000};
   double seconds = 60;

@@ -87,7 +87,7 @@ absl::Status RunMain(const std::vector<std::string>& args) {
 }  // namespace tactus
 
 int main(int argc, char** argv) {
-  tactus::EndOnUncaughtExceptions("tactus-learner");
+  tactus::BeginProgram("tactus-learner");
   const std::vector<std::string> args(argv + 1, argv + argc);
   if (tactus::AsksForHelp(args)) {
     tactus::RankFlags flags;

@@ -87,6 +87,6 @@ int Main(const std::vector<std::string>& args) {
 }  // namespace tactus
 
 int main(int argc, char** argv) {
-  tactus::EndOnUncaughtExceptions("tactus");
+  tactus::BeginProgram("tactus");
   return tactus::Main({argv + 1, argv + argc});
 }

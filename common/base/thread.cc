@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
 #include "common/base/exit_code.h"
 #include "common/base/log.h"
 
@@ -51,6 +52,11 @@ absl::StatusOr<std::thread> StartThread(absl::string_view purpose, std::function
 void EndOnUncaughtExceptions(const char* program) {
   program_name = program;
   std::set_terminate(EndUncaught);
+}
+
+void BeginProgram(const char* program) {
+  EndOnUncaughtExceptions(program);
+  absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
 }
 
 }  // namespace tactus

@@ -1,4 +1,4 @@
-// Starting threads without exceptions, and what happens to those that nobody caught.
+// Starting threads without exceptions, what happens to those that nobody caught, and how a program begins.
 #pragma once
 
 #include <functional>
@@ -17,5 +17,9 @@ absl::StatusOr<std::thread> StartThread(absl::string_view purpose, std::function
 // kExitFailure, where the default is SIGABRT. Above all that is memory which the system refuses. `program` begins the
 // sentence and lives as long as the process. Once, at start.
 void EndOnUncaughtExceptions(const char* program);
+
+// What every program does first. The above; and locks are taken without the search for cycles among them that Debian's
+// build of Abseil makes at each, gRPC's included. Tests keep it.
+void BeginProgram(const char* program);
 
 }  // namespace tactus

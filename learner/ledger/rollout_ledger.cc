@@ -285,9 +285,13 @@ EndedLease RolloutLedger::Fail(uint64_t lease_id) {
 }
 
 void RolloutLedger::DropStale() {
+  const auto stale = [this](PolicyVersion version) {
+    return Steps(version, version_) > static_cast<uint64_t>(options_.max_staleness_steps);
+  };
+  // Asked with each group that comes: of a handful of versions, not of every prompt.
+  if (std::ranges::none_of(open_, [&](const auto& item) { return stale(item.first); })) return;
   for (auto& [id, entry] : entries_) {
-    if (entry.state != State::kReady) continue;
-    if (Steps(entry.version, version_) <= static_cast<uint64_t>(options_.max_staleness_steps)) continue;
+    if (entry.state != State::kReady || !stale(entry.version)) continue;
     Wait(entry);
     --counters_.queued;
     ++counters_[DropReason::kStale];
@@ -332,6 +336,8 @@ std::vector<RolloutLedger::Entry*> RolloutLedger::ChooseInOrder(size_t count) {
 }
 
 std::vector<RolloutLedger::Entry*> RolloutLedger::ChooseOldestVersion(size_t count) {
+  const size_t ready_at_most = static_cast<size_t>(counters_.queued) - taken_.size();
+  if (options_.max_replaced_groups == 0 && ready_at_most < count) return {};
   std::vector<uint64_t> left_out;
   const auto replaceable = static_cast<size_t>(Replaceable());
   for (const auto& [id, entry] : entries_) {
