@@ -14,10 +14,12 @@
 namespace tactus {
 namespace {
 
-RhythmRecord RecordOf(const Rhythm& rhythm) {
-  return {.waad = {rhythm.waad.begin(), rhythm.waad.end()},
-          .fai = {rhythm.fai.begin(), rhythm.fai.end()},
-          .heads = rhythm.heads};
+RhythmRecord RecordOf(const Rhythm& rhythm, const Completion& completion) {
+  const auto among = [&](const std::vector<double>& values) {
+    const std::vector<float> narrow(values.begin(), values.end());
+    return AmongTokens(completion.turns, std::span<const float>(narrow), completion.token_ids.size());
+  };
+  return {.waad = among(rhythm.waad), .fai = among(rhythm.fai), .heads = rhythm.heads};
 }
 
 }  // namespace
@@ -59,7 +61,7 @@ void GroupScorer::AssignCredit(const PromptLease& lease, uint32_t index, const M
   if (credit_->TracesFlow()) {
     const FlowRows& rows = attention.meter->flow_rows();
     const int64_t last_tokens = credit_->flow_options().answer_tokens;
-    const auto [begin, end] = AnswerRegion(*tokenizer_, completion.token_ids, last_tokens);
+    const auto [begin, end] = AnswerRegion(*tokenizer_, completion, last_tokens);
     flow = FlowCredit(rows, TraceFlow(rows, {begin, end}));
   }
   const std::vector<float> weights = credit_->Weights({.seed = lease.seed,
@@ -72,7 +74,7 @@ void GroupScorer::AssignCredit(const PromptLease& lease, uint32_t index, const M
   completion.credit = AmongTokens(turns, std::span<const float>(weights), completion.token_ids.size());
   const bool audited = measured && Audited(lease.prompt.id, credit_->audit_share());
   if (audited || credit_->Calibrates()) completion.head_spans.assign(rhythm.span.begin(), rhythm.span.end());
-  if (audited) completion.rhythm = RecordOf(rhythm);
+  if (audited) completion.rhythm = RecordOf(rhythm, completion);
 }
 
 }  // namespace tactus

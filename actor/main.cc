@@ -149,12 +149,6 @@ absl::StatusOr<std::unique_ptr<Engine>> MakeEngine(const config::RunConfig& run,
 absl::StatusOr<std::optional<ConversationParts>> Conversing(const config::RunConfig& run, const ModelConfig& model,
                                                             Parts& parts) {
   if (parts.rewards.episodes == nullptr) return std::nullopt;
-  if (parts.credit->MeasuresAttention()) {
-    return absl::InvalidArgumentError(
-        "credit.strategy: it reads attention, or credit.measure asks for it, and attention is not measured in "
-        "conversations: "
-        "expected UNIFORM, RANDOM or ENTROPY, without credit.measure");
-  }
   ASSIGN_OR_RETURN(parts.prompts, PromptEncoder::Create(run.model()));
   parts.turns = std::make_unique<const TurnEncoder>(parts.tokenizer.get(), &parts.prompts->chat(), model.vocab_size);
   const int longest = run.rollout().max_completion_tokens(), turn = run.rollout().max_turn_tokens();

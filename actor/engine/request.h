@@ -29,8 +29,9 @@ struct EngineRequest {
   // When not empty: nothing is drawn, every completion is this one, and its log-probs (at sampling.temperature) are
   // what is wanted. stop_ids and max_tokens have no effect then.
   std::vector<TokenId> forced_ids;
-  // Measure the attention rhythm of every completion. A completion then takes one more row, which reads its last token
-  // and draws nothing. keep_attention keeps the distributions too: for single answers that people look at.
+  // Measure the attention rhythm of every completion. It then takes one more row, which reads its last token and draws
+  // nothing; in a conversation each turn takes one, before it is told to have ended. keep_attention keeps the
+  // distributions too: for single answers that people look at.
   bool measure_rhythm = false;
   bool keep_attention = false;
   // A conversation: a stop id, or so many tokens, ends a turn, and what was said waits for the caller, who continues it
@@ -54,7 +55,7 @@ struct FinishedCompletion {
   uint64_t request_id = 0;
   int completion_index = 0;
   Completion completion;
-  std::unique_ptr<RhythmMeter> rhythm;  // null unless measured; holds completion.token_ids.size() rows
+  std::unique_ptr<RhythmMeter> rhythm;  // null unless measured; holds a row of every token that the model sampled
 };
 
 }  // namespace tactus

@@ -43,8 +43,8 @@ absl::Status CheckRequest(const EngineRequest& request, const SchedulerOptions& 
     return invalid("the rhythm is wanted, and the engine has no layers to measure it in.");
   }
   if (request.max_turn_tokens < 0) return invalid("max_turn_tokens is ", request.max_turn_tokens, ".");
-  if (request.max_turn_tokens > 0 && (request.measure_rhythm || !request.forced_ids.empty())) {
-    return invalid("a conversation's rhythm is not measured, and its tokens are not forced.");
+  if (request.max_turn_tokens > 0 && !request.forced_ids.empty()) {
+    return invalid("the tokens of a conversation are not forced.");
   }
   // The newest token is fed back for its attention only, and a prefix keeps its own partial page while sequences run.
   const int64_t pages = PagesFor(prompt + new_tokens - (request.measure_rhythm ? 0 : 1)) + 1;
@@ -331,7 +331,7 @@ void Scheduler::EmitSequence(Sequence& sequence) {
   plan_.batch.runs.push_back({first_row, sequence.planned_rows, sequence.computed, sequence.pages});
   const bool newest = to == static_cast<int64_t>(tokens.size());
   if (plan_.batch.probe != nullptr) {
-    const bool measure = newest && sequence.meter != nullptr && sequence.meter->rows() == to - 1;
+    const bool measure = newest && sequence.meter != nullptr && sequence.meter->next_token() == to - 1;
     plan_.batch.taps.push_back(measure ? sequence.meter->Tap(flow_heads_) : ops::AttentionTap{});
   }
   if (newest && !sequence.complete) EmitDraw(first_row + sequence.planned_rows - 1, sequence);
@@ -395,10 +395,10 @@ void Scheduler::CommitRunning(std::vector<FinishedCompletion>& finished) {
     sequence->computed_before = std::max(sequence->computed_before, sequence->computed);
     const int64_t tokens = static_cast<int64_t>(sequence->completion.token_ids.size());
     if (sequence->meter == nullptr || sequence->computed < sequence->group->prompt_tokens() + tokens) continue;
-    if (sequence->meter->rows() < tokens) sequence->meter->Advance();
+    if (sequence->meter->next_token() < tokens) sequence->meter->Advance();
     if (sequence->complete) done.push_back(sequence);
   }
-  for (Sequence* sequence : done) Finish(*sequence, finished);
+  for (Sequence* sequence : done) EndOrFinish(*sequence, finished);
 }
 
 void Scheduler::Append(Sequence& sequence, const ops::SampledToken& sampled, PolicyVersion version,
@@ -426,15 +426,14 @@ void Scheduler::Append(Sequence& sequence, const ops::SampledToken& sampled, Pol
   const bool full = completion.token_ids.size() >= max_tokens ||
                     (converses && completion.turns.back().num_tokens >= request.max_turn_tokens);
   if (!stop && !full) return;
-  const FinishReason reason = stop ? FinishReason::kStop : FinishReason::kLength;
-  if (converses) return EndTurn(sequence, reason);
-  Complete(sequence, reason, finished);
+  completion.finish_reason = stop ? FinishReason::kStop : FinishReason::kLength;  // the last turn's is the completion's
+  sequence.complete = true;
+  if (sequence.meter == nullptr) EndOrFinish(sequence, finished);  // otherwise its last token's row comes first
 }
 
-void Scheduler::Complete(Sequence& sequence, FinishReason reason, std::vector<FinishedCompletion>& finished) {
-  sequence.complete = true;
-  sequence.completion.finish_reason = reason;
-  if (sequence.meter == nullptr) Finish(sequence, finished);  // otherwise its last token's row comes first
+void Scheduler::EndOrFinish(Sequence& sequence, std::vector<FinishedCompletion>& finished) {
+  if (sequence.group->request.max_turn_tokens > 0) return EndTurn(sequence);
+  Finish(sequence, finished);
 }
 
 void Scheduler::Finish(Sequence& sequence, std::vector<FinishedCompletion>& finished) {

@@ -6,8 +6,8 @@
 //                     ▲────────────── preempted: pages freed, tokens kept ──────────┘
 // A preempted sequence forks again and recomputes its own tokens as one prefill piece: nothing is drawn a second time,
 // and no row's attention is measured a second time. A measured sequence runs one row past its last token before it
-// finishes. A prefix is held until the group is finished; under pressure one with no running sequence is dropped and
-// prefilled again.
+// finishes, or ends its turn. A prefix is held until the group is finished; under pressure one with no running sequence
+// is dropped and prefilled again.
 //
 // A sequence of a conversation waits between its turns. It holds no place among the running ones, and its pages only
 // for as long as nobody else needs them: then it gives them back, those that wait the longest first, and recomputes its
@@ -151,11 +151,12 @@ class Scheduler {
   void CommitRunning(std::vector<FinishedCompletion>& finished);
   void Append(Sequence& sequence, const ops::SampledToken& sampled, PolicyVersion version,
               std::vector<FinishedCompletion>& finished);
-  void EndTurn(Sequence& sequence, FinishReason reason);
+  // What has all its tokens, and all their rows, ends its turn or for good.
+  void EndOrFinish(Sequence& sequence, std::vector<FinishedCompletion>& finished);
+  void EndTurn(Sequence& sequence);
   // Null: it does not wait.
   Sequence* FindWaiting(uint64_t request_id, int completion_index);
   absl::Status CheckContinuation(const Sequence& sequence, std::span<const TokenId> token_ids) const;
-  void Complete(Sequence& sequence, FinishReason reason, std::vector<FinishedCompletion>& finished);
   void Finish(Sequence& sequence, std::vector<FinishedCompletion>& finished);
   void RemoveFinishedGroups();
 

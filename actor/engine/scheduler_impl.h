@@ -28,7 +28,7 @@ struct Scheduler::Sequence {
   int64_t computed_before = 0;  // the most that `computed` has been
   int64_t planned_rows = 0;
   Completion completion;
-  bool complete = false;  // has all its tokens; running for its last row's attention
+  bool complete = false;  // has all its tokens, or its turn has; running for the last one's attention
   std::unique_ptr<RhythmMeter> meter;
 };
 

@@ -10,8 +10,9 @@
 
 namespace tactus {
 
-void Scheduler::EndTurn(Sequence& sequence, FinishReason reason) {
+void Scheduler::EndTurn(Sequence& sequence) {
   Group& group = *sequence.group;
+  sequence.complete = false;
   if (sequence.state == SequenceState::kRunning) {
     running_.erase(std::find(running_.begin(), running_.end(), &sequence));
     --group.running;
@@ -21,14 +22,13 @@ void Scheduler::EndTurn(Sequence& sequence, FinishReason reason) {
   sequence.state = SequenceState::kWaiting;
   ++group.waiting;
   ++waiting_turns_;
-  Completion& completion = sequence.completion;
-  completion.finish_reason = reason;  // the last turn's is the completion's
+  const Completion& completion = sequence.completion;
   const Turn& turn = completion.turns.back();
   ended_turns_.push_back({.request_id = group.request.request_id,
                           .completion_index = sequence.index,
                           .number = static_cast<int>(completion.turns.size()),
                           .token_ids = {completion.token_ids.begin() + turn.start_token, completion.token_ids.end()},
-                          .reason = reason,
+                          .reason = completion.finish_reason,
                           .tokens_left = group.request.max_tokens - static_cast<int>(completion.token_ids.size())});
 }
 
@@ -73,6 +73,7 @@ absl::Status Scheduler::Continue(uint64_t request_id, int completion_index, std:
   completion.token_ids.insert(completion.token_ids.end(), token_ids.begin(), token_ids.end());
   completion.logprobs.resize(completion.token_ids.size(), 0);
   completion.entropy.resize(completion.token_ids.size(), 0);
+  if (sequence->meter != nullptr) sequence->meter->Skip(static_cast<int64_t>(token_ids.size()));
   sequence->state = SequenceState::kReady;
   --sequence->group->waiting;
   --waiting_turns_;
@@ -87,7 +88,7 @@ absl::StatusOr<FinishedCompletion> Scheduler::Conclude(uint64_t request_id, int 
         absl::StrCat("completion ", completion_index, " of request ", request_id, " waits for nothing."));
   }
   std::vector<FinishedCompletion> finished;
-  Complete(*sequence, sequence->completion.finish_reason, finished);
+  Finish(*sequence, finished);
   RemoveFinishedGroups();
   blocked_ = false;
   return std::move(finished.front());

@@ -77,13 +77,7 @@ absl::Status CheckCount(absl::string_view field, std::span<const float> values, 
   return Invalid(field, " has ", values.size(), " values; expected one for each of ", tokens, " tokens");
 }
 
-// Values per token: as many as tokens, each finite and in [low, high].
-absl::Status CheckValues(absl::string_view field, std::span<const float> values, size_t tokens, float low, float high) {
-  RETURN_IF_ERROR(CheckCount(field, values, tokens));
-  return CheckRange(field, values, low, high);
-}
-
-// The same of the model's tokens; the environment's have 0.
+// A value per token: the model's each finite and in [low, high]; the environment's have 0.
 absl::Status CheckSampled(absl::string_view field, std::span<const float> values, const Completion& completion,
                           float low, float high) {
   RETURN_IF_ERROR(CheckCount(field, values, completion.token_ids.size()));
@@ -180,11 +174,11 @@ absl::Status CheckClasses(absl::string_view where, const HeadClasses& classes, s
   return CheckHeads(absl::StrCat(where, ".global"), classes.global, num_heads);
 }
 
-absl::Status CheckRhythm(absl::string_view where, const RhythmRecord& rhythm, size_t tokens, size_t num_heads,
-                         float farthest) {
-  RETURN_IF_ERROR(CheckValues(absl::StrCat(where, ".waad"), rhythm.waad, tokens, -kRhythmTolerance, farthest));
+absl::Status CheckRhythm(absl::string_view where, const RhythmRecord& rhythm, const Completion& completion,
+                         size_t num_heads, float farthest) {
+  RETURN_IF_ERROR(CheckSampled(absl::StrCat(where, ".waad"), rhythm.waad, completion, -kRhythmTolerance, farthest));
   RETURN_IF_ERROR(
-      CheckValues(absl::StrCat(where, ".fai"), rhythm.fai, tokens, -kRhythmTolerance, 1 + kRhythmTolerance));
+      CheckSampled(absl::StrCat(where, ".fai"), rhythm.fai, completion, -kRhythmTolerance, 1 + kRhythmTolerance));
   return CheckClasses(absl::StrCat(where, ".heads"), rhythm.heads, num_heads);
 }
 
@@ -201,7 +195,7 @@ absl::Status CheckAttention(absl::string_view where, const Completion& completio
   }
   RETURN_IF_ERROR(CheckRange(absl::StrCat(where, ".head_spans"), completion.head_spans, 0.0F, farthest));
   if (!completion.rhythm.has_value()) return absl::OkStatus();
-  return CheckRhythm(absl::StrCat(where, ".rhythm"), *completion.rhythm, completion.token_ids.size(), heads, farthest);
+  return CheckRhythm(absl::StrCat(where, ".rhythm"), *completion.rhythm, completion, heads, farthest);
 }
 
 absl::Status CheckCompletion(absl::string_view where, const Completion& completion, const TrajectoryLimits& limits) {

@@ -43,7 +43,22 @@ std::vector<T> OfSampled(std::span<const Turn> turns, std::span<const T> values)
   return out;
 }
 
-// The inverse: [T] with the values in the turns, and 0 between them.
+// Where the sampled tokens stand in their completion of `tokens`: increasing.
+inline std::vector<int32_t> PlacesOf(std::span<const Turn> turns, size_t tokens) {
+  std::vector<int32_t> places;
+  for (const Turn& turn : TurnsOf(turns, tokens)) {
+    for (int i = 0; i < turn.num_tokens; ++i) places.push_back(turn.start_token + i);
+  }
+  return places;
+}
+
+// Of the i-th of tokens at `places` (empty: one behind the other), i >= 1: whether the one before it stands right
+// before it, so that both are of one turn.
+inline bool GoesOn(std::span<const int32_t> places, size_t i) {
+  return places.empty() || places[i] == places[i - 1] + 1;
+}
+
+// The inverse of OfSampled: [T] with the values in the turns, and 0 between them.
 template <typename T>
 std::vector<T> AmongTokens(std::span<const Turn> turns, std::span<const T> sampled, size_t tokens) {
   std::vector<T> out(tokens, T{0});

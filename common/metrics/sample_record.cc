@@ -36,10 +36,11 @@ absl::Status ReadVersions(const JsonField& line, std::vector<SampleSpan>* out) {
   return absl::OkStatus();
 }
 
-absl::Status CheckHeads(const JsonField& line, const char* key, const std::vector<int32_t>& heads, size_t num_heads) {
-  for (size_t i = 0; i < heads.size(); ++i) {
-    if (static_cast<size_t>(heads[i]) >= num_heads || (i > 0 && heads[i] <= heads[i - 1])) {
-      return line.Error(absl::StrCat(key, ": expected increasing indices into span"));
+absl::Status CheckIndices(const JsonField& line, const char* key, const std::vector<int32_t>& indices, const char* of,
+                          size_t size) {
+  for (size_t i = 0; i < indices.size(); ++i) {
+    if (static_cast<size_t>(indices[i]) >= size || (i > 0 && indices[i] <= indices[i - 1])) {
+      return line.Error(absl::StrCat(key, ": expected increasing indices into ", of));
     }
   }
   return absl::OkStatus();
@@ -90,6 +91,7 @@ std::string SampleRecordToJson(const SampleRecord& record) {
   for (const SampleSpan& span : record.versions) {
     json["versions"].push_back({{"start_token", span.start_token}, {"version", span.version}});
   }
+  if (!record.sampled.empty()) json["sampled"] = record.sampled;
   if (!record.waad.empty()) {
     json["waad"] = record.waad;
     json["fai"] = record.fai;
@@ -122,6 +124,7 @@ absl::StatusOr<SampleRecord> SampleRecordFromJson(absl::string_view text) {
   RETURN_IF_ERROR(ReadLaterList(line, "prompt_ids", &JsonField::Indices, &record.prompt_ids));
   RETURN_IF_ERROR(ReadLaterList(line, "token_ids", &JsonField::Indices, &record.token_ids));
   RETURN_IF_ERROR(ReadVersions(line, &record.versions));
+  RETURN_IF_ERROR(ReadLaterList(line, "sampled", &JsonField::Indices, &record.sampled));
   RETURN_IF_ERROR(ReadLaterList(line, "waad", &JsonField::Numbers, &record.waad));
   RETURN_IF_ERROR(ReadLaterList(line, "fai", &JsonField::Numbers, &record.fai));
   RETURN_IF_ERROR(ReadLaterList(line, "layers", &JsonField::Indices, &record.layers));
@@ -129,8 +132,9 @@ absl::StatusOr<SampleRecord> SampleRecordFromJson(absl::string_view text) {
   RETURN_IF_ERROR(ReadLaterList(line, "local_heads", &JsonField::Indices, &record.local_heads));
   RETURN_IF_ERROR(ReadLaterList(line, "global_heads", &JsonField::Indices, &record.global_heads));
   RETURN_IF_ERROR(CheckLengths(record));
-  RETURN_IF_ERROR(CheckHeads(line, "local_heads", record.local_heads, record.span.size()));
-  RETURN_IF_ERROR(CheckHeads(line, "global_heads", record.global_heads, record.span.size()));
+  RETURN_IF_ERROR(CheckIndices(line, "sampled", record.sampled, "tokens", record.tokens.size()));
+  RETURN_IF_ERROR(CheckIndices(line, "local_heads", record.local_heads, "span", record.span.size()));
+  RETURN_IF_ERROR(CheckIndices(line, "global_heads", record.global_heads, "span", record.span.size()));
   return record;
 }
 

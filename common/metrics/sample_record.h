@@ -37,6 +37,7 @@ struct SampleRecord {
   std::vector<int32_t> token_ids = {};    // [T]
   std::vector<SampleSpan> versions = {};  // the first starts at token 0
   std::vector<double> entropy = {};       // [T] nats, of the distribution each token was drawn from
+  std::vector<int32_t> sampled = {};      // [N] of a conversation the tokens that the model said; empty: all
   // The raw attention metrics (docs/rhythm.md), of audited groups; otherwise empty. Heads are numbered
   // slot * query heads + head in the order of the sampled layers.
   std::vector<double> waad = {};           // [T]

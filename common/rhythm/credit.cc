@@ -9,22 +9,28 @@
 #include <utility>
 
 #include "common/base/philox.h"
+#include "common/data/turns.h"
 #include "common/rhythm/rhythm_stats.h"
 
 namespace tactus {
 namespace {
 
-// The positions of the `count` largest values (all of them if there are fewer), increasing; ties to the earlier.
-std::vector<int32_t> Largest(std::span<const double> values, int64_t count) {
-  std::vector<int32_t> order(values.size());
-  std::iota(order.begin(), order.end(), 0);
-  count = std::min(count, static_cast<int64_t>(values.size()));
+// Of the positions `order` the `count` with the largest values (all of them if there are fewer), increasing; ties to
+// the earlier.
+std::vector<int32_t> LargestOf(std::vector<int32_t> order, std::span<const double> values, int64_t count) {
+  count = std::min(count, static_cast<int64_t>(order.size()));
   // A total order (position breaks ties), so an unstable selection has one result.
   std::nth_element(order.begin(), order.begin() + std::max<int64_t>(0, count - 1), order.end(),
                    [&](int32_t a, int32_t b) { return values[a] != values[b] ? values[a] > values[b] : a < b; });
   order.resize(count);
   std::sort(order.begin(), order.end());
   return order;
+}
+
+std::vector<int32_t> Largest(std::span<const double> values, int64_t count) {
+  std::vector<int32_t> all(values.size());
+  std::iota(all.begin(), all.end(), 0);
+  return LargestOf(std::move(all), values, count);
 }
 
 int64_t CountOf(Decimal share, size_t total) {
@@ -53,9 +59,6 @@ std::vector<int32_t> Chosen(CreditKind kind, Decimal q, const CreditSignals& sig
   const size_t tokens = signals.entropy.size();
   const int64_t count = CountOf(q, tokens);
   const Rhythm* rhythm = signals.rhythm;
-  const auto eligible = [&](const std::vector<double>& values) {
-    return std::span(values).first(static_cast<size_t>(rhythm->num_eligible));
-  };
   switch (kind) {
     case CreditKind::kUniform:
       return {};
@@ -67,14 +70,14 @@ std::vector<int32_t> Chosen(CreditKind kind, Decimal q, const CreditSignals& sig
       return Largest(rhythm->delta, count);
     case CreditKind::kGlobalAnchor:
     case CreditKind::kCoupled:
-      return Largest(eligible(rhythm->fai), count);
+      return LargestOf(rhythm->eligible, rhythm->fai, count);
     case CreditKind::kBottomDelta:
       return Largest(Negated(rhythm->delta), count);
     case CreditKind::kBottomFai:
-      return Largest(Negated(eligible(rhythm->fai)), count);
+      return LargestOf(rhythm->eligible, Negated(rhythm->fai), count);
     case CreditKind::kReceiver:
       if (rhythm->receiver_heads.empty()) return {};
-      return Largest(eligible(rhythm->receiver), count);
+      return LargestOf(rhythm->eligible, rhythm->receiver, count);
     case CreditKind::kFlow: {
       std::vector<int32_t> chosen = Largest(signals.flow, count);
       std::erase_if(chosen, [&](int32_t t) { return signals.flow[static_cast<size_t>(t)] <= 0; });
@@ -84,12 +87,13 @@ std::vector<int32_t> Chosen(CreditKind kind, Decimal q, const CreditSignals& sig
   std::abort();
 }
 
-// The token before s with the largest Delta, the latest on ties: of the k positions before s, or as many as there are.
-// s >= 1.
-int64_t Introduction(const std::vector<double>& delta, int64_t s, int64_t lookback_tokens) {
-  int64_t best = s - 1;
-  for (int64_t u = s - 2; u >= std::max<int64_t>(0, s - lookback_tokens); --u) {
-    if (delta[u] > delta[best]) best = u;
+// The token before s with the largest Delta, the latest on ties: of the k before s in its turn, or as many as there
+// are. -1: s is the first.
+int64_t Introduction(const Rhythm& rhythm, int64_t s, int64_t lookback_tokens) {
+  int64_t best = -1;
+  for (int64_t u = s - 1; u >= std::max<int64_t>(0, s - lookback_tokens); --u) {
+    if (!GoesOn(rhythm.places, static_cast<size_t>(u + 1))) break;
+    if (best < 0 || rhythm.delta[u] > rhythm.delta[best]) best = u;
   }
   return best;
 }
@@ -101,8 +105,8 @@ void AddCoupled(const CreditParams& params, const Rhythm& rhythm, std::span<cons
   const double delta_bound = Quantile(rhythm.delta, params.delta_quantile);
   std::vector<bool> introduces(weights.size(), false);
   for (const int32_t s : anchors) {
-    const int64_t intro = s > 0 ? Introduction(rhythm.delta, s, params.lookback_tokens) : 0;
-    const bool dominated = s > 0 && rhythm.waad[s] <= waad_bound && rhythm.delta[intro] >= delta_bound;
+    const int64_t intro = Introduction(rhythm, s, params.lookback_tokens);
+    const bool dominated = intro >= 0 && rhythm.waad[s] <= waad_bound && rhythm.delta[intro] >= delta_bound;
     weights[s] += dominated ? (1 - params.alpha) * bonus : bonus;
     if (dominated) introduces[intro] = true;
   }

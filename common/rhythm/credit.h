@@ -44,7 +44,7 @@ struct CreditParams {
   bool normalize = false;  // divide the weights by their mean
 };
 
-// What is known about one completion of N tokens. A strategy reads what it needs.
+// What is known about one completion of which the model sampled N tokens. A strategy reads what it needs.
 struct CreditSignals {
   uint64_t seed = 0;  // with the next two: keys the random controls
   uint64_t prompt_id = 0;

@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "absl/strings/str_cat.h"
+#include "common/data/turns.h"
 
 namespace tactus {
 namespace {
@@ -24,10 +25,17 @@ std::vector<int32_t> FirstHeads(int64_t num_heads, int64_t count, Less less) {
   return order;
 }
 
-// Rows t that belong to position s's window: their number, 0 when s is not eligible.
-int64_t WindowRows(const RhythmOptions& options, int64_t num_tokens, int64_t s) {
-  const int64_t last = std::min(num_tokens - 1, s + options.horizon_max_tokens);
-  return std::max<int64_t>(0, last - (s + options.horizon_min_tokens) + 1);
+// [N] how many rows belong to the window of each token: 0 when it is not eligible. Distances are between positions,
+// whoever wrote what stands there; only the model's tokens have rows.
+std::vector<int64_t> WindowRows(const RhythmOptions& options, std::span<const int32_t> places, int64_t num_tokens) {
+  const auto place = [&](int64_t t) { return places.empty() ? t : int64_t{places[static_cast<size_t>(t)]}; };
+  std::vector<int64_t> rows(static_cast<size_t>(num_tokens));
+  for (int64_t s = 0, first = 0, end = 0; s < num_tokens; ++s) {  // the window is [first, end), which only grow
+    while (first < num_tokens && place(first) - place(s) < options.horizon_min_tokens) ++first;
+    while (end < num_tokens && place(end) - place(s) <= options.horizon_max_tokens) ++end;
+    rows[static_cast<size_t>(s)] = std::max<int64_t>(0, end - first);
+  }
+  return rows;
 }
 
 // [N] mean over `heads` of values[h, :]; 0 where there is no head.
@@ -44,11 +52,12 @@ std::vector<double> MeanOverHeads(const std::vector<float>& values, int64_t num_
 }
 
 // [N] mean FAI of `heads`: the sums of eligible positions by the rows of their windows, 0 elsewhere.
-std::vector<double> MeanFai(const HeadSums& sums, const RhythmOptions& options, const std::vector<int32_t>& heads,
-                            int64_t num_eligible) {
+std::vector<double> MeanFai(const HeadSums& sums, const std::vector<int32_t>& heads,
+                            std::span<const int64_t> window_rows) {
   std::vector<double> fai = MeanOverHeads(sums.fai_sum, sums.num_tokens, heads);
-  for (int64_t s = 0; s < num_eligible; ++s) fai[s] /= static_cast<double>(WindowRows(options, sums.num_tokens, s));
-  std::fill(fai.begin() + num_eligible, fai.end(), 0.0);
+  for (size_t s = 0; s < fai.size(); ++s) {
+    fai[s] = window_rows[s] > 0 ? fai[s] / static_cast<double>(window_rows[s]) : 0;
+  }
   return fai;
 }
 
@@ -67,13 +76,16 @@ double ExcessKurtosis(std::span<const double> values) {
   return count * fourth / (second * second) - 3;
 }
 
-std::vector<int32_t> ReceiverHeads(const HeadSums& sums, const RhythmOptions& options, int64_t num_eligible) {
-  constexpr int64_t kFewestPositions = 4;
-  if (num_eligible < kFewestPositions) return {};
+std::vector<int32_t> ReceiverHeads(const HeadSums& sums, const RhythmOptions& options,
+                                   std::span<const int32_t> eligible, std::span<const int64_t> window_rows) {
+  constexpr size_t kFewestPositions = 4;
+  if (eligible.size() < kFewestPositions) return {};
   std::vector<double> kurtosis(sums.num_heads);
   for (int64_t head = 0; head < sums.num_heads; ++head) {
-    const std::vector<double> profile = MeanFai(sums, options, {static_cast<int32_t>(head)}, num_eligible);
-    kurtosis[head] = ExcessKurtosis(std::span(profile).first(num_eligible));
+    const std::vector<double> fai = MeanFai(sums, {static_cast<int32_t>(head)}, window_rows);
+    std::vector<double> profile;
+    for (const int32_t s : eligible) profile.push_back(fai[s]);
+    kurtosis[head] = ExcessKurtosis(profile);
   }
   return FirstHeads(sums.num_heads, CountOf(options.receiver_share, sums.num_heads), [&](int32_t a, int32_t b) {
     return kurtosis[a] != kurtosis[b] ? kurtosis[a] > kurtosis[b] : a < b;
@@ -114,10 +126,21 @@ HeadClasses ClassifyHeads(std::span<const double> spans, Decimal share) {
           .global = FirstHeads(num_heads, count, [&](int32_t a, int32_t b) { return shorter(b, a); })};
 }
 
-std::vector<double> DeltaOf(std::span<const double> waad) {
+std::vector<double> DeltaOf(std::span<const double> waad, std::span<const int32_t> places) {
   std::vector<double> delta(waad.size(), 0.0);
-  for (size_t t = 0; t + 1 < waad.size(); ++t) delta[t] = std::fabs(waad[t] - waad[t + 1]);
+  for (size_t t = 0; t + 1 < waad.size(); ++t) {
+    if (GoesOn(places, t + 1)) delta[t] = std::fabs(waad[t] - waad[t + 1]);
+  }
   return delta;
+}
+
+std::vector<int32_t> EligibleTokens(int64_t num_tokens, std::span<const int32_t> places, const RhythmOptions& options) {
+  const std::vector<int64_t> window_rows = WindowRows(options, places, num_tokens);
+  std::vector<int32_t> eligible;
+  for (int32_t s = 0; s < num_tokens; ++s) {
+    if (window_rows[static_cast<size_t>(s)] > 0) eligible.push_back(s);
+  }
+  return eligible;
 }
 
 Rhythm ComputeRhythm(const HeadSums& sums, const RhythmOptions& options, const HeadClasses* fixed) {
@@ -125,6 +148,7 @@ Rhythm ComputeRhythm(const HeadSums& sums, const RhythmOptions& options, const H
   assert(static_cast<int64_t>(sums.span_sum.size()) == sums.num_heads);
   assert(sums.mass_sum.empty() != options.ignore_first_token || tokens == 0);
   assert(static_cast<int64_t>(sums.waad.size()) == sums.num_heads * tokens && sums.fai_sum.size() == sums.waad.size());
+  assert(sums.places.empty() || static_cast<int64_t>(sums.places.size()) == tokens);
   Rhythm rhythm;
   if (tokens == 0) return rhythm;
   rhythm.span = sums.span_sum;
@@ -135,11 +159,13 @@ Rhythm ComputeRhythm(const HeadSums& sums, const RhythmOptions& options, const H
   }
   rhythm.heads = fixed != nullptr ? *fixed : ClassifyHeads(rhythm.span, options.head_share);
   rhythm.waad = MeanOverHeads(sums.waad, tokens, rhythm.heads.local);
-  rhythm.delta = DeltaOf(rhythm.waad);
-  rhythm.num_eligible = std::max<int64_t>(0, tokens - options.horizon_min_tokens);
-  rhythm.fai = MeanFai(sums, options, rhythm.heads.global, rhythm.num_eligible);
-  rhythm.receiver_heads = ReceiverHeads(sums, options, rhythm.num_eligible);
-  rhythm.receiver = MeanFai(sums, options, rhythm.receiver_heads, rhythm.num_eligible);
+  rhythm.places = sums.places;
+  rhythm.delta = DeltaOf(rhythm.waad, rhythm.places);
+  rhythm.eligible = EligibleTokens(tokens, rhythm.places, options);
+  const std::vector<int64_t> window_rows = WindowRows(options, rhythm.places, tokens);
+  rhythm.fai = MeanFai(sums, rhythm.heads.global, window_rows);
+  rhythm.receiver_heads = ReceiverHeads(sums, options, rhythm.eligible, window_rows);
+  rhythm.receiver = MeanFai(sums, rhythm.receiver_heads, window_rows);
   return rhythm;
 }
 

@@ -2,8 +2,9 @@
 // Pure functions of what the decode pass accumulated (rhythm_meter.h). Thread-safe: no state.
 //
 // Source: "Attention Illuminates LLM Reasoning" (arXiv 2510.13554); docs/rhythm.md has every definition and tie rule.
-// N response tokens at absolute positions P .. P+N-1; H sampled heads, numbered slot * Hq + head in the order of the
-// sampled layers.
+// N tokens of a response that the model sampled, token i at absolute position P + places[i]; H sampled heads, numbered
+// slot * Hq + head in the order of the sampled layers. In a conversation there are tokens of the environment's between
+// them, which have no row; elsewhere places are 0 .. N-1 and may be left out.
 #pragma once
 
 #include <cstdint>
@@ -39,10 +40,11 @@ absl::StatusOr<std::vector<int32_t>> RhythmLayers(std::span<const int32_t> confi
 struct HeadSums {
   int64_t num_tokens = 0;        // N
   int64_t num_heads = 0;         // H
+  std::vector<int32_t> places;   // [N] increasing; empty: 0 .. N-1
   std::vector<double> span_sum;  // [H] sum over rows t of sum_j A[t, j] * dist(t, j)
   std::vector<double> mass_sum;  // [H] sum over rows t of sum_j A[t, j]; empty: every row counts whole
   std::vector<float> waad;       // [H, N] WAAD_t of each head
-  std::vector<float> fai_sum;    // [H, N] sum of A[t, P+s] over the rows t of s's window; not divided yet
+  std::vector<float> fai_sum;    // [H, N] sum of what the rows of a token's window pay to it; not divided yet
 };
 
 // The lowest and the highest max(1, share.FloorOf(H)) spans, ties by index.
@@ -52,16 +54,20 @@ HeadClasses ClassifyHeads(std::span<const double> spans, Decimal share);
 struct Rhythm {
   std::vector<double> span;  // [H] mean over rows, or over what mass_sum counts of them, tokens
   HeadClasses heads;
+  std::vector<int32_t> places;  // as of the sums
   std::vector<double> waad;
   std::vector<double> delta;
   std::vector<double> fai;
   std::vector<int32_t> receiver_heads;  // increasing; empty with fewer than 4 eligible positions
   std::vector<double> receiver;         // mean FAI of those heads; all 0 when there are none
-  int64_t num_eligible = 0;             // positions 0 .. num_eligible - 1 have a FAI window
+  std::vector<int32_t> eligible;        // tokens with a row in their FAI window, increasing; without places the first
 };
 
-// Delta [N] from WAAD [N]: |WAAD_t - WAAD_{t+1}|, and 0 at the last token.
-std::vector<double> DeltaOf(std::span<const double> waad);
+// Delta [N] from WAAD [N]: |WAAD_t - WAAD_{t+1}|, and 0 at the last token of the response and of each turn.
+std::vector<double> DeltaOf(std::span<const double> waad, std::span<const int32_t> places = {});
+
+// Which of N tokens have at least one row in their FAI window.
+std::vector<int32_t> EligibleTokens(int64_t num_tokens, std::span<const int32_t> places, const RhythmOptions& options);
 
 // `fixed` null: the classes come from this response's own spans (PER_RESPONSE); else they are those, of the same H. N =
 // 0 gives empty lists. Every mean over heads adds them in increasing order in double. A FAI profile that is flat has

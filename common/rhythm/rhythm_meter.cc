@@ -35,13 +35,13 @@ RhythmMeter::RhythmMeter(int64_t prompt_tokens, int64_t num_heads, const Options
 }
 
 ops::AttentionTap RhythmMeter::Tap(std::shared_ptr<const FlowHeads> flow_heads) {
-  const int64_t page = Page(rows_), page_floats = num_heads_ * kPageTokens;
+  const int64_t page = Page(next_token_), page_floats = num_heads_ * kPageTokens;
   const size_t floats = static_cast<size_t>((page + 1) * page_floats);
   if (waad_.size() < floats) {
     waad_.resize(floats);
     fai_.resize(floats);
   }
-  const int64_t position = prompt_tokens_ + rows_;
+  const int64_t position = prompt_tokens_ + next_token_;
   ops::AttentionTap tap{.prompt_tokens = prompt_tokens_,
                         .num_heads = num_heads_,
                         .span_sum = span_sum_.data(),
@@ -52,7 +52,7 @@ ops::AttentionTap RhythmMeter::Tap(std::shared_ptr<const FlowHeads> flow_heads) 
   flow_heads_ = std::move(flow_heads);
   assert(options_.flow_row_entries == 0 || flow_heads_ != nullptr);
   if (options_.keep_attention) {
-    attention_.resize(static_cast<size_t>(rows_));
+    attention_.resize(places_.size());
     tap.probs = attention_.emplace_back(static_cast<size_t>(num_heads_ * tap.probs_row)).data();
   } else if (options_.flow_row_entries > 0) {
     head_rows_.resize(flow_heads_->heads.size() * static_cast<size_t>(tap.probs_row));
@@ -64,11 +64,11 @@ ops::AttentionTap RhythmMeter::Tap(std::shared_ptr<const FlowHeads> flow_heads) 
 
 void RhythmMeter::Advance() {
   if (options_.flow_row_entries > 0) AppendFlowRow();
-  ++rows_;
+  places_.push_back(static_cast<int32_t>(next_token_++));
 }
 
 void RhythmMeter::AppendFlowRow() {
-  const auto keys = static_cast<size_t>(prompt_tokens_ + rows_), stride = static_cast<size_t>(ProbsRow());
+  const auto keys = static_cast<size_t>(prompt_tokens_ + next_token_), stride = static_cast<size_t>(ProbsRow());
   const std::vector<int32_t>& heads = flow_heads_->heads;
   std::vector<float> mean(keys);
   for (size_t i = 0; i < heads.size(); ++i) {
@@ -83,17 +83,19 @@ void RhythmMeter::AppendFlowRow() {
 
 HeadSums RhythmMeter::Finish() const {
   HeadSums sums;
-  sums.num_tokens = rows_;
+  sums.num_tokens = rows();
   sums.num_heads = num_heads_;
+  sums.places = places_;
   sums.span_sum = span_sum_;
   sums.mass_sum = mass_sum_;
-  sums.waad.resize(static_cast<size_t>(num_heads_ * rows_));
-  sums.fai_sum.resize(static_cast<size_t>(num_heads_ * rows_));
-  for (int64_t t = 0; t < rows_; ++t) {
-    const int64_t from = Page(t) * num_heads_ * kPageTokens + (prompt_tokens_ + t) % kPageTokens;
+  sums.waad.resize(static_cast<size_t>(num_heads_ * rows()));
+  sums.fai_sum.resize(sums.waad.size());
+  for (int64_t i = 0; i < rows(); ++i) {
+    const int64_t token = places_[static_cast<size_t>(i)];
+    const int64_t from = Page(token) * num_heads_ * kPageTokens + (prompt_tokens_ + token) % kPageTokens;
     for (int64_t h = 0; h < num_heads_; ++h) {
-      sums.waad[static_cast<size_t>(h * rows_ + t)] = waad_[static_cast<size_t>(from + h * kPageTokens)];
-      sums.fai_sum[static_cast<size_t>(h * rows_ + t)] = fai_[static_cast<size_t>(from + h * kPageTokens)];
+      sums.waad[static_cast<size_t>(h * rows() + i)] = waad_[static_cast<size_t>(from + h * kPageTokens)];
+      sums.fai_sum[static_cast<size_t>(h * rows() + i)] = fai_[static_cast<size_t>(from + h * kPageTokens)];
     }
   }
   return sums;

@@ -5,6 +5,8 @@
 #include <cmath>
 #include <numeric>
 
+#include "common/data/turns.h"
+
 namespace tactus {
 namespace {
 
@@ -62,20 +64,24 @@ std::optional<double> Pearson(std::span<const double> x, std::span<const double>
   return std::clamp(xy / scale, -1.0, 1.0);
 }
 
-std::vector<double> Peaks(std::span<const double> values, Decimal floor) {
+std::vector<double> Peaks(std::span<const double> values, Decimal floor, std::span<const int32_t> places) {
   std::vector<double> peaks(values.size(), 0.0);
   if (values.size() < 3) return peaks;
   const double threshold = Quantile(values, floor);
   for (size_t t = 1; t + 1 < values.size(); ++t) {
+    if (!GoesOn(places, t) || !GoesOn(places, t + 1)) continue;
     if (values[t] > values[t - 1] && values[t] >= values[t + 1] && values[t] > threshold) peaks[t] = 1;
   }
   return peaks;
 }
 
-std::vector<double> WaadPeaks(std::span<const double> waad) { return Peaks(waad, Decimal::Tenths(8)); }
+std::vector<double> WaadPeaks(std::span<const double> waad, std::span<const int32_t> places) {
+  return Peaks(waad, Decimal::Tenths(8), places);
+}
 
-std::optional<double> WaadPeakEntropyCorrelation(std::span<const double> waad, std::span<const float> entropy) {
-  return Pearson(WaadPeaks(waad), std::vector<double>(entropy.begin(), entropy.end()));
+std::optional<double> WaadPeakEntropyCorrelation(std::span<const double> waad, std::span<const float> entropy,
+                                                 std::span<const int32_t> places) {
+  return Pearson(WaadPeaks(waad, places), std::vector<double>(entropy.begin(), entropy.end()));
 }
 
 }  // namespace tactus

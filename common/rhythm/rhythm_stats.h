@@ -26,13 +26,14 @@ std::optional<double> Pearson(std::span<const double> x, std::span<const double>
 
 // 1 at local maxima that stand out, else 0 [N]. A peak has two neighbours, is strictly above the left one and at least
 // the right one (so a plateau counts once, where it begins), and is strictly above the `floor` quantile of all N. With
-// floor 0, every local maximum is one.
-std::vector<double> Peaks(std::span<const double> values, Decimal floor);
+// floor 0, every local maximum is one. Neighbours are of the same turn: places as in rhythm.h.
+std::vector<double> Peaks(std::span<const double> values, Decimal floor, std::span<const int32_t> places = {});
 
 // Those of floor 0.8.
-std::vector<double> WaadPeaks(std::span<const double> waad);
+std::vector<double> WaadPeaks(std::span<const double> waad, std::span<const int32_t> places = {});
 
-// Pearson's correlation of WaadPeaks(waad) with the entropy of the same tokens.
-std::optional<double> WaadPeakEntropyCorrelation(std::span<const double> waad, std::span<const float> entropy);
+// Pearson's correlation of WaadPeaks(waad, places) with the entropy of the same tokens.
+std::optional<double> WaadPeakEntropyCorrelation(std::span<const double> waad, std::span<const float> entropy,
+                                                 std::span<const int32_t> places = {});
 
 }  // namespace tactus

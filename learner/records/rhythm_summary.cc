@@ -25,19 +25,25 @@ struct Audit {
   int64_t completions = 0;
 };
 
-Rhythm FromRecord(const RhythmRecord& record, int64_t horizon_min_tokens) {
+// Of the tokens that the model sampled.
+Rhythm FromRecord(const Completion& completion, const RhythmOptions& options) {
+  const RhythmRecord& record = *completion.rhythm;
+  const std::vector<float> waad = OfSampled(completion.turns, std::span<const float>(record.waad));
+  const std::vector<float> fai = OfSampled(completion.turns, std::span<const float>(record.fai));
   Rhythm rhythm;
-  rhythm.waad.assign(record.waad.begin(), record.waad.end());
-  rhythm.delta = DeltaOf(rhythm.waad);
-  rhythm.fai.assign(record.fai.begin(), record.fai.end());
-  rhythm.num_eligible = std::max<int64_t>(0, static_cast<int64_t>(record.waad.size()) - horizon_min_tokens);
+  rhythm.places = PlacesOf(completion.turns, completion.token_ids.size());
+  rhythm.waad.assign(waad.begin(), waad.end());
+  rhythm.delta = DeltaOf(rhythm.waad, rhythm.places);
+  rhythm.fai.assign(fai.begin(), fai.end());
+  rhythm.eligible = EligibleTokens(static_cast<int64_t>(waad.size()), rhythm.places, options);
   return rhythm;
 }
 
 void AddCompletion(const Completion& completion, const RhythmSummaryOptions& options, Audit* audit) {
-  const Rhythm rhythm = FromRecord(*completion.rhythm, options.horizon_min_tokens);
+  const Rhythm rhythm = FromRecord(completion, options.rhythm);
+  const std::vector<float> entropy = OfSampled(completion.turns, std::span<const float>(completion.entropy));
   CreditSignals signals;
-  signals.entropy = completion.entropy;
+  signals.entropy = entropy;
   signals.rhythm = &rhythm;
   const auto first = static_cast<int32_t>(audit->waad.size());
   const auto add = [&](CreditKind kind, std::vector<int32_t>* chosen) {
@@ -49,8 +55,8 @@ void AddCompletion(const Completion& completion, const RhythmSummaryOptions& opt
   add(CreditKind::kCoupled, &audit->coupled);
   add(CreditKind::kEntropy, &audit->entropy);
   audit->waad.insert(audit->waad.end(), rhythm.waad.begin(), rhythm.waad.end());
-  audit->fai.insert(audit->fai.end(), rhythm.fai.begin(), rhythm.fai.begin() + rhythm.num_eligible);
-  const std::optional<double> correlation = WaadPeakEntropyCorrelation(rhythm.waad, completion.entropy);
+  for (const int32_t s : rhythm.eligible) audit->fai.push_back(rhythm.fai[static_cast<size_t>(s)]);
+  const std::optional<double> correlation = WaadPeakEntropyCorrelation(rhythm.waad, entropy, rhythm.places);
   if (correlation.has_value()) audit->correlations.push_back(*correlation);
   ++audit->completions;
 }
@@ -111,7 +117,7 @@ absl::StatusOr<RhythmSummaryOptions> RhythmSummaryOptions::FromProto(const confi
   ASSIGN_OR_RETURN(const CreditAssigner credit, CreditAssigner::FromProto(options));
   out.credit = credit.params();
   out.credit.amplification = 2;  // a token is chosen or not, however little the run makes of it
-  out.horizon_min_tokens = credit.rhythm_options().horizon_min_tokens;
+  out.rhythm = credit.rhythm_options();
   out.reads_model =
       options.strategy() != config::CreditOptions::UNIFORM && options.strategy() != config::CreditOptions::RANDOM;
   return out;

@@ -18,9 +18,9 @@ namespace tactus {
 
 struct RhythmSummaryOptions {
   CreditParams credit;
-  int64_t horizon_min_tokens = 10;  // H_lo of FAI: which positions are eligible
-  std::vector<int32_t> layers;      // whose heads are measured; what samples.jsonl says of them
-  bool reads_model = true;          // the run's strategy chooses tokens by what an actor measured
+  RhythmOptions rhythm;         // the horizon of FAI: which positions are eligible
+  std::vector<int32_t> layers;  // whose heads are measured; what samples.jsonl says of them
+  bool reads_model = true;      // the run's strategy chooses tokens by what an actor measured
 
   // `options` is resolved. InvalidArgument names the field.
   static absl::StatusOr<RhythmSummaryOptions> FromProto(const config::CreditOptions& options);

@@ -139,6 +139,7 @@ SampleRecord RunRecorder::MakeSample(int64_t step, const TrajectoryGroup& group,
     sample.versions.push_back({span.start_token, VersionName(span.version)});
   }
   sample.entropy.assign(completion.entropy.begin(), completion.entropy.end());
+  if (!completion.turns.empty()) sample.sampled = PlacesOf(completion.turns, completion.token_ids.size());
   if (completion.rhythm.has_value()) {
     const RhythmRecord& rhythm = *completion.rhythm;
     sample.waad.assign(rhythm.waad.begin(), rhythm.waad.end());

@@ -5,8 +5,8 @@
 
 examples: each is started and judges answers through `tactus verify`, and with the ten lines the quick start's reward rises, by more
 than chance: the rewards of a step's prompts are independent and from 0 to 1, so Hoeffding's inequality bounds how likely such a
-rise is where nothing is learned. A conversation of two turns is trained on for three steps, and the learner finds its log-probs again
-to the last bit.
+rise is where nothing is learned. A conversation of two turns is trained on for three steps, with credit from attention and from its
+flow, and the learner finds its log-probs again to the last bit.
 faults: one run whose server is killed, frozen, slow, and answers errors, NaN, too little, 10 MB and bytes of another type; it
 must wait through each with a sentence in the log, go on when the server does, balance its books, and end with the very weights
 of a run without faults. Needs what scripts/setup.sh --lint puts into .venv, else it says so and ends with 77.
@@ -153,15 +153,23 @@ def check_cpp(build: pathlib.Path, folder: pathlib.Path) -> None:
 
 
 def check_conversation(build: pathlib.Path, folder: pathlib.Path) -> None:
-    port, run = free_port(), folder / "conversation"
+    port = free_port()
+    credits = {"COUPLED": [], "FLOW": ["--set", "credit.head_mode=CALIBRATED"]}
     with server([PYTHON, ROOT / "scripts/check/conversing_environment.py", str(port)], port):
-        train(build, run, port, [*SMALL, "--set", "learner.steps=3", "--set", "rollout.max_turn_tokens=24", "--set", "rollout.max_turns=3",
-                                 "--set", "credit.strategy=UNIFORM"])  # fmt: skip
+        for strategy, options in credits.items():
+            train(build, folder / strategy, port, [
+                *SMALL, "--set", "learner.steps=3", "--set", "rollout.max_turn_tokens=24", "--set", "rollout.max_turns=3",
+                "--set", f"credit.strategy={strategy}", "--set", "credit.audit_share=1", *options])  # fmt: skip
         verdict = subprocess.run(
             [build / "bin/tactus", "verify", "--config", "configs/quickstart.textproto", "--set", "task.rewards=ENVIRONMENT",
              "--set", f"environment.address=127.0.0.1:{port}", "--input", "-"],
             cwd=ROOT, input="", text=True, capture_output=True, timeout=RUN_S, check=False)  # fmt: skip
         assert verdict.returncode != 0 and "holds conversations" in verdict.stderr, verdict.stderr
+    for strategy in credits:
+        expect_conversation(folder / strategy)
+
+
+def expect_conversation(run: pathlib.Path) -> None:
     steps = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert [s["step"] for s in steps] == [1, 2, 3], steps
     assert all(0.25 <= s["reward_mean"] <= 0.75 for s in steps), steps
@@ -170,10 +178,12 @@ def check_conversation(build: pathlib.Path, folder: pathlib.Path) -> None:
     samples = [json.loads(line) for line in (run / "samples.jsonl").read_text().splitlines()]
     for sample in samples:
         written = [t for t, gamma in enumerate(sample["gamma"]) if gamma == 0]
-        assert written and all(sample["logprobs"][t] == 0 and sample["entropy"][t] == 0 for t in written), sample
+        assert written and all(sample[key][t] == 0 for key in ("logprobs", "entropy", "waad", "fai") for t in written), sample
+        assert sorted(written + sample["sampled"]) == list(range(len(sample["tokens"]))), sample
+        assert any(sample["gamma"][t] > 1 for t in sample["sampled"]) and any(sample["waad"]), sample
         assert "".join(sample["tokens"][t] for t in written).startswith("\n"), sample
         assert sample["reward"] in (0.25, 0.75) and sample["reason"] == "tried_twice", sample
-    print(f"conversation: rewards {[round(s['reward_mean'], 3) for s in steps]}, {len(samples)} samples", flush=True)
+    print(f"conversation, {run.name}: rewards {[round(s['reward_mean'], 3) for s in steps]}, {len(samples)} samples", flush=True)
 
 
 def train(build: pathlib.Path, run: pathlib.Path, port: int, extra: list[str]) -> None:

@@ -39,7 +39,7 @@ def line(folder: pathlib.Path, name: str, prompt: list[int], response: list[int]
     layers = sampled_layers(config.num_hidden_layers)
     rhythm = measure([m.numpy() for m in maps], layers, len(prompt))
     gamma = credit(rhythm, entropy)
-    del rhythm["eligible"]
+    del rhythm["eligible"], rhythm["places"]
     short = lambda xs: [float(f"{x:.9g}") for x in xs]  # noqa: E731
     for key in ("waad", "delta", "fai"):
         rhythm[key] = short(rhythm[key])

@@ -35,12 +35,15 @@ def quantile(values, q: Fraction) -> float:
     return ordered[low] if part == 0 else ordered[low] + part * (ordered[low + 1] - ordered[low])
 
 
-def measure(maps, layers, prompt: int, window=10, horizon=(10, 100), head_share="0.3") -> dict:
-    """maps[l] is [heads, P + N, P + N], causal rows that sum to 1. Every list is over the N response tokens."""
+def measure(maps, layers, prompt: int, sampled=None, window=10, horizon=(10, 100), head_share="0.3") -> dict:
+    """maps[l] is [heads, P + T, P + T], causal rows that sum to 1. sampled: which of the T response tokens are the model's,
+    of a conversation; all of them when not given. Every list is over these N tokens."""
     heads = [(layer, h) for layer in layers for h in range(maps[layer].shape[0])]
-    rows = [np.asarray(maps[layer][h], dtype=np.float64)[prompt:] for layer, h in heads]  # each [N, P + N]
-    tokens = rows[0].shape[0]
-    distance = np.arange(prompt, prompt + tokens)[:, None] - np.arange(prompt + tokens)[None, :]
+    total = maps[layers[0]].shape[-1]
+    places = list(range(total - prompt)) if sampled is None else list(sampled)
+    rows = [np.asarray(maps[layer][h], dtype=np.float64)[prompt:][places] for layer, h in heads]  # each [N, P + T]
+    tokens = len(places)
+    distance = (prompt + np.array(places))[:, None] - np.arange(total)[None, :]
     back = np.maximum(distance, 0)
     span = [float((a * back).sum(1).mean()) for a in rows]
     order = sorted(range(len(heads)), key=lambda i: (span[i], i))
@@ -48,11 +51,13 @@ def measure(maps, layers, prompt: int, window=10, horizon=(10, 100), head_share=
     local, far = sorted(order[:members]), sorted(order[-members:])
     mean_local, mean_far = sum(rows[i] for i in local) / members, sum(rows[i] for i in far) / members
     waad = (mean_local * np.minimum(back, window)).sum(1)
-    delta = [abs(waad[t] - waad[t + 1]) for t in range(tokens - 1)] + [0.0]
-    fai = []
+    # Between two tokens that stand side by side: so not from the last of a turn to the first of the next.
+    delta = [abs(waad[t] - waad[t + 1]) if places[t] + 1 in places[t + 1 : t + 2] else 0.0 for t in range(tokens)]
+    fai, eligible = [], []
     for s in range(tokens):
-        seen = range(s + horizon[0], min(tokens - 1, s + horizon[1]) + 1)
-        fai.append(float(np.mean([mean_far[t, prompt + s] for t in seen])) if len(seen) else 0.0)
+        seen = [t for t in range(tokens) if horizon[0] <= places[t] - places[s] <= horizon[1]]
+        fai.append(float(np.mean([mean_far[t, prompt + places[s]] for t in seen])) if len(seen) else 0.0)
+        eligible += [s] if seen else []
     return {
         "layers": list(layers),
         "local_heads": [list(heads[i]) for i in local],
@@ -61,30 +66,35 @@ def measure(maps, layers, prompt: int, window=10, horizon=(10, 100), head_share=
         "waad": [float(x) for x in waad],
         "delta": [float(x) for x in delta],
         "fai": fai,
-        "eligible": [s for s in range(tokens) if s + horizon[0] <= tokens - 1],
+        "eligible": eligible,
+        "places": places,
     }
 
 
-def flow(maps, layers, prompt: int, answer_tokens=8) -> list[float]:
-    """Throughput of each response token by the mean of all heads, where the answer is the last tokens."""
+def flow(maps, layers, prompt: int, sampled=None, answer_tokens=8) -> list[float]:
+    """Throughput of each response token by the mean of all heads, where the answer is the last tokens, of the last turn.
+    sampled: as above; flow enters at all other tokens."""
     mean = np.mean([np.asarray(maps[layer][h], dtype=np.float64) for layer in layers for h in range(maps[layer].shape[0])], 0)
     total = mean.shape[0]
+    given = np.ones(total, dtype=bool)
+    given[prompt + np.array(range(total - prompt) if sampled is None else sampled, dtype=int)] = False
     capacity = np.tril(mean, -1).T  # [from, to]
-    capacity[:, :prompt] = 0  # rows of the prompt are not measured
-    ends = np.arange(total) >= max(prompt, total - answer_tokens)
+    capacity[:, given] = 0  # rows of the prompt and of the environment are not measured
+    last_turn = np.flatnonzero(given)[-1] + 1
+    ends = np.arange(total) >= max(last_turn, total - answer_tokens)
     capacity[ends] = 0  # flow ends at the first token of the answer that it meets
     reach = np.linalg.solve(np.eye(total) - capacity, ends.astype(np.float64))
-    if reach[:prompt].sum() == 0:
+    if reach[given].sum() == 0:
         return [0.0] * (total - prompt)
     onward = capacity * reach[None, :] / np.where(reach > 0, reach, 1)[:, None]  # rows sum to 1 where there is a way on
-    injected = np.where(np.arange(total) < prompt, reach, 0) / reach[:prompt].sum()
+    injected = np.where(given, reach, 0) / reach[given].sum()
     through = np.linalg.solve(np.eye(total) - onward.T, injected)
     return [float(x) for x in through[prompt:]]
 
 
 def credit(rhythm: dict, entropy, q="0.4", amplification=1.5, lookback=3, alpha=0.5) -> dict:
     """Each strategy's weights from given metrics."""
-    waad, delta, fai, eligible = (rhythm[k] for k in ("waad", "delta", "fai", "eligible"))
+    waad, delta, fai, eligible, places = (rhythm[k] for k in ("waad", "delta", "fai", "eligible", "places"))
     tokens, bonus = len(waad), amplification - 1
     n = count(q, tokens)
 
@@ -95,8 +105,8 @@ def credit(rhythm: dict, entropy, q="0.4", amplification=1.5, lookback=3, alpha=
     tau_waad, tau_delta = quantile(waad, QUANTILES["waad"]), quantile(delta, QUANTILES["delta"])
     dominated, intros = set(), set()
     for s in anchors:
-        before = range(max(0, s - lookback), s)
-        if len(before) and waad[s] <= tau_waad and max(delta[u] for u in before) >= tau_delta:
+        before = [u for u in range(max(0, s - lookback), s) if places[s] - places[u] == s - u]  # of its turn
+        if before and waad[s] <= tau_waad and max(delta[u] for u in before) >= tau_delta:
             dominated.add(s)
             intros.add(max(before, key=lambda u: (delta[u], u)))
     coupled = [

@@ -87,8 +87,9 @@ class ActorConversationTest : public ::testing::Test {
   std::unique_ptr<Actor> MakeActor(FakePort& port, int pages = 60, absl::Duration reply_timeout = kLong) {
     episodes_ = *Episodes::Create({"127.0.0.1", server_.port()}, {"", "", "", true},
                                   {.reply_timeout = reply_timeout, .calls_at_once = 100});
-    auto engine = *Engine::Create({.max_sequences = 4, .max_step_tokens = 16, .max_waiting_groups = 3},
-                                  std::make_unique<FakeModelRunner>(pages, kVocab, 1000));
+    EngineOptions options{.max_sequences = 4, .max_step_tokens = 16, .max_waiting_groups = 3};
+    if (credit_.MeasuresAttention()) options.probe = *credit_.Probe(1, testing::kFakeHeads);
+    auto engine = *Engine::Create(options, std::make_unique<FakeModelRunner>(pages, kVocab, 1000));
     return std::make_unique<Actor>(settings_, std::move(engine), &port, &weights_,
                                    GroupScorer(&tokenizer_, nullptr, &credit_),
                                    ConversationParts{.episodes = episodes_.get(),
@@ -169,7 +170,7 @@ class ActorConversationTest : public ::testing::Test {
   NumberTokenizer tokenizer_;
   NumberTemplate template_;
   const TurnEncoder encoder_{&tokenizer_, &template_, kVocab};
-  const CreditAssigner credit_ = *CreditAssigner::FromOverrides({"credit.strategy=ENTROPY"});
+  CreditAssigner credit_ = *CreditAssigner::FromOverrides({"credit.strategy=ENTROPY"});
   FakeServer server_;
   std::unique_ptr<Episodes> episodes_;
 };
@@ -187,6 +188,51 @@ TEST_F(ActorConversationTest, HandsInWhatWasSaidByWhom) {
     EXPECT_GT(turns_, 2 * 9 * kCompletions);
     ExpectBooksBalance(actor->stats());
     EXPECT_EQ(actor->stats().groups_unscored, 0);
+  }
+}
+
+// In row t the fake model's local head, which is head 0, has a WAAD of t % 4, t counting all tokens: so Delta is 3
+// where a row of 3 has its successor in the turn, 1 elsewhere in a turn, and 0 at the end of one.
+TEST_F(ActorConversationTest, CreditFromAttentionIsOfTheModelsTokens) {
+  for (const bool normalize : {false, true}) {
+    credit_ = *CreditAssigner::FromOverrides({"credit.strategy=LOCAL_CHUNK", "credit.audit_share=1",
+                                              absl::StrCat("credit.normalize=", normalize ? "true" : "false")});
+    turns_ = 0;
+    FakePort port(6);
+    weights_.Reopen();
+    const std::unique_ptr<Actor> actor = MakeActor(port, 16);
+    ASSERT_TRUE(actor->Run().ok());
+    ASSERT_EQ(port.groups.size(), 6u);
+    for (const auto& [id, group] : port.groups) {
+      ExpectConversations(group);  // the environment's have a credit of exactly 0
+      for (const Completion& completion : group.completions) {
+        ASSERT_TRUE(completion.rhythm.has_value());
+        std::vector<double> delta(completion.token_ids.size(), -1);
+        size_t sampled = 0;
+        for (const Turn& turn : completion.turns) {
+          for (int t = turn.start_token; t < turn.start_token + turn.num_tokens; ++t, ++sampled) {
+            EXPECT_EQ(completion.rhythm->waad[t], t % 4);
+            delta[t] = t + 1 == turn.start_token + turn.num_tokens ? 0 : t % 4 == 3 ? 3 : 1;
+          }
+        }
+        const size_t chosen = std::max<size_t>(1, 2 * sampled / 5);
+        const float mean = normalize ? 1 + 0.5F * static_cast<float>(chosen) / static_cast<float>(sampled) : 1;
+        for (size_t t = 0; t < delta.size(); ++t) {
+          size_t ahead = 0;
+          for (size_t u = 0; u < delta.size(); ++u) ahead += delta[u] > delta[t] || (delta[u] == delta[t] && u < t);
+          if (delta[t] < 0) {
+            EXPECT_EQ(completion.credit[t], 0.0F) << t;
+            EXPECT_EQ(completion.rhythm->waad[t], 0) << t;
+            EXPECT_EQ(completion.rhythm->fai[t], 0) << t;
+          } else {
+            EXPECT_FLOAT_EQ(completion.credit[t], (ahead < chosen ? 1.5F : 1.0F) / mean) << t;
+          }
+        }
+      }
+    }
+    EXPECT_GT(turns_, 2 * 6 * kCompletions);
+    EXPECT_EQ(actor->stats().engine.final_rows, turns_);
+    ExpectBooksBalance(actor->stats());
   }
 }
 

@@ -96,6 +96,20 @@ TEST(CodecTurns, RefusesTurnsThatAreNone) {
       << "of the model's a credit of 0 is as wrong as ever";
 }
 
+TEST(CodecTurns, TheRhythmIsThatOfTheModelsTokens) {
+  TrajectoryGroup group = Conversation();
+  AddRhythm(group);
+  RhythmRecord& rhythm = *group.completions[1].rhythm;
+  const auto error = [&] { return std::string(DecodeGroup(EncodeGroup(group), Limits()).status().message()); };
+  EXPECT_THAT(error(), HasSubstr("rhythm.waad[3] is 9; expected a finite number in [0, 0]"));
+  for (const size_t between : {3, 4, 8}) rhythm.waad[between] = 0;
+  EXPECT_THAT(error(), HasSubstr("rhythm.fai[3] is 0.1875"));
+  for (const size_t between : {3, 4, 8}) rhythm.fai[between] = 0;
+  const absl::StatusOr<TrajectoryGroup> out = DecodeGroup(EncodeGroup(group), Limits());
+  ASSERT_TRUE(out.ok()) << out.status();
+  EXPECT_EQ(out->completions[1].rhythm, rhythm);
+}
+
 TEST(CodecTurns, TheLargestGroupFitsItsStatedBound) {
   TrajectoryLimits limits = kTestLimits;
   limits.max_turns = 16;
@@ -125,6 +139,15 @@ TEST(Turns, TellWhichTokensWereSampled) {
   EXPECT_THAT(AmongTokens(completion.turns, std::span<const int>(sampled), 10),
               ElementsAre(0, 1, 2, 0, 0, 5, 6, 7, 0, 9));
   EXPECT_EQ(OfSampled({}, std::span<const int>(values)), values);
+  const std::vector<int32_t> places = PlacesOf(completion.turns, 10);
+  EXPECT_EQ(places, sampled);
+  EXPECT_EQ(PlacesOf({}, 10), values);
+  std::vector<size_t> starts;
+  for (size_t i = 1; i < places.size(); ++i) {
+    if (!GoesOn(places, i)) starts.push_back(i);
+  }
+  EXPECT_THAT(starts, ElementsAre(3, 6));
+  EXPECT_TRUE(GoesOn({}, 3));
 }
 
 }  // namespace

@@ -162,6 +162,7 @@ SampleRecord AuditedSample() {
   sample.token_ids = {1, 151935};
   sample.versions = {{0, "0.2"}, {1, "0.3"}};
   sample.entropy = {0.25, 1.5};
+  sample.sampled = {1};
   sample.waad = {0, 3.5};
   sample.fai = {0.125, 0};
   sample.layers = {10, 13, 15};
@@ -177,6 +178,7 @@ TEST(SampleRecordTest, RoundTripsWhatARecomputationNeeds) {
   EXPECT_EQ(again.token_ids, (std::vector<int32_t>{1, 151935}));
   EXPECT_EQ(again.versions, (std::vector<SampleSpan>{{0, "0.2"}, {1, "0.3"}}));
   EXPECT_EQ(again.entropy, (std::vector<double>{0.25, 1.5}));
+  EXPECT_EQ(again.sampled, (std::vector<int32_t>{1}));
   EXPECT_EQ(again.waad, (std::vector<double>{0, 3.5}));
   EXPECT_EQ(again.fai, (std::vector<double>{0.125, 0}));
   EXPECT_EQ(again.layers, (std::vector<int32_t>{10, 13, 15}));
@@ -189,6 +191,7 @@ TEST(SampleRecordTest, NotAuditedHasNoAttentionKeysAndAnOlderLineIsRead) {
   const std::string line = SampleRecordToJson(Sample());
   EXPECT_THAT(line, Not(HasSubstr("waad")));
   EXPECT_THAT(line, Not(HasSubstr("local_heads")));
+  EXPECT_THAT(line, Not(HasSubstr("sampled"))) << "no conversation";
   const SampleRecord older =
       SampleRecordFromJson(R"({"step":1,"version":"0.0","prompt_id":2,"completion":0,"reward":1,"correct":true,)"
                            R"("reason":"ok","prompt":"p","text":"t","tokens":["t"],"gamma":[1],"logprobs":[-1]})")
@@ -215,6 +218,8 @@ TEST(SampleRecordTest, BadListsNameTheKey) {
   EXPECT_THAT(with("\"global_heads\":[0,2]", "\"global_heads\":[0,3]"), HasSubstr("global_heads: expected increasing"));
   EXPECT_THAT(with("\"global_heads\":[0,2]", "\"global_heads\":[2,0]"), HasSubstr("global_heads: expected increasing"));
   EXPECT_THAT(with("\"local_heads\":[1]", "\"local_heads\":[1,1]"), HasSubstr("local_heads: expected increasing"));
+  EXPECT_THAT(with("\"sampled\":[1]", "\"sampled\":[2]"),
+              HasSubstr("sampled: expected increasing indices into tokens"));
   EXPECT_THAT(with("[10,13,15]", "[10,13]"), HasSubstr("\"layers\""));
   EXPECT_EQ(with("[10,13,15]", "[]"), "") << "as older builds wrote it";
   EXPECT_THAT(with("{\"start_token\":1", "{\"start\":1"), HasSubstr("versions[1].start_token: expected"));

@@ -33,7 +33,7 @@ TEST(CreditAssignerTest, EachStrategyHasItsWeights) {
   rhythm.fai = {1, 2, 3, 9, 0.5, 0};
   rhythm.receiver = {9, 1, 1, 1, 1, 0};
   rhythm.receiver_heads = {0};
-  rhythm.num_eligible = 5;
+  rhythm.eligible = {0, 1, 2, 3, 4};
   const std::vector<std::pair<std::string, std::vector<float>>> cases = {
       {"UNIFORM", {1, 1, 1, 1, 1, 1}},       {"ENTROPY", {1, 1.5, 1, 1, 1, 1}},
       {"LOCAL_CHUNK", {1, 1, 1.5, 1, 1, 1}}, {"GLOBAL_ANCHOR", {1, 1, 1, 1.5, 1, 1}},
@@ -59,7 +59,7 @@ TEST(CreditAssignerTest, CoupledTakesItsParameters) {
   rhythm.waad = {5, 5, 1, 1, 2, 2};
   rhythm.delta = {0, 4, 0, 1, 0, 0};
   rhythm.fai = {0, 0, 0, 9, 0, 0};
-  rhythm.num_eligible = 6;
+  rhythm.eligible = {0, 1, 2, 3, 4, 5};
   const auto weights = [&](std::vector<std::string> overrides) {
     overrides.insert(overrides.end(), {"credit.strategy=COUPLED", "credit.q=0.2", "credit.amplification=2"});
     return CreditAssigner::FromProto(Options(overrides))->Weights({.entropy = entropy, .rhythm = &rhythm});

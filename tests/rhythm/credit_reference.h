@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <numeric>
 #include <vector>
 
 #include "common/base/philox.h"
@@ -11,10 +12,11 @@
 namespace tactus::reference {
 
 // Whether t is among the `count` best: fewer than `count` candidates beat it.
-inline bool IsTop(const std::vector<double>& values, int64_t candidates, int64_t count, int64_t t, bool smallest) {
-  if (t >= candidates) return false;
+inline bool IsTop(const std::vector<double>& values, const std::vector<int32_t>& candidates, int64_t count, int64_t t,
+                  bool smallest) {
+  if (std::ranges::count(candidates, t) == 0) return false;
   int64_t ahead = 0;
-  for (int64_t u = 0; u < candidates; ++u) {
+  for (const int32_t u : candidates) {
     const bool better = smallest ? values[u] < values[t] : values[u] > values[t];
     ahead += better || (values[u] == values[t] && u < t) ? 1 : 0;
   }
@@ -36,6 +38,8 @@ inline long double AboveQuantile(std::vector<double> values, Decimal p, double v
 inline int64_t IntroductionOf(const CreditParams& params, const Rhythm& rhythm, int64_t s) {
   int64_t intro = -1;
   for (int64_t u = std::max<int64_t>(0, s - params.lookback_tokens); u < s; ++u) {
+    // As far apart in the text as in the list, or else the environment wrote something between the two.
+    if (!rhythm.places.empty() && rhythm.places[s] - rhythm.places[u] != s - u) continue;
     if (intro < 0 || rhythm.delta[u] >= rhythm.delta[intro]) intro = u;
   }
   if (intro < 0 || AboveQuantile(rhythm.waad, params.waad_quantile, rhythm.waad[s]) > 0) return -1;
@@ -79,26 +83,28 @@ inline std::vector<float> Weights(CreditKind kind, const CreditParams& params, c
     draws.push_back(UniformDouble(TokenDraw(signals.seed, signals.prompt_id, signals.completion_index,
                                             static_cast<uint32_t>(t), DrawPurpose::kRandomCredit)));
   }
+  std::vector<int32_t> all(signals.entropy.size());
+  std::iota(all.begin(), all.end(), 0);
   const std::vector<double> entropy(signals.entropy.begin(), signals.entropy.end());
   const Rhythm none;
   const Rhythm& rhythm = signals.rhythm != nullptr ? *signals.rhythm : none;
-  const auto anchor = [&](int64_t t) { return IsTop(rhythm.fai, rhythm.num_eligible, count, t, false); };
+  const auto anchor = [&](int64_t t) { return IsTop(rhythm.fai, rhythm.eligible, count, t, false); };
   const auto chosen = [&](int64_t t) {
     switch (kind) {
       case CreditKind::kRandom:
-        return IsTop(draws, tokens, count, t, true);
+        return IsTop(draws, all, count, t, true);
       case CreditKind::kEntropy:
-        return IsTop(entropy, tokens, count, t, false);
+        return IsTop(entropy, all, count, t, false);
       case CreditKind::kLocalChunk:
-        return IsTop(rhythm.delta, tokens, count, t, false);
+        return IsTop(rhythm.delta, all, count, t, false);
       case CreditKind::kBottomDelta:
-        return IsTop(rhythm.delta, tokens, count, t, true);
+        return IsTop(rhythm.delta, all, count, t, true);
       case CreditKind::kBottomFai:
-        return IsTop(rhythm.fai, rhythm.num_eligible, count, t, true);
+        return IsTop(rhythm.fai, rhythm.eligible, count, t, true);
       case CreditKind::kReceiver:
-        return !rhythm.receiver_heads.empty() && IsTop(rhythm.receiver, rhythm.num_eligible, count, t, false);
+        return !rhythm.receiver_heads.empty() && IsTop(rhythm.receiver, rhythm.eligible, count, t, false);
       case CreditKind::kFlow:
-        return signals.flow[t] > 0 && IsTop({signals.flow.begin(), signals.flow.end()}, tokens, count, t, false);
+        return signals.flow[t] > 0 && IsTop({signals.flow.begin(), signals.flow.end()}, all, count, t, false);
       case CreditKind::kGlobalAnchor:
         return anchor(t);
       default:

@@ -46,7 +46,15 @@ Case RandomCase(std::mt19937_64& random, int64_t tokens) {
   drawn.rhythm.delta = values();
   drawn.rhythm.fai = values();
   drawn.rhythm.receiver = values();
-  drawn.rhythm.num_eligible = std::max<int64_t>(0, tokens - static_cast<int64_t>(random() % 12));
+  const bool conversation = random() % 2 == 0;
+  const int64_t eligible = std::max<int64_t>(0, tokens - static_cast<int64_t>(random() % 12));
+  for (int32_t t = 0; t < (conversation ? tokens : eligible); ++t) {
+    if (!conversation || random() % 4 != 0) drawn.rhythm.eligible.push_back(t);
+    if (conversation) {
+      const int32_t last = t == 0 ? -1 : drawn.rhythm.places.back();
+      drawn.rhythm.places.push_back(last + (t > 0 && random() % 5 == 0 ? 1 + static_cast<int32_t>(random() % 6) : 1));
+    }
+  }
   if (random() % 8 != 0) drawn.rhythm.receiver_heads = {1};
   drawn.flow = values();
   for (int64_t t = 0; t < tokens; ++t) drawn.kinds.push_back(static_cast<TokenKind>(random() % kTokenKinds));
@@ -190,7 +198,7 @@ TEST(CreditTest, CoupledMovesPartOfADominatedAnchorsBonus) {
   rhythm.fai = {9, 0, 0, 9, 9, 0, 0, 9, 0, 9, 0, 9};
   rhythm.waad = {1, 4, 4, 3, 3, 4, 5, 3, 9, 4, 1, 1};
   rhythm.delta = {2, 5, 5, 1, 2, 2, 0, 7, 6, 2, 1, 0};
-  rhythm.num_eligible = 12;
+  rhythm.eligible = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11};
   const std::vector<float> entropy(12, 0.0f);
   const CreditParams params{.q = Share("0.5"), .amplification = 2};
   // 0: nothing before it, so it keeps its bonus. 3 and 4: both introduced by 2 (the later of the tie 1, 2), which gets
@@ -206,11 +214,28 @@ TEST(CreditTest, CoupledTermsAdd) {
   rhythm.fai = {0, 9, 9, 0};
   rhythm.waad = {3, 1, 1, 3};
   rhythm.delta = {2, 2, 0, 0};
-  rhythm.num_eligible = 4;
+  rhythm.eligible = {0, 1, 2, 3};
   const std::vector<float> entropy(4, 0.0f);
   EXPECT_THAT(
       CreditWeights(CreditKind::kCoupled, {.q = Share("0.5"), .alpha = 0.25}, {.entropy = entropy, .rhythm = &rhythm}),
       ElementsAre(1.125, 1.5, 1.375, 1));
+}
+
+// Tokens 0 to 2 are one turn, 3 to 5 the next: 3 and 5 are anchors, and Delta is largest at the end of the first turn.
+TEST(CreditTest, WhatIntroducesAnAnchorIsOfItsTurn) {
+  Rhythm rhythm;
+  rhythm.fai = {0, 0, 0, 9, 0, 9};
+  rhythm.waad = {5, 5, 5, 1, 1, 1};
+  rhythm.delta = {0, 9, 9, 0, 8, 0};
+  rhythm.eligible = {0, 1, 2, 3, 4, 5};
+  const std::vector<float> entropy(6, 0.0f);
+  const CreditParams params{.q = Share("0.4"), .amplification = 2};
+  const auto weights = [&] {
+    return CreditWeights(CreditKind::kCoupled, params, {.entropy = entropy, .rhythm = &rhythm});
+  };
+  EXPECT_THAT(weights(), ElementsAre(1, 1, 1.5, 1.5, 1, 1.5)) << "one answer";
+  rhythm.places = {0, 1, 2, 4, 5, 6};
+  EXPECT_THAT(weights(), ElementsAre(1, 1, 1, 2, 1.5, 1.5)) << "3 has nothing before it in its turn";
 }
 
 TEST(CreditTest, OnlyEligiblePositionsAreAnchors) {
@@ -221,12 +246,12 @@ TEST(CreditTest, OnlyEligiblePositionsAreAnchors) {
   rhythm.waad = rhythm.delta = std::vector<double>(5, 1.0);
   const std::vector<float> entropy(5, 0.0f);
   const CreditSignals signals{.entropy = entropy, .rhythm = &rhythm};
-  rhythm.num_eligible = 2;  // fewer than ⌊0.8·5⌋
+  rhythm.eligible = {0, 1};  // fewer than ⌊0.8·5⌋
   const CreditParams params{.q = Share("0.8")};
   for (const CreditKind kind : {CreditKind::kGlobalAnchor, CreditKind::kBottomFai, CreditKind::kReceiver}) {
     EXPECT_THAT(CreditWeights(kind, params, signals), ElementsAre(1.5, 1.5, 1, 1, 1));
   }
-  rhythm.num_eligible = 0;
+  rhythm.eligible = {};
   rhythm.receiver_heads = {};
   for (const CreditKind kind :
        {CreditKind::kGlobalAnchor, CreditKind::kBottomFai, CreditKind::kReceiver, CreditKind::kCoupled}) {

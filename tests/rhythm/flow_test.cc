@@ -129,6 +129,44 @@ TEST(FlowTest, MatchesTheDenseReference) {
   }
 }
 
+// A conversation: rows of the model's tokens alone, and flow that enters at the environment's as it does at the prompt.
+TEST(FlowTest, ConversationsMatchTheDenseReference) {
+  std::mt19937_64 random(8);
+  for (int trial = 0; trial < 60; ++trial) {
+    const int64_t prompt = 1 + static_cast<int64_t>(random() % 20), tokens = 30 + static_cast<int64_t>(random() % 90);
+    const std::vector<std::vector<double>> attention = RandomRows(random, prompt, tokens);
+    const std::vector<int32_t> sampled = reference::RandomTurns(random, tokens, 15);
+    std::vector<bool> others(static_cast<size_t>(tokens), true);
+    FlowRows rows;
+    rows.prompt_tokens = prompt;
+    for (const int32_t t : sampled) {
+      others[static_cast<size_t>(t)] = false;
+      const auto& row = attention[static_cast<size_t>(t)];
+      AppendRow(std::vector<float>(row.begin(), row.begin() + prompt + t), kAll, rows);
+    }
+    ASSERT_EQ(rows.tokens(), static_cast<int64_t>(sampled.size()));
+    ASSERT_EQ(rows.response_tokens(), tokens);
+    const int64_t begin = trial % 2 == 0 ? tokens - 1 : sampled[sampled.size() / 2];
+    const TokenRange answer{begin, begin + 1};
+    const Flow flow = TraceFlow(rows, answer);
+    const reference::DenseFlow dense = reference::FlowOf(attention, prompt, answer, others);
+    SCOPED_TRACE(testing::Message() << "trial " << trial << " P " << prompt << " T " << tokens);
+    for (size_t i = 0; i < dense.reach.size(); ++i) {
+      ASSERT_NEAR(flow.reach[i], dense.reach[i], 1e-10 * dense.reach[i]) << i;
+      ASSERT_NEAR(flow.throughput[i], dense.throughput[i], 1e-10 * dense.throughput[i]) << i;
+    }
+    const std::vector<double> credit = FlowCredit(rows, flow);
+    ASSERT_EQ(credit.size(), sampled.size());
+    for (size_t i = 0; i < sampled.size(); ++i) {
+      const int64_t t = sampled[i];
+      ASSERT_EQ(credit[i], t == begin ? 0.0 : flow.throughput[static_cast<size_t>(prompt + t)]) << t;
+    }
+    for (const FlowEdge& edge : FlowBackbone(rows, flow, 50)) {
+      ASSERT_TRUE(edge.to >= prompt && !others[static_cast<size_t>(edge.to - prompt)]) << edge.to;
+    }
+  }
+}
+
 // What enters a token leaves it, and all that leaves the prompt arrives in the answer.
 TEST(FlowTest, IsConserved) {
   std::mt19937_64 random(5);

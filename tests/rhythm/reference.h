@@ -4,64 +4,27 @@
 
 #include <algorithm>
 #include <cmath>
-#include <random>
 #include <vector>
 
 #include "common/rhythm/credit.h"
 #include "common/rhythm/rhythm.h"
+#include "tests/rhythm/attention.h"
 
 namespace tactus::reference {
 
-// Row-stochastic attention of N response rows over P + N positions; row t is 0 beyond position P + t.
-struct Attention {
-  int64_t heads = 0, prompt = 0, tokens = 0;
-  std::vector<double> probabilities;  // [H, N, P + N]
-
-  double& At(int64_t head, int64_t t, int64_t position) {
-    return probabilities[(head * tokens + t) * (prompt + tokens) + position];
-  }
-  double At(int64_t head, int64_t t, int64_t position) const {
-    return probabilities[(head * tokens + t) * (prompt + tokens) + position];
-  }
-};
-
-inline Attention EmptyAttention(int64_t heads, int64_t prompt, int64_t tokens) {
-  return {heads, prompt, tokens, std::vector<double>(heads * tokens * (prompt + tokens), 0.0)};
-}
-
-// Heads differ in how far back they look; some are copies of an earlier one, so that all their statistics tie.
-inline Attention RandomAttention(std::mt19937_64& random, int64_t heads, int64_t prompt, int64_t tokens) {
-  std::normal_distribution<double> normal;
-  std::uniform_real_distribution<double> uniform;
-  Attention attention = EmptyAttention(heads, prompt, tokens);
-  for (int64_t head = 0; head < heads; ++head) {
-    const int64_t copied = head > 0 && uniform(random) < 0.2 ? static_cast<int64_t>(uniform(random) * head) : head;
-    const double reach = 2 + 40 * uniform(random);
-    for (int64_t t = 0; t < tokens; ++t) {
-      double total = 0;
-      for (int64_t j = 0; j <= prompt + t; ++j) {
-        const double distance = static_cast<double>(prompt + t - j);
-        const double score = copied == head ? std::exp(2 * normal(random) - distance / reach) : 0;
-        attention.At(head, t, j) = copied == head ? score : attention.At(copied, t, j);
-        total += attention.At(head, t, j);
-      }
-      for (int64_t j = 0; j <= prompt + t && copied == head; ++j) attention.At(head, t, j) /= total;
-    }
-  }
-  return attention;
-}
-
 // Row by row as a decode step sees it: WAAD from the last W probabilities, FAI at the keys of the horizon only.
 inline HeadSums Accumulate(const Attention& attention, const RhythmOptions& options) {
-  const int64_t tokens = attention.tokens, window = options.window_tokens;
+  const auto tokens = static_cast<int64_t>(attention.sampled.size()), window = options.window_tokens;
   HeadSums sums;
   sums.num_tokens = tokens;
   sums.num_heads = attention.heads;
+  sums.places = attention.sampled;
   sums.span_sum.resize(attention.heads);
   if (options.ignore_first_token) sums.mass_sum.resize(attention.heads);
   sums.waad.resize(attention.heads * tokens);
   sums.fai_sum.resize(attention.heads * tokens);
-  for (int64_t t = 0; t < tokens; ++t) {
+  for (int64_t i = 0; i < tokens; ++i) {
+    const int64_t t = attention.sampled[i];
     for (int64_t head = 0; head < attention.heads; ++head) {
       const int64_t self = attention.prompt + t;
       for (int64_t j = options.ignore_first_token ? 1 : 0; j <= self; ++j) {
@@ -69,13 +32,14 @@ inline HeadSums Accumulate(const Attention& attention, const RhythmOptions& opti
         if (options.ignore_first_token) sums.mass_sum[head] += attention.At(head, t, j);
       }
       double near = 0;
-      for (int64_t i = 0; i < window && i <= self; ++i) {
-        near += static_cast<double>(window - i) * attention.At(head, t, self - i);
+      for (int64_t back = 0; back < window && back <= self; ++back) {
+        near += static_cast<double>(window - back) * attention.At(head, t, self - back);
       }
-      sums.waad[head * tokens + t] = static_cast<float>(static_cast<double>(window) - near);
-      const int64_t first = std::max<int64_t>(0, t - options.horizon_max_tokens);
-      for (int64_t s = first; s <= t - options.horizon_min_tokens; ++s) {
-        sums.fai_sum[head * tokens + s] += static_cast<float>(attention.At(head, t, attention.prompt + s));
+      sums.waad[head * tokens + i] = static_cast<float>(static_cast<double>(window) - near);
+      for (int64_t k = 0; k < i; ++k) {
+        const int64_t s = attention.sampled[k];
+        if (t - s < options.horizon_min_tokens || t - s > options.horizon_max_tokens) continue;
+        sums.fai_sum[head * tokens + k] += static_cast<float>(attention.At(head, t, attention.prompt + s));
       }
     }
   }
@@ -103,33 +67,34 @@ inline std::vector<int32_t> Increasing(std::vector<int32_t> values) {
   return values;
 }
 
-// FAI of the mean over `heads` at every position.
+// FAI of the mean over `heads` at every token of the model's.
 inline std::vector<double> FaiOf(const Attention& a, const RhythmOptions& options, const std::vector<int32_t>& heads) {
-  std::vector<double> fai(a.tokens, 0.0);
-  for (int64_t s = 0; s < a.tokens; ++s) {
+  std::vector<double> fai;
+  for (const int64_t s : a.sampled) {
     double sum = 0, rows = 0;
-    for (int64_t t = 0; t < a.tokens; ++t) {
+    for (const int64_t t : a.sampled) {
       if (t - s < options.horizon_min_tokens || t - s > options.horizon_max_tokens) continue;
       double mean = 0;
       for (const int32_t head : heads) mean += a.At(head, t, a.prompt + s) / static_cast<double>(heads.size());
       sum += mean;
       rows += 1;
     }
-    if (rows > 0) fai[s] = sum / rows;
+    fai.push_back(rows > 0 ? sum / rows : 0);
   }
   return fai;
 }
 
-inline std::vector<int32_t> ReceiversOf(const Attention& a, const RhythmOptions& options, int64_t eligible) {
-  if (eligible < 4) return {};
+inline std::vector<int32_t> ReceiversOf(const Attention& a, const RhythmOptions& options,
+                                        const std::vector<int32_t>& eligible) {
+  if (eligible.size() < 4) return {};
   std::vector<double> kurtosis;
   for (int32_t head = 0; head < a.heads; ++head) {
     const std::vector<double> fai = FaiOf(a, options, {head});
     double moments[5] = {};
-    for (int64_t s = 0; s < eligible; ++s) moments[1] += fai[s] / static_cast<double>(eligible);
+    for (const int32_t s : eligible) moments[1] += fai[s] / static_cast<double>(eligible.size());
     for (int power : {2, 4}) {
-      for (int64_t s = 0; s < eligible; ++s) {
-        moments[power] += std::pow(fai[s] - moments[1], power) / static_cast<double>(eligible);
+      for (const int32_t s : eligible) {
+        moments[power] += std::pow(fai[s] - moments[1], power) / static_cast<double>(eligible.size());
       }
     }
     kurtosis.push_back(moments[4] / moments[2] / moments[2] - 3);
@@ -146,12 +111,12 @@ inline Rhythm FullMatrixRhythm(const Attention& a, const RhythmOptions& options)
   for (int64_t head = 0; head < a.heads; ++head) {
     // The mean distance of what the head pays, each unit of it counting alike.
     double mean = 0, paid = 0;
-    for (int64_t t = 0; t < a.tokens; ++t) {
+    for (const int64_t t : a.sampled) {
       for (int64_t j = 0; j <= a.prompt + t; ++j) {
         if (j > 0 || !options.ignore_first_token) paid += a.At(head, t, j);
       }
     }
-    for (int64_t t = 0; t < a.tokens; ++t) {
+    for (const int64_t t : a.sampled) {
       for (int64_t j = 0; j <= a.prompt + t; ++j) {
         if (j > 0 || !options.ignore_first_token) mean += a.At(head, t, j) * distance(t, j) / paid;
       }
@@ -164,7 +129,7 @@ inline Rhythm FullMatrixRhythm(const Attention& a, const RhythmOptions& options)
   const int64_t count = Count(options.head_share, a.heads);
   rhythm.heads.local = Increasing({order.begin(), order.begin() + count});
   rhythm.heads.global = Increasing({order.end() - count, order.end()});
-  for (int64_t t = 0; t < a.tokens; ++t) {
+  for (const int64_t t : a.sampled) {
     double waad = 0;
     for (int64_t j = 0; j <= a.prompt + t; ++j) {
       double mean = 0;
@@ -173,13 +138,19 @@ inline Rhythm FullMatrixRhythm(const Attention& a, const RhythmOptions& options)
     }
     rhythm.waad.push_back(waad);
   }
-  for (int64_t t = 0; t < a.tokens; ++t) {
-    rhythm.delta.push_back(t == a.tokens - 1 ? 0 : std::fabs(rhythm.waad[t] - rhythm.waad[t + 1]));
-    rhythm.num_eligible += t + options.horizon_min_tokens <= a.tokens - 1 ? 1 : 0;
+  for (size_t i = 0; i < a.sampled.size(); ++i) {
+    // Whether the token behind this one is the model's too; then it is the next of the list.
+    rhythm.delta.push_back(a.Sampled(a.sampled[i] + 1) ? std::fabs(rhythm.waad[i] - rhythm.waad[i + 1]) : 0);
+    const auto in_window = [&](int64_t t) {
+      const int64_t back = t - a.sampled[i];
+      return back >= options.horizon_min_tokens && back <= options.horizon_max_tokens;
+    };
+    if (std::ranges::any_of(a.sampled, in_window)) rhythm.eligible.push_back(static_cast<int32_t>(i));
   }
+  rhythm.places = a.sampled;
   rhythm.fai = FaiOf(a, options, rhythm.heads.global);
-  rhythm.receiver_heads = ReceiversOf(a, options, rhythm.num_eligible);
-  rhythm.receiver.assign(a.tokens, 0.0);
+  rhythm.receiver_heads = ReceiversOf(a, options, rhythm.eligible);
+  rhythm.receiver.assign(a.sampled.size(), 0.0);
   if (!rhythm.receiver_heads.empty()) rhythm.receiver = FaiOf(a, options, rhythm.receiver_heads);
   return rhythm;
 }

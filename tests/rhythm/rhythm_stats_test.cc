@@ -11,6 +11,7 @@
 namespace tactus {
 namespace {
 
+using ::testing::Each;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
@@ -101,6 +102,16 @@ TEST(WaadPeaksTest, StandOutAndHaveTwoNeighbours) {
   EXPECT_THAT(WaadPeaks(std::vector<double>{2, 1, 2, 1, 2, 1}), ElementsAre(0, 0, 0, 0, 0, 0));
   EXPECT_THAT(WaadPeaks(std::vector<double>{1, 2}), ElementsAre(0, 0));
   EXPECT_THAT(WaadPeaks({}), IsEmpty());
+}
+
+TEST(WaadPeaksTest, HaveTheirNeighboursInTheirTurn) {
+  const std::vector<double> waad = {0, 0, 0, 0, 9, 0, 0, 0, 0, 8, 0, 0};
+  std::vector<int32_t> places = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11};
+  EXPECT_THAT(WaadPeaks(waad, places), ElementsAre(0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0));
+  for (size_t t = 9; t < 12; ++t) places[t] += 3;  // 9 begins a turn
+  EXPECT_THAT(WaadPeaks(waad, places), ElementsAre(0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0));
+  for (size_t t = 5; t < 12; ++t) places[t] += 3;  // and 4 ends one
+  EXPECT_THAT(WaadPeaks(waad, places), Each(0));
 }
 
 TEST(PeaksTest, TheFloorDecidesWhichMaximaCount) {

@@ -28,7 +28,8 @@ void ExpectSameRhythm(const Rhythm& got, const Rhythm& want, const RhythmOptions
   EXPECT_EQ(got.heads, want.heads);
   ExpectNear(got.waad, want.waad, static_cast<double>(options.window_tokens), "WAAD");
   ExpectNear(got.delta, want.delta, static_cast<double>(options.window_tokens), "Delta");
-  EXPECT_EQ(got.num_eligible, want.num_eligible);
+  EXPECT_EQ(got.eligible, want.eligible);
+  EXPECT_EQ(got.places, want.places);
   EXPECT_EQ(got.receiver_heads, want.receiver_heads);
   ASSERT_EQ(got.fai.size(), want.fai.size());
   ASSERT_EQ(got.receiver.size(), want.receiver.size());
@@ -91,7 +92,7 @@ TEST(ComputeRhythmTest, KnowsHeadsOfOneDistance) {
   EXPECT_EQ(rhythm.heads, (HeadClasses{{0}, {1}}));
   EXPECT_THAT(rhythm.waad, Each(3.0));
   EXPECT_THAT(rhythm.delta, Each(0.0));
-  EXPECT_EQ(rhythm.num_eligible, 20);
+  EXPECT_EQ(rhythm.eligible, reference::UpTo(20));
   for (int64_t s = 0; s < kTokens; ++s) {
     // Row s+12 pays it everything, of the rows s+10 .. 29.
     EXPECT_EQ(rhythm.fai[s], s + 12 < kTokens ? 1.0 / static_cast<double>(20 - s) : 0.0) << s;
@@ -144,6 +145,62 @@ TEST(ComputeRhythmTest, MatchesTheFullMatrix) {
   }
 }
 
+// The environment's tokens are looked at, and count for distance; their rows and their own FAI do not.
+TEST(ComputeRhythmTest, ConversationsMatchTheFullMatrix) {
+  std::mt19937_64 random(6);
+  const int64_t horizons[] = {14, 50, 100, RhythmOptions::kToTheEnd};
+  size_t gaps = 0, not_first = 0;
+  for (int trial = 0; trial < 200; ++trial) {
+    const int64_t prompt = 1 + static_cast<int64_t>(random() % 20), tokens = 1 + static_cast<int64_t>(random() % 150);
+    const RhythmOptions options{.window_tokens = 1 + static_cast<int64_t>(random() % 15),
+                                .horizon_min_tokens = 1 + static_cast<int64_t>(random() % 12),
+                                .horizon_max_tokens = horizons[random() % 4],
+                                .receiver_share = Decimal::Tenths(1 + static_cast<int>(random() % 4)),
+                                .ignore_first_token = random() % 3 == 0};
+    Attention attention = reference::RandomAttention(random, 1 + static_cast<int64_t>(random() % 12), prompt, tokens);
+    attention.sampled = reference::RandomTurns(random, tokens, 60);
+    const Rhythm rhythm = ComputeRhythm(reference::Accumulate(attention, options), options);
+    SCOPED_TRACE(testing::Message() << "trial " << trial << " P " << prompt << " T " << tokens);
+    ExpectSameRhythm(rhythm, reference::FullMatrixRhythm(attention, options), options);
+    if (HasFailure()) return;
+    gaps += static_cast<size_t>(tokens) > attention.sampled.size() ? 1 : 0;
+    not_first += rhythm.eligible != reference::UpTo(static_cast<int64_t>(rhythm.eligible.size())) ? 1 : 0;
+  }
+  EXPECT_GT(gaps, 100u);
+  EXPECT_GT(not_first, 10u) << "no window was filled by the environment's tokens: the test says less than it could";
+}
+
+// The model's tokens are 0 to 9 and 30 to 39 of 40. A head that looks 25 back pays 5 to 9 from the rows 30 to 34.
+TEST(ComputeRhythmTest, DistancesCountTheEnvironmentsTokens) {
+  constexpr int64_t kPrompt = 30, kTokens = 40;
+  Attention attention = reference::EmptyAttention(2, kPrompt, kTokens);
+  for (int64_t t = 0; t < kTokens; ++t) {
+    attention.At(0, t, kPrompt + t - (t < 10 ? 2 : 5)) = 1;
+    attention.At(1, t, kPrompt + t - 25) = 1;
+  }
+  attention.sampled = reference::UpTo(10);
+  for (int32_t t = 30; t < 40; ++t) attention.sampled.push_back(t);
+  RhythmOptions options{.horizon_max_tokens = 30, .head_share = Decimal::Tenths(5)};
+  const Rhythm rhythm = ComputeRhythm(reference::Accumulate(attention, options), options);
+  EXPECT_THAT(rhythm.span, ElementsAre(3.5, 25));
+  EXPECT_EQ(rhythm.heads, (HeadClasses{{0}, {1}}));
+  EXPECT_THAT(std::vector<double>(rhythm.waad.begin(), rhythm.waad.begin() + 10), Each(2.0));
+  EXPECT_THAT(std::vector<double>(rhythm.waad.begin() + 10, rhythm.waad.end()), Each(5.0));
+  EXPECT_THAT(rhythm.delta, Each(0.0)) << "from one turn to the next there is none";
+  EXPECT_EQ(rhythm.eligible, reference::UpTo(10)) << "of token 0 the row 30 alone, 30 back";
+  for (size_t s = 0; s < 20; ++s) {
+    EXPECT_EQ(rhythm.fai[s], s >= 5 && s < 10 ? 1.0 / static_cast<double>(s + 1) : 0.0) << s;
+  }
+  options.horizon_max_tokens = 20;
+  EXPECT_THAT(ComputeRhythm(reference::Accumulate(attention, options), options).eligible, IsEmpty());
+}
+
+TEST(DeltaTest, DoesNotLeaveATurn) {
+  const std::vector<double> waad = {1, 4, 2, 7, 6};
+  EXPECT_THAT(DeltaOf(waad), ElementsAre(3, 2, 5, 1, 0));
+  EXPECT_THAT(DeltaOf(waad, std::vector<int32_t>{0, 1, 5, 6, 8}), ElementsAre(3, 0, 5, 0, 0));
+}
+
 TEST(ComputeRhythmTest, FixedClassesAreUsedAsGiven) {
   std::mt19937_64 random(2);
   const Attention attention = reference::RandomAttention(random, 8, 5, 40);
@@ -165,11 +222,11 @@ TEST(ComputeRhythmTest, ShortResponsesHaveNoEligiblePosition) {
   const Rhythm none = ComputeRhythm(reference::Accumulate(reference::EmptyAttention(4, 3, 0), options), options);
   EXPECT_THAT(none.span, IsEmpty());
   EXPECT_THAT(none.waad, IsEmpty());
-  EXPECT_EQ(none.num_eligible, 0);
+  EXPECT_THAT(none.eligible, IsEmpty());
   for (const int64_t tokens : {1, 2, 10}) {
     const Rhythm rhythm =
         ComputeRhythm(reference::Accumulate(reference::RandomAttention(random, 4, 3, tokens), options), options);
-    EXPECT_EQ(rhythm.num_eligible, 0);
+    EXPECT_THAT(rhythm.eligible, IsEmpty());
     EXPECT_EQ(rhythm.delta.back(), 0);
     EXPECT_THAT(rhythm.fai, Each(0.0));
     EXPECT_THAT(rhythm.receiver_heads, IsEmpty());
@@ -179,7 +236,7 @@ TEST(ComputeRhythmTest, ShortResponsesHaveNoEligiblePosition) {
   for (const int64_t tokens : {13, 14}) {
     const Rhythm rhythm =
         ComputeRhythm(reference::Accumulate(reference::RandomAttention(random, 4, 3, tokens), options), options);
-    EXPECT_EQ(rhythm.num_eligible, tokens - 10);
+    EXPECT_EQ(rhythm.eligible, reference::UpTo(tokens - 10));
     EXPECT_EQ(rhythm.receiver_heads.size(), tokens == 14 ? 1u : 0u);
   }
 }

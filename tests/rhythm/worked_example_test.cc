@@ -97,7 +97,7 @@ TEST(WorkedExample, PageShowsWhatTheCodeComputes) {
   const std::vector<std::vector<std::string>> table = PageTable();
   ASSERT_EQ(table.size(), tokens);
   for (size_t t = 0; t < tokens; ++t) {
-    const bool eligible = static_cast<int64_t>(t) < rhythm.num_eligible;
+    const bool eligible = t < rhythm.eligible.size();
     const std::vector<std::string> computed = {absl::StrFormat("%d", t),
                                                absl::StrCat("`", example["answer"][t].get<std::string>(), "`"),
                                                absl::StrFormat("%.1f", rhythm.waad[t]),

@@ -54,6 +54,29 @@ TEST(AnswerRegionTest, IsTheEndWithoutAMark) {
   EXPECT_EQ(RegionOf("", 3), (std::pair<int64_t, int64_t>{0, 0}));
 }
 
+TEST(AnswerRegionTest, OfAConversationIsWhatTheModelSaid) {
+  const Bytes tokenizer;
+  const auto region = [&](const std::vector<std::string>& said_and_told) {
+    Completion completion;
+    for (size_t i = 0; i < said_and_told.size(); ++i) {
+      const std::vector<TokenId> ids = tokenizer.Encode(said_and_told[i], false);
+      if (i % 2 == 0) {
+        completion.turns.push_back(
+            {.start_token = static_cast<int>(completion.token_ids.size()), .num_tokens = static_cast<int>(ids.size())});
+      }
+      completion.token_ids.insert(completion.token_ids.end(), ids.begin(), ids.end());
+    }
+    if (completion.turns.size() == 1) completion.turns.clear();  // no conversation
+    return AnswerRegion(tokenizer, completion, 3);
+  };
+  using Region = std::pair<int64_t, int64_t>;
+  EXPECT_EQ(region({"a \\boxed{18}."}), (Region{9, 11}));
+  EXPECT_EQ(region({"3*4", "= #### 12", "so \\boxed{12}"}), (Region{22, 24}));
+  EXPECT_EQ(region({"\\boxed{7}?", "no", "\\boxed{8}", "yes", "good"}), (Region{19, 20})) << "the last that has one";
+  EXPECT_EQ(region({"3*4", "#### 12", "it is 12"}), (Region{15, 18})) << "others' marks are none";
+  EXPECT_EQ(region({"<answer>1", "</answer>", "2"}), (Region{18, 19})) << "a mark does not reach over them";
+}
+
 // Tokens of several bytes: those that have a part of it.
 TEST(AnswerRegionTest, TakesTokensThatHaveAPartOfIt) {
   const auto tokenizer = Tokenizer::FromFile(SourcePath("tests/goldens/tokenizer/smol.json"));

@@ -132,6 +132,16 @@ std::string Table(const std::vector<R>& steps) {
   return out;
 }
 
+// [T], 0 for what the model did not say.
+std::vector<double> SampleDelta(const SampleRecord& sample) {
+  if (sample.sampled.empty() || sample.waad.empty()) return DeltaOf(sample.waad);
+  std::vector<double> waad, delta(sample.waad.size(), 0.0);
+  for (const int32_t t : sample.sampled) waad.push_back(sample.waad[static_cast<size_t>(t)]);
+  const std::vector<double> of_sampled = DeltaOf(waad, sample.sampled);
+  for (size_t i = 0; i < of_sampled.size(); ++i) delta[static_cast<size_t>(sample.sampled[i])] = of_sampled[i];
+  return delta;
+}
+
 }  // namespace
 
 RhythmAnswer AnswerOf(const SampleRecord& sample) {
@@ -144,7 +154,7 @@ RhythmAnswer AnswerOf(const SampleRecord& sample) {
   answer.tokens = sample.tokens;
   answer.credits = {{.strategy = "", .gamma = sample.gamma}};
   answer.waad = sample.waad;
-  answer.delta = DeltaOf(sample.waad);
+  answer.delta = SampleDelta(sample);
   answer.fai = sample.fai;
   answer.entropy = sample.entropy;
   answer.logprobs = sample.logprobs;

@@ -101,7 +101,7 @@ std::vector<int32_t> GlobalWithoutReceivers(const Rhythm& rhythm) {
 
 ResponseCouplings CouplingsOf(const Rhythm& rhythm, std::span<const double> other_fai, std::span<const float> entropy,
                               Decimal peak_quantile, int64_t lag_tokens) {
-  const auto eligible = static_cast<size_t>(rhythm.num_eligible);
+  const auto eligible = rhythm.eligible.size();  // the first ones: no conversation
   const std::vector<double> waad_peaks = Peaks(rhythm.waad, peak_quantile);
   const std::vector<double> fai_peaks = Peaks(std::span(rhythm.fai).first(eligible), peak_quantile);
   ResponseCouplings couplings;

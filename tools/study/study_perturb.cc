@@ -83,9 +83,8 @@ class Perturbation {
         }
         return all;
       };
-      const ProbedPositions probed =
-          ProbePositions(std::span(rhythm.fai).first(static_cast<size_t>(rhythm.num_eligible)), end,
-                         options_.peaks_per_response, options_.peak_quantile);
+      const ProbedPositions probed = ProbePositions(std::span(rhythm.fai).first(rhythm.eligible.size()), end,
+                                                    options_.peaks_per_response, options_.peak_quantile);
       by_response_.push_back({numbers(probed.peaks), numbers(probed.matched), numbers(probed.lowest)});
     }
   }

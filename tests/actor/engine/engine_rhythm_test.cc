@@ -3,11 +3,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <algorithm>
-#include <cmath>
-#include <fstream>
-#include <map>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <random>
 #include <string>
@@ -15,45 +10,12 @@
 #include <vector>
 
 #include "actor/engine/engine.h"
-#include "common/rhythm/credit.h"
 #include "common/rhythm/rhythm.h"
+#include "tests/actor/engine/rhythm_goldens.h"
 #include "tests/actor/engine/run_all.h"
-#include "tests/model/golden_models.h"
-#include "tests/tree.h"
 
 namespace tactus {
 namespace {
-
-using Json = nlohmann::json;
-
-constexpr int64_t kMaxPosition = 2048;  // the tiny models' own limit is 512; rotary positions have none
-
-ModelFolder Folder(const std::string& name) {
-  ModelFolder folder = *OpenModelFolder(GoldenModelPath(name));
-  folder.config.max_position = kMaxPosition;
-  return folder;
-}
-
-std::vector<Json> Goldens(const std::string& family) {
-  std::ifstream in(SourcePath("tests/goldens/rhythm/") + family + ".jsonl");
-  std::vector<Json> lines;
-  for (std::string line; std::getline(in, line);) lines.push_back(Json::parse(line));
-  return lines;
-}
-
-Decimal Share(const std::string& text) { return *Decimal::ParseShare(text, "test"); }
-
-RhythmOptions Options() { return {.head_share = Share("0.3"), .receiver_share = Share("0.1")}; }
-CreditParams Params() { return {.q = Share("0.4"), .waad_quantile = Share("0.5"), .delta_quantile = Share("0.6")}; }
-
-EngineOptions WithProbe(EngineOptions options, std::vector<int32_t> layers) {
-  const RhythmOptions rhythm = Options();
-  options.probe = {.layers = std::move(layers),
-                   .window_tokens = rhythm.window_tokens,
-                   .horizon_min_tokens = rhythm.horizon_min_tokens,
-                   .horizon_max_tokens = rhythm.horizon_max_tokens};
-  return options;
-}
 
 std::vector<EngineRequest> ForcedRequests(const std::vector<Json>& goldens) {
   std::vector<EngineRequest> requests;
@@ -83,85 +45,6 @@ void ExpectSameSums(const Outcome& got, const Outcome& want) {
 }
 
 // ---- against float64 ------------------------------------------------------------------------------------------------
-
-Rhythm FromGolden(const Json& golden) {
-  Rhythm rhythm;
-  rhythm.waad = golden.at("waad").get<std::vector<double>>();
-  rhythm.delta = golden.at("delta").get<std::vector<double>>();
-  rhythm.fai = golden.at("fai").get<std::vector<double>>();
-  rhythm.num_eligible = std::max<int64_t>(0, static_cast<int64_t>(rhythm.waad.size()) - Options().horizon_min_tokens);
-  return rhythm;
-}
-
-const std::map<std::string, CreditKind>& Kinds() {
-  static const std::map<std::string, CreditKind> kinds = {
-      {"LOCAL_CHUNK", CreditKind::kLocalChunk},   {"GLOBAL_ANCHOR", CreditKind::kGlobalAnchor},
-      {"COUPLED", CreditKind::kCoupled},          {"ENTROPY", CreditKind::kEntropy},
-      {"BOTTOM_DELTA", CreditKind::kBottomDelta}, {"BOTTOM_FAI", CreditKind::kBottomFai}};
-  return kinds;
-}
-
-// Positions whose weight is within the measurement's error of another: it changes when the reference's values move by
-// random amounts of that size.
-std::vector<bool> TiesWithinError(CreditKind kind, const Rhythm& exact, const std::vector<float>& entropy) {
-  constexpr double kWaadError = 10 * 1e-5, kFaiError = 1e-5;
-  const std::vector<float> base = CreditWeights(kind, Params(), {.entropy = entropy, .rhythm = &exact});
-  std::vector<bool> tied(base.size());
-  std::mt19937 random(3);
-  std::uniform_real_distribution<double> unit(-1, 1);
-  for (int trial = 0; trial < 50; ++trial) {
-    Rhythm moved = exact;
-    std::vector<float> entropies = entropy;
-    for (size_t t = 0; t < base.size(); ++t) {
-      moved.waad[t] += kWaadError * unit(random);
-      if (t + 1 < base.size()) moved.delta[t] += kWaadError * unit(random);
-      moved.fai[t] *= 1 + kFaiError * unit(random);
-      entropies[t] += static_cast<float>(1e-5 * unit(random));
-    }
-    const std::vector<float> other = CreditWeights(kind, Params(), {.entropy = entropies, .rhythm = &moved});
-    for (size_t t = 0; t < base.size(); ++t) tied[t] = tied[t] || other[t] != base[t];
-  }
-  return tied;
-}
-
-void CheckGammas(const Json& golden, const Rhythm& measured, const std::vector<float>& entropy) {
-  const Rhythm exact = FromGolden(golden);
-  std::vector<float> exact_entropy;
-  for (const double value : golden.at("entropy")) exact_entropy.push_back(static_cast<float>(value));
-  for (const auto& [name, kind] : Kinds()) {
-    const auto expected = golden.at("gamma").at(name).get<std::vector<float>>();
-    EXPECT_EQ(CreditWeights(kind, Params(), {.entropy = exact_entropy, .rhythm = &exact}), expected) << name;
-    const std::vector<float> got = CreditWeights(kind, Params(), {.entropy = entropy, .rhythm = &measured});
-    const std::vector<bool> tied = TiesWithinError(kind, exact, exact_entropy);
-    for (size_t t = 0; t < got.size(); ++t) {
-      EXPECT_TRUE(got[t] == expected[t] || tied[t]) << golden.at("id") << " " << name << " at " << t;
-    }
-  }
-}
-
-void CheckRhythm(const Json& golden, const Rhythm& rhythm, int64_t heads_per_layer) {
-  const auto waad = golden.at("waad").get<std::vector<double>>(), fai = golden.at("fai").get<std::vector<double>>();
-  const auto delta = golden.at("delta").get<std::vector<double>>();
-  ASSERT_EQ(rhythm.waad.size(), waad.size());
-  const double window = static_cast<double>(Options().window_tokens);
-  for (size_t t = 0; t < waad.size(); ++t) {
-    EXPECT_NEAR(rhythm.waad[t], waad[t], 1e-5 * window) << t;
-    EXPECT_NEAR(rhythm.delta[t], delta[t], 1e-5 * window) << t;
-    EXPECT_NEAR(rhythm.fai[t], fai[t], 1e-5 * fai[t]) << t;
-  }
-  const auto layers = golden.at("layers").get<std::vector<int32_t>>();
-  const auto named = [&](const std::vector<int32_t>& heads) {
-    Json list = Json::array();
-    for (const int32_t head : heads) list.push_back({layers[head / heads_per_layer], head % heads_per_layer});
-    return list;
-  };
-  EXPECT_EQ(named(rhythm.heads.local), golden.at("local_heads"));
-  EXPECT_EQ(named(rhythm.heads.global), golden.at("global_heads"));
-  for (size_t head = 0; head < rhythm.span.size(); ++head) {
-    const double span = golden.at("span")[head][2];
-    EXPECT_NEAR(rhythm.span[head], span, 1e-5 * span) << head;
-  }
-}
 
 class RhythmGoldenTest : public ::testing::TestWithParam<std::string> {};
 INSTANTIATE_TEST_SUITE_P(Families, RhythmGoldenTest, ::testing::ValuesIn(FamilyModels()),

@@ -45,31 +45,15 @@ std::vector<TokenId> Words(const EndedTurn& turn, int64_t vocab) {
   return words;
 }
 
-// Replies come in reverse, and only when nothing else is to do: every sequence waits as long as can be.
+// Words may be too many for what is left: then it ends.
 Outcome Converse(const ModelFolder& folder, StorageDType dtype, const EngineOptions& options, int64_t pages,
                  const std::vector<EngineRequest>& requests) {
   auto engine = *Engine::Create(options, *CreateModelRunner(folder, {.weights_dtype = dtype, .max_pages = pages}));
-  for (const EngineRequest& request : requests) EXPECT_TRUE(engine->Add(request).ok());
-  Outcome outcome;
-  std::vector<EndedTurn> unanswered;
-  while (true) {
-    while (!engine->idle()) {
-      if (!engine->Step().ok()) return outcome;
-    }
-    for (EndedTurn& turn : engine->TakeEndedTurns()) unanswered.push_back(std::move(turn));
-    if (unanswered.empty()) break;
-    const EndedTurn turn = std::move(unanswered.back());
-    unanswered.pop_back();
-    const std::vector<TokenId> words = Words(turn, folder.config.vocab_size);
-    if (turn.number < kMaxTurns && static_cast<int>(words.size()) < turn.tokens_left) {
-      EXPECT_TRUE(engine->Continue(turn.request_id, turn.completion_index, words).ok());
-    } else {
-      outcome.completions[{turn.request_id, turn.completion_index}] =
-          engine->Conclude(turn.request_id, turn.completion_index)->completion;
-    }
-  }
-  outcome.stats = engine->stats();
-  return outcome;
+  return tactus::Converse(*engine, requests, [&](const EndedTurn& turn) -> std::vector<TokenId> {
+    std::vector<TokenId> words = Words(turn, folder.config.vocab_size);
+    if (turn.number == kMaxTurns || static_cast<int>(words.size()) >= turn.tokens_left) return {};
+    return words;
+  });
 }
 
 class EngineTurnsTest : public ::testing::TestWithParam<GoldenModel> {};

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "actor/engine/engine.h"
+#include "common/data/turns.h"
 #include "tests/actor/engine/fake_model_runner.h"
 
 namespace tactus {
@@ -102,7 +103,9 @@ struct Rig {
     }
     absl::StatusOr<FinishedCompletion> one = engine->Conclude(turn.request_id, turn.completion_index);
     ASSERT_TRUE(one.ok()) << one.status();
-    done[{turn.request_id, turn.completion_index}] = std::move(one->completion);
+    const std::pair key{turn.request_id, turn.completion_index};
+    if (one->rhythm != nullptr) sums[key] = one->rhythm->Finish();
+    done[key] = std::move(one->completion);
   }
 
   // Steps until all is done; replies come in an order and after steps that `random` decides.
@@ -124,6 +127,7 @@ struct Rig {
 
   std::unique_ptr<Engine> engine;
   std::map<std::pair<uint64_t, int>, Completion> done;
+  std::map<std::pair<uint64_t, int>, HeadSums> sums;
 };
 
 void ExpectAsReference(const Rig& rig, const std::vector<EngineRequest>& requests) {
@@ -222,6 +226,44 @@ TEST(SchedulerTurnsTest, ResultsDoNotDependOnPagesOrOnWhenRepliesCome) {
   EXPECT_GT(drops, 100) << "no page was given back by one that waited: the test says nothing";
   EXPECT_GT(preemptions, 10);
   EXPECT_GT(prefix_drops, 10);
+}
+
+// Each token of the model's has its row measured once, none of the environment's has, and nothing else is different.
+TEST(SchedulerTurnsTest, MeasuresTheModelsRowsOnce) {
+  std::vector<EngineRequest> requests = Many();
+  for (EngineRequest& request : requests) request.measure_rhythm = true;
+  requests[1].max_turn_tokens = 1;  // so that a turn ends with the prompt's own draw
+  int64_t drops = 0, preemptions = 0;
+  for (const int pages : {400, 24, 15}) {
+    for (uint32_t seed = 0; seed < 12; ++seed) {
+      Rig rig({.max_sequences = 5, .max_step_tokens = 16, .probe = {.layers = {0}}}, pages);
+      for (const EngineRequest& request : requests) ASSERT_TRUE(rig.engine->Add(request).ok());
+      rig.Run(std::mt19937(seed), seed % 3 == 0 ? 1 : seed % 3 == 1 ? 3 : 40);
+      ExpectAsReference(rig, requests);
+      if (HasFailure()) return;
+      int64_t turns = 0;
+      for (const auto& [key, completion] : rig.done) {
+        turns += static_cast<int64_t>(completion.turns.size());
+        const HeadSums& sums = rig.sums.at(key);
+        ASSERT_EQ(sums.places, PlacesOf(completion.turns, completion.token_ids.size()));
+        ASSERT_EQ(sums.num_tokens, SampledTokens(completion));
+        for (int64_t head = 0; head < testing::kFakeHeads; ++head) {
+          const auto number = static_cast<float>(head + 1);
+          EXPECT_EQ(sums.span_sum[static_cast<size_t>(head)], number * static_cast<float>(sums.num_tokens));
+          for (int64_t i = 0; i < sums.num_tokens; ++i) {
+            const int32_t place = sums.places[static_cast<size_t>(i)];
+            ASSERT_EQ(sums.waad[static_cast<size_t>(head * sums.num_tokens + i)],
+                      number * static_cast<float>(place % 4));
+          }
+        }
+      }
+      EXPECT_EQ(rig.engine->stats().final_rows, turns);
+      drops += rig.engine->stats().waiting_drops;
+      preemptions += rig.engine->stats().preemptions;
+    }
+  }
+  EXPECT_GT(drops, 20);
+  EXPECT_GT(preemptions, 5);
 }
 
 TEST(SchedulerTurnsTest, OnePageTableIsEnoughForAnyNumberThatWaits) {

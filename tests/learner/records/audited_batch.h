@@ -37,9 +37,22 @@ inline std::vector<TrajectoryGroup> AuditedBatch() {
   return groups;
 }
 
+// The same with a token of the environment's in the middle of the longer one.
+inline std::vector<TrajectoryGroup> AuditedConversation() {
+  std::vector<TrajectoryGroup> groups = AuditedBatch();
+  Completion& completion = groups[1].completions[0];
+  completion.token_ids.insert(completion.token_ids.begin() + 3, 9);
+  for (std::vector<float>* values : {&completion.logprobs, &completion.entropy, &completion.credit,
+                                     &completion.rhythm->waad, &completion.rhythm->fai}) {
+    values->insert(values->begin() + 3, 0);
+  }
+  completion.turns = {{.start_token = 0, .num_tokens = 3}, {.start_token = 4, .num_tokens = 3}};
+  return groups;
+}
+
 inline RhythmSummaryOptions SummaryOptions() {
   RhythmSummaryOptions options;
-  options.horizon_min_tokens = 2;
+  options.rhythm.horizon_min_tokens = 2;
   options.layers = {2, 4};
   return options;
 }

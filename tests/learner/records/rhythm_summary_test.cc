@@ -58,6 +58,17 @@ TEST(RhythmSummaryTest, TheAgeOfGammaIsThatOfTheRows) {
   EXPECT_DOUBLE_EQ(record.gamma_version_lag_max, 5);
 }
 
+// A token of the environment's in the middle of the longer one: nothing that is counted is any different.
+TEST(RhythmSummaryTest, OthersTokensDoNotCount) {
+  StepRecord plain, conversation;
+  FillRhythmSummary(AuditedBatch(), kBefore, SummaryOptions(), &plain);
+  FillRhythmSummary(AuditedConversation(), kBefore, SummaryOptions(), &conversation);
+  for (const StepField& field : StepFields()) {
+    const double was = plain.*field.member, is = conversation.*field.member;
+    EXPECT_TRUE(was == is || (std::isnan(was) && std::isnan(is))) << field.key << ": " << was << ", " << is;
+  }
+}
+
 TEST(RhythmSummaryTest, WithoutAnAuditOnlyTheAgeIsKnown) {
   std::vector<TrajectoryGroup> groups = AuditedBatch();
   for (TrajectoryGroup& group : groups) group.completions[0].rhythm.reset();
@@ -89,7 +100,7 @@ TEST(RhythmSummaryTest, OptionsComeFromTheConfiguration) {
   ASSERT_TRUE(run.ok()) << run.status();
   const auto options = RhythmSummaryOptions::FromProto(run->credit());
   ASSERT_TRUE(options.ok()) << options.status();
-  EXPECT_EQ(options->horizon_min_tokens, 7);
+  EXPECT_EQ(options->rhythm.horizon_min_tokens, 7);
   EXPECT_EQ(options->credit.q.FloorOf(100), 25);
   EXPECT_EQ(options->credit.waad_quantile.FloorOf(100), 75);
   EXPECT_EQ(options->credit.lookback_tokens, 2);

@@ -80,6 +80,16 @@ TEST_F(RunRecorderTest, SamplesPreferAuditedGroupsAndKeepWhatARecomputationNeeds
   EXPECT_EQ((*samples)[1].versions, (std::vector<SampleSpan>{{0, "1.5"}, {1, "1.6"}}));
 }
 
+TEST_F(RunRecorderTest, SamplesOfAConversationSayWhichTokensAreTheModels) {
+  ASSERT_TRUE(Record(1, AuditedConversation()).ok());
+  const auto samples = ReadSamples(folder_.samples(), 10, 10);
+  ASSERT_TRUE(samples.ok()) << samples.status();
+  ASSERT_EQ(samples->front().prompt_id, 1u);
+  EXPECT_EQ(samples->front().sampled, (std::vector<int32_t>{0, 1, 2, 4, 5, 6}));
+  EXPECT_EQ(samples->front().waad, (std::vector<double>{0, 4, 1, 0, 1, 6, 2}));
+  EXPECT_TRUE((*samples)[1].sampled.empty()) << "all of it is the model's";
+}
+
 TEST_F(RunRecorderTest, WithoutAnAuditTheFirstGroupsAreKept) {
   std::vector<TrajectoryGroup> groups = AuditedBatch();
   for (TrajectoryGroup& group : groups) group.completions[0].rhythm.reset();

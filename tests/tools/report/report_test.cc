@@ -149,6 +149,15 @@ TEST(ReportTest, CompletionsAreNeverMarkup) {
   EXPECT_THAT(html, HasSubstr("\"logprob\":[-0.25,-1]"));
 }
 
+TEST(ReportTest, TheDeltaOfAConversationIsOfTheModelsTurns) {
+  SampleRecord sample;
+  sample.tokens = {"a", "b", "x", "c", "d"};
+  sample.waad = {1, 4, 0, 9, 7};
+  EXPECT_EQ(AnswerOf(sample).delta, (std::vector<double>{3, 4, 9, 2, 0}));
+  sample.sampled = {0, 1, 3, 4};
+  EXPECT_EQ(AnswerOf(sample).delta, (std::vector<double>{3, 0, 0, 2, 0}));
+}
+
 TEST(ReportTest, ALongRunStaysSmall) { EXPECT_LT(ReportHtml(Data(200000)).size(), size_t{600} << 10); }
 
 TEST(ReportTest, ARunWithoutStepsIsAPageToo) { EXPECT_THAT(ReportHtml({}), HasSubstr("No step has finished yet.")); }

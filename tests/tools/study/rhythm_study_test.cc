@@ -61,7 +61,7 @@ Rhythm ExampleRhythm() {
   rhythm.fai = {0, 0, 9, 0, 0, 0, 0, 0, 8, 0, 7, 0};  // the last two tokens are not eligible
   rhythm.receiver = {0, 0, 4, 0, 0, 3, 0, 0, 0, 0, 0, 0};
   rhythm.receiver_heads = {1};
-  rhythm.num_eligible = 10;
+  rhythm.eligible = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9};
   return rhythm;
 }
 

@@ -130,7 +130,7 @@ TEST(PerturbTest, ComparesWhatFollowsWithTheResponsesOwnRest) {
   double tokens[2] = {}, words[2] = {}, place = 0, entropy = 0;
   int count = 0;
   for (const MeasuredResponse& one : responses) {
-    const auto fai = std::span(one.rhythm.fai).first(one.rhythm.num_eligible);
+    const auto fai = std::span(one.rhythm.fai).first(one.rhythm.eligible.size());
     const ProbedPositions probed = ProbePositions(fai, 60 - 8, 1, options.peak_quantile);
     if (probed.peaks.empty()) continue;
     ++count;
