@@ -11,13 +11,11 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
 #include "common/base/file.h"
-#include "common/base/json_lines.h"
+#include "common/base/folder_lock.h"
 #include "common/base/paths.h"
 #include "common/base/status_macros.h"
 #include "common/base/stop_signals.h"
-#include "common/base/strict_json.h"
 #include "common/config/run_config.h"
 #include "common/environment/open_task.h"
 #include "common/rhythm/credit_assigner.h"
@@ -77,14 +75,18 @@ std::string HeadOf(const CreditStudyFlags& flags, const config::RunConfig& run) 
   return head.dump();
 }
 
-// Makes the folder, or finds that it holds the same study.
-absl::Status OpenFolder(const CreditStudyFlags& flags, const config::RunConfig& run) {
+// Makes the folder, or finds that it holds the same study, and takes it: two that append would both probe a row.
+absl::StatusOr<FolderLock> OpenFolder(const CreditStudyFlags& flags, const config::RunConfig& run) {
   RETURN_IF_ERROR(MakeFolders(flags.out));
+  ASSIGN_OR_RETURN(FolderLock lock, FolderLock::Take(flags.out, "another tactus credit-study"));
   const std::string path = flags.out + "/settings.json", head = HeadOf(flags, run);
   const absl::StatusOr<std::string> before = ReadFile(path);
-  if (absl::IsNotFound(before.status())) return WriteFileAtomic(path, head + "\n");
+  if (absl::IsNotFound(before.status())) {
+    RETURN_IF_ERROR(WriteFileAtomic(path, head + "\n"));
+    return lock;
+  }
   RETURN_IF_ERROR(before.status());
-  if (*before == head + "\n") return absl::OkStatus();
+  if (*before == head + "\n") return lock;
   return absl::InvalidArgumentError(absl::StrCat(path, " is of a study with other settings (",
                                                  absl::StripAsciiWhitespace(*before), "): expected ", head,
                                                  ", or another --out."));
@@ -92,23 +94,15 @@ absl::Status OpenFolder(const CreditStudyFlags& flags, const config::RunConfig& 
 
 // The lines so far. One that was being written when a study was ended is taken off the file.
 absl::StatusOr<std::vector<TruthLine>> ReadLines(const std::string& path) {
-  std::vector<TruthLine> lines;
   absl::StatusOr<std::string> text = ReadFile(path, kMaxStudyBytes);
-  if (absl::IsNotFound(text.status())) return lines;
+  if (absl::IsNotFound(text.status())) return std::vector<TruthLine>();
   RETURN_IF_ERROR(text.status());
   const size_t whole = text->rfind('\n') == std::string::npos ? 0 : text->rfind('\n') + 1;
   if (whole < text->size()) {
     text->resize(whole);
     RETURN_IF_ERROR(WriteFileAtomic(path, *text));
   }
-  int64_t number = 0;
-  for (const absl::string_view line : absl::StrSplit(*text, '\n', absl::SkipEmpty())) {
-    const std::string where = absl::StrCat(path, ":", ++number);
-    ASSIGN_OR_RETURN(const nlohmann::json json, ParseJson(line, where, kJsonLineLimits));
-    ASSIGN_OR_RETURN(TruthLine one, ReadTruthLine(JsonField(json, where)));
-    lines.push_back(std::move(one));
-  }
-  return lines;
+  return ReadTruthLines(*text, path);
 }
 
 absl::Status Append(const std::string& path, const std::string& line) {
@@ -310,7 +304,7 @@ absl::Status Run(const CreditStudyFlags& flags) {
   ASSIGN_OR_RETURN(study.values.stop_ids, StopTokens(model.folder, encoder->tokenizer(), &encoder->chat()));
   study.values.stop_ids.insert(study.values.stop_ids.end(), run.rollout().stop_token_ids().begin(),
                                run.rollout().stop_token_ids().end());
-  RETURN_IF_ERROR(OpenFolder(flags, run));
+  ASSIGN_OR_RETURN(const FolderLock lock, OpenFolder(flags, run));
   ASSIGN_OR_RETURN(std::vector<TruthLine> lines, ReadLines(flags.out + "/responses.jsonl"));
   CatchStopSignals();
   return StudyRows(study, std::move(lines));

@@ -1,10 +1,16 @@
 #include "tools/study/credit_lines.h"
 
+#include <algorithm>
+#include <set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_split.h"
+#include "common/base/json_field.h"
+#include "common/base/json_lines.h"
 #include "common/base/status_macros.h"
+#include "common/base/strict_json.h"
 
 namespace tactus {
 namespace {
@@ -30,9 +36,9 @@ Json SplitJson(const TruthSplit& split, bool all) {
   for (const SignalResult& one : split.signals) {
     Json signal = {{"name", one.name},
                    {"amplified_share", one.share},
-                   {"mass", one.share > 0 ? Figures(one.mass) : Json()},
-                   {"mass_permuted", one.share > 0 ? Figures(one.permuted) : Json()},
-                   {"p_value", one.p_value}};
+                   {"mass", one.has_mass ? Figures(one.mass) : Json()},
+                   {"mass_permuted", one.has_mass ? Figures(one.permuted) : Json()},
+                   {"p_value", one.has_mass ? Json(one.p_value) : Json()}};
     if (all) {
       signal["rank"] = Figures(one.rank);
       signal["rank_given_position"] = Figures(one.rank_given_position);
@@ -70,6 +76,41 @@ absl::Status ReadSignals(const JsonField& field, TruthLine& line) {
   return absl::OkStatus();
 }
 
+absl::StatusOr<TruthLine> ReadTruthLine(const JsonField& field) {
+  TruthLine line;
+  JSON_MEMBER(line.row, field, "row", Unsigned());
+  JSON_MEMBER(line.reward, field, "reward", Number());
+  JSON_MEMBER(line.right, field, "right", Bool());
+  JSON_MEMBER(line.text, field, "text", Strings());
+  ASSIGN_OR_RETURN(const JsonField kinds, field.Member("kinds"));
+  ASSIGN_OR_RETURN(const size_t tokens, kinds.ArraySize());
+  for (size_t t = 0; t < tokens; ++t) {
+    ASSIGN_OR_RETURN(const TokenKind kind, KindNamed(kinds.Element(t)));
+    line.kinds.push_back(kind);
+  }
+  JSON_MEMBER(line.waad, field, "waad", Numbers());
+  JSON_MEMBER(line.fai, field, "fai", Numbers());
+  JSON_MEMBER(line.positions, field, "positions", Indices());
+  JSON_MEMBER(line.value, field, "value", Numbers());
+  JSON_MEMBER(line.first, field, "first", Numbers());
+  JSON_MEMBER(line.second, field, "second", Numbers());
+  const size_t probed = line.positions.size();
+  if (line.text.size() != tokens || line.waad.size() != tokens || line.fai.size() != tokens ||
+      line.value.size() != probed || line.first.size() != probed || line.second.size() != probed) {
+    return field.Error("expected lists of one length for the tokens, and for those probed");
+  }
+  int64_t before = -1;
+  for (const int32_t t : line.positions) {
+    if (t <= before || static_cast<size_t>(t) >= tokens) {
+      return field.Error("positions: expected tokens of the response, in their order");
+    }
+    before = t;
+  }
+  ASSIGN_OR_RETURN(const JsonField signals, field.Member("signals"));
+  RETURN_IF_ERROR(ReadSignals(signals, line));
+  return line;
+}
+
 }  // namespace
 
 Truth TruthLine::AtPositions() const {
@@ -102,35 +143,21 @@ std::string LineOf(const TruthLine& line) {
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
-absl::StatusOr<TruthLine> ReadTruthLine(const JsonField& field) {
-  TruthLine line;
-  JSON_MEMBER(line.row, field, "row", Unsigned());
-  JSON_MEMBER(line.reward, field, "reward", Number());
-  JSON_MEMBER(line.right, field, "right", Bool());
-  JSON_MEMBER(line.text, field, "text", Strings());
-  ASSIGN_OR_RETURN(const JsonField kinds, field.Member("kinds"));
-  ASSIGN_OR_RETURN(const size_t tokens, kinds.ArraySize());
-  for (size_t t = 0; t < tokens; ++t) {
-    ASSIGN_OR_RETURN(const TokenKind kind, KindNamed(kinds.Element(t)));
-    line.kinds.push_back(kind);
+absl::StatusOr<std::vector<TruthLine>> ReadTruthLines(absl::string_view text, absl::string_view path) {
+  std::vector<TruthLine> lines;
+  std::set<uint64_t> rows;
+  for (const absl::string_view line : absl::StrSplit(text, '\n', absl::SkipEmpty())) {
+    const std::string where = absl::StrCat(path, ":", lines.size() + 1);
+    ASSIGN_OR_RETURN(const nlohmann::json json, ParseJson(line, where, kJsonLineLimits));
+    const JsonField field(json, where);
+    ASSIGN_OR_RETURN(TruthLine one, ReadTruthLine(field));
+    if (!rows.insert(one.row).second) return field.Error("row: expected one that no line before has");
+    if (!lines.empty() && !std::ranges::equal(one.signals, lines.front().signals, {}, &Signal::name, &Signal::name)) {
+      return field.Error("signals: expected those of the first line");
+    }
+    lines.push_back(std::move(one));
   }
-  JSON_MEMBER(line.waad, field, "waad", Numbers());
-  JSON_MEMBER(line.fai, field, "fai", Numbers());
-  JSON_MEMBER(line.positions, field, "positions", Indices());
-  JSON_MEMBER(line.value, field, "value", Numbers());
-  JSON_MEMBER(line.first, field, "first", Numbers());
-  JSON_MEMBER(line.second, field, "second", Numbers());
-  const size_t probed = line.positions.size();
-  if (tokens != line.text.size() || line.value.size() != probed || line.first.size() != probed ||
-      line.second.size() != probed) {
-    return field.Error("expected lists of one length for the tokens, and for those probed");
-  }
-  for (const int32_t t : line.positions) {
-    if (static_cast<size_t>(t) >= tokens) return field.Error("positions: expected tokens of the response");
-  }
-  ASSIGN_OR_RETURN(const JsonField signals, field.Member("signals"));
-  RETURN_IF_ERROR(ReadSignals(signals, line));
-  return line;
+  return lines;
 }
 
 Json TruthJson(const TruthSummary& summary) {
@@ -150,19 +177,18 @@ std::string TruthTable(const TruthSummary& summary) {
       "A^2, times the mean", "by chance", "p", "rank with |A|", "given position",
       absl::StrFormat("precision (by chance %.2f)", summary.precision_by_chance));
   for (const SignalResult& one : summary.all.signals) {
-    const bool amplifies = one.share > 0;
     absl::StrAppendFormat(&out, "%-26s %5.2f  %-22s %-15s %7s  %-22s %-22s %s\n", one.name, one.share,
-                          amplifies ? Cell(one.mass) : "none",
-                          amplifies ? absl::StrFormat("[%5.2f, %5.2f]", one.permuted.low, one.permuted.high) : "",
-                          amplifies ? absl::StrFormat("%.4f", one.p_value) : "", Cell(one.rank),
+                          one.has_mass ? Cell(one.mass) : "none",
+                          one.has_mass ? absl::StrFormat("[%5.2f, %5.2f]", one.permuted.low, one.permuted.high) : "",
+                          one.has_mass ? absl::StrFormat("%.4f", one.p_value) : "", Cell(one.rank),
                           Cell(one.rank_given_position), Cell(one.precision));
   }
   if (!summary.splits.empty()) absl::StrAppend(&out, "\nA^2 of amplified tokens, times the mean of the part\n");
   for (const TruthSplit& split : summary.splits) {
     absl::StrAppendFormat(&out, "%s (%d tokens, mean A^2 %.4f):", split.name, split.tokens, split.mean_square);
     for (const SignalResult& one : split.signals) {
-      if (one.share > 0)
-        absl::StrAppendFormat(&out, "  %s %.2f [%.2f, %.2f]", one.name, one.mass.value, one.mass.low, one.mass.high);
+      if (!one.has_mass) continue;
+      absl::StrAppendFormat(&out, "  %s %.2f [%.2f, %.2f]", one.name, one.mass.value, one.mass.low, one.mass.high);
     }
     out += '\n';
   }

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "common/base/json_field.h"
+#include "absl/strings/string_view.h"
 #include "tools/study/credit_truth.h"
 
 namespace tactus {
@@ -30,8 +30,9 @@ struct TruthLine {
 };
 
 std::string LineOf(const TruthLine& line);
-// InvalidArgument names the line and the field.
-absl::StatusOr<TruthLine> ReadTruthLine(const JsonField& field);
+// Of a whole file: no row twice, and the same signals in every line, in alphabetical order. `path` stands for the file
+// in errors. InvalidArgument names the line and the field.
+absl::StatusOr<std::vector<TruthLine>> ReadTruthLines(absl::string_view text, absl::string_view path);
 
 nlohmann::ordered_json TruthJson(const TruthSummary& summary);
 std::string TruthTable(const TruthSummary& summary);

@@ -94,7 +94,8 @@ void MeasureMass(const std::vector<Truth>& responses, size_t signal, const Membe
   for (size_t i = 0; i < responses.size(); ++i) sums.push_back(sums_of(i, Kept(responses[i].positions.size())));
   const Sums total = std::accumulate(sums.begin(), sums.end(), Sums{});
   result.share = total.tokens > 0 ? total.amplified / total.tokens : 0;
-  if (total.amplified == 0 || total.mass == 0) return;
+  result.has_mass = total.amplified > 0 && total.mass != 0;
+  if (!result.has_mass) return;
   result.mass = Bootstrap(responses.size(), seed, [&](const std::vector<size_t>& drawn) {
     Sums resample;
     for (const size_t i : drawn) resample = resample + sums[i];
@@ -107,11 +108,14 @@ void MeasureMass(const std::vector<Truth>& responses, size_t signal, const Membe
     for (size_t i = 0; i < responses.size(); ++i) {
       permuted = permuted + sums_of(i, Permuted(responses[i].positions.size(), seed, static_cast<uint32_t>(i), r));
     }
-    replicates.push_back(MassOf(permuted));
+    const double mass = MassOf(permuted);
+    if (!std::isfinite(mass)) continue;  // dealt out so, none of the split's tokens are amplified
+    replicates.push_back(mass);
     as_far += std::abs(replicates.back() - 1) >= std::abs(result.mass.value - 1) - 1e-12 ? 1 : 0;
   }
-  result.p_value = static_cast<double>(as_far + 1) / (kTruthReplicates + 1);
-  const double mean = std::accumulate(replicates.begin(), replicates.end(), 0.0) / kTruthReplicates;
+  const auto count = static_cast<double>(replicates.size());
+  result.p_value = static_cast<double>(as_far + 1) / (count + 1);
+  const double mean = std::accumulate(replicates.begin(), replicates.end(), 0.0) / std::max(1.0, count);
   result.permuted = MiddleOf(std::move(replicates), mean);
 }
 

@@ -36,7 +36,8 @@ std::vector<int32_t> ProbedTokens(int64_t tokens, int64_t count, uint64_t seed, 
 
 struct SignalResult {
   std::string name;
-  double share = 0;  // of the probed tokens that are amplified
+  double share = 0;       // of the probed tokens that are amplified
+  bool has_mass = false;  // the next three say something: some token is amplified, and A^2 is not 0 all over
   // Mean A^2 of the amplified tokens over that of all; A^2 is the product of the halves, whose noise is independent, so
   // noise of V is no credit. 1 where the signal knows nothing. Bootstrap over responses.
   Interval mass;

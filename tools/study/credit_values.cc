@@ -12,9 +12,10 @@ namespace {
 // The draws of an answer and of what goes on after so many of its tokens never meet: they differ in what keys them.
 constexpr uint64_t kPlacesOfARow = uint64_t{1} << 24;
 
-EngineRequest RequestOf(uint64_t draw_id, const ValueOptions& options) {
+EngineRequest RequestOf(uint64_t request_id, uint64_t draw_id, const ValueOptions& options) {
   EngineRequest request;
-  request.request_id = request.prompt_id = draw_id;
+  request.request_id = request_id;
+  request.prompt_id = draw_id;
   request.seed = options.seed;
   request.max_tokens = options.max_tokens;
   request.sampling = options.sampling;
@@ -52,7 +53,7 @@ absl::StatusOr<AnsweredQuestion> AnswerQuestion(Engine& engine, const Tokenizer&
       engine,
       [&]() -> absl::StatusOr<std::optional<EngineRequest>> {
         if (std::exchange(asked, true)) return std::nullopt;
-        EngineRequest request = RequestOf(row * kPlacesOfARow, options);
+        EngineRequest request = RequestOf(0, row * kPlacesOfARow, options);
         request.prompt_ids = question.prompt.token_ids;
         request.measure_rhythm = engine.sampled_heads() > 0;
         return request;
@@ -73,30 +74,25 @@ absl::StatusOr<std::vector<PrefixValue>> PrefixValues(Engine& engine, const Toke
   const auto whole = static_cast<int32_t>(answer.size());
   std::vector<PrefixValue> values(lengths.size());
   std::vector<std::vector<Completion>> drawn(lengths.size());
-  const uint64_t base = question.row * kPlacesOfARow;
   size_t next = 0;
-  // Draws are keyed by the prefix's length; place i of `lengths` is found again by it.
-  std::vector<size_t> place_of(answer.size() + 1, 0);
-  for (size_t i = 0; i < lengths.size(); ++i) place_of[static_cast<size_t>(lengths[i])] = i;
   RETURN_IF_ERROR(RunRequests(
       engine,
       [&]() -> absl::StatusOr<std::optional<EngineRequest>> {
         while (next < lengths.size() && lengths[next] == whole) ++next;
         if (next == lengths.size()) return std::nullopt;
-        const int32_t length = lengths[next++];
-        EngineRequest request = RequestOf(base + static_cast<uint64_t>(length) + 1, options);
+        const int32_t length = lengths[next];
+        EngineRequest request =
+            RequestOf(next, question.row * kPlacesOfARow + static_cast<uint64_t>(length) + 1, options);
         request.prompt_ids = question.prompt.token_ids;
         request.prompt_ids.insert(request.prompt_ids.end(), answer.begin(), answer.begin() + length);
         request.num_completions = options.samples;
         request.max_tokens = options.max_tokens - length;
-        drawn[next - 1].resize(static_cast<size_t>(options.samples));
+        drawn[next++].resize(static_cast<size_t>(options.samples));
         return request;
       },
       [&](FinishedCompletion finished) {
-        const auto length = static_cast<int64_t>(finished.request_id - base) - 1;
-        Completion& completion =
-            drawn[place_of[static_cast<size_t>(length)]][static_cast<size_t>(finished.completion_index)];
-        completion.token_ids.assign(answer.begin(), answer.begin() + length);
+        Completion& completion = drawn[finished.request_id][static_cast<size_t>(finished.completion_index)];
+        completion.token_ids.assign(answer.begin(), answer.begin() + lengths[finished.request_id]);
         const std::vector<TokenId>& rest = finished.completion.token_ids;
         completion.token_ids.insert(completion.token_ids.end(), rest.begin(), rest.end());
         completion.finish_reason = finished.completion.finish_reason;

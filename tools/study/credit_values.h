@@ -42,7 +42,7 @@ struct PrefixValue {
 };
 
 // For each of `lengths`: what the question and the first so many tokens of its answer promise. The whole answer's value
-// is its reward, without a sample. lengths: from 0 to the answer's.
+// is its reward, without a sample. lengths: from 0 to the answer's. A length's value depends on no other.
 absl::StatusOr<std::vector<PrefixValue>> PrefixValues(Engine& engine, const Tokenizer& tokenizer, Judge& judge,
                                                       const AnsweredQuestion& question,
                                                       std::span<const int32_t> lengths, const ValueOptions& options);

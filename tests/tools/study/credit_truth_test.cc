@@ -148,6 +148,36 @@ TEST(CreditTruthTest, IsReproducible) {
   EXPECT_EQ(SummarizeTruth({}, Share("0.4"), 5).all.tokens, 0);
 }
 
+// Dealt out anew, the weights of a split's few tokens often all lie outside it: such a deal gives no ratio.
+TEST(CreditTruthTest, ASplitOfOneTokenHasFigures) {
+  std::vector<Truth> truths = MadeUp(1, 0.2);
+  for (TokenKind& kind : truths[0].kinds) kind = TokenKind::kWord;
+  truths[0].kinds[0] = TokenKind::kSpace;
+  for (Signal& signal : truths[0].signals) signal.gamma.assign(40, 1), signal.gamma[0] = 1.5;
+  const TruthSummary summary = SummarizeTruth(truths, Share("0.4"), 5);
+  for (const TruthSplit& split : summary.splits) {
+    if (split.name != "space") continue;
+    const SignalResult& one = split.signals.front();
+    EXPECT_EQ(split.tokens, 1);
+    EXPECT_TRUE(one.has_mass);
+    EXPECT_EQ(one.mass.value, 1);
+    EXPECT_EQ(one.permuted.low, 1);
+    EXPECT_EQ(one.permuted.high, 1);
+    EXPECT_EQ(one.p_value, 1);
+    return;
+  }
+  ADD_FAILURE() << "no split of that kind";
+}
+
+TEST(CreditTruthTest, NothingToTellApartIsNoFigure) {
+  std::vector<Truth> truths = MadeUp(3, 0.2);
+  for (Truth& truth : truths) truth.first.assign(40, 0), truth.second.assign(40, 0);
+  const SignalResult result = SummarizeTruth(truths, Share("0.4"), 5).all.signals.front();
+  EXPECT_FALSE(result.has_mass);
+  EXPECT_GT(result.share, 0);
+  EXPECT_EQ(result.rank.value, 0);
+}
+
 TEST(ProbedTokensTest, AreOneOfEachPart) {
   EXPECT_THAT(ProbedTokens(4, 16, 1, 0), ElementsAre(0, 1, 2, 3));
   EXPECT_TRUE(ProbedTokens(0, 16, 1, 0).empty());
