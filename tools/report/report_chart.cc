@@ -32,7 +32,7 @@ std::vector<double> Gather(const std::vector<StepRecord>& steps, Value StepRecor
 bool IsFinite(double value) { return std::isfinite(value); }
 
 // A row of the table that stands in for the chart.
-std::string FirstAndLast(const char* label, const std::vector<double>& y) {
+std::string FirstAndLast(const std::string& label, const std::vector<double>& y) {
   const auto first = std::find_if(y.begin(), y.end(), IsFinite);
   const auto last = std::find_if(y.rbegin(), y.rend(), IsFinite);
   const auto cell = [](bool any, auto at) { return any ? NumberText(*at, kDigits) : std::string("–"); };
@@ -49,22 +49,39 @@ bool HasValues(const ChartSpec& spec, const std::vector<StepRecord>& steps) {
   });
 }
 
-std::string ChartHtml(const ChartSpec& spec, const std::vector<StepRecord>& steps) {
+std::string FigureHtml(const DrawnChart& chart) {
   std::string series, rows;
-  for (const ChartSeries& one : spec.series) {
-    const std::vector<double> y = Gather(steps, one.member);
+  for (const DrawnSeries& one : chart.series) {
     absl::StrAppend(&series, series.empty() ? "" : ",", "{\"label\":", JsonText(one.label),
-                    ",\"absent\":", JsonText(one.absent), ",\"y\":", JsonNumbers(y, kDigits), "}");
-    rows += FirstAndLast(one.label, y);
+                    ",\"absent\":", JsonText(one.absent), ",\"y\":", JsonNumbers(one.y, kDigits));
+    if (!one.low.empty()) {
+      absl::StrAppend(&series, ",\"low\":", JsonNumbers(one.low, kDigits),
+                      ",\"high\":", JsonNumbers(one.high, kDigits));
+    }
+    series += "}";
+    rows += FirstAndLast(one.label, one.y);
   }
-  return absl::StrCat(
-      "<figure class=\"chart\"><figcaption><b>", EscapeHtml(spec.title), "</b> <small>", EscapeHtml(spec.help),
-      "</small></figcaption><noscript><table><thead><tr><th scope=\"col\">", EscapeHtml(spec.unit),
-      "</th><th scope=\"col\">first</th><th scope=\"col\">last</th></tr></thead>", "<tbody>", rows,
-      "</tbody></table></noscript><script type=\"application/json\">{\"axis\":\"step\"",
-      ",\"unit\":", JsonText(spec.unit), ",\"trend\":", spec.trend ? "true" : "false",
-      ",\"sparse\":", spec.sparse ? "true" : "false", ",\"x\":", JsonNumbers(Gather(steps, &StepRecord::step), 8),
-      ",\"series\":[", series, "]}</script></figure>\n");
+  return absl::StrCat("<figure class=\"chart\"><figcaption><b>", EscapeHtml(chart.title), "</b> <small>",
+                      EscapeHtml(chart.help), "</small></figcaption><noscript><table><thead><tr><th scope=\"col\">",
+                      EscapeHtml(chart.unit),
+                      "</th><th scope=\"col\">first</th><th scope=\"col\">last</th></tr></thead>", "<tbody>", rows,
+                      "</tbody></table></noscript><script type=\"application/json\">{\"axis\":", JsonText(chart.axis),
+                      ",\"unit\":", JsonText(chart.unit), ",\"trend\":", chart.trend ? "true" : "false",
+                      ",\"sparse\":", chart.sparse ? "true" : "false", ",\"x\":", JsonNumbers(chart.x, 8),
+                      ",\"series\":[", series, "]}</script></figure>\n");
+}
+
+std::string ChartHtml(const ChartSpec& spec, const std::vector<StepRecord>& steps) {
+  DrawnChart chart{.title = spec.title,
+                   .help = spec.help,
+                   .unit = spec.unit,
+                   .x = Gather(steps, &StepRecord::step),
+                   .trend = spec.trend,
+                   .sparse = spec.sparse};
+  for (const ChartSeries& one : spec.series) {
+    chart.series.push_back({.label = one.label, .absent = one.absent, .y = Gather(steps, one.member)});
+  }
+  return FigureHtml(chart);
 }
 
 }  // namespace tactus

@@ -28,6 +28,7 @@ found.charts = all('figure.chart').map(figure => {
   return {
     title: figure.querySelector('figcaption b').textContent, label: svg.getAttribute('aria-label'),
     raw: line('s0') ? places(line('s0')) : [], second: line('s1') ? places(line('s1')) : [], mean: line('mean') ? places(line('mean')) : [],
+    bands: all('path.band', svg).map(places),
     runs: (line('s0').getAttribute('d').match(/M/g) || []).length, dots: all('circle', svg).length,
     gaps: all('rect.gap', svg).map(r => [Number(r.getAttribute('x')), Number(r.getAttribute('width'))]),
     ticks: all('.grid text', svg).filter(t => t.getAttribute('text-anchor') === 'end').map(t => [number(t.textContent), Number(t.getAttribute('y')) - 4]),
@@ -119,6 +120,26 @@ TEST_F(ReportBrowserTest, EveryNumberStandsWhereTheAxesSay) {
   EXPECT_THAT(chart["label"].get<std::string>(), HasSubstr("norm between 0 and 14.8, first 0, last 14.8"));
   EXPECT_EQ(chart["legend"], absl::StrCat("loss ", NumberText(steps[59].loss, 4), "norm 14.75newest"))
       << "readable without hovering";
+}
+
+TEST_F(ReportBrowserTest, ABandLiesAroundItsLine) {
+  const DrawnSeries sure = {.label = "sure", .absent = "", .y = {1, 2, 3}, .low = {0, 1, 2}, .high = {2, 4, 6}};
+  const DrawnSeries alone = {.label = "alone", .absent = "", .y = {2, 2, 2}};
+  const DrawnChart chart = {.title = "R", .axis = "completion", .x = {10, 20, 30}, .series = {sure, alone}};
+  const Json found = Open(HtmlPage("charts", "", "", FigureHtml(chart), ""));
+  EXPECT_EQ(found["errors"].dump(), "[]");
+  const Json& drawn = found["charts"][0];
+  ASSERT_EQ(drawn["bands"].size(), 1U) << "the other has none";
+  const Json& band = drawn["bands"][0];  // there along the top, back along the bottom
+  ASSERT_EQ(band.size(), 6U);
+  for (size_t i = 0; i < 3; ++i) {
+    EXPECT_NEAR(band[i][1], PlaceOf(sure.high[i], drawn["ticks"]), 0.2) << i;
+    EXPECT_NEAR(band[5 - i][1], PlaceOf(sure.low[i], drawn["ticks"]), 0.2) << i;
+    EXPECT_NEAR(band[i][0], drawn["raw"][i][0], 0.2) << i;
+  }
+  EXPECT_EQ(drawn["inside"], true);
+  EXPECT_EQ(drawn["legend"], "sure 3 [2, 6]alone 2newest");
+  EXPECT_THAT(drawn["notes"].get<std::vector<std::string>>(), ::testing::Contains("completion"));
 }
 
 TEST_F(ReportBrowserTest, WhatIsAbsentIsAGapThatSaysWhy) {

@@ -187,6 +187,21 @@ TEST(ChartTest, WhatIsNotFiniteIsNull) {
   EXPECT_THAT(html, HasSubstr("&lt;loss&gt;</th><td>0</td><td>-1e+300</td>")) << "for who runs no script";
 }
 
+TEST(ChartTest, ABandIsGivenWhereThereIsOne) {
+  const DrawnChart chart = {
+      .title = "R",
+      .axis = "completion",
+      .x = {8, 16},
+      .series = {{.label = "a", .absent = "", .y = {1, 2}, .low = {0.5, std::nan("")}, .high = {1.5, INFINITY}},
+                 {.label = "b", .absent = "", .y = {3, 4}}}};
+  const nlohmann::json numbers = NumbersOf(FigureHtml(chart));
+  EXPECT_EQ(numbers["axis"], "completion");
+  EXPECT_EQ(numbers["x"].dump(), "[8,16]");
+  EXPECT_EQ(numbers["series"][0]["low"].dump(), "[0.5,null]");
+  EXPECT_EQ(numbers["series"][0]["high"].dump(), "[1.5,null]");
+  EXPECT_FALSE(numbers["series"][1].contains("low"));
+}
+
 TEST(ChartTest, ALongRunIsAveraged) {
   std::vector<StepRecord> steps = Data(4000).steps;
   steps[10].reward_mean = std::nan("");

@@ -84,7 +84,7 @@ const Chart = (() => {
   const hasMean = ({trend, x}) => trend && x.length > 3;
 
   const valueAxis = ({series, compact}) => {
-    const values = series.flatMap(s => s.y).filter(known);
+    const values = series.flatMap(s => [...s.y, ...s.low ?? [], ...s.high ?? []]).filter(known);
     let low = values.length ? Math.min(...values) : 0, high = values.length ? Math.max(...values) : 1;
     if (!compact && low > 0 && low < 0.5 * high) low = 0;  // a start at zero is easier to judge
     if (high - low < 1e-12 * Math.max(Math.abs(high), 1e-300)) {
@@ -158,10 +158,11 @@ const Chart = (() => {
   };
 
   const drawSeries = (svg, frame, spec, index) => {
-    const {x, sparse} = spec, {y} = spec.series[index], css = `s${index}`;
+    const {x, sparse} = spec, {y, low, high} = spec.series[index], css = `s${index}`;
     const place = list => list.map((v, i) => known(v) ? [frame.toX(x[i]), frame.toY(v)] : null);
     const points = sparse ? place(y).filter(p => p) : place(y);
     const mean = index === 0 && hasMean(spec);
+    if (low) add(svg, 'path', {class: `band b${index}`, d: area(place(high), i => frame.toY(low[i]))});
     add(svg, 'path', {class: css + (mean ? ' raw' : ''), d: trace(points)});
     if (mean) add(svg, 'path', {class: `${css} mean`, d: trace(place(runningMean(y)))});
     points.forEach((p, i) => {
@@ -186,6 +187,8 @@ const Chart = (() => {
       const v = at === null ? s.y.findLast(known) : s.y[at];
       const key = add(legend, 'span', {class: `k${i}`}, s.label + ' ');
       add(key, 'b', {}, measure(v, spec.unit === 'ratio' ? 'ratio' : ''));
+      const place = at === null ? s.y.findLastIndex(known) : at;
+      if (known(s.low?.[place])) key.append(` [${number(s.low[place], 3)}, ${number(s.high[place], 3)}]`);
       if (!known(v) && s.absent) add(legend, 'span', {class: 'absent'}, s.absent);
     });
     if (hasMean(spec)) add(legend, 'span', {class: 'absent'}, 'bold: running mean');
@@ -247,10 +250,10 @@ const Chart = (() => {
   };
 
   const lines = new WeakMap();
-  // Draws `spec` into a <figure>, in place of what it drew there before: {axis: "step" or "time" (Unix seconds),
-  // x: [number], unit ("ratio" is shown in percent), series: [{label, y: [number or null], absent: why one may be
-  // null}], trend: the first series faint and its running mean strong, sparse: few values, as dots that are joined over
-  // the places between, compact: small}.
+  // Draws `spec` into a <figure>, in place of what it drew there before: {axis: "time" (Unix seconds), "step" or other
+  // words before a number, x: [number], unit ("ratio" is shown in percent), series: [{label, y: [number or null],
+  // absent: why one may be null, low, high: a band around y, likewise}], trend: the first series faint and its running
+  // mean strong, sparse: few values, as dots that are joined over the places between, compact: small}.
   const line = (figure, spec) => {
     if (!lines.has(figure)) lines.set(figure, makeLine(figure));
     lines.get(figure)(spec);
