@@ -4,9 +4,9 @@ namespace tactus {
 
 std::span<const Command* const> Commands() {
   static constexpr const Command* kCommands[] = {
-      &kTrainCommand,       &kTopCommand,         &kSftCommand,    &kRanksCommand,   &kReportCommand,   &kRhythmCommand,
-      &kRhythmStudyCommand, &kCreditStudyCommand, &kEvalCommand,   &kAverageCommand, &kGenerateCommand, &kScoreCommand,
-      &kCheckConfigCommand, &kTokenizeCommand,    &kVerifyCommand, &kLossCommand,
+      &kTrainCommand,  &kTopCommand,         &kStudyCommand,       &kSftCommand,    &kRanksCommand,   &kReportCommand,
+      &kRhythmCommand, &kRhythmStudyCommand, &kCreditStudyCommand, &kEvalCommand,   &kAverageCommand, &kGenerateCommand,
+      &kScoreCommand,  &kCheckConfigCommand, &kTokenizeCommand,    &kVerifyCommand, &kLossCommand,
   };
   return kCommands;
 }

@@ -49,6 +49,7 @@ extern const Command kRhythmCommand;
 extern const Command kRhythmStudyCommand;
 extern const Command kScoreCommand;
 extern const Command kSftCommand;
+extern const Command kStudyCommand;
 extern const Command kTokenizeCommand;
 extern const Command kTopCommand;
 extern const Command kTrainCommand;

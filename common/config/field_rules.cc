@@ -147,8 +147,22 @@ std::optional<Problem> CheckNumber(const Message& message, const FieldDescriptor
   }
   const auto& reflection = *message.GetReflection();
   for (int i = 0; i < reflection.FieldSize(message, field); ++i) {
-    const int32_t value = reflection.GetRepeatedInt32(message, field, i);
+    const double value = field->cpp_type() == FieldDescriptor::CPPTYPE_INT32
+                             ? reflection.GetRepeatedInt32(message, field, i)
+                             : static_cast<double>(reflection.GetRepeatedUInt64(message, field, i));
     if (!InRange(rule, value)) return wrong("holds ", value);
+  }
+  return std::nullopt;
+}
+
+std::optional<Problem> CheckEach(const Message& message, const FieldDescriptor* field, const std::string& path) {
+  const auto& reflection = *message.GetReflection();
+  for (int i = 0; i < reflection.FieldSize(message, field); ++i) {
+    const std::string place = absl::StrCat(path, "[", i, "]");
+    std::optional<Problem> problem = field->cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE
+                                         ? CheckRules(reflection.GetRepeatedMessage(message, field, i), place + ".")
+                                         : CheckText(*field, place, reflection.GetRepeatedString(message, field, i));
+    if (problem) return problem;
   }
   return std::nullopt;
 }
@@ -180,9 +194,13 @@ std::optional<Problem> CheckRules(const Message& message, const std::string& pre
     const std::string path = absl::StrCat(prefix, field->name());
     const bool derived = RuleOf(*field).has_derived_default() && !message.GetReflection()->HasField(message, field);
     std::optional<Problem> problem;
-    if (field->cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE) {
+    const bool texts = field->cpp_type() == FieldDescriptor::CPPTYPE_STRING;
+    const bool messages = field->cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE;
+    if (field->is_repeated() && (texts || messages)) {
+      problem = CheckEach(message, field, path);
+    } else if (messages) {
       problem = CheckRules(message.GetReflection()->GetMessage(message, field), path + ".");
-    } else if (field->cpp_type() == FieldDescriptor::CPPTYPE_STRING) {
+    } else if (texts) {
       problem = CheckText(*field, path, message.GetReflection()->GetString(message, field));
     } else if (IsNumber(*field) && !derived) {
       problem = CheckNumber(message, field, path);

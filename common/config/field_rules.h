@@ -29,7 +29,8 @@ std::string AllowedText(const google::protobuf::FieldDescriptor& field);
 // The field's default as a configuration would write it, or in words where it depends on another field; "" = none.
 std::string DefaultText(const google::protobuf::FieldDescriptor& field);
 
-// The first leaf of `message` that breaks its rule, or nothing. Paths begin with `prefix` ("task.", or "").
+// The first leaf of `message` that breaks its rule, or nothing. Paths begin with `prefix` ("task.", or ""); of repeated
+// texts and messages they have the place ("variant[1].name").
 std::optional<Problem> CheckRules(const google::protobuf::Message& message, const std::string& prefix);
 
 }  // namespace tactus::config

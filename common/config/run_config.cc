@@ -5,54 +5,19 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
 #include "common/base/file.h"
 #include "common/base/host_port.h"
 #include "common/base/status_macros.h"
 #include "common/base/strict_json.h"
 #include "common/config/field_path.h"
 #include "common/config/resolve.h"
+#include "common/config/textproto.h"
 #include "common/config/validate.h"
 #include "common/device/host_limits.h"
-#include "google/protobuf/io/tokenizer.h"
-#include "google/protobuf/text_format.h"
 #include "proto/config.pb.h"
 
 namespace tactus::config {
 namespace {
-
-using google::protobuf::TextFormat;
-
-// Keeps the first error; lines and columns count from 1 for people.
-class FirstError : public google::protobuf::io::ErrorCollector {
- public:
-  explicit FirstError(absl::string_view source) : source_(source) {}
-  void AddError(int line, int column, const std::string& message) override {
-    if (text_) return;
-    text_ = line < 0 ? absl::StrCat(source_, ": ", message)
-                     : absl::StrCat(source_, ":", line + 1, ":", column + 1, ": ", message);
-  }
-  const std::optional<std::string>& text() const { return text_; }
-
- private:
-  std::string source_;
-  std::optional<std::string> text_;
-};
-
-absl::StatusOr<RunConfig> ParseText(absl::string_view text, absl::string_view source,
-                                    TextFormat::ParseInfoTree* locations) {
-  RunConfig config;
-  FirstError errors(source);
-  TextFormat::Parser parser;
-  parser.RecordErrorsTo(&errors);
-  parser.WriteLocationsTo(locations);
-  if (!parser.ParseFromString(std::string(text), &config)) {
-    std::string message = errors.text().value_or(absl::StrCat(source, ": not a textproto"));
-    if (message.back() != '.') message.push_back('.');
-    return absl::InvalidArgumentError(message);
-  }
-  return config;
-}
 
 absl::Status ApplyOverride(absl::string_view text, RunConfig* config) {
   const size_t equals = text.find('=');
@@ -66,32 +31,20 @@ absl::Status ApplyOverride(absl::string_view text, RunConfig* config) {
 
 // Where a field stands: "--set" if it came from there, "file:line:column" if the file has it, else the file.
 std::string Where(absl::string_view path, absl::string_view source, const std::vector<std::string>& overrides,
-                  const TextFormat::ParseInfoTree& locations) {
+                  const Locations& locations) {
   for (auto it = overrides.rbegin(); it != overrides.rend(); ++it) {
     if (absl::StartsWith(*it, absl::StrCat(path, "="))) return absl::StrCat("--set ", *it);
   }
-  const TextFormat::ParseInfoTree* tree = &locations;
-  const auto* type = RunConfig::descriptor();
-  const std::vector<std::string> parts = absl::StrSplit(path, '.');
-  for (size_t i = 0; i < parts.size() && tree != nullptr; ++i) {
-    const auto* field = type->FindFieldByName(parts[i]);
-    if (i + 1 == parts.size()) {
-      const TextFormat::ParseLocation location = tree->GetLocation(field, field->is_repeated() ? 0 : -1);
-      if (location.line >= 0) return absl::StrCat(source, ":", location.line + 1, ":", location.column + 1);
-      break;
-    }
-    tree = tree->GetTreeForNested(field, -1);
-    type = field->message_type();
-  }
-  return std::string(source);
+  return PlaceOf(path, source, *RunConfig::descriptor(), locations);
 }
 
 }  // namespace
 
 absl::StatusOr<RunConfig> ParseRunConfig(absl::string_view text, absl::string_view source,
                                          const std::vector<std::string>& overrides) {
-  TextFormat::ParseInfoTree locations;
-  ASSIGN_OR_RETURN(RunConfig config, ParseText(text, source, &locations));
+  Locations locations;
+  RunConfig config;
+  RETURN_IF_ERROR(ParseTextproto(text, source, &config, &locations));
   for (const std::string& item : overrides) RETURN_IF_ERROR(ApplyOverride(item, &config));
   Resolve(&config);
   if (const std::optional<Problem> problem = Validate(config)) {

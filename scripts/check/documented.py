@@ -35,6 +35,7 @@ PROGRAMS = (
 RUN = "runs/quickstart-20260101-120000"
 FEW = ("--set learner.steps=2 --set rollout.prompts_per_step=2 --set rollout.completions_per_prompt=2 "
        "--set rollout.max_completion_tokens=24 --set eval.max_prompts=4")  # fmt: skip
+FEW_RUNS = "seed: 1 set: [" + ", ".join(f'"{one}"' for one in [*re.findall(r"--set (\S+)", FEW), "actor.threads=1", "learner.threads=1"]) + "]"
 SHORT = "--set rollout.max_prompt_tokens=400 --set rollout.max_completion_tokens=24"
 
 # What stands in a line, and what is run instead, in this order. {live}: where a run that is under way serves its metrics.
@@ -63,6 +64,9 @@ SUBSTITUTIONS = [
     (r"^tactus eval (?!.*--prompts).*$", r"\g<0> --prompts 4"),
     (r"^tactus rhythm-study (?!.*--max-tokens).*$", r"\g<0> --max-tokens 12"),
     (r"^tactus-learner .*--resume$", r"\g<0> --set service.listen=127.0.0.1:0"),
+    (r"^tactus study configs/studies/credit\.textproto(.*)$",
+     "mkdir -p plans && grep -v -e RANDOM -e ^seed: configs/studies/credit.textproto > plans/credit.textproto && "
+     rf"echo '{FEW_RUNS}' >> plans/credit.textproto && tactus study plans/credit.textproto\1"),
     (r"^(grep|ps) .*$", r"\g<0> || [ $? = 1 ]"),
 ]
 
@@ -121,6 +125,7 @@ MORE = [
     "echo '{\"id\":1,\"answer\":7,\"response\":\"7\"}' | tactus verify --task arithmetic --input - --output out.jsonl && grep true out.jsonl",
     "echo '{\"id\":1,\"answer\":7,\"response\":\"7\"}' | tactus verify --config configs/quickstart.textproto --set task.name=arithmetic --input -",
     f"tactus report {RUN} --html page.html && test -s page.html",
+    "tactus study configs/studies/credit.textproto --out runs/credit --check | grep done",
     "tactus check-config --fields",
     "tactus check-config configs/quickstart.textproto --memory --learners 2 --actors 1",
     "tactus check-config --config-only configs/qwen3_4b_countdown.textproto",

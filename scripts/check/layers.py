@@ -116,7 +116,7 @@ def kind_violation(path: str, include: str) -> str | None:
     if include.endswith(".pb.h") and name.endswith(".h") and not in_grpc:
         return "generated protobuf belongs in .cc files: a header declares the type (common/config/config_fwd.h)"
     if include.endswith(".pb.h") and not include.startswith("google/protobuf/"):
-        known = include in ("proto/config.pb.h", "proto/options.pb.h") or component == "tests"
+        known = include in ("proto/config.pb.h", "proto/options.pb.h", "proto/study.pb.h") or component == "tests"
         allowed = known or in_grpc or "codec" in name or "checkpoint" in path
         return None if allowed else "generated protobuf belongs in codecs, grpc_* files and checkpoints"
     return None

@@ -2,8 +2,10 @@
 #include <filesystem>
 
 #include "common/config/run_config.h"
+#include "common/config/study_plan.h"
 #include "gtest/gtest.h"
 #include "proto/config.pb.h"
+#include "proto/study.pb.h"
 #include "tests/tree.h"
 
 namespace tactus::config {
@@ -14,10 +16,15 @@ TEST(ConfigFilesTest, EveryFileLoads) {
   for (const auto& entry : std::filesystem::recursive_directory_iterator(SourcePath("configs"))) {
     if (entry.path().extension() != ".textproto") continue;
     ++files;
+    if (entry.path().parent_path().filename() == "studies") {
+      const absl::StatusOr<StudyPlan> plan = LoadStudyPlan(entry.path().string());
+      EXPECT_TRUE(plan.ok()) << plan.status();
+      continue;
+    }
     const absl::StatusOr<RunConfig> config = LoadRunConfig(entry.path().string(), {});
     EXPECT_TRUE(config.ok()) << config.status();
   }
-  EXPECT_GE(files, 17);
+  EXPECT_GE(files, 18);
 }
 
 TEST(ConfigFilesTest, QwenFollowsThePapersBatch) {

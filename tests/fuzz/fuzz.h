@@ -20,6 +20,7 @@ void FuzzModelConfigFiles(absl::string_view input);
 void FuzzRunConfigText(absl::string_view input);
 void FuzzSafetensors(absl::string_view input);
 void FuzzState(absl::string_view input);
+void FuzzStudyPlan(absl::string_view input);
 void FuzzSubmissionLogSegment(absl::string_view input);
 void FuzzTokenizerJson(absl::string_view input);
 void FuzzWireMessages(absl::string_view input);

@@ -34,6 +34,7 @@ constexpr Target kTargets[] = {
     {"run_config", FuzzRunConfigText},
     {"safetensors", FuzzSafetensors},
     {"state", FuzzState},
+    {"study_plan", FuzzStudyPlan},
     {"submission_log", FuzzSubmissionLogSegment},
     {"tokenizer", FuzzTokenizerJson},
     {"wire", FuzzWireMessages},
