@@ -2,6 +2,7 @@
 #include <sstream>
 #include <string>
 
+#include "absl/strings/str_cat.h"
 #include "common/metrics/sample_record.h"
 #include "common/metrics/step_record.h"
 #include "tests/fuzz/fuzz.h"
@@ -10,6 +11,7 @@
 #include "tools/batch/response_jsonl.h"
 #include "tools/batch/tokenize_jsonl.h"
 #include "tools/batch/verify_jsonl.h"
+#include "tools/study/credit_lines.h"
 
 namespace tactus::fuzz {
 namespace {
@@ -48,6 +50,22 @@ void SampleLine(const std::string& line) {
   const std::string written = SampleRecordToJson(*record);
   const absl::StatusOr<SampleRecord> again = SampleRecordFromJson(written);
   Require(again.ok() && SampleRecordToJson(*again) == written, "a sample comes back as it was written");
+}
+
+// Lines of a credit study, of which every part is then read at its places.
+void WorthLines(const std::string& text) {
+  const absl::StatusOr<std::vector<TruthLine>> lines = ReadTruthLines(text, "in");
+  if (!lines.ok()) return;
+  std::string written;
+  for (const TruthLine& line : *lines) {
+    Require(line.AtPositions().kinds.size() == line.value.size(), "what was probed is there");
+    absl::StrAppend(&written, LineOf(line), "\n");
+  }
+  const absl::StatusOr<std::vector<TruthLine>> again = ReadTruthLines(written, "again");
+  Require(again.ok() && again->size() == lines->size(), "lines come back");
+  for (size_t i = 0; i < lines->size(); ++i) {
+    Require(LineOf((*again)[i]) == LineOf((*lines)[i]), "a line comes back as it was written");
+  }
 }
 
 void Prompts(std::istream& in, const absl::StatusOr<std::unique_ptr<ChatTemplate>>& chat) {
@@ -89,6 +107,8 @@ void FuzzJsonLines(absl::string_view input) {
     case 'v':
       (void)VerifyJsonl(CountdownJudge(), absl::Seconds(1), in, "in", out);
       return;
+    case 'w':
+      return WorthLines(text);
     default:
       return;
   }

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_replace.h"
 #include "common/metrics/build_info.h"
 #include "tools/report/html_page.h"
 #include "tools/report/report_chart.h"
@@ -47,6 +48,9 @@ std::string MedianTime(const VariantFigures& variant) {
   return std::isfinite(variant.median_time_s) ? DurationText(variant.median_time_s) : "not reached";
 }
 
+// A figure and its interval stay on one line.
+std::string Unbroken(const std::string& html) { return absl::StrReplaceAll(html, {{" ± ", "&nbsp;±&nbsp;"}}); }
+
 // A table of which the first cell of each row is its head.
 std::string Table(const std::vector<std::string>& head, const std::vector<std::vector<std::string>>& rows) {
   std::string out = "<div class=\"scroll\" tabindex=\"0\"><table><thead><tr>";
@@ -55,7 +59,8 @@ std::string Table(const std::vector<std::string>& head, const std::vector<std::v
   for (const std::vector<std::string>& row : rows) {
     out += "<tr>";
     for (size_t i = 0; i < row.size(); ++i) {
-      absl::StrAppend(&out, i == 0 ? "<th scope=\"row\">" : "<td>", EscapeHtml(row[i]), i == 0 ? "</th>" : "</td>");
+      absl::StrAppend(&out, i == 0 ? "<th scope=\"row\">" : "<td>", Unbroken(EscapeHtml(row[i])),
+                      i == 0 ? "</th>" : "</td>");
     }
     out += "</tr>\n";
   }

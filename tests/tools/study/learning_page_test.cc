@@ -89,7 +89,7 @@ TEST(LearningPageTest, ShowsCurvesTablesAndThePlan) {
   EXPECT_THAT(page, HasSubstr("\"x\":[8,16,24]"));
   EXPECT_THAT(page, HasSubstr("\"y\":[0,0.225,0.45],\"low\":["));
   EXPECT_THAT(page, HasSubstr("<td>credit.strategy=UNIFORM</td>"));
-  EXPECT_THAT(page, HasSubstr("<td>+0.110 ± 0.127</td>"));
+  EXPECT_THAT(page, HasSubstr("<td>+0.110&nbsp;±&nbsp;0.127</td>"));
   EXPECT_THAT(page, HasSubstr("config: &quot;&lt;script&gt;&quot;"));
   EXPECT_THAT(page, Not(HasSubstr("nan")));
   EXPECT_THAT(LearningPageHtml(Text(), SummarizeLearning({}, kOptions)), Not(HasSubstr(">nan<")));
