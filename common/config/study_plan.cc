@@ -9,7 +9,6 @@
 #include "common/base/status_macros.h"
 #include "common/base/strict_json.h"
 #include "common/config/field_rules.h"
-#include "common/config/run_config.h"
 #include "common/config/textproto.h"
 #include "proto/study.pb.h"
 
@@ -68,7 +67,7 @@ absl::StatusOr<StudyPlan> ParseStudyPlan(absl::string_view text, absl::string_vi
 }
 
 absl::StatusOr<StudyPlan> LoadStudyPlan(const std::string& path) {
-  ASSIGN_OR_RETURN(const std::string text, ReadFile(path, kMaxConfigBytes));
+  ASSIGN_OR_RETURN(const std::string text, ReadFile(path, kMaxPlanBytes));
   return ParseStudyPlan(WithoutByteOrderMark(text), path);
 }
 

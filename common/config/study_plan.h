@@ -2,6 +2,7 @@
 // that read fields include proto/study.pb.h.
 #pragma once
 
+#include <cstddef>
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -12,6 +13,8 @@ namespace tactus::config {
 class StudyPlan;
 
 inline constexpr int kMaxStudyRuns = 10000;
+// Larger files are refused unread.
+inline constexpr size_t kMaxPlanBytes = size_t{1} << 20;
 
 // Reads a textproto and checks it: that every field is in its range, at least one variant and one seed are there, names
 // and seeds stand once each, and no override sets the seed. What the overrides say of a configuration is not looked

@@ -20,6 +20,7 @@ using Json = nlohmann::ordered_json;
 template <typename T>
 std::vector<T> Pick(const std::vector<T>& values, const std::vector<int32_t>& positions) {
   std::vector<T> picked;
+  picked.reserve(positions.size());
   for (const int32_t t : positions) picked.push_back(values[static_cast<size_t>(t)]);
   return picked;
 }

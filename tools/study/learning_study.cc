@@ -64,6 +64,7 @@ VariantFigures FiguresOf(const std::vector<const LearningRun*>& runs, const Lear
   figures.time_s = IntervalOf(whole_s).value;
   for (size_t o = 0; o < kOutcomes.size(); ++o) {
     std::vector<double> values;
+    values.reserve(runs.size());
     for (const LearningRun* run : runs) values.push_back(OutcomeOf(*run, kOutcomes[o], options.reward_steps));
     figures.outcomes[o] = IntervalOf(std::move(values));
   }

@@ -108,6 +108,7 @@ TEST(TruthLinesTest, AtPositionsKeepsWhatIsThere) {
 
 TruthSummary SummaryOf(const std::vector<TruthLine>& lines) {
   std::vector<Truth> truths;
+  truths.reserve(lines.size());
   for (const TruthLine& line : lines) truths.push_back(line.AtPositions());
   return SummarizeTruth(truths, *Decimal::ParseShare("0.4", "q"), 1);
 }

@@ -96,6 +96,7 @@ TEST(PrefixValuesTest, AreTheMeanOverWhatTheModelMaySay) {
   std::vector<TokenId> before = OneTwo().token_ids;
   before.insert(before.end(), question.answer.token_ids.begin(), question.answer.token_ids.end() - 1);
   std::vector<ScoreItem> items;
+  items.reserve(static_cast<size_t>(Folder().config.vocab_size));
   for (TokenId id = 0; id < static_cast<TokenId>(Folder().config.vocab_size); ++id) items.push_back({before, {id}});
   const auto scorer = PrefillScorer(*LoadRunner(Folder(), EngineSetup{}), 512);
   const std::vector<std::vector<float>> logprobs = *scorer->Score(items);
