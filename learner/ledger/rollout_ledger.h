@@ -3,7 +3,7 @@
 //
 // One prompt's way:  Add -> WAITING -> Lease -> LEASED -> Submit -> READY -> Take -> TAKEN -> Release -> gone.
 // Back to WAITING: LEASED whose lease expired or whose actor is lost; READY that became too old. WAITING is served in
-// admission order, so a prompt that comes back is the next one out.
+// admission order, so a prompt that comes back is the next one out. Back to READY: TAKEN for a step that was not taken.
 // A lease lasts for as long as its actor renews it. One that ends without an answer is a failed attempt: after
 // max_attempts of them the prompt is dropped, which frees its slot for the next prompt. Before its last attempt it is
 // not yet known to be at fault, since an actor's end ends all its leases: prompts on their last try go to different
@@ -15,14 +15,15 @@
 // in the system, and R more while groups of equal rewards are replaced. No work is thrown away for its age. Steps take
 // P groups, the oldest first, so what was begun with weights of step u is in time if, at step w, no more than
 // P*(u+S-w+1) groups are open (leased, ready or being trained) with weights as old. Lease keeps to that, and to weights
-// at most max(0, S-1) steps behind the newest that actors can have; Take keeps to it for the next step, and waits for
-// leased groups where younger ones would take the place of more than can be trained later. With S = 0, Take gives
-// exactly the oldest prompts in admission order: the batch does not depend on how many actors there were, in which
-// order they answered, or whether one was lost. A dropped prompt is waited for until it is dropped, and then the batch
-// is as if it had never been there. Groups of equal rewards carry no signal: a step leaves out the first R of them,
-// counts them, and takes further prompts instead. With S = 0 these are the first R in admission order. Room for another
-// prompt is there as soon as such a group is known, for whichever they are, the step will reach as many prompts
-// further; so here, too, the batch depends on nothing but the answers.
+// at most max(0, S-1) steps behind the newest that actors can have; Take keeps to it for the step that is gathered, and
+// keeps its places for leased groups where younger ones would take the place of more than can be trained later. With
+// S = 0, Take gives exactly the oldest prompts in admission order: batch and order do not depend on how many actors
+// there were, in which order they answered, in how many portions they were taken, or whether one was lost. A dropped
+// prompt is waited for until it is dropped, and then the batch is as if it had never been there. Groups of equal
+// rewards carry no signal: a step leaves out the first R of them, counts them, and takes further prompts instead. With
+// S = 0 these are the first R in admission order. Room for another prompt is there as soon as such a group is known,
+// for whichever they are, the step will reach as many prompts further; so here, too, the batch depends on nothing but
+// the answers.
 //
 // Lease, Renew, Submit, Expire and ReturnLeases cost what they change, times a logarithm, whatever else the ledger
 // holds; Take, View and Snapshot look at everything.
@@ -83,9 +84,14 @@ class RolloutLedger {
   // Counts a submission that could not even be decoded.
   void CountMalformed();
 
-  // Exactly `count` groups (1 to (S+1)*P) in admission order, or none when they are not there yet. Groups more than S
-  // steps old are dropped and their prompts wait again; those of equal rewards, up to R a step, are dropped for good.
-  std::vector<TrajectoryGroup> Take(int count);
+  // Of the `wanted` groups (1 to (S+1)*P) that the step under way lacks, those that may go: at least `least` (1 to
+  // `wanted`), or none. In admission order, with S = 0 without gaps. Groups more than S steps old are dropped and their
+  // prompts wait again; those of equal rewards, up to R a step, are dropped for good.
+  std::vector<TrajectoryGroup> Take(int wanted, int least);
+  std::vector<TrajectoryGroup> Take(int wanted) { return Take(wanted, wanted); }
+  // The other way, for a step that will not be taken: of the groups taken last, in the order in which they were.
+  // FailedPrecondition: they are not those; nothing has changed.
+  absl::Status PutBack(std::vector<TrajectoryGroup> groups);
 
   // Frees the slots of the `count` groups taken first, as trained. FailedPrecondition: fewer are taken.
   absl::Status Release(int count);
@@ -161,8 +167,10 @@ class RolloutLedger {
   int Room() const;  // for prompts, those that are there included
   // How many more groups may be begun with weights of step `held`; see above.
   int64_t RoomFor(uint64_t held) const;
-  std::vector<Entry*> ChooseInOrder(size_t count);
-  std::vector<Entry*> ChooseOldestVersion(size_t count);
+  std::vector<Entry*> ChooseInOrder(size_t wanted, size_t least);
+  std::vector<Entry*> ChooseOldestVersion(size_t wanted, size_t least);
+  // How many of `ready`, the oldest first, may take the step's `places`.
+  size_t MayGo(std::span<Entry* const> ready, size_t places) const;
 
   // Constant after construction.
   const LedgerOptions options_;

@@ -141,25 +141,27 @@ std::string RolloutServer::Impl::WaitSentence(int count, absl::Duration since) c
   return text;
 }
 
-absl::StatusOr<std::vector<TrajectoryGroup>> RolloutServer::Impl::TakeGroups(int count, absl::Duration timeout) {
+absl::StatusOr<std::vector<TrajectoryGroup>> RolloutServer::Impl::TakeGroups(int wanted, int least,
+                                                                             absl::Duration timeout) {
   const absl::Duration start = Now();
   absl::MutexLock lock(&mu_);
-  if (count < 1 || count > ledger_.slots()) {
-    return absl::InvalidArgumentError(absl::StrCat("cannot take ", count, " groups: expected 1 to ", ledger_.slots()));
+  if (least < 1 || least > wanted || wanted > ledger_.slots()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("cannot take ", least, " to ", wanted, " groups: expected 1 to ", ledger_.slots()));
   }
   if (!awaited_since_.has_value()) awaited_since_ = start;
   absl::Duration next_log = start + kWaitLogInterval;
   while (!finishing_) {
-    std::vector<TrajectoryGroup> groups = ledger_.Take(count);
+    std::vector<TrajectoryGroup> groups = ledger_.Take(wanted, least);
     PumpLeases(Now());  // prompts of stale groups wait again
     if (!groups.empty()) {
       awaited_since_.reset();
       return groups;
     }
     const absl::Duration now = Now();
-    if (now >= start + timeout) return absl::DeadlineExceededError(WaitSentence(count, *awaited_since_));
+    if (now >= start + timeout) return absl::DeadlineExceededError(WaitSentence(wanted, *awaited_since_));
     if (now >= next_log) {
-      TACTUS_LOG(INFO) << WaitSentence(count, *awaited_since_);
+      TACTUS_LOG(INFO) << WaitSentence(wanted, *awaited_since_);
       next_log = now + kWaitLogInterval;
     }
     changed_.WaitFor(&mu_, std::min(start + timeout, next_log) - now);
@@ -227,9 +229,10 @@ PolicyVersion RolloutServer::version() const {
 }
 int RolloutServer::FreeSlots() const { return View().free_slots; }
 absl::Status RolloutServer::AddPrompts(std::vector<Prompt> prompts) { return impl_->AddPrompts(std::move(prompts)); }
-absl::StatusOr<std::vector<TrajectoryGroup>> RolloutServer::TakeGroups(int count, absl::Duration timeout) {
-  return impl_->TakeGroups(count, timeout);
+absl::StatusOr<std::vector<TrajectoryGroup>> RolloutServer::TakeGroups(int wanted, int least, absl::Duration timeout) {
+  return impl_->TakeGroups(wanted, least, timeout);
 }
+absl::Status RolloutServer::PutBack(std::vector<TrajectoryGroup> groups) { return impl_->PutBack(std::move(groups)); }
 absl::Status RolloutServer::Release(int count) { return impl_->Release(count); }
 absl::Status RolloutServer::SetTrained(PolicyVersion version) { return impl_->SetTrained(version); }
 absl::Status RolloutServer::SetVersion(PolicyVersion version, const std::string& manifest_digest) {

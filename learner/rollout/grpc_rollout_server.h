@@ -72,10 +72,16 @@ class RolloutServer {
   int FreeSlots() const;
   absl::Status AddPrompts(std::vector<Prompt> prompts);
 
-  // Blocks until exactly `count` groups can be taken; says every 10 s in the log what it waits for.
+  // Blocks until of the `wanted` groups that the step under way lacks `least` can be taken, and takes all that can be
+  // (RolloutLedger::Take); says every 10 s in the log what it waits for.
   // DeadlineExceeded, with the same sentence, which counts from the first of the calls in a row that ended so.
-  // Cancelled: Finish was called. InvalidArgument: count is not in 1..(S+1)*P.
-  absl::StatusOr<std::vector<TrajectoryGroup>> TakeGroups(int count, absl::Duration timeout);
+  // Cancelled: Finish was called. InvalidArgument: not 1 <= least <= wanted <= (S+1)*P.
+  absl::StatusOr<std::vector<TrajectoryGroup>> TakeGroups(int wanted, int least, absl::Duration timeout);
+  absl::StatusOr<std::vector<TrajectoryGroup>> TakeGroups(int wanted, absl::Duration timeout) {
+    return TakeGroups(wanted, wanted, timeout);
+  }
+  // The groups taken last, of a step that will not be taken. FailedPrecondition: they are not those.
+  absl::Status PutBack(std::vector<TrajectoryGroup> groups);
 
   // Frees the slots of the `count` groups taken first, as trained.
   absl::Status Release(int count);

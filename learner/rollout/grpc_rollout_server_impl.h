@@ -39,7 +39,11 @@ class RolloutServer::Impl final : public RolloutStreamOwner, public wire::Rollou
 
   // RolloutServer's methods of the same names.
   absl::Status AddPrompts(std::vector<Prompt> prompts);
-  absl::StatusOr<std::vector<TrajectoryGroup>> TakeGroups(int count, absl::Duration timeout);
+  absl::StatusOr<std::vector<TrajectoryGroup>> TakeGroups(int wanted, int least, absl::Duration timeout);
+  absl::Status PutBack(std::vector<TrajectoryGroup> groups) {
+    absl::MutexLock lock(&mu_);
+    return ledger_.PutBack(std::move(groups));
+  }
   absl::Status Release(int count);
   absl::Status SetTrained(PolicyVersion version) {
     absl::MutexLock lock(&mu_);

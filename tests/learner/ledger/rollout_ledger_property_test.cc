@@ -7,6 +7,7 @@
 #include <map>
 #include <random>
 #include <set>
+#include <utility>
 
 #include "learner/ledger/rollout_ledger.h"
 #include "tests/data/group_builder.h"
@@ -26,7 +27,8 @@ class History {
                  .lease_timeout = absl::Seconds(20),
                  .max_attempts = static_cast<int>(seed % 4)}),
         random_(seed),
-        max_attempts_(static_cast<int>(seed % 4)) {}
+        max_attempts_(static_cast<int>(seed % 4)),
+        portions_(seed % 3 != 0) {}
 
   void Step() {
     switch (random_() % 10) {
@@ -78,6 +80,7 @@ class History {
 
   const LedgerCounters& counters() const { return ledger_.counters(); }
   int overtaken() const { return overtaken_; }
+  int portions() const { return portions_taken_; }  // that did not end a step
   int put_off() const { return put_off_; }  // leases for weights within the bound, refused for what is open with them
 
  private:
@@ -154,24 +157,35 @@ class History {
     }
   }
 
+  // All of a step at once, or a portion of it; or those that were taken go back.
   void Train() {
-    const std::vector<TrajectoryGroup> batch = ledger_.Take(kPrompts);
-    if (batch.empty()) return;
-    ASSERT_EQ(batch.size(), static_cast<size_t>(kPrompts));
+    if (portions_ && random_() % 8 == 0) {
+      ASSERT_TRUE(ledger_.PutBack(std::exchange(step_, {})).ok());
+      return;
+    }
+    const int wanted = kPrompts - static_cast<int>(step_.size());
+    std::vector<TrajectoryGroup> portion = ledger_.Take(wanted, portions_ ? 1 : wanted);
     const uint64_t step = ledger_.version().step;
-    for (const TrajectoryGroup& group : batch) {
-      ASSERT_TRUE(trained_.insert(group.prompt_id).second) << "trained twice";
+    for (TrajectoryGroup& group : portion) {
       ASSERT_EQ(answered_.count(group.lease_id), 1u);
       for (const Completion& completion : group.completions) {
         ASSERT_LE(step - completion.versions[0].version.step, static_cast<uint64_t>(staleness_));
       }
+      step_.push_back(std::move(group));
+    }
+    ASSERT_EQ(ledger_.View().taken, static_cast<int>(step_.size()));
+    if (step_.size() < kPrompts) {
+      portions_taken_ += portion.empty() ? 0 : 1;
+      return;
+    }
+    CheckInvariants();
+    for (const TrajectoryGroup& group : std::exchange(step_, {})) {
+      ASSERT_TRUE(trained_.insert(group.prompt_id).second) << "trained twice";
       while (dropped_.count(next_trained_) > 0) ++next_trained_;
       if (staleness_ == 0) {
         ASSERT_EQ(group.prompt_id, next_trained_++) << "not in admission order";
       }
     }
-    ASSERT_EQ(ledger_.View().taken, kPrompts);
-    CheckInvariants();
     ASSERT_TRUE(ledger_.SetTrained({0, step + 1}).ok());
     ASSERT_TRUE(ledger_.Release(kPrompts).ok());
     CheckInvariants();
@@ -263,6 +277,9 @@ class History {
   const int max_attempts_;            // 0: any number
   std::map<uint64_t, Out> out_, answered_;
   std::vector<Out> lost_;
+  const bool portions_;
+  std::vector<TrajectoryGroup> step_;  // what is taken of the next one
+  int portions_taken_ = 0;
   int put_off_ = 0;
   int overtaken_ = 0;  // leases that another's answer ended
 };
@@ -270,7 +287,7 @@ class History {
 class LedgerProperty : public ::testing::TestWithParam<int> {};
 
 TEST_P(LedgerProperty, HoldsInRandomHistories) {
-  int64_t trained = 0, expired = 0, duplicates = 0, put_off = 0, dropped = 0, overtaken = 0;
+  int64_t trained = 0, expired = 0, duplicates = 0, put_off = 0, dropped = 0, overtaken = 0, portions = 0;
   for (uint64_t seed = 0; seed < 200; ++seed) {
     SCOPED_TRACE(seed);
     History history(GetParam(), seed);
@@ -284,6 +301,7 @@ TEST_P(LedgerProperty, HoldsInRandomHistories) {
     put_off += history.put_off();
     dropped += history.counters().prompts_dropped;
     overtaken += history.overtaken();
+    portions += history.portions();
     history.Finish();
     if (HasFatalFailure()) return;
   }
@@ -293,6 +311,7 @@ TEST_P(LedgerProperty, HoldsInRandomHistories) {
   EXPECT_GT(duplicates, 1000);
   EXPECT_GT(dropped, 50);
   EXPECT_GT(overtaken, 0);
+  EXPECT_GT(portions, 500);
   if (GetParam() >= 2) {
     EXPECT_GT(put_off, 1000);
   }

@@ -3,8 +3,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <functional>
 #include <random>
+#include <utility>
 
 #include "learner/ledger/rollout_ledger.h"
 #include "tests/data/group_builder.h"
@@ -49,21 +51,28 @@ class LedgerRun {
     ASSERT_TRUE(ledger.Submit(std::move(group)).ok());
     out_.erase(out_.begin() + static_cast<std::ptrdiff_t>(index));
   }
-  // The prompts of the next step, as the coordinator gets them; answers come in any order.
-  Ids Step() {
+  // The prompts of the next step, as the coordinator gets them, `least` at a time; answers come in any order. Now and
+  // then a step is given up, and gathered again.
+  Ids Step(int least = kPrompts, bool gives_up = false) {
+    std::vector<TrajectoryGroup> step;
     for (int event = 0; event < 1000; ++event) {
       Fill();
       LeaseAll();
-      if (const std::vector<TrajectoryGroup> groups = ledger.Take(kPrompts); !groups.empty()) {
+      const int wanted = kPrompts - static_cast<int>(step.size());
+      for (TrajectoryGroup& group : ledger.Take(wanted, std::min(least, wanted))) step.push_back(std::move(group));
+      if (step.size() == kPrompts) {
         Ids ids;
-        for (const TrajectoryGroup& group : groups) ids.push_back(group.prompt_id);
+        for (const TrajectoryGroup& group : step) ids.push_back(group.prompt_id);
         PolicyVersion next = ledger.version();
         ++next.step;
         EXPECT_TRUE(ledger.SetVersion(next).ok());
         EXPECT_TRUE(ledger.Release(kPrompts).ok());
         return ids;
       }
-      AnswerOne();
+      if (gives_up && random_() % 4 == 0) {
+        EXPECT_TRUE(ledger.PutBack(std::exchange(step, {})).ok());
+      }
+      if (!out_.empty()) AnswerOne();
     }
     ADD_FAILURE() << "no step in a thousand answers";
     return {};
@@ -103,10 +112,14 @@ TEST(RolloutLedgerReplaceTest, TheBatchDependsOnAdmissionOrderAndAnswersAlone) {
     const std::vector<Ids> expected = ByTheRule(alike, bound, 6);
     const auto last = static_cast<int64_t>(expected.back().back()) + 1;
     for (uint64_t seed = 0; seed < 50; ++seed) {
-      LedgerRun run(0, bound, alike, seed);
-      for (const Ids& batch : expected) ASSERT_EQ(run.Step(), batch) << "bound " << bound << ", seed " << seed;
-      ASSERT_EQ(run.replaced(), last - 6 * kPrompts);
-      ASSERT_EQ(run.ledger.counters().accepted, last) << "no prompt was sampled that no step came to";
+      for (const auto& [least, gives_up] : {std::pair(kPrompts, false), {1, false}, {2, false}, {1, true}}) {
+        LedgerRun run(0, bound, alike, seed);
+        for (const Ids& batch : expected) {
+          ASSERT_EQ(run.Step(least, gives_up), batch) << "bound " << bound << ", seed " << seed << ", least " << least;
+        }
+        ASSERT_EQ(run.replaced(), last - 6 * kPrompts);
+        ASSERT_EQ(run.ledger.counters().accepted, last) << "no prompt was sampled that no step came to";
+      }
     }
   }
 }

@@ -159,6 +159,40 @@ TEST_F(LedgerTest, OnlyTheNewestVersionLeasesWhenSynchronous) {
   EXPECT_EQ(ledger.Lease("a", 0, {0, 7}, kStart).status().code(), absl::StatusCode::kInvalidArgument);
 }
 
+TEST_F(LedgerTest, AStepIsTakenInPortionsInAdmissionOrder) {
+  Fill(ledger, next_id);
+  const std::vector<PromptLease> leases = Lease(ledger, "a", 4, {0, 0});
+  ASSERT_TRUE(Answer(ledger, leases[1], "a", {0, 0}).ok());
+  EXPECT_TRUE(ledger.Take(4, 1).empty()) << "it is not the next";
+  ASSERT_TRUE(Answer(ledger, leases[0], "a", {0, 0}).ok());
+  EXPECT_TRUE(ledger.Take(4, 3).empty());
+  EXPECT_THAT(PromptIds(ledger.Take(4, 1)), ElementsAre(0, 1));
+  EXPECT_TRUE(ledger.Take(2, 1).empty());
+  ASSERT_TRUE(Answer(ledger, leases[2], "a", {0, 0}).ok());
+  ASSERT_TRUE(Answer(ledger, leases[3], "a", {0, 0}).ok());
+  EXPECT_THAT(PromptIds(ledger.Take(1, 1)), ElementsAre(2)) << "no more than wanted";
+  EXPECT_THAT(PromptIds(ledger.Take(1, 1)), ElementsAre(3));
+  EXPECT_TRUE(ledger.Release(4).ok());
+}
+
+TEST_F(LedgerTest, WhatAStepLeavesIsTakenAgain) {
+  Fill(ledger, next_id);
+  const std::vector<PromptLease> leases = Lease(ledger, "a", 4, {0, 0});
+  for (size_t i = 0; i < 3; ++i) ASSERT_TRUE(Answer(ledger, leases[i], "a", {0, 0}).ok());
+  std::vector<TrajectoryGroup> first = ledger.Take(2, 1), second = ledger.Take(2, 1);
+  ASSERT_EQ(first.size() + second.size(), 3u);
+  EXPECT_FALSE(ledger.Snapshot().ok());
+  EXPECT_EQ(ledger.PutBack(first).code(), absl::StatusCode::kFailedPrecondition) << "others were taken later";
+  EXPECT_EQ(ledger.View().taken, 3);
+  ASSERT_TRUE(ledger.PutBack(std::move(second)).ok());
+  ASSERT_TRUE(ledger.PutBack(first).ok());
+  EXPECT_EQ(ledger.PutBack(std::move(first)).code(), absl::StatusCode::kFailedPrecondition) << "they are back";
+  EXPECT_EQ(ledger.View().ready, 3);
+  EXPECT_EQ(ledger.Snapshot()->ready.size(), 3u);
+  EXPECT_TRUE(ledger.counters().Balanced());
+  EXPECT_THAT(PromptIds(ledger.Take(4, 1)), ElementsAre(0, 1, 2));
+}
+
 TEST_F(LedgerTest, ReleaseTakesNoMoreThanWasTaken) {
   EXPECT_EQ(ledger.Release(1).code(), absl::StatusCode::kFailedPrecondition);
 }
@@ -184,6 +218,28 @@ TEST(LedgerAsync, LeasesWhileTheLearnerTrains) {
   EXPECT_THAT(PromptIds(ledger.Take(4)), ElementsAre(4, 5, 6, 7));
   EXPECT_EQ(ledger.counters()[DropReason::kStale], 0);
   EXPECT_TRUE(ledger.counters().Balanced());
+}
+
+// P = 4, S = 1: five groups at step 0, of which the fifth must be trained at step 1 at the latest, with three places
+// for younger ones.
+TEST(LedgerAsync, GroupsAreTakenAsTheyComeButPlacesAreKeptForOlderWork) {
+  RolloutLedger ledger(Options(1));
+  uint64_t next_id = 0;
+  Fill(ledger, next_id);
+  const std::vector<PromptLease> old = Lease(ledger, "slow", 5, {0, 0});
+  for (size_t i = 1; i < 5; ++i) ASSERT_TRUE(Answer(ledger, old[i], "slow", {0, 0}).ok());
+  EXPECT_THAT(PromptIds(ledger.Take(4, 1)), ElementsAre(1, 2, 3, 4)) << "none of them is younger than the first";
+  ASSERT_TRUE(ledger.SetVersion({0, 1}).ok());
+  ASSERT_TRUE(ledger.Release(4).ok());
+  Fill(ledger, next_id);
+  const std::vector<PromptLease> young = Lease(ledger, "fast", 4, {0, 1});
+  for (const PromptLease& lease : young) ASSERT_TRUE(Answer(ledger, lease, "fast", {0, 1}).ok());
+  EXPECT_TRUE(ledger.Take(4).empty());
+  EXPECT_THAT(PromptIds(ledger.Take(4, 1)), ElementsAre(5, 6, 7));
+  EXPECT_TRUE(ledger.Take(1, 1).empty()) << "this place is prompt 0's";
+  ASSERT_TRUE(Answer(ledger, old[0], "slow", {0, 0}).ok());
+  EXPECT_THAT(PromptIds(ledger.Take(1, 1)), ElementsAre(0));
+  EXPECT_EQ(ledger.counters()[DropReason::kStale], 0);
 }
 
 TEST(LedgerAsync, StaleGroupIsDroppedCountedAndAnsweredAgain) {

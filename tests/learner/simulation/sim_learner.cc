@@ -1,4 +1,8 @@
 // The learner of a simulation, and what must hold of it.
+#include <algorithm>
+#include <iterator>
+#include <utility>
+
 #include "absl/strings/str_cat.h"
 #include "tests/learner/simulation/world.h"
 
@@ -244,25 +248,31 @@ void Simulation::Fill() {
 
 void Simulation::TryTrain() {
   if (learner_->training || history_.steps >= target_steps_) return;
-  std::vector<TrajectoryGroup> groups;
+  std::vector<TrajectoryGroup>& step = learner_->step;
   {
     absl::MutexLock lock(&learner_->mu);
-    const LedgerSnapshot before = *learner_->ledger.Snapshot();
-    groups = learner_->ledger.Take(options_.prompts_per_step);
-    // Of a restore's groups some may be too old by now, and those of prompts that are not added before the step ends
-    // are dropped then.
-    early_.clear();
-    for (const ReadyGroup& ready : before.ready) {
-      if (ready.group.prompt_id >= learner_->next_prompt) early_[ready.group.lease_id] = ready.group.prompt_id;
-      const uint64_t age = before.version.step - std::min(before.version.step, ready.version.step);
-      if (age > static_cast<uint64_t>(options_.max_staleness_steps)) left_out_.insert(ready.group.lease_id);
-    }
+    if (step.empty()) ForeseeDrops(*learner_->ledger.Snapshot());
+    const int wanted = options_.prompts_per_step - static_cast<int>(step.size());
+    std::vector<TrajectoryGroup> portion = learner_->ledger.Take(wanted, in_portions_ ? 1 : wanted);
+    std::ranges::move(portion, std::back_inserter(step));
     PumpLeases();
   }
-  if (groups.empty()) return;
+  if (static_cast<int>(step.size()) < options_.prompts_per_step) return;
   learner_->training = true;
-  CheckBatch(groups);
-  In(static_cast<int64_t>(100 + Below(3000)), [this, life = life_, groups] { FinishStep(life, groups); });
+  CheckBatch(step);
+  In(static_cast<int64_t>(100 + Below(3000)),
+     [this, life = life_, groups = std::exchange(step, {})] { FinishStep(life, groups); });
+}
+
+// Of a restore's groups some may be too old by now, and those of prompts that are not added before the step ends are
+// dropped then.
+void Simulation::ForeseeDrops(const LedgerSnapshot& before) {
+  early_.clear();
+  for (const ReadyGroup& ready : before.ready) {
+    if (ready.group.prompt_id >= learner_->next_prompt) early_[ready.group.lease_id] = ready.group.prompt_id;
+    const uint64_t age = before.version.step - std::min(before.version.step, ready.version.step);
+    if (age > static_cast<uint64_t>(options_.max_staleness_steps)) left_out_.insert(ready.group.lease_id);
+  }
 }
 
 void Simulation::CheckBatch(const std::vector<TrajectoryGroup>& groups) {

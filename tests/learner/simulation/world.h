@@ -31,7 +31,7 @@ inline constexpr uint64_t kSegmentBytes = 2000;  // so that segments end all the
 
 class Simulation {
  public:
-  explicit Simulation(uint64_t seed) : random_(seed) {}
+  explicit Simulation(uint64_t seed) : in_portions_(seed % 2 == 1), random_(seed) {}
   SimulationResult Run();
 
  private:
@@ -80,6 +80,7 @@ class Simulation {
     std::map<uint64_t, int> asked;                               // lease requests that wait, by stream
     uint64_t next_prompt = 0;
     bool training = false;
+    std::vector<TrajectoryGroup> step;  // what is taken of the next one
     bool processing = false;
     PolicyVersion fetchable;
     explicit Learner(const LedgerOptions& options) : ledger(options) {}
@@ -143,12 +144,14 @@ class Simulation {
   void PumpLeases();
   void Fill();
   void TryTrain();
+  void ForeseeDrops(const LedgerSnapshot& before);
   void CheckBatch(const std::vector<TrajectoryGroup>& groups);
   void FinishStep(uint64_t life, const std::vector<TrajectoryGroup>& groups);
   void Announce(uint64_t life, PolicyVersion version);
   void SaveCheckpoint();
   void CheckBooks();
 
+  const bool in_portions_;  // steps are taken as their groups come
   std::mt19937_64 random_;
   int64_t now_ms_ = 0;
   uint64_t order_ = 0;
