@@ -155,21 +155,39 @@ absl::Status Coordinator::WriteReadyFile() const {
 
 absl::Status Coordinator::Run() {
   absl::Status status;
+  StepOrder order;
+  step_start_ = MonotonicNow();
   while (rank_.step() < config().learner().steps() && !rank_.StopAsked() && rank_.trainer().Diverged().ok()) {
     const absl::Time start = MonotonicNow();
-    absl::StatusOr<std::vector<TrajectoryGroup>> groups = NextBatch();
+    absl::StatusOr<std::vector<TrajectoryGroup>> groups = NextGroups();
+    wait_s_ += SecondsSince(start);
     status = groups.status();
     if (!status.ok() || groups->empty()) break;
-    RETURN_IF_ERROR(Step(*std::move(groups), SecondsSince(start)));
+    order = {.kind = StepOrder::Kind::kTrain, .version = rank_.version(), .groups = *std::move(groups)};
+    status = rank_.Exchange(order);
+    if (!status.ok()) break;  // a rank is gone, and the parameters are those of the last step
+    const PolicyVersion before = order.version;
+    ASSIGN_OR_RETURN(std::optional<TakenStep> taken, rank_.Train(std::exchange(order, {})));
+    if (taken.has_value()) RETURN_IF_ERROR(EndStep(before, *std::move(taken)));
   }
+  status.Update(PutBack(std::move(order.groups)));
   RETURN_IF_ERROR(End(status));
   const absl::Status ending = rank_.Ending();
   if (ending.ok()) server_->Finish();  // otherwise actors stay: the run goes on when a learner is started again
   return ending;
 }
 
+// A step that lacks groups is not taken: what was taken for it, at last `newest`, answers prompts of the next
+// learner's.
+absl::Status Coordinator::PutBack(std::vector<TrajectoryGroup> newest) {
+  RETURN_IF_ERROR(server_->PutBack(std::move(newest)));
+  ASSIGN_OR_RETURN(std::vector<TrajectoryGroup> abandoned, rank_.AbandonStep());
+  return server_->PutBack(std::move(abandoned));
+}
+
 absl::Status Coordinator::Tell(StepOrder::Kind kind) {
-  return rank_.Exchange({.kind = kind, .version = rank_.version(), .groups = {}}).status();
+  StepOrder order{.kind = kind, .version = rank_.version(), .groups = {}};
+  return rank_.Exchange(order);
 }
 
 // Between two steps, whatever ended them: what was trained is kept.
@@ -197,58 +215,54 @@ absl::Status Coordinator::FillPrompts() {
   return server_->AddPrompts(std::move(prompts));
 }
 
-// The step's groups, or none when asked to stop.
-absl::StatusOr<std::vector<TrajectoryGroup>> Coordinator::NextBatch() {
+// Those of the step's groups that can be trained on next, or none when asked to stop: as they come, or all.
+absl::StatusOr<std::vector<TrajectoryGroup>> Coordinator::NextGroups() {
   const absl::Duration slice = config().rollout().max_replaced_groups() > 0 ? kReplaceSlice : kWaitSlice;
+  const int wanted = rank_.groups_wanted(), least = rank_.trainer().streams() ? 1 : wanted;
   absl::Time told = MonotonicNow();
   while (!rank_.StopAsked()) {
     RETURN_IF_ERROR(publishing_->status());
     RETURN_IF_ERROR(FillPrompts());
     const absl::Time start = MonotonicNow();
-    absl::StatusOr<std::vector<TrajectoryGroup>> groups =
-        server_->TakeGroups(config().rollout().prompts_per_step(), slice);
+    absl::StatusOr<std::vector<TrajectoryGroup>> groups = server_->TakeGroups(wanted, least, slice);
     rank_.metrics().Add(Metric::kLearnerPhaseSeconds, SecondsSince(start), "wait_trajectories");
     if (!absl::IsDeadlineExceeded(groups.status())) return groups;
     if (MonotonicNow() - told < kKeepAlive) continue;
     TACTUS_LOG(INFO) << groups.status().message();
-    RETURN_IF_ERROR(
-        rank_.Exchange({.kind = StepOrder::Kind::kWait, .version = rank_.version(), .groups = {}}).status());
+    RETURN_IF_ERROR(Tell(StepOrder::Kind::kWait));
     told = MonotonicNow();
   }
   return std::vector<TrajectoryGroup>();
 }
 
-absl::Status Coordinator::Step(std::vector<TrajectoryGroup> groups, double wait_s) {
-  const absl::Time start = MonotonicNow();
-  ASSIGN_OR_RETURN(
-      const StepOrder order,
-      rank_.Exchange({.kind = StepOrder::Kind::kTrain, .version = rank_.version(), .groups = std::move(groups)}));
-  ASSIGN_OR_RETURN(StepRecord stats, rank_.Train(order));
-  calibration_.AfterStep(rank_.step(), order.groups);
+absl::Status Coordinator::EndStep(PolicyVersion before, TakenStep taken) {
+  calibration_.AfterStep(rank_.step(), taken.groups);
   StepContext context;
   context.step = rank_.step();
-  context.before = order.version;
+  context.before = before;
   context.version = rank_.version();
-  context.wait_s = wait_s;
+  context.wait_s = std::exchange(wait_s_, 0);
   const absl::Time publish_start = MonotonicNow();
   RETURN_IF_ERROR(server_->SetTrained(rank_.version()));
   RETURN_IF_ERROR(PublishWeights());
-  RETURN_IF_ERROR(server_->Release(static_cast<int>(order.groups.size())));
+  RETURN_IF_ERROR(server_->Release(static_cast<int>(taken.groups.size())));
   context.publish_s = SecondsSince(publish_start);
-  RETURN_IF_ERROR(CheckRewards(order.groups));
+  RETURN_IF_ERROR(CheckRewards(taken.groups));
   context.checkpoint_s = std::exchange(checkpoint_s_, 0);
-  context.step_time_s = context.checkpoint_s + wait_s + SecondsSince(start);
+  context.step_time_s = context.checkpoint_s + SecondsSince(step_start_);
   context.skipped_steps = rank_.trainer().counts().skipped;
   context.counters = server_->Counters();
   context.weight_bytes_sent = weight_bytes_sent_;
   context.parameters = rank_.trainer().policy().layout().total_numel;
   context.actors_connected = server_->AttachedActors();
-  stats.step = context.step;
-  if (const auto told = signal_.Add(stats); told.has_value()) TACTUS_LOG(WARNING) << *told;
+  taken.stats.step = context.step;
+  if (const auto told = signal_.Add(taken.stats); told.has_value()) TACTUS_LOG(WARNING) << *told;
   // Before the checkpoint: a run resumed from it never writes this step's lines again.
-  RETURN_IF_ERROR(recorder_->Record(context, std::move(stats), order.groups));
+  RETURN_IF_ERROR(recorder_->Record(context, std::move(taken.stats), taken.groups));
   RETURN_IF_ERROR(PollCheckpoint());
-  return CheckpointDue() ? Checkpoint() : absl::OkStatus();
+  if (CheckpointDue()) RETURN_IF_ERROR(Checkpoint());
+  step_start_ = MonotonicNow();
+  return absl::OkStatus();
 }
 
 // The actors have the new weights by now and go on meanwhile.

@@ -39,8 +39,9 @@ class Coordinator {
 
   // Trains until learner.steps are done, a stop is asked of any rank, the training has diverged or the next batch
   // cannot be had, then writes a checkpoint. After the last step the actors are told that the run is over; after a stop
-  // they keep looking for a learner. Blocks. As Rank::Ending. After a stop, what is waited for is the step under way, a
-  // checkpoint and, to hear of another rank's stop, kKeepAlive (coordinator.cc).
+  // they keep looking for a learner. Blocks. As Rank::Ending. After a stop, what is waited for is the step under way,
+  // if all of its groups are in, else its micro-batch; a checkpoint; and, to hear of another rank's stop, kKeepAlive
+  // (coordinator.cc).
   absl::Status Run();
 
  private:
@@ -53,8 +54,9 @@ class Coordinator {
   absl::Status OpenRecords();
   absl::Status WriteReadyFile() const;
   absl::Status FillPrompts();
-  absl::StatusOr<std::vector<TrajectoryGroup>> NextBatch();
-  absl::Status Step(std::vector<TrajectoryGroup> groups, double wait_s);
+  absl::StatusOr<std::vector<TrajectoryGroup>> NextGroups();
+  absl::Status PutBack(std::vector<TrajectoryGroup> newest);
+  absl::Status EndStep(PolicyVersion before, TakenStep taken);
   absl::Status CheckRewards(const std::vector<TrajectoryGroup>& groups);
   // Hands the parameters to the publishing thread.
   absl::Status PublishWeights();
@@ -73,6 +75,10 @@ class Coordinator {
   HeadCalibration calibration_;
   std::unique_ptr<PromptSource> prompts_;
   uint64_t next_prompt_id_ = 0;
+
+  // Of the step under way.
+  absl::Time step_start_;
+  double wait_s_ = 0;  // for groups
 
   std::unique_ptr<Checkpointer> checkpointer_;
   int64_t checkpointed_step_ = -1;

@@ -1,6 +1,7 @@
 #include "learner/rank.h"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -29,6 +30,15 @@ namespace {
 int ThreadsOf(const config::RunConfig& config, int world) {
   if (config.learner().threads() > 0) return config.learner().threads();
   return std::max(1, OwnHostLimits().cpus / world);
+}
+
+std::string StreamSentence(const TrainerOptions& options) {
+  if (options.streams()) {
+    return absl::StrCat("learner.stream: groups are trained on as they come, ", options.micro_batch_tokens,
+                        " tokens at a time");
+  }
+  const std::string why = options.stream ? options.WhyWhole() : "it is false";
+  return absl::StrCat("learner.stream: a step waits for all of its groups, as ", why);
 }
 
 absl::Time EndOf(double time_limit_s) {
@@ -113,8 +123,9 @@ absl::Status Rank::LoadModel() {
     reference_options.sharding.trains = false;
     ASSIGN_OR_RETURN(reference, CreatePolicy(model_, reference_options));
   }
-  ASSIGN_OR_RETURN(trainer_, Trainer::Create(TrainerOptions::FromProto(config), std::move(policy), std::move(reference),
-                                             *collective_));
+  const TrainerOptions options = TrainerOptions::FromProto(config);
+  if (options_.rank == 0) TACTUS_LOG(INFO) << StreamSentence(options);
+  ASSIGN_OR_RETURN(trainer_, Trainer::Create(options, std::move(policy), std::move(reference), *collective_));
   return absl::OkStatus();
 }
 
@@ -245,35 +256,61 @@ absl::Status Rank::WhileReady(absl::FunctionRef<absl::Status()> run) {
   return status;
 }
 
-absl::StatusOr<StepOrder> Rank::Exchange(StepOrder order) {
+absl::Status Rank::Exchange(StepOrder& order) {
   order.stop_asked = StopAsked();
-  ASSIGN_OR_RETURN(StepOrder agreed, ExchangeStepOrder(*collective_, std::move(order), limits_));
-  stop_asked_ = stop_asked_ || agreed.stop_asked;
+  RETURN_IF_ERROR(ExchangeStepOrder(*collective_, order, limits_));
+  stop_asked_ = stop_asked_ || order.stop_asked;
   heartbeat_.Waited();
-  return agreed;
+  return absl::OkStatus();
 }
 
-absl::StatusOr<StepRecord> Rank::Train(const StepOrder& order) {
-  ASSIGN_OR_RETURN(StepRecord stats, trainer_->TrainStep(order.groups, order.version));
+int Rank::groups_wanted() const {
+  return options_.config->rollout().prompts_per_step() - static_cast<int>(groups_.size());
+}
+
+absl::StatusOr<std::optional<TakenStep>> Rank::Train(StepOrder order) {
+  const size_t before = groups_.size(), wanted = static_cast<size_t>(groups_wanted());
+  if (order.groups.size() > wanted) {
+    return absl::InternalError(absl::StrCat("rank 0 orders ", order.groups.size(), " groups for a step that lacks ",
+                                            wanted, ": do all ranks have the same configuration?"));
+  }
+  if (before == 0) {
+    groups_.reserve(wanted);  // the trainer points at them
+    RETURN_IF_ERROR(trainer_->BeginStep(wanted, order.version));
+  }
+  std::ranges::move(order.groups, std::back_inserter(groups_));
+  RETURN_IF_ERROR(trainer_->AddGroups(std::span(groups_).subspan(before)));
+  if (groups_wanted() > 0) return std::nullopt;
+  ASSIGN_OR_RETURN(StepRecord stats, trainer_->FinishStep());
   RETURN_IF_ERROR(GatherWeights());
   heartbeat_.Worked();
   ++step_;
   SetVersion({order.version.incarnation, order.version.step + 1});
-  return stats;
+  return TakenStep{std::move(stats), std::exchange(groups_, {})};
+}
+
+absl::StatusOr<std::vector<TrajectoryGroup>> Rank::AbandonStep() {
+  RETURN_IF_ERROR(trainer_->AbandonStep());
+  return std::exchange(groups_, {});
 }
 
 absl::Status Rank::Follow() {
   for (;;) {
     const absl::Time start = MonotonicNow();
-    ASSIGN_OR_RETURN(const StepOrder order, Exchange({}));
+    StepOrder order;
+    RETURN_IF_ERROR(Exchange(order));
     metrics_->Add(Metric::kLearnerPhaseSeconds, SecondsSince(start), "wait_trajectories");
     if (order.kind == StepOrder::Kind::kStop) return Ending();
-    if (order.kind == StepOrder::Kind::kSave) RETURN_IF_ERROR(Save());
+    if (order.kind == StepOrder::Kind::kSave) {  // between two steps: one that was begun is not taken
+      RETURN_IF_ERROR(AbandonStep().status());
+      RETURN_IF_ERROR(Save());
+    }
     // Rank 0 reads in the note how the writing went, unless there is not even room for that.
     if (saving_ != nullptr) RETURN_IF_ERROR(saving_->Wait(absl::ZeroDuration()).value_or(absl::OkStatus()));
     if (order.kind != StepOrder::Kind::kTrain) continue;
-    ASSIGN_OR_RETURN(const StepRecord stats, Train(order));
-    ExposePhases(stats, *metrics_);
+    ASSIGN_OR_RETURN(const std::optional<TakenStep> taken, Train(std::move(order)));
+    if (!taken.has_value()) continue;
+    ExposePhases(taken->stats, *metrics_);
     metrics_->Set(Metric::kLearnerStep, static_cast<double>(step_));
     metrics_->Set(Metric::kWeightVersion, static_cast<double>(version_.step));
   }

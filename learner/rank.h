@@ -44,6 +44,12 @@ struct LearnerOptions {
   std::function<void()> joined = [] {};  // called when all ranks have met: until then nothing looks at `stop`
 };
 
+// What a step that was taken leaves.
+struct TakenStep {
+  StepRecord stats;
+  std::vector<TrajectoryGroup> groups;  // that it was trained on
+};
+
 // Owned by one thread. "Collective": every rank must call it; blocks for the others, at most
 // learner.collective_timeout_s, and then returns the collective's error.
 class Rank {
@@ -71,10 +77,14 @@ class Rank {
   // neither an exchange nor a step has ended for ten times the longest step, and an hour at least.
   absl::Status WhileReady(absl::FunctionRef<absl::Status()> run);
 
-  // Collective. What all ranks do next: rank 0's `order`; the others' is not looked at.
-  absl::StatusOr<StepOrder> Exchange(StepOrder order);
-  // Collective. Takes the optimizer step of a kTrain order; afterwards the version is the next.
-  absl::StatusOr<StepRecord> Train(const StepOrder& order);
+  // Collective. What all ranks do next: `order` becomes rank 0's. The errors of ExchangeStepOrder.
+  absl::Status Exchange(StepOrder& order);
+  // Collective. Trains on the groups of a kTrain order, the next of rollout.prompts_per_step. With the last of them the
+  // optimizer steps, and the version is the next; nullopt before.
+  absl::StatusOr<std::optional<TakenStep>> Train(StepOrder order);
+  int groups_wanted() const;  // that the step under way lacks
+  // The groups of the step under way, which is abandoned: nothing of it remains.
+  absl::StatusOr<std::vector<TrajectoryGroup>> AbandonStep();
   // Takes a snapshot of this rank's masters and moments, and gives what writes it into the unfinished checkpoint of the
   // present version, with its note (optimizer_files.h): for another thread, as the rank goes on.
   absl::StatusOr<std::function<absl::Status()>> ShareWriter();
@@ -130,7 +140,8 @@ class Rank {
   Sharding sharding_;
   bool room_for_shared_weights_ = false;
   std::unique_ptr<Trainer> trainer_;
-  WeightBytes weights_;  // rank 0: of these parameters, once they were read
+  std::vector<TrajectoryGroup> groups_;  // of the step under way: lent to the trainer
+  WeightBytes weights_;                  // rank 0: of these parameters, once they were read
   PolicyVersion version_;
   int64_t step_ = 0;
   std::unique_ptr<BackgroundTask> saving_;  // of a rank other than 0: its share

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <string>
 
+#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
 
@@ -42,8 +43,8 @@ absl::StatusOr<std::vector<TrajectoryGroup>> ReadGroups(absl::string_view payloa
 
 }  // namespace
 
-absl::StatusOr<StepOrder> ExchangeStepOrder(Collective& collective, StepOrder order, const TrajectoryLimits& limits) {
-  if (collective.size() == 1) return order;
+absl::Status ExchangeStepOrder(Collective& collective, StepOrder& order, const TrajectoryLimits& limits) {
+  if (collective.size() == 1) return absl::OkStatus();
   double stop_asked = order.stop_asked ? 1 : 0;
   RETURN_IF_ERROR(collective.AllReduceSum(std::span(&stop_asked, 1)));
   const bool root = collective.rank() == kRoot;
@@ -62,14 +63,13 @@ absl::StatusOr<StepOrder> ExchangeStepOrder(Collective& collective, StepOrder or
   std::memcpy(&header, bytes.data(), sizeof(header));
   payload.resize(header.payload_bytes);
   if (!payload.empty()) RETURN_IF_ERROR(collective.Broadcast(std::span(payload.data(), payload.size()), kRoot));
+  if (!root) {
+    ASSIGN_OR_RETURN(order.groups, ReadGroups(payload, limits));
+    order.kind = static_cast<StepOrder::Kind>(header.kind);
+    order.version = {.incarnation = header.incarnation, .step = header.step};
+  }
   order.stop_asked = stop_asked > 0;
-  if (root) return order;
-  StepOrder received{.kind = static_cast<StepOrder::Kind>(header.kind),
-                     .version = {.incarnation = header.incarnation, .step = header.step},
-                     .groups = {},
-                     .stop_asked = order.stop_asked};
-  ASSIGN_OR_RETURN(received.groups, ReadGroups(payload, limits));
-  return received;
+  return absl::OkStatus();
 }
 
 }  // namespace tactus

@@ -3,7 +3,7 @@
 
 #include <vector>
 
-#include "absl/status/statusor.h"
+#include "absl/status/status.h"
 #include "common/collective/collective.h"
 #include "common/data/codec.h"
 #include "common/data/types.h"
@@ -13,7 +13,7 @@ namespace tactus {
 // What all ranks do next.
 struct StepOrder {
   enum class Kind : uint32_t {
-    kTrain = 1,  // on `groups`, with weights of `version`
+    kTrain = 1,  // on `groups`, the next of the step's, with weights of `version`
     kWait = 2,   // nothing yet: sent so that no rank's wait is longer than the collective's timeout
     kStop = 3,   // the run is over
     kSave = 4,   // a checkpoint of `version`: the parameters are compared, and each rank begins to write its share
@@ -24,9 +24,10 @@ struct StepOrder {
   bool stop_asked = false;  // at any rank: rank 0 then ends the run
 };
 
-// Collective: every rank calls it; rank 0's order is what all return, with the ranks' `stop_asked` joined. Blocks up to
-// the collective's timeout.
-// The collective's errors; InvalidArgument when a group does not decode (ranks with different configurations).
-absl::StatusOr<StepOrder> ExchangeStepOrder(Collective& collective, StepOrder order, const TrajectoryLimits& limits);
+// Collective: every rank calls it; `order` becomes rank 0's, with the ranks' `stop_asked` joined. Blocks up to the
+// collective's timeout.
+// The collective's errors; InvalidArgument when a group does not decode (ranks with different configurations). After an
+// error `order` is what it was.
+absl::Status ExchangeStepOrder(Collective& collective, StepOrder& order, const TrajectoryLimits& limits);
 
 }  // namespace tactus

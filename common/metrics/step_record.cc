@@ -163,6 +163,8 @@ constexpr StepField kFields[] = {
         "training lost to publishing weights, seconds", PhaseGauge("publish")),
     Row("phase_checkpoint_s", &R::phase_checkpoint_s, "time", kSeconds, nullptr, "checkpoint",
         "checkpoint after the step before, seconds", PhaseGauge("checkpoint")),
+    Row("streamed_s", &R::streamed_s, "time", kSeconds, nullptr, "streamed",
+        "forward and backward passes before the step's last group was in, seconds"),
     Row("actors_connected", &R::actors_connected, "train", kNumber, nullptr, "actors", "actors connected"),
     Row("groups_dropped_stale", &R::groups_dropped_stale, "train", kNumber, nullptr, "dropped",
         "groups dropped as stale so far"),

@@ -51,6 +51,7 @@ struct StepRecord {
   double step_time_s = kAbsent;
   double phase_wait_s = kAbsent, phase_forward_s = kAbsent, phase_backward_s = kAbsent, phase_allreduce_s = kAbsent,
          phase_optimizer_s = kAbsent, phase_publish_s = kAbsent, phase_checkpoint_s = kAbsent;
+  double streamed_s = kAbsent;  // of forward and backward of rank 0
   double actors_connected = kAbsent, groups_dropped_stale = kAbsent, groups_replaced = kAbsent;
   double eval_pass1 = kAbsent;
   double cpu_share_learner = kAbsent;

@@ -166,6 +166,18 @@ double KlEstimate(KlEstimator estimator, double log_ratio) {
   std::abort();
 }
 
+double LossScale(LossAggregation aggregation, const GlobalCounts& counts) {
+  const auto of = [](int64_t count) { return count == 0 ? 0 : 1.0 / static_cast<double>(count); };
+  switch (aggregation) {
+    case LossAggregation::kTokenMean:
+      return of(counts.tokens);
+    case LossAggregation::kSeqMean:
+    case LossAggregation::kFixedLength:
+      return of(counts.completions);
+  }
+  std::abort();
+}
+
 LossTotals& LossTotals::operator+=(const LossTotals& other) {
   for (const auto member : kLossSums) this->*member += other.*member;
   for (const auto member : kLossMaxima) this->*member = std::max(this->*member, other.*member);

@@ -22,6 +22,8 @@
 // into micro-batches or ranks is the same loss:
 //   token_mean 1 / tokens,  seq_mean 1 / (completions * the completion's own trained tokens),
 //   fixed_length 1 / (completions * fixed_length_tokens)
+// While a step's groups still come its counts are not known: with kUnscaled in their place losses and gradients lack
+// one factor, LossScale, the same for every token. It is applied once, in double, when all are in.
 // Pure functions: thread-safe. All arithmetic is double. A masked token has no effect, whatever stands there.
 #pragma once
 
@@ -65,6 +67,10 @@ struct GlobalCounts {
   int64_t completions = 0;
   int64_t tokens = 0;  // trained ones
 };
+inline constexpr GlobalCounts kUnscaled{.completions = 1, .tokens = 1};
+
+// What losses and gradients under kUnscaled are to be multiplied by to be those under `counts`. 0 of none.
+double LossScale(LossAggregation aggregation, const GlobalCounts& counts);
 
 // One completion, T tokens. Spans that are not needed may be empty: logp_behavior without tis_cap, logp_reference with
 // kl_beta 0, credit with kNone, mask when every token is trained.
@@ -81,7 +87,7 @@ struct CompletionLogProbs {
 
 // Sums (and maxima) over trained tokens; add up over completions, micro-batches and ranks.
 struct LossTotals {
-  double loss = 0;     // already normalised by the global counts
+  double loss = 0;     // under the counts it was computed with
   double kl_loss = 0;  // the KL term's part of it
   double tokens = 0;
   // Tokens whose policy gradient the clip removed (cispo: changed), at the lower and at the upper bound (with clip_dual
@@ -95,6 +101,10 @@ struct LossTotals {
   double tis_weight_max = 0;
 
   LossTotals& operator+=(const LossTotals& other);
+  void Scale(double factor) {
+    loss *= factor;
+    kl_loss *= factor;
+  }
 };
 
 // What adds up, and what counts by its maximum: over completions, micro-batches, updates and ranks.

@@ -99,9 +99,8 @@ bool AdamWOptions::Skips(double grad_norm) const {
 AdamWCoefficients AdamWCoefficients::Of(const AdamWOptions& options, const AdamWStep& step, double grad_norm) {
   const double t = static_cast<double>(step.t);
   AdamWCoefficients c;
-  if (options.max_grad_norm > 0) {
-    c.clip = static_cast<float>(std::min(1.0, options.max_grad_norm / (grad_norm + 1e-6)));
-  }
+  const double clip = options.max_grad_norm > 0 ? std::min(1.0, options.max_grad_norm / (grad_norm + 1e-6)) : 1;
+  c.clip = static_cast<float>(step.gradient_scale * clip);
   c.beta1 = static_cast<float>(options.beta1);
   c.beta2 = static_cast<float>(options.beta2);
   c.one_minus_beta1 = static_cast<float>(1 - options.beta1);

@@ -1,7 +1,7 @@
 // AdamW over the flat parameter buffer (Loshchilov and Hutter, "Decoupled weight decay regularization",
 // arXiv 1711.05101), in one pass, with the gradient clipped to a global norm:
 //
-//   g = grad * min(1, max_grad_norm / (norm + 1e-6))
+//   g = grad * scale * min(1, max_grad_norm / (norm + 1e-6)), the two factors as one
 //   m = beta1 m + (1 - beta1) g           v = beta2 v + (1 - beta2) g^2
 //   p = p (1 - lr decay) - lr / (1 - beta1^t) * m / (sqrt(v / (1 - beta2^t)) + eps)
 //
@@ -37,6 +37,7 @@ struct AdamWOptions {
 struct AdamWStep {
   int64_t t = 1;  // of this step, counting those taken: 1 for the first
   double lr = 0;
+  double gradient_scale = 1;  // what the gradients still lack; the norm is of what is scaled
 };
 
 struct AdamWResult {
@@ -46,7 +47,7 @@ struct AdamWResult {
 
 // The numbers of one step, in the precision of the update, for every device alike.
 struct AdamWCoefficients {
-  float clip = 1;
+  float clip = 1;  // and the gradient's scale
   float beta1 = 0, one_minus_beta1 = 0;
   float beta2 = 0, one_minus_beta2 = 0;
   float eps = 0;
@@ -72,8 +73,8 @@ class AdamW {
  public:
   AdamW(const ParameterLayout& layout, std::span<const FlatRange> ranges);
 
-  // parameters, gradients [layout.total_numel], of which the ranges are looked at. `grad_norm` is GlobalNorm's: one
-  // that is not finite changes nothing.
+  // parameters, gradients [layout.total_numel], of which the ranges are looked at. `grad_norm` is GlobalNorm's, scaled:
+  // one that is not finite changes nothing.
   AdamWResult Step(const AdamWOptions& options, const AdamWStep& step, double grad_norm, std::span<float> parameters,
                    std::span<const float> gradients);
 

@@ -1,6 +1,7 @@
 #include "learner/train/packing.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
@@ -135,57 +136,64 @@ absl::Status CheckSequences(std::span<const SequenceView> sequences, int64_t bud
   return absl::OkStatus();
 }
 
-std::vector<size_t> SplitAcrossRanks(std::span<const SequenceView> sequences, int world) {
-  int64_t total = 0;
-  for (const SequenceView& sequence : sequences) total += sequence.tokens();
-  std::vector<size_t> cuts = {0};
-  int64_t before = 0;
-  for (size_t i = 0; i < sequences.size(); ++i) {
-    // The rank whose even share holds the sequence's middle.
-    const int64_t owner = (2 * before + sequences[i].tokens()) * world / (2 * total);
-    while (static_cast<int64_t>(cuts.size()) <= owner) cuts.push_back(i);
-    before += sequences[i].tokens();
-  }
-  cuts.resize(static_cast<size_t>(world) + 1, sequences.size());
-  return cuts;
+absl::StatusOr<TrainBatch> PackSequences(std::span<const SequenceView> sequences, int64_t vocab_size,
+                                         PolicyVersion current) {
+  RETURN_IF_ERROR(CheckSequences(sequences, std::numeric_limits<int64_t>::max(), vocab_size));
+  TrainBatch::Fields fields;
+  fields.sequences.sequence_starts = {0};
+  fields.target_starts = {0};
+  for (const SequenceView& sequence : sequences) Append(sequence, current, fields);
+  return TrainBatch::Create(std::move(fields), vocab_size);
 }
 
-std::vector<size_t> SplitIntoMicroBatches(std::span<const SequenceView> sequences, int64_t budget_tokens) {
-  std::vector<size_t> cuts = {0};
-  int64_t used = 0;
-  for (size_t i = 0; i < sequences.size(); ++i) {
-    const int64_t tokens = sequences[i].tokens();
-    const bool group_starts = i == 0 || sequences[i].group != sequences[i - 1].group;
-    int64_t group_tokens = 0;
-    for (size_t j = i; group_starts && j < sequences.size() && sequences[j].group == sequences[i].group; ++j) {
-      group_tokens += sequences[j].tokens();
-    }
-    const bool group_waits =
-        group_tokens <= budget_tokens && used + group_tokens > budget_tokens && 2 * used >= budget_tokens;
-    if (used + tokens > budget_tokens || group_waits) {
-      cuts.push_back(i);
-      used = 0;
-    }
-    used += tokens;
+MicroBatchPlan::MicroBatchPlan(int world, int64_t budget_tokens, size_t num_groups)
+    : budget_tokens_(budget_tokens), groups_left_(num_groups), shares_(static_cast<size_t>(world)) {}
+
+MicroBatchPlan::Share& MicroBatchPlan::Least() { return *std::ranges::min_element(shares_, {}, &Share::tokens); }
+
+void MicroBatchPlan::Add(std::span<const SequenceView> group) {
+  const bool whole = groups_left_ > shares_.size();
+  --groups_left_;
+  std::vector<std::vector<size_t>> parts(shares_.size());
+  Share* share = &Least();
+  for (const SequenceView& sequence : group) {
+    if (!whole) share = &Least();
+    share->tokens += sequence.tokens();
+    parts[static_cast<size_t>(share - shares_.data())].push_back(sequences_.size());
+    sequences_.push_back(sequence);
   }
-  if (!sequences.empty()) cuts.push_back(sequences.size());
-  return cuts;
+  for (size_t rank = 0; rank < shares_.size(); ++rank) Append(parts[rank], shares_[rank]);
 }
 
-absl::StatusOr<std::vector<TrainBatch>> PackSequences(std::span<const SequenceView> sequences, int64_t budget_tokens,
-                                                      int64_t vocab_size, PolicyVersion current) {
-  RETURN_IF_ERROR(CheckSequences(sequences, budget_tokens, vocab_size));
-  const std::vector<size_t> cuts = SplitIntoMicroBatches(sequences, budget_tokens);
-  std::vector<TrainBatch> batches;
-  for (size_t b = 0; b + 1 < cuts.size(); ++b) {
-    TrainBatch::Fields fields;
-    fields.sequences.sequence_starts = {0};
-    fields.target_starts = {0};
-    for (size_t i = cuts[b]; i < cuts[b + 1]; ++i) Append(sequences[i], current, fields);
-    ASSIGN_OR_RETURN(TrainBatch batch, TrainBatch::Create(std::move(fields), vocab_size));
-    batches.push_back(std::move(batch));
+void MicroBatchPlan::Append(std::span<const size_t> part, Share& share) const {
+  int64_t part_tokens = 0;
+  for (const size_t place : part) part_tokens += sequences_[place].tokens();
+  bool ends_early = part_tokens <= budget_tokens_ && share.open_tokens + part_tokens > budget_tokens_ &&
+                    2 * share.open_tokens >= budget_tokens_;
+  for (const size_t place : part) {
+    const int64_t tokens = sequences_[place].tokens();
+    if (share.batches.empty() || share.open_tokens + tokens > budget_tokens_ || ends_early) {
+      share.batches.emplace_back();
+      share.open_tokens = 0;
+    }
+    ends_early = false;
+    share.batches.back().push_back(place);
+    share.open_tokens += tokens;
   }
-  return batches;
+}
+
+size_t MicroBatchPlan::rounds() const {
+  size_t least = std::numeric_limits<size_t>::max(), most = 0;
+  for (const Share& share : shares_) {
+    least = std::min(least, share.batches.empty() ? 0 : share.batches.size() - 1);  // the last may grow
+    most = std::max(most, share.batches.size());
+  }
+  return complete() ? most : least;
+}
+
+std::span<const size_t> MicroBatchPlan::places(int rank, size_t round) const {
+  const std::vector<std::vector<size_t>>& batches = shares_[static_cast<size_t>(rank)].batches;
+  return round < batches.size() ? std::span<const size_t>(batches[round]) : std::span<const size_t>();
 }
 
 }  // namespace tactus

@@ -1,10 +1,10 @@
-// From trajectories to packed micro-batches: which sequences this rank computes, and in which pieces.
+// From trajectories to packed micro-batches: the sequences of a batch as arrays, and which rank computes which of them
+// in which pieces.
 //
 // Shapes: S sequences, T tokens, N targets (trained tokens) of one micro-batch. A sequence is a prompt and its
 // completion without the last token, which nothing is predicted from; its targets are the completion's tokens, of a
 // conversation those of the model's turns.
-// Everything keeps the order given (admission order), so the completions of a prompt stay neighbours. Pure:
-// thread-safe.
+// Everything keeps the order given (admission order), so the completions of a prompt stay neighbours.
 #pragma once
 
 #include <cstdint>
@@ -78,16 +78,49 @@ class TrainBatch {
 // out of order or range, longer than the budget, or with a token outside [0, vocab_size).
 absl::Status CheckSequences(std::span<const SequenceView> sequences, int64_t budget_tokens, int64_t vocab_size);
 
-// Cuts [world + 1] that give rank r the sequences [cuts[r], cuts[r + 1]): contiguous, with token sums that differ from
-// the even share by at most one sequence at either end.
-std::vector<size_t> SplitAcrossRanks(std::span<const SequenceView> sequences, int world);
+// All of `sequences` as one micro-batch. The errors of CheckSequences, but for the budget. Pure: thread-safe.
+absl::StatusOr<TrainBatch> PackSequences(std::span<const SequenceView> sequences, int64_t vocab_size,
+                                         PolicyVersion current);
 
-// Cuts of micro-batches of at most budget_tokens. One ends early, before a group that would not fit whole, when that
-// leaves it at least half full. No sequence is longer than the budget.
-std::vector<size_t> SplitIntoMicroBatches(std::span<const SequenceView> sequences, int64_t budget_tokens);
+// Which rank computes which sequences of an optimizer step, in which micro-batches. Groups are added in order, and what
+// becomes of one depends on those before it and on how many there will be, never on when it is added: so the plan is
+// the same on all ranks, whether the groups are there at once or come one by one while what is planned is computed.
+//
+// A group goes to the rank that has the fewest tokens so far, the first of equals. Of the last `world` groups each
+// sequence does, so that the shares end up even. A micro-batch holds at most budget_tokens; it ends early, before a
+// group (the rank's part of it) that would not fit whole, when that leaves it at least half full.
+// Owned by one thread. Never blocks.
+class MicroBatchPlan {
+ public:
+  MicroBatchPlan(int world, int64_t budget_tokens, size_t num_groups);
 
-// All of `sequences` (one rank's) as micro-batches. The errors of CheckSequences.
-absl::StatusOr<std::vector<TrainBatch>> PackSequences(std::span<const SequenceView> sequences, int64_t budget_tokens,
-                                                      int64_t vocab_size, PolicyVersion current);
+  // The next group's sequences, perhaps none, each within the budget; at most num_groups are added. What the views show
+  // is the caller's.
+  void Add(std::span<const SequenceView> group);
+  bool complete() const { return groups_left_ == 0; }
+
+  // How many rounds stand: the micro-batches [0, rounds()) of every rank are as they will be. Of a complete plan as
+  // many as the rank with the most has; others may have less.
+  size_t rounds() const;
+  size_t batches(int rank) const { return shares_[static_cast<size_t>(rank)].batches.size(); }
+  // Places of the micro-batch's sequences in the order in which they were added; none beyond the rank's last.
+  std::span<const size_t> places(int rank, size_t round) const;
+  const SequenceView& sequence(size_t place) const { return sequences_[place]; }
+
+ private:
+  struct Share {
+    int64_t tokens = 0;
+    int64_t open_tokens = 0;                   // of the last of `batches`
+    std::vector<std::vector<size_t>> batches;  // of places
+  };
+  Share& Least();
+  // A group's sequences that are the share's.
+  void Append(std::span<const size_t> part, Share& share) const;
+
+  const int64_t budget_tokens_;
+  size_t groups_left_;
+  std::vector<SequenceView> sequences_;
+  std::vector<Share> shares_;  // by rank
+};
 
 }  // namespace tactus

@@ -89,7 +89,7 @@ absl::StatusOr<AdamWResult> ParametersCpu::Step(const AdamWOptions& options, con
                                                 Collective& collective) {
   const std::vector<FlatRange> mine = OwnedRanges(buckets_, collective.size(), collective.rank());
   ASSIGN_OR_RETURN(const double norm, GlobalNorm(gradients(), mine, collective));
-  const AdamWResult result = optimizer().Step(options, step, norm, parameters_, gradients());
+  const AdamWResult result = optimizer().Step(options, step, step.gradient_scale * norm, parameters_, gradients());
   if (result.skipped) return result;
   RETURN_IF_ERROR(GatherParameters(collective));
   changed_();

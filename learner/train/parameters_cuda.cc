@@ -209,7 +209,8 @@ absl::StatusOr<AdamWResult> ParametersCuda::Step(const AdamWOptions& options, co
   const absl::Status stepped = OnQueue([&]() -> absl::Status {
     MakeMoments();
     MakeSegments();
-    ASSIGN_OR_RETURN(result.grad_norm, GradientNorm(collective));
+    ASSIGN_OR_RETURN(const double norm, GradientNorm(collective));
+    result.grad_norm = step.gradient_scale * norm;
     result.skipped = options.Skips(result.grad_norm);
     if (result.skipped) return absl::OkStatus();
     const AdamWCoefficients c = AdamWCoefficients::Of(options, step, result.grad_norm);

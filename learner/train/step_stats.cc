@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <vector>
 
 #include "common/data/turns.h"
 #include "learner/algo/advantage.h"
@@ -38,12 +39,12 @@ void AddCompletion(const Completion& completion, PolicyVersion current, Sums& su
 
 }  // namespace
 
-void FillGroupStats(const std::vector<TrajectoryGroup>& groups, PolicyVersion current, StepRecord& stats) {
+void FillGroupStats(std::span<const TrajectoryGroup* const> groups, PolicyVersion current, StepRecord& stats) {
   Sums sums;
   double zero_signal = 0;
-  for (const TrajectoryGroup& group : groups) {
+  for (const TrajectoryGroup* group : groups) {
     std::vector<double> rewards;
-    for (const Completion& completion : group.completions) {
+    for (const Completion& completion : group->completions) {
       AddCompletion(completion, current, sums);
       rewards.push_back(completion.reward.total);
     }
@@ -52,8 +53,8 @@ void FillGroupStats(const std::vector<TrajectoryGroup>& groups, PolicyVersion cu
   const double completions = std::max(1.0, sums.completions), tokens = std::max(1.0, sums.tokens);
   stats.reward_mean = sums.rewards / completions;
   double squares = 0;
-  for (const TrajectoryGroup& group : groups) {
-    for (const Completion& completion : group.completions) {
+  for (const TrajectoryGroup* group : groups) {
+    for (const Completion& completion : group->completions) {
       squares += (completion.reward.total - stats.reward_mean) * (completion.reward.total - stats.reward_mean);
     }
   }

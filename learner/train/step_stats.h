@@ -3,7 +3,7 @@
 #pragma once
 
 #include <cstdint>
-#include <vector>
+#include <span>
 
 #include "common/data/types.h"
 #include "common/metrics/step_record.h"
@@ -29,6 +29,6 @@ struct SftStats {
 };
 
 // Fills what is told of all groups, but the advantages, and what the loop alone knows.
-void FillGroupStats(const std::vector<TrajectoryGroup>& groups, PolicyVersion current, StepRecord& stats);
+void FillGroupStats(std::span<const TrajectoryGroup* const> groups, PolicyVersion current, StepRecord& stats);
 
 }  // namespace tactus

@@ -46,8 +46,8 @@ class TrainableParameters {
   // Collective. The gradients that this rank steps on become the sum over all ranks. Every rank makes this call once
   // per optimizer step, also one that had nothing to compute.
   virtual absl::Status ReduceGradients(Collective& collective) = 0;
-  // Collective. One step of AdamW with the gradients as they are; the policy computes with the new parameters from then
-  // on. A gradient that AdamWOptions::Skips changes nothing on any rank.
+  // Collective. One step of AdamW with the gradients, times step.gradient_scale; the policy computes with the new
+  // parameters from then on. A gradient that AdamWOptions::Skips changes nothing on any rank.
   virtual absl::StatusOr<AdamWResult> Step(const AdamWOptions& options, const AdamWStep& step,
                                            Collective& collective) = 0;
   // What this rank keeps of masters and moments, and saves and restores; ascending. All of it, or with a sharded

@@ -86,108 +86,117 @@ absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(const TrainerOptions& o
   return std::unique_ptr<Trainer>(new Trainer(options, std::move(policy), std::move(reference), collective));
 }
 
-absl::StatusOr<std::vector<TrainBatch>> Trainer::PackShare(std::span<const SequenceView> sequences,
-                                                           PolicyVersion current) const {
-  // Also the other ranks' tokens are checked, so that all ranks refuse a bad batch together.
-  RETURN_IF_ERROR(CheckSequences(sequences, options_.micro_batch_tokens, policy_->vocab_size()));
-  const std::vector<size_t> cuts = SplitAcrossRanks(sequences, collective_.size());
-  const size_t begin = cuts[static_cast<size_t>(collective_.rank())];
-  const size_t end = cuts[static_cast<size_t>(collective_.rank()) + 1];
-  ASSIGN_OR_RETURN(std::vector<TrainBatch> batches,
-                   PackSequences(sequences.subspan(begin, end - begin), options_.micro_batch_tokens,
-                                 policy_->vocab_size(), current));
-  if (!policy_->collective_passes()) return batches;
-  const double mine = static_cast<double>(batches.size());
-  std::vector<double> all(static_cast<size_t>(collective_.size()));
-  RETURN_IF_ERROR(collective_.AllGather(std::span(&mine, 1), all));
-  while (static_cast<double>(batches.size()) < std::ranges::max(all)) batches.push_back(TrainBatch::Empty());
-  return batches;
+absl::Status Trainer::RunRounds(const MicroBatchPlan& plan, PolicyVersion current, size_t& next,
+                                absl::FunctionRef<absl::Status(const Round&, const TrainBatch&)> run) const {
+  const int rank = collective_.rank();
+  const size_t mine = policy_->collective_passes() ? plan.rounds() : plan.batches(rank);
+  for (; next < plan.rounds(); ++next) {
+    if (next >= mine) continue;
+    std::vector<SequenceView> sequences;
+    for (const size_t place : plan.places(rank, next)) sequences.push_back(plan.sequence(place));
+    TrainBatch batch = TrainBatch::Empty();
+    if (!sequences.empty()) {
+      ASSIGN_OR_RETURN(batch, PackSequences(sequences, policy_->vocab_size(), current));
+    }
+    const bool last = plan.complete() && next + 1 == mine;
+    RETURN_IF_ERROR(run({.index = next, .reduce_over = last ? &collective_ : nullptr}, batch));
+  }
+  return absl::OkStatus();
 }
 
-absl::Status Trainer::ChargeKl(const std::vector<TrajectoryGroup>& groups, PolicyVersion current,
-                               PerCompletion& rewards, StepRecord& stats, PhaseSeconds& seconds) {
-  std::vector<SequenceView> views;
-  std::vector<double*> charged;  // the reward of each view
+absl::Status Trainer::ChargeKl(OpenStep& step, Groups groups, PerCompletion& rewards) {
+  MicroBatchPlan plan(collective_.size(), options_.micro_batch_tokens, groups.size());
+  std::vector<double*> charged;  // the reward of each sequence
   for (size_t g = 0; g < groups.size(); ++g) {
-    for (size_t c = 0; c < groups[g].completions.size(); ++c) {
-      if (groups[g].completions[c].token_ids.empty()) continue;
-      views.push_back(ViewOf(groups[g], c, static_cast<int32_t>(g), /*advantage=*/0));
+    std::vector<SequenceView> views;
+    for (size_t c = 0; c < groups[g]->completions.size(); ++c) {
+      if (groups[g]->completions[c].token_ids.empty()) continue;
+      views.push_back(ViewOf(*groups[g], c, static_cast<int32_t>(g), /*advantage=*/0));
       charged.push_back(&rewards[g][c]);
     }
+    RETURN_IF_ERROR(CheckSequences(views, options_.micro_batch_tokens, policy_->vocab_size()));
+    plan.Add(views);
   }
-  ASSIGN_OR_RETURN(const std::vector<TrainBatch> batches, PackShare(views, current));
-  // Of each view, on the rank that computes it; then k3 and the tokens of all.
-  std::vector<double> sums(views.size() + 2);
-  size_t view = SplitAcrossRanks(views, collective_.size())[static_cast<size_t>(collective_.rank())];
-  for (const TrainBatch& batch : batches) {
+  // Of each sequence, on the rank that computes it; then k3 and the tokens of all.
+  std::vector<double> sums(charged.size() + 2);
+  size_t next = 0;
+  const auto run = [&](const Round& round, const TrainBatch& batch) -> absl::Status {
     std::vector<float> reference(batch.num_targets());
-    const PhaseTimer timer(seconds.forward);
+    const PhaseTimer timer(step.seconds.forward);
     RETURN_IF_ERROR(reference_->ForwardOnly(batch.fields().sequences, reference));
-    for (size_t s = 0; s < batch.num_sequences(); ++s, ++view) {
+    const std::span<const size_t> places = plan.places(collective_.rank(), round.index);
+    for (size_t s = 0; s < batch.num_sequences(); ++s) {
       const std::span<const float> at = batch.Targets(std::span<const float>(reference), s);
       const auto behavior = batch.Targets(std::span<const float>(batch.fields().behavior_logprobs), s);
       for (size_t t = 0; t < at.size(); ++t) {
         const double log_ratio = double{at[t]} - double{behavior[t]};
-        sums[view] += KlEstimate(options_.shaping.kl_estimator, log_ratio);
-        sums[views.size()] += KlEstimate(KlEstimator::kK3, log_ratio);
-        sums[views.size() + 1] += 1;
+        sums[places[s]] += KlEstimate(options_.shaping.kl_estimator, log_ratio);
+        sums[charged.size()] += KlEstimate(KlEstimator::kK3, log_ratio);
+        sums[charged.size() + 1] += 1;
       }
     }
-  }
+    return absl::OkStatus();
+  };
+  RETURN_IF_ERROR(RunRounds(plan, step.current, next, run));
   RETURN_IF_ERROR(collective_.AllReduceSum(std::span<double>(sums)));
-  for (size_t i = 0; i < views.size(); ++i) *charged[i] -= options_.shaping.kl_beta * sums[i];
-  stats.kl_k3 = sums[views.size()] / std::max(1.0, sums[views.size() + 1]);
+  for (size_t i = 0; i < charged.size(); ++i) *charged[i] -= options_.shaping.kl_beta * sums[i];
+  step.stats.kl_k3 = sums[charged.size()] / std::max(1.0, sums[charged.size() + 1]);
   return absl::OkStatus();
 }
 
-absl::StatusOr<Trainer::PerCompletion> Trainer::ShapedRewards(const std::vector<TrajectoryGroup>& groups,
-                                                              PolicyVersion current, StepRecord& stats,
-                                                              PhaseSeconds& seconds) {
+absl::StatusOr<Trainer::PerCompletion> Trainer::ShapedRewards(OpenStep& step, Groups groups) {
   PerCompletion rewards;
-  double completions = 0, given = 0, shaped = 0;
-  for (const TrajectoryGroup& group : groups) {
+  for (const TrajectoryGroup* group : groups) {
     std::vector<double>& of_group = rewards.emplace_back();
-    for (const Completion& completion : group.completions) {
+    for (const Completion& completion : group->completions) {
       of_group.push_back(completion.reward.total + OverlongPenalty(options_.shaping, SampledTokens(completion)));
-      given += completion.reward.total;
+      step.given_rewards += completion.reward.total;
     }
   }
-  if (!options_.shaping.changes_rewards()) return rewards;
-  if (options_.shaping.kl_beta != 0) RETURN_IF_ERROR(ChargeKl(groups, current, rewards, stats, seconds));
+  if (options_.shaping.kl_beta != 0) RETURN_IF_ERROR(ChargeKl(step, groups, rewards));
   for (const std::vector<double>& of_group : rewards) {
-    completions += static_cast<double>(of_group.size());
-    for (const double reward : of_group) shaped += reward;
+    for (const double reward : of_group) step.shaped_rewards += reward;
   }
-  stats.reward_shaping_mean = (shaped - given) / std::max(1.0, completions);
   return rewards;
 }
 
-absl::StatusOr<Trainer::Update> Trainer::PrepareUpdate(std::span<const TrajectoryGroup> groups,
-                                                       std::span<const std::vector<double>> advantages,
-                                                       PolicyVersion current, StepRecord& stats) const {
-  Update update;
+absl::Status Trainer::PlanGroup(const TrajectoryGroup& group, std::span<const double> advantages, int32_t index,
+                                Update& update, StepRecord& stats) const {
   std::vector<SequenceView> views;
-  for (size_t g = 0; g < groups.size(); ++g) {
-    for (size_t c = 0; c < advantages[g].size(); ++c) {
-      const SequenceView view = ViewOf(groups[g], c, static_cast<int32_t>(g), advantages[g][c]);
-      const int64_t length = SampledTokens(groups[g].completions[c]);  // to train on; the rest is context
-      AddAdvantage(view.advantage, stats);
-      update.counts.completions += 1;
-      const bool masked = options_.mask_overlong && groups[g].completions[c].finish_reason == FinishReason::kLength;
-      if (!masked) update.counts.tokens += length;
-      if (length == 0) continue;
-      if (masked || (view.advantage == 0 && options_.loss.kl_beta == 0)) {
-        stats.skipped_tokens += static_cast<double>(length);
-        continue;
-      }
-      stats.completion_tokens += static_cast<double>(length);
-      stats.prompt_tokens +=
-          static_cast<double>(view.prompt.size() + view.completion.size()) - static_cast<double>(length);
-      views.push_back(view);
+  for (size_t c = 0; c < advantages.size(); ++c) {
+    const SequenceView view = ViewOf(group, c, index, advantages[c]);
+    const int64_t length = SampledTokens(group.completions[c]);  // to train on; the rest is context
+    AddAdvantage(view.advantage, stats);
+    update.counts.completions += 1;
+    const bool masked = options_.mask_overlong && group.completions[c].finish_reason == FinishReason::kLength;
+    if (!masked) update.counts.tokens += length;
+    if (length == 0) continue;
+    if (masked || (view.advantage == 0 && options_.loss.kl_beta == 0)) {
+      stats.skipped_tokens += static_cast<double>(length);
+      continue;
     }
+    stats.completion_tokens += static_cast<double>(length);
+    stats.prompt_tokens +=
+        static_cast<double>(view.prompt.size() + view.completion.size()) - static_cast<double>(length);
+    views.push_back(view);
   }
-  ASSIGN_OR_RETURN(update.batches, PackShare(views, current));
-  return update;
+  // Also the other ranks' tokens are checked, so that all ranks refuse a bad group together.
+  RETURN_IF_ERROR(CheckSequences(views, options_.micro_batch_tokens, policy_->vocab_size()));
+  update.plan.Add(views);
+  return absl::OkStatus();
+}
+
+absl::Status Trainer::Plan(OpenStep& step) {
+  const Groups groups = Groups(step.groups).subspan(step.planned);
+  ASSIGN_OR_RETURN(const PerCompletion rewards, ShapedRewards(step, groups));
+  const PerCompletion advantages = BatchAdvantages(options_.estimator, rewards);
+  auto update = std::ranges::find_if(step.updates, [](const Update& u) { return !u.plan.complete(); });
+  for (size_t g = 0; g < groups.size(); ++g, ++step.planned) {
+    if (update->plan.complete()) ++update;
+    step.completions += static_cast<double>(advantages[g].size());
+    RETURN_IF_ERROR(PlanGroup(*groups[g], advantages[g], static_cast<int32_t>(step.planned), *update, step.stats));
+  }
+  return absl::OkStatus();
 }
 
 absl::Status Trainer::Restore(const ParameterState& state, const StepCounts& counts) {
@@ -212,21 +221,16 @@ absl::Status Trainer::Diverged() const {
                    "with a lower optimizer.lr"));
 }
 
-Collective* Trainer::ReduceAfter(size_t index, const std::vector<TrainBatch>& batches) const {
-  return index + 1 == batches.size() ? &collective_ : nullptr;
-}
-
-absl::Status Trainer::ComputeOld(Update& update, PhaseSeconds& seconds) {
-  const PhaseTimer timer(seconds.forward);
-  for (const TrainBatch& batch : update.batches) {
+absl::Status Trainer::ComputeOld(OpenStep& step, Update& update) {
+  size_t next = 0;
+  return RunRounds(update.plan, step.current, next, [&](const Round&, const TrainBatch& batch) {
+    const PhaseTimer timer(step.seconds.forward);
     update.logp_old.emplace_back(batch.num_targets());
-    RETURN_IF_ERROR(policy_->ForwardOnly(batch.fields().sequences, update.logp_old.back()));
-  }
-  return absl::OkStatus();
+    return policy_->ForwardOnly(batch.fields().sequences, update.logp_old.back());
+  });
 }
 
-absl::Status Trainer::RunBatch(const Update& update, size_t index, TokenTotals& totals, PhaseSeconds& seconds) {
-  const TrainBatch& batch = update.batches[index];
+absl::Status Trainer::RunBatch(const Round& round, const TrainBatch& batch, Update& update, PhaseSeconds& seconds) {
   const TrainBatch::Fields& fields = batch.fields();
   std::vector<float> logp_new(batch.num_targets()), logp_reference, gradient(batch.num_targets());
   {
@@ -237,8 +241,8 @@ absl::Status Trainer::RunBatch(const Update& update, size_t index, TokenTotals& 
       RETURN_IF_ERROR(reference_->ForwardOnly(fields.sequences, logp_reference));
     }
   }
-  const std::span<const float> logp_old = update.logp_old.empty() ? logp_new : update.logp_old[index];
-  if (!options_.truncated_sampling) totals.AddMismatch(batch, logp_old);
+  const std::span<const float> logp_old = update.logp_old.empty() ? logp_new : update.logp_old[round.index];
+  if (!options_.truncated_sampling) update.totals.AddMismatch(batch, logp_old);
   for (size_t s = 0; s < batch.num_sequences(); ++s) {
     CompletionLogProbs<float> completion;
     completion.advantage = fields.advantages[s];
@@ -247,74 +251,120 @@ absl::Status Trainer::RunBatch(const Update& update, size_t index, TokenTotals& 
     completion.logp_behavior = batch.Targets(std::span<const float>(fields.behavior_logprobs), s);
     completion.logp_reference = batch.Targets(std::span<const float>(logp_reference), s);
     completion.credit = batch.Targets(std::span<const float>(fields.credit), s);
-    AddPolicyLoss<float>(options_.loss, update.counts, completion, batch.Targets(std::span<float>(gradient), s),
-                         totals.loss);
+    AddPolicyLoss<float>(options_.loss, kUnscaled, completion, batch.Targets(std::span<float>(gradient), s),
+                         update.totals.loss);
   }
   const PhaseTimer timer(seconds.backward);
-  return policy_->Backward(gradient, ReduceAfter(index, update.batches));
+  return policy_->Backward(gradient, round.reduce_over);
 }
 
-absl::StatusOr<Trainer::StepOutcome> Trainer::ReduceAndStep(TokenTotals& totals, PhaseSeconds& seconds) {
+absl::Status Trainer::RunUpdate(OpenStep& step, Update& update) {
+  return RunRounds(update.plan, step.current, update.next_round, [&](Round round, const TrainBatch& batch) {
+    if (!step.complete()) round.reduce_over = nullptr;  // the sums would be under way while groups are awaited
+    return RunBatch(round, batch, update, step.seconds);
+  });
+}
+
+absl::StatusOr<Trainer::StepOutcome> Trainer::ReduceAndStep(TokenTotals& totals, double scale, PhaseSeconds& seconds) {
   {
     const PhaseTimer timer(seconds.allreduce);
     RETURN_IF_ERROR(policy_->state().ReduceGradients(collective_));
     RETURN_IF_ERROR(totals.Reduce(collective_));
+    totals.loss.Scale(scale);
   }
   const PhaseTimer timer(seconds.optimizer);
   StepOutcome outcome;
   outcome.lr = options_.schedule.At(counts_.taken + counts_.skipped);
-  ASSIGN_OR_RETURN(outcome.result,
-                   policy_->state().Step(options_.optimizer, {.t = counts_.taken + 1, .lr = outcome.lr}, collective_));
+  ASSIGN_OR_RETURN(
+      outcome.result,
+      policy_->state().Step(options_.optimizer, {.t = counts_.taken + 1, .lr = outcome.lr, .gradient_scale = scale},
+                            collective_));
   (outcome.result.skipped ? counts_.skipped : counts_.taken) += 1;
   skipped_in_row_ = outcome.result.skipped ? skipped_in_row_ + 1 : 0;
   return outcome;
 }
 
-absl::StatusOr<StepRecord> Trainer::TrainStep(const std::vector<TrajectoryGroup>& groups, PolicyVersion current) {
-  for (const TrajectoryGroup& group : groups) RETURN_IF_ERROR(CheckGroup(group));
+absl::Status Trainer::BeginStep(size_t num_groups, PolicyVersion current) {
+  if (open_.has_value()) return absl::FailedPreconditionError("Trainer: a step was begun and neither ended nor left.");
   const size_t parts = static_cast<size_t>(options_.updates_per_batch);
-  if (groups.size() < parts)
+  if (num_groups < parts)
     return absl::InvalidArgumentError(
-        absl::StrCat("A step of ", groups.size(), " groups cannot be split among ", parts, " updates."));
-  StepRecord stats;
-  FillGroupStats(groups, current, stats);
-  stats.advantage_mean = stats.advantage_min = stats.advantage_max = 0;
-  stats.completion_tokens = stats.prompt_tokens = stats.skipped_tokens = 0;
-  PhaseSeconds seconds;
-  ASSIGN_OR_RETURN(const PerCompletion rewards, ShapedRewards(groups, current, stats, seconds));
-  const PerCompletion advantages = BatchAdvantages(options_.estimator, rewards);
-  std::vector<Update> updates;
+        absl::StrCat("A step of ", num_groups, " groups cannot be split among ", parts, " updates."));
+  OpenStep step;
+  step.current = current;
+  step.num_groups = num_groups;
   for (size_t u = 0; u < parts; ++u) {
-    const size_t begin = groups.size() * u / parts, count = groups.size() * (u + 1) / parts - begin;
-    ASSIGN_OR_RETURN(updates.emplace_back(),
-                     PrepareUpdate(std::span(groups).subspan(begin, count), std::span(advantages).subspan(begin, count),
-                                   current, stats));
+    const size_t groups = num_groups * (u + 1) / parts - num_groups * u / parts;
+    step.updates.push_back({.plan = {collective_.size(), options_.micro_batch_tokens, groups}});
   }
-  double completions = 0;
-  for (const Update& update : updates) completions += static_cast<double>(update.counts.completions);
-  stats.advantage_mean /= std::max(1.0, completions);
-  for (size_t u = 1; u < parts; ++u) RETURN_IF_ERROR(ComputeOld(updates[u], seconds));
+  StepRecord& stats = step.stats;
+  stats.advantage_mean = stats.advantage_min = stats.advantage_max = 0;
+  stats.completion_tokens = stats.prompt_tokens = stats.skipped_tokens = stats.streamed_s = 0;
+  RETURN_IF_ERROR(policy_->state().ZeroGradients());
+  open_ = std::move(step);
+  return absl::OkStatus();
+}
 
+absl::Status Trainer::AddGroups(std::span<const TrajectoryGroup> groups) {
+  if (!open_.has_value()) return absl::FailedPreconditionError("Trainer: no step was begun.");
+  OpenStep& step = *open_;
+  if (groups.size() > step.num_groups - step.groups.size()) {
+    return absl::InvalidArgumentError(absl::StrCat("A step of ", step.num_groups, " groups has ", step.groups.size(),
+                                                   " and was given ", groups.size(), " more."));
+  }
+  for (const TrajectoryGroup& group : groups) RETURN_IF_ERROR(CheckGroup(group));
+  for (const TrajectoryGroup& group : groups) step.groups.push_back(&group);
+  if (!step.complete() && !options_.streams()) return absl::OkStatus();
+  RETURN_IF_ERROR(Plan(step));
+  if (step.complete()) return absl::OkStatus();
+  RETURN_IF_ERROR(RunUpdate(step, step.updates.front()));
+  step.stats.streamed_s = step.seconds.forward + step.seconds.backward;
+  return absl::OkStatus();
+}
+
+absl::Status Trainer::AbandonStep() {
+  if (!std::exchange(open_, std::nullopt).has_value() || !policy_->collective_passes()) return absl::OkStatus();
+  return policy_->state().ReduceGradients(collective_);  // ends what a pass has left under way
+}
+
+absl::StatusOr<StepRecord> Trainer::TrainStep(std::span<const TrajectoryGroup> groups, PolicyVersion current) {
+  RETURN_IF_ERROR(BeginStep(groups.size(), current));
+  absl::Status added = AddGroups(groups);
+  if (added.ok()) return FinishStep();
+  AbandonStep().IgnoreError();  // the first error counts
+  return added;
+}
+
+absl::StatusOr<StepRecord> Trainer::FinishStep() {
+  if (!open_.has_value() || !open_->complete())
+    return absl::FailedPreconditionError("Trainer: a step can be finished once all of its groups were added.");
+  OpenStep step = *std::exchange(open_, std::nullopt);
+  StepRecord& stats = step.stats;
+  FillGroupStats(step.groups, step.current, stats);
+  stats.advantage_mean /= std::max(1.0, step.completions);
+  if (options_.shaping.changes_rewards())
+    stats.reward_shaping_mean = (step.shaped_rewards - step.given_rewards) / std::max(1.0, step.completions);
+  for (size_t u = 1; u < step.updates.size(); ++u) RETURN_IF_ERROR(ComputeOld(step, step.updates[u]));
   TokenTotals step_totals;
   double skipped = 0, grad_norm = 0;
-  for (const Update& update : updates) {
-    RETURN_IF_ERROR(policy_->state().ZeroGradients());
-    TokenTotals totals;
-    for (size_t b = 0; b < update.batches.size(); ++b) RETURN_IF_ERROR(RunBatch(update, b, totals, seconds));
-    ASSIGN_OR_RETURN(const StepOutcome outcome, ReduceAndStep(totals, seconds));
-    step_totals += totals;
+  for (Update& update : step.updates) {
+    if (&update != &step.updates.front()) RETURN_IF_ERROR(policy_->state().ZeroGradients());
+    RETURN_IF_ERROR(RunUpdate(step, update));
+    const double scale = LossScale(options_.loss.aggregation, update.counts);
+    ASSIGN_OR_RETURN(const StepOutcome outcome, ReduceAndStep(update.totals, scale, step.seconds));
+    step_totals += update.totals;
     stats.lr = outcome.lr;
     skipped += outcome.result.skipped ? 1 : 0;
     if (!outcome.result.skipped) grad_norm += outcome.result.grad_norm;
   }
-  stats.updates = static_cast<double>(parts);
+  stats.updates = static_cast<double>(step.updates.size());
   stats.skipped_updates = skipped;
   if (stats.updates > skipped) stats.grad_norm = grad_norm / (stats.updates - skipped);
   FillTotals(step_totals, stats);
-  stats.phase_forward_s = seconds.forward;
-  stats.phase_backward_s = seconds.backward;
-  stats.phase_allreduce_s = seconds.allreduce;
-  stats.phase_optimizer_s = seconds.optimizer;
+  stats.phase_forward_s = step.seconds.forward;
+  stats.phase_backward_s = step.seconds.backward;
+  stats.phase_allreduce_s = step.seconds.allreduce;
+  stats.phase_optimizer_s = step.seconds.optimizer;
   return stats;
 }
 
@@ -332,22 +382,21 @@ void Trainer::FillTotals(const TokenTotals& totals, StepRecord& stats) const {
 absl::StatusOr<SftStats> Trainer::SftStep(const std::vector<SftExample>& examples) {
   if (examples.empty()) return absl::InvalidArgumentError("A supervised step needs at least one example.");
   SftStats stats;
-  std::vector<SequenceView> views;
+  MicroBatchPlan plan(collective_.size(), options_.micro_batch_tokens, examples.size());
   for (const SftExample& example : examples) {
     SequenceView view;
     view.prompt = example.prompt_token_ids;
     view.completion = example.completion_token_ids;
-    view.group = static_cast<int32_t>(views.size());
-    views.push_back(view);
+    RETURN_IF_ERROR(CheckSequences(std::span(&view, 1), options_.micro_batch_tokens, policy_->vocab_size()));
     stats.completion_tokens += static_cast<int64_t>(view.completion.size());
     stats.prompt_tokens += static_cast<int64_t>(view.prompt.size());
+    plan.Add(std::span(&view, 1));
   }
-  ASSIGN_OR_RETURN(const std::vector<TrainBatch> batches, PackShare(views, PolicyVersion{}));
   const double weight = 1.0 / static_cast<double>(stats.completion_tokens);
   TokenTotals totals;
   RETURN_IF_ERROR(policy_->state().ZeroGradients());
-  for (size_t b = 0; b < batches.size(); ++b) {
-    const TrainBatch& batch = batches[b];
+  size_t next = 0;
+  const auto run = [&](const Round& round, const TrainBatch& batch) -> absl::Status {
     std::vector<float> logprobs(batch.num_targets());
     {
       const PhaseTimer timer(stats.seconds.forward);
@@ -356,9 +405,10 @@ absl::StatusOr<SftStats> Trainer::SftStep(const std::vector<SftExample>& example
     for (const float logprob : logprobs) totals.loss.loss -= weight * logprob;
     const PhaseTimer timer(stats.seconds.backward);
     const std::vector<float> gradient(logprobs.size(), static_cast<float>(-weight));
-    RETURN_IF_ERROR(policy_->Backward(gradient, ReduceAfter(b, batches)));
-  }
-  ASSIGN_OR_RETURN(const StepOutcome outcome, ReduceAndStep(totals, stats.seconds));
+    return policy_->Backward(gradient, round.reduce_over);
+  };
+  RETURN_IF_ERROR(RunRounds(plan, PolicyVersion{}, next, run));
+  ASSIGN_OR_RETURN(const StepOutcome outcome, ReduceAndStep(totals, /*scale=*/1, stats.seconds));
   stats.loss = totals.loss.loss;
   stats.grad_norm = outcome.result.grad_norm;
   stats.lr = outcome.lr;

@@ -1,27 +1,37 @@
 // Turns finished groups into optimizer steps, data-parallel over the learner's ranks.
 //
-// Every rank calls TrainStep with the same groups in the same order, computes the advantages of all of them, runs
-// forward, loss and backward on its own share of the sequences, and adds gradients and counts up with the other ranks;
-// so all ranks hold the same parameters, bit for bit, after every call. The loss is normalised by the counts of the
-// whole update, hence the result does not depend on the number of ranks or micro-batches but for the order of sums.
+// Every rank is given the same groups in the same order, computes the advantages of all of them, runs forward, loss and
+// backward on its own share of the sequences, and adds gradients and counts up with the other ranks; so all ranks hold
+// the same parameters, bit for bit, after every step. The loss is normalised by the counts of the whole update, hence
+// the result does not depend on the number of ranks or micro-batches but for the order of sums.
+//
+// A step's groups may be given in portions. What is computed of them, and in which order, depends on the groups' order
+// alone (MicroBatchPlan), and gradients lack the counts' factor until the update (LossScale): so the bits are the same
+// in whichever portions they come. Where the options allow it (TrainerOptions::streams), a round of micro-batches, one
+// of each rank, is computed as soon as no later group can change it; elsewhere all is computed when the last group is
+// in.
 //
 // With updates_per_batch = U the groups are split evenly, in order, among U updates. The proximal policy (logp_old) is
-// the one at the start of the call: recomputed for the later updates, and the policy itself in the first.
+// the one at the start of the step: recomputed for the later updates, once all groups are in, and the policy itself in
+// the first.
 // A completion whose advantage is exactly 0 has no gradient: without a KL term in the loss it is counted but not
 // computed. One that options.mask_overlong leaves out is never computed; its reward counts for its group, and none of
 // its tokens anywhere.
-// Advantages come from the rewards of the whole call, after options.shaping; the rewards that are told are the
+// Advantages come from the rewards of the whole step, after options.shaping; the rewards that are told are the
 // verifier's.
 //
 // Owned by one thread; blocks on the collective (bounded by its timeout). Owns the policies; borrows the collective.
-// Errors: InvalidArgument for groups that cannot be trained on, before anything changed; the collective's errors, after
-// which the parameters may be part of a step ahead: restore a checkpoint.
+// Errors: InvalidArgument for groups that cannot be trained on, before the parameters changed; the collective's errors,
+// after which they may be part of a step ahead: restore a checkpoint. After an error of a portion, abandon the step.
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "common/collective/collective.h"
 #include "common/data/types.h"
@@ -54,9 +64,18 @@ class Trainer {
                                                          std::unique_ptr<TrainablePolicy> reference,
                                                          Collective& collective);
 
-  // One batch: updates_per_batch optimizer steps. `current` is the version the parameters have now. What the trainer
-  // does not know of the record stays absent: the step's number and time, waiting, actors, credit, rhythm.
-  absl::StatusOr<StepRecord> TrainStep(const std::vector<TrajectoryGroup>& groups, PolicyVersion current);
+  // One batch of `num_groups`: updates_per_batch optimizer steps. `current` is the version the parameters have now.
+  // FailedPrecondition: a step was begun before.
+  absl::Status BeginStep(size_t num_groups, PolicyVersion current);
+  // The next groups of the step, borrowed until it ends. InvalidArgument also for more than there are to be.
+  absl::Status AddGroups(std::span<const TrajectoryGroup> groups);
+  // Once all are added. What the trainer does not know of the record stays absent: the step's number and time, waiting,
+  // actors, credit, rhythm. FailedPrecondition: groups are missing.
+  absl::StatusOr<StepRecord> FinishStep();
+  // Forgets the step that was begun, if one was: parameters and moments are as before it.
+  absl::Status AbandonStep();
+  // All of it, of groups that are there already.
+  absl::StatusOr<StepRecord> TrainStep(std::span<const TrajectoryGroup> groups, PolicyVersion current);
 
   // One optimizer step on the mean negative log-prob of the completions' tokens.
   absl::StatusOr<SftStats> SftStep(const std::vector<SftExample>& examples);
@@ -68,16 +87,37 @@ class Trainer {
   // For publishing and checkpoints.
   TrainablePolicy& policy() { return *policy_; }
   const StepCounts& counts() const { return counts_; }
+  bool streams() const { return options_.streams(); }
   // Every rank with its share. Goes on from a checkpoint: the errors of TrainableParameters::WriteState;
   // InvalidArgument: a negative count.
   absl::Status Restore(const ParameterState& state, const StepCounts& counts);
 
  private:
-  // One optimizer step's share of this rank.
+  // One optimizer step.
   struct Update {
-    GlobalCounts counts;
-    std::vector<TrainBatch> batches;
-    std::vector<std::vector<float>> logp_old;  // per batch [N]; empty in the first update of a call
+    MicroBatchPlan plan;
+    GlobalCounts counts = {};
+    size_t next_round = 0;                          // the first that is not in the gradients
+    std::vector<std::vector<float>> logp_old = {};  // by round [N]; empty in the first update of a step
+    TokenTotals totals = {};
+  };
+  // A step that was begun.
+  struct OpenStep {
+    PolicyVersion current;
+    size_t num_groups = 0;
+    std::vector<const TrajectoryGroup*> groups;
+    size_t planned = 0;  // of the groups
+    std::vector<Update> updates;
+    StepRecord stats;
+    PhaseSeconds seconds;
+    double completions = 0, given_rewards = 0, shaped_rewards = 0;
+    bool complete() const { return groups.size() == num_groups; }
+  };
+  using Groups = std::span<const TrajectoryGroup* const>;
+  // One micro-batch of this rank; without sequences where passes are collective and it has none.
+  struct Round {
+    size_t index = 0;
+    Collective* reduce_over = nullptr;  // for its Backward
   };
   struct StepOutcome {
     double lr = 0;
@@ -89,21 +129,22 @@ class Trainer {
 
   // Of each group's completions.
   using PerCompletion = std::vector<std::vector<double>>;
-  absl::StatusOr<PerCompletion> ShapedRewards(const std::vector<TrajectoryGroup>& groups, PolicyVersion current,
-                                              StepRecord& stats, PhaseSeconds& seconds);
-  // Takes the KL off `rewards`; the mean k3 of a token goes to `stats`.
-  absl::Status ChargeKl(const std::vector<TrajectoryGroup>& groups, PolicyVersion current, PerCompletion& rewards,
-                        StepRecord& stats, PhaseSeconds& seconds);
-  absl::StatusOr<Update> PrepareUpdate(std::span<const TrajectoryGroup> groups,
-                                       std::span<const std::vector<double>> advantages, PolicyVersion current,
-                                       StepRecord& stats) const;
-  absl::StatusOr<std::vector<TrainBatch>> PackShare(std::span<const SequenceView> sequences,
-                                                    PolicyVersion current) const;
-  absl::Status ComputeOld(Update& update, PhaseSeconds& seconds);
-  absl::Status RunBatch(const Update& update, size_t index, TokenTotals& totals, PhaseSeconds& seconds);
-  // The collective for the Backward of the last of `batches`, null before it.
-  Collective* ReduceAfter(size_t index, const std::vector<TrainBatch>& batches) const;
-  absl::StatusOr<StepOutcome> ReduceAndStep(TokenTotals& totals, PhaseSeconds& seconds);
+  absl::StatusOr<PerCompletion> ShapedRewards(OpenStep& step, Groups groups);
+  // Takes the KL off `rewards`; the mean k3 of a token goes to the step's record.
+  absl::Status ChargeKl(OpenStep& step, Groups groups, PerCompletion& rewards);
+  // Rewards, advantages and the place in the plan of the groups that have none yet.
+  absl::Status Plan(OpenStep& step);
+  absl::Status PlanGroup(const TrajectoryGroup& group, std::span<const double> advantages, int32_t index,
+                         Update& update, StepRecord& stats) const;
+  // Calls `run` for this rank's part of each round that stands, from `next` on. Where passes are collective every rank
+  // has one in each.
+  absl::Status RunRounds(const MicroBatchPlan& plan, PolicyVersion current, size_t& next,
+                         absl::FunctionRef<absl::Status(const Round&, const TrainBatch&)> run) const;
+  absl::Status ComputeOld(OpenStep& step, Update& update);
+  absl::Status RunBatch(const Round& round, const TrainBatch& batch, Update& update, PhaseSeconds& seconds);
+  absl::Status RunUpdate(OpenStep& step, Update& update);
+  // `scale` is what gradients and losses lack.
+  absl::StatusOr<StepOutcome> ReduceAndStep(TokenTotals& totals, double scale, PhaseSeconds& seconds);
   // A step's totals over all ranks and updates; what the options make meaningless is absent.
   void FillTotals(const TokenTotals& totals, StepRecord& stats) const;
 
@@ -113,6 +154,7 @@ class Trainer {
   Collective& collective_;
   StepCounts counts_;
   int64_t skipped_in_row_ = 0;  // since this trainer was made
+  std::optional<OpenStep> open_;
 };
 
 }  // namespace tactus

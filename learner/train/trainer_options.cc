@@ -128,6 +128,22 @@ LrSchedule::Shape ShapeOf(Optimizer::Schedule schedule) {
 
 }  // namespace
 
+std::string TrainerOptions::WhyWhole() const {
+  // On every rank a group's advantages need what other ranks compute; one sum at the end is cheaper than one a group.
+  if (shaping.kl_beta != 0) return "algorithm.kl_place IN_REWARD sums a group's KL over the ranks";
+  switch (estimator) {
+    case Estimator::kReinforcePp:
+      return "algorithm.estimator REINFORCE_PP compares a reward with those of the whole batch";
+    case Estimator::kReinforcePpBaseline:
+      return "algorithm.estimator REINFORCE_PP_BASELINE divides by the deviation of the whole batch";
+    case Estimator::kGrpo:
+    case Estimator::kDrGrpo:
+    case Estimator::kRloo:
+      return "";
+  }
+  std::abort();
+}
+
 TrainerOptions TrainerOptions::FromProto(const config::RunConfig& run) {
   const Algorithm& algorithm = run.algorithm();
   const Optimizer& optimizer = run.optimizer();
@@ -152,6 +168,7 @@ TrainerOptions TrainerOptions::FromProto(const config::RunConfig& run) {
   options.loss.sign_rule = SignRuleOf(run.credit().sign_rule());
   options.updates_per_batch = algorithm.updates_per_batch();
   options.micro_batch_tokens = run.learner().micro_batch_tokens();
+  options.stream = run.learner().stream();
   options.truncated_sampling = run.rollout().top_p() < 1 || run.rollout().top_k() > 0;
   options.optimizer = {optimizer.beta1(),        optimizer.beta2(),         optimizer.eps(),
                        optimizer.weight_decay(), optimizer.max_grad_norm(), optimizer.skip_grad_norm()};

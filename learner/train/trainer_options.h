@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 #include "common/config/config_fwd.h"
 #include "learner/algo/advantage.h"
@@ -23,9 +24,16 @@ struct TrainerOptions {
   AdamWOptions optimizer;
   int64_t max_skipped_updates = 0;  // in a row, that Trainer::Diverged lets pass; 0 = any number
   LrSchedule schedule;
+  bool stream = true;  // where nothing stands against it
 
   // Whether the starting policy is needed beside the trained one.
   bool needs_reference() const { return loss.kl_beta > 0 || shaping.kl_beta > 0; }
+
+  // Why no group can be trained on before the last one is in: half a sentence. Empty = each can, since its advantages
+  // are its own. The one place that decides it.
+  std::string WhyWhole() const;
+  // Whether groups are trained on as they come.
+  bool streams() const { return stream && WhyWhole().empty(); }
 
   // `run` is resolved and checked (LoadRunConfig). The schedule ends with the last RL update, or the last SFT step.
   static TrainerOptions FromProto(const config::RunConfig& run);

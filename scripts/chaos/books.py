@@ -16,7 +16,7 @@ UNDER_WAY = 2 * PROMPTS  # groups that may be made durable when nobody can be to
 
 # Of a step's record: what depends on the machine's pace, on which actors there were, or on the incarnation: after a restart
 # tokens that were sampled before it are by name another version's.
-PACE = re.compile(r"time|phase_|per_s$|cpu_share|actors_connected|version|audited|on_policy")
+PACE = re.compile(r"time|phase_|streamed_s|per_s$|cpu_share|actors_connected|version|audited|on_policy")
 
 
 def total(text: str, name: str, label: str = "") -> float | None:

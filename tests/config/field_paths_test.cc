@@ -112,6 +112,7 @@ constexpr const char* kFrozen[] = {
     "learner.gpu_memory_mib",
     "learner.time_limit_s",
     "learner.shard",
+    "learner.stream",
     "actor.max_sequences",
     "actor.kv_cache_mib",
     "actor.max_step_tokens",

@@ -282,6 +282,7 @@ TEST(RunConfigTest, FingerprintIgnoresWhatBelongsToOneMachine) {
   EXPECT_EQ(Fingerprint(Parse({"learner.threads=4"}).value()), base);
   EXPECT_EQ(Fingerprint(Parse({"learner.device=cuda:1", "learner.gpu_memory_mib=9"}).value()), base);
   EXPECT_EQ(Fingerprint(Parse({"learner.shard=OPTIMIZER"}).value()), base) << "no result depends on it";
+  EXPECT_EQ(Fingerprint(Parse({"learner.stream=false"}).value()), base) << "nor on this";
   EXPECT_EQ(Fingerprint(Parse({"learner.steps=77"}).value()), base) << "a run may be made longer";
   EXPECT_EQ(Fingerprint(Parse({"learner.time_limit_s=60", "optimizer.max_skipped_updates=3"}).value()), base);
   EXPECT_EQ(Fingerprint(Parse({"eval.every_steps=5", "learner.shard=NONE"}).value()), base) << "younger, of a machine";

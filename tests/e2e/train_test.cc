@@ -126,6 +126,26 @@ TEST(TrainTest, AKilledActorChangesNoBit) {
   EXPECT_EQ(job.WeightsHash(), Reference().WeightsHash());
 }
 
+// Micro-batches of some answers, so that there is something to train on while the rest is sampled.
+double StreamedSeconds(const std::string& name, std::vector<std::string> arguments, std::string& hash) {
+  arguments.insert(arguments.end(), {"--set", "learner.micro_batch_tokens=256", "--set", "actor.max_sequences=8"});
+  Job job(name, arguments);
+  EXPECT_EQ(job.Wait(), 0) << name;
+  hash = job.WeightsHash();
+  double seconds = 0;
+  for (const StepRecord& step : job.Steps()) seconds += step.streamed_s;
+  return seconds;
+}
+
+TEST(TrainTest, TrainingOnGroupsAsTheyComeChangesNoBit) {
+  for (const std::string learners : {"1", "2"}) {
+    std::string whole, streamed;
+    EXPECT_EQ(StreamedSeconds("whole" + learners, {"--learners", learners, "--set", "learner.stream=false"}, whole), 0);
+    EXPECT_GT(StreamedSeconds("streamed" + learners, {"--learners", learners, "--actors", "2"}, streamed), 0);
+    EXPECT_EQ(streamed, whole) << learners << " ranks";
+  }
+}
+
 TEST(TrainTest, StopAndResumeChangeNoBit) {
   Job job("resumed", {"--actors", "2"});
   StopEarly(job);

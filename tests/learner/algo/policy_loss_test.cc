@@ -113,9 +113,10 @@ GlobalCounts CountsOf(const Batch& batch) {
   return counts;
 }
 
-// Completions [first, last) under the counts of the whole batch.
+// Completions [first, last).
 template <typename T>
-Result<T> Compute(const PolicyLossOptions& options, const Batch& batch, size_t first, size_t last) {
+Result<T> Compute(const PolicyLossOptions& options, const Batch& batch, size_t first, size_t last,
+                  const GlobalCounts& counts) {
   Result<T> result;
   const auto row = [](const std::vector<double>& values) { return std::vector<T>(values.begin(), values.end()); };
   for (size_t b = first; b < last; ++b) {
@@ -130,10 +131,16 @@ Result<T> Compute(const PolicyLossOptions& options, const Batch& batch, size_t f
     if (options.sign_rule != CreditSignRule::kNone) completion.credit = credit;
     completion.mask = batch.mask[b];
     std::vector<T> gradient(now.size(), T{99});
-    AddPolicyLoss<T>(options, CountsOf(batch), completion, gradient, result.totals);
+    AddPolicyLoss<T>(options, counts, completion, gradient, result.totals);
     result.gradient.push_back(gradient);
   }
   return result;
+}
+
+// Under the counts of the whole batch.
+template <typename T>
+Result<T> Compute(const PolicyLossOptions& options, const Batch& batch, size_t first, size_t last) {
+  return Compute<T>(options, batch, first, last, CountsOf(batch));
 }
 
 template <typename T>
@@ -279,6 +286,25 @@ TEST(PolicyLossTest, PartsUnderTheGlobalCountsAddUpToTheWhole) {
       EXPECT_EQ(first.gradient, whole.gradient) << Name(options);
     }
   }
+}
+
+TEST(PolicyLossTest, TheCountsAreOneFactorThatMayComeLast) {
+  for (const PolicyLossOptions& options : Everything()) {
+    const Batch batch = RandomBatch(7);
+    const Result<double> counted = Compute<double>(options, batch);
+    Result<double> unscaled = Compute<double>(options, batch, 0, batch.mask.size(), kUnscaled);
+    const double scale = LossScale(options.aggregation, CountsOf(batch));
+    unscaled.totals.Scale(scale);
+    EXPECT_NEAR(unscaled.totals.loss, counted.totals.loss, 1e-14) << Name(options);
+    EXPECT_NEAR(unscaled.totals.kl_loss, counted.totals.kl_loss, 1e-14) << Name(options);
+    EXPECT_EQ(unscaled.totals.kl_old, counted.totals.kl_old);
+    for (size_t b = 0; b < batch.mask.size(); ++b) {
+      for (size_t t = 0; t < batch.mask[b].size(); ++t) {
+        EXPECT_NEAR(scale * unscaled.gradient[b][t], counted.gradient[b][t], 1e-14) << Name(options);
+      }
+    }
+  }
+  EXPECT_EQ(LossScale(LossAggregation::kTokenMean, {.completions = 3, .tokens = 0}), 0) << "nothing is trained";
 }
 
 TEST(PolicyLossTest, NoAdvantageMeansExactlyNoPolicyGradient) {

@@ -61,7 +61,8 @@ TEST(LmTrainerTest, TwoRanksFollowOneRankOverTwentySteps) {
       const auto stats = trainer->TrainStep(Groups(step), kNow);
       ASSERT_TRUE(stats.ok()) << stats.status();
       const StepRecord& one = expected[static_cast<size_t>(step)];
-      EXPECT_NEAR(stats->loss, one.loss, 1e-5 * std::abs(one.loss)) << step;
+      // Centred advantages cancel: what is left of the loss is small against what was summed.
+      EXPECT_NEAR(stats->loss, one.loss, 1e-5 * std::abs(one.loss) + 1e-7) << step;
       EXPECT_NEAR(stats->grad_norm, one.grad_norm, 1e-5 * one.grad_norm) << step;
     }
     const std::vector<float> end = trainer->policy().state().ReadState()->parameters;
@@ -81,9 +82,9 @@ TEST(LmTrainerTest, RecordedLogProbsOfTheSamePolicyMatchToTheLastBit) {
       SequenceView view;
       view.prompt = group.prompt_token_ids;
       view.completion = completion.token_ids;
-      const auto batches = PackSequences({&view, 1}, 96, 176, kNow);
-      ASSERT_TRUE(batches.ok());
-      ASSERT_TRUE(trainer->policy().ForwardOnly((*batches)[0].fields().sequences, completion.logprobs).ok());
+      const auto batch = PackSequences({&view, 1}, 176, kNow);
+      ASSERT_TRUE(batch.ok());
+      ASSERT_TRUE(trainer->policy().ForwardOnly(batch->fields().sequences, completion.logprobs).ok());
     }
   }
   const auto stats = trainer->TrainStep(groups, kNow);
@@ -107,11 +108,11 @@ TEST(LmTrainerTest, RewardedTokensBecomeLikelier) {
   SequenceView rewarded;
   rewarded.prompt = groups[0].prompt_token_ids;
   rewarded.completion = groups[0].completions[0].token_ids;
-  const auto batch = PackSequences({&rewarded, 1}, 96, 176, kNow);
+  const auto batch = PackSequences({&rewarded, 1}, 176, kNow);
   ASSERT_TRUE(batch.ok());
   const auto log_prob = [&] {
     std::vector<float> values(rewarded.completion.size());
-    EXPECT_TRUE(trainer->policy().ForwardOnly((*batch)[0].fields().sequences, values).ok());
+    EXPECT_TRUE(trainer->policy().ForwardOnly(batch->fields().sequences, values).ok());
     double sum = 0;
     for (const float value : values) sum += value;
     return sum;

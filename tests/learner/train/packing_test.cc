@@ -4,7 +4,9 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <numeric>
 #include <random>
+#include <set>
 
 namespace tactus {
 namespace {
@@ -13,9 +15,11 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
+using Lengths = std::vector<std::vector<int>>;
+
 // Sequences by group and length; a sequence of n tokens has a prompt of 2.
 struct Sample {
-  explicit Sample(const std::vector<std::vector<int>>& lengths_by_group) {
+  explicit Sample(const Lengths& lengths_by_group) {
     for (const auto& lengths : lengths_by_group) {
       for (int length : lengths) {
         tokens.push_back(std::vector<TokenId>(static_cast<size_t>(length), 1));
@@ -39,60 +43,133 @@ struct Sample {
   std::vector<int32_t> groups;
 };
 
-std::vector<size_t> RankCuts(const std::vector<int>& lengths, int world) {
-  const Sample sample({lengths});
-  return SplitAcrossRanks(sample.Views(), world);
+// The plan of groups with sequences of these lengths.
+MicroBatchPlan PlanOf(const Sample& sample, size_t groups, int world, int64_t budget_tokens) {
+  MicroBatchPlan plan(world, budget_tokens, groups);
+  const std::vector<SequenceView> views = sample.Views();
+  size_t end = 0;
+  for (size_t g = 0; g < groups; ++g) {
+    const size_t begin = end;
+    while (end < views.size() && views[end].group == static_cast<int32_t>(g)) ++end;
+    plan.Add(std::span(views).subspan(begin, end - begin));
+  }
+  return plan;
 }
 
-TEST(SplitAcrossRanksTest, CutsAreBalancedAndContiguous) {
-  EXPECT_THAT(RankCuts({10, 10, 10, 10}, 1), ElementsAre(0, 4));
-  EXPECT_THAT(RankCuts({10, 10, 10, 10}, 2), ElementsAre(0, 2, 4));
-  EXPECT_THAT(RankCuts({30, 10, 10, 10}, 2), ElementsAre(0, 1, 4));
-  EXPECT_THAT(RankCuts({10, 10, 10, 10}, 4), ElementsAre(0, 1, 2, 3, 4));
+using Places = std::vector<std::vector<size_t>>;
+
+// A rank's micro-batches.
+Places BatchesOf(const MicroBatchPlan& plan, int rank) {
+  Places batches;
+  for (size_t b = 0; b < plan.batches(rank); ++b) {
+    const std::span<const size_t> places = plan.places(rank, b);
+    batches.emplace_back(places.begin(), places.end());
+  }
+  return batches;
 }
 
-TEST(SplitAcrossRanksTest, FewerSequencesThanRanksLeaveRanksEmpty) {
-  EXPECT_THAT(RankCuts({}, 3), ElementsAre(0, 0, 0, 0));
-  const std::vector<size_t> cuts = RankCuts({10}, 3);
-  EXPECT_EQ(cuts.size(), 4u);
-  EXPECT_EQ(cuts.front(), 0u);
-  EXPECT_EQ(cuts.back(), 1u);
-  EXPECT_TRUE(std::is_sorted(cuts.begin(), cuts.end()));
+Places OnOneRank(const Lengths& lengths) { return BatchesOf(PlanOf(Sample(lengths), lengths.size(), 1, 10), 0); }
+
+TEST(MicroBatchPlanTest, FillsTheBudget) {
+  EXPECT_EQ(OnOneRank({{6}, {4}, {5}, {5}, {7}}), (Places{{0, 1}, {2, 3}, {4}}));
+  EXPECT_EQ(OnOneRank({{}, {}}), Places{});
 }
 
-TEST(SplitAcrossRanksTest, NoShareIsFurtherFromEvenThanASequence) {
+TEST(MicroBatchPlanTest, KeepsAGroupTogetherWhereThatIsCheap) {
+  // The second group would be cut after 6 + 2; it waits, as the first micro-batch is more than half full.
+  EXPECT_EQ(OnOneRank({{3, 3}, {2, 3, 4}}), (Places{{0, 1}, {2, 3, 4}}));
+  // Less than half full: it does not wait.
+  EXPECT_EQ(OnOneRank({{2, 2}, {2, 3, 4}}), (Places{{0, 1, 2, 3}, {4}}));
+  // A group larger than the budget cannot stay whole.
+  EXPECT_EQ(OnOneRank({{6}, {4, 4, 4}}), (Places{{0, 1}, {2, 3}}));
+}
+
+TEST(MicroBatchPlanTest, GroupsGoToTheRankWithTheFewestTokensAndTheLastOnesEvenThatOut) {
+  const Lengths lengths = {{5, 5}, {3, 3}, {2, 2}, {4, 4}, {2, 2, 2}};
+  const MicroBatchPlan plan = PlanOf(Sample(lengths), lengths.size(), 2, 100);
+  // 10 | 6, then 10 | 10. The last two groups by sequence: 14 | 10, 14 | 14, 16 | 14, 16 | 16, 18 | 16.
+  EXPECT_EQ(BatchesOf(plan, 0), (Places{{0, 1, 6, 8, 10}}));
+  EXPECT_EQ(BatchesOf(plan, 1), (Places{{2, 3, 4, 5, 7, 9}}));
+}
+
+TEST(MicroBatchPlanTest, FewerSequencesThanRanksLeaveRanksWithout) {
+  const MicroBatchPlan plan = PlanOf(Sample(Lengths{{7}}), 1, 3, 10);
+  EXPECT_EQ(plan.rounds(), 1u);
+  EXPECT_EQ(plan.batches(0) + plan.batches(1) + plan.batches(2), 1u);
+  EXPECT_THAT(plan.places(2, 0), IsEmpty());
+  EXPECT_EQ(PlanOf(Sample(Lengths{{}}), 1, 3, 10).rounds(), 0u);
+}
+
+Lengths RandomLengths(std::mt19937& random, int longest) {
+  Lengths lengths(1 + random() % 12);
+  for (std::vector<int>& group : lengths) {
+    group.resize(random() % 9);
+    for (int& length : group) length = 2 + static_cast<int>(random() % static_cast<uint32_t>(longest - 1));
+  }
+  return lengths;
+}
+
+// However unlike the groups are: the difference is that between two groups while they are dealt whole, and the last
+// ones take it away where they have the tokens for it.
+TEST(MicroBatchPlanTest, SharesAreEvenAndEverySequenceIsInOne) {
   std::mt19937 random(1);
-  for (int trial = 0; trial < 200; ++trial) {
-    std::vector<int> lengths(1 + random() % 40);
-    for (int& length : lengths) length = 2 + static_cast<int>(random() % 50);
+  for (int trial = 0; trial < 300; ++trial) {
+    const Lengths lengths = RandomLengths(random, 50);
     const int world = 1 + static_cast<int>(random() % 5);
-    const std::vector<size_t> cuts = RankCuts(lengths, world);
-    ASSERT_EQ(cuts.size(), static_cast<size_t>(world) + 1);
-    ASSERT_EQ(cuts.front(), 0u);
-    ASSERT_EQ(cuts.back(), lengths.size());
-    int total = 0;
-    for (int length : lengths) total += length;
-    for (int rank = 0; rank < world; ++rank) {
-      int share = 0;
-      for (size_t i = cuts[static_cast<size_t>(rank)]; i < cuts[static_cast<size_t>(rank) + 1]; ++i)
-        share += lengths[i];
-      ASSERT_LE(std::abs(share - total / world), 52);
+    const MicroBatchPlan plan = PlanOf(Sample(lengths), lengths.size(), world, 120);
+    int largest_group = 0;
+    size_t sequences = 0;
+    for (const std::vector<int>& group : lengths) {
+      sequences += group.size();
+      largest_group = std::max(largest_group, std::accumulate(group.begin(), group.end(), 0));
     }
+    std::vector<int64_t> shares;
+    std::set<size_t> seen;
+    for (int rank = 0; rank < world; ++rank) {
+      shares.push_back(0);
+      for (const std::vector<size_t>& batch : BatchesOf(plan, rank)) {
+        int64_t tokens = 0;
+        EXPECT_TRUE(std::ranges::is_sorted(batch));
+        for (const size_t place : batch) {
+          ASSERT_TRUE(seen.insert(place).second);
+          tokens += plan.sequence(place).tokens();
+        }
+        ASSERT_GT(tokens, 0);
+        ASSERT_LE(tokens, 120);
+        shares.back() += tokens;
+      }
+    }
+    ASSERT_EQ(seen.size(), sequences);
+    ASSERT_LE(std::ranges::max(shares) - std::ranges::min(shares), largest_group);
   }
 }
 
-TEST(SplitIntoMicroBatchesTest, FillsTheBudget) {
-  EXPECT_THAT(SplitIntoMicroBatches(Sample({{6}, {4}, {5}, {5}, {7}}).Views(), 10), ElementsAre(0, 2, 4, 5));
-  EXPECT_THAT(SplitIntoMicroBatches({}, 10), ElementsAre(0));
-}
-
-TEST(SplitIntoMicroBatchesTest, KeepsAGroupTogetherWhereThatIsCheap) {
-  // The second group would be cut after 6 + 2; it waits, as the first micro-batch is more than half full.
-  EXPECT_THAT(SplitIntoMicroBatches(Sample({{3, 3}, {2, 3, 4}}).Views(), 10), ElementsAre(0, 2, 5));
-  // Less than half full: it does not wait.
-  EXPECT_THAT(SplitIntoMicroBatches(Sample({{2, 2}, {2, 3, 4}}).Views(), 10), ElementsAre(0, 4, 5));
-  // A group larger than the budget cannot stay whole.
-  EXPECT_THAT(SplitIntoMicroBatches(Sample({{6}, {4, 4, 4}}).Views(), 10), ElementsAre(0, 2, 4));
+// A round that stands while groups are awaited is the one of the complete plan.
+TEST(MicroBatchPlanTest, WhatStandsIsNeverChanged) {
+  std::mt19937 random(2);
+  size_t early = 0;
+  for (int trial = 0; trial < 200; ++trial) {
+    const Lengths lengths = RandomLengths(random, 20);
+    const Sample sample(lengths);
+    const std::vector<SequenceView> views = sample.Views();
+    const int world = 1 + static_cast<int>(random() % 3);
+    const MicroBatchPlan whole = PlanOf(sample, lengths.size(), world, 40);
+    MicroBatchPlan plan(world, 40, lengths.size());
+    size_t begin = 0, stood = 0;
+    for (const std::vector<int>& group : lengths) {
+      plan.Add(std::span(views).subspan(begin, group.size()));
+      begin += group.size();
+      ASSERT_GE(plan.rounds(), stood);
+      stood = plan.rounds();
+      if (!plan.complete()) early += stood;
+      for (int rank = 0; rank < world; ++rank) {
+        for (size_t r = 0; r < stood; ++r) ASSERT_TRUE(std::ranges::equal(plan.places(rank, r), whole.places(rank, r)));
+      }
+    }
+    ASSERT_TRUE(plan.complete());
+    ASSERT_EQ(plan.rounds(), whole.rounds());
+  }
+  EXPECT_GT(early, 500u) << "rounds stand before the last group is in";
 }
 
 TEST(PackSequencesTest, LaysOutAsTheLegendSays) {
@@ -103,11 +180,9 @@ TEST(PackSequencesTest, LaysOutAsTheLegendSays) {
   const std::vector<VersionSpan> first_versions = {{0, old}, {2, now}}, second_versions = {{0, now}};
   const std::vector<SequenceView> views = {{prompt, first, 4, 0.5, first_logprobs, first_credit, first_versions},
                                            {prompt, second, 4, -0.5, second_logprobs, second_credit, second_versions}};
-  const auto batches = PackSequences(views, 100, 31, now);
-  ASSERT_TRUE(batches.ok()) << batches.status();
-  ASSERT_EQ(batches->size(), 1u);
-  const TrainBatch& batch = (*batches)[0];
-  const TrainBatch::Fields& fields = batch.fields();
+  const auto batch = PackSequences(views, 31, now);
+  ASSERT_TRUE(batch.ok()) << batch.status();
+  const TrainBatch::Fields& fields = batch->fields();
   EXPECT_THAT(fields.sequences.token_ids, ElementsAre(10, 11, 20, 21, 10, 11));
   EXPECT_THAT(fields.sequences.sequence_starts, ElementsAre(0, 4, 6));
   EXPECT_THAT(fields.sequences.target_rows, ElementsAre(1, 2, 3, 5));
@@ -118,20 +193,14 @@ TEST(PackSequencesTest, LaysOutAsTheLegendSays) {
   EXPECT_THAT(fields.behavior_logprobs, ElementsAre(-1, -2, -3, -4));
   EXPECT_THAT(fields.credit, ElementsAre(1, 1.5, 1, 1.5));
   EXPECT_THAT(fields.on_policy, ElementsAre(0, 0, 1, 1));
-  EXPECT_THAT(batch.Targets(std::span<const float>(fields.credit), 1), ElementsAre(1.5));
+  EXPECT_THAT(batch->Targets(std::span<const float>(fields.credit), 1), ElementsAre(1.5));
 }
 
-TEST(PackSequencesTest, NothingGivesNoBatch) {
-  const auto batches = PackSequences({}, 10, 5, {});
-  ASSERT_TRUE(batches.ok());
-  EXPECT_THAT(*batches, IsEmpty());
-}
-
-TEST(PackSequencesTest, RefusesWhatCannotBeTrained) {
+TEST(CheckSequencesTest, RefusesWhatCannotBeTrained) {
   const std::vector<TokenId> prompt = {1}, completion = {2, 3}, foreign = {2, 5}, negative = {2, -1}, none;
   const std::vector<float> logprobs = {-1};
   const auto error = [](const SequenceView& view, int64_t budget = 10) {
-    return std::string(PackSequences({&view, 1}, budget, 5, {}).status().message());
+    return std::string(CheckSequences({&view, 1}, budget, 5).message());
   };
   SequenceView view;
   view.prompt = prompt;

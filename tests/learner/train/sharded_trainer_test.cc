@@ -187,7 +187,8 @@ TEST_P(ShardedTrainerTest, WithSeveralPassesAStepSumsDifferInTheLastPlaceAlone) 
     const Whole whole = train(Shard::kNone, 5), gradients = train(Shard::kGradients, 5);
     EXPECT_TRUE(train(Shard::kOptimizer, 5) == whole);
     EXPECT_TRUE(train(Shard::kParameters, 5) == gradients);
-    EXPECT_LE(Distance(gradients.parameters, whole.parameters), 1e-5);
+    // In bfloat16 a weight that is rounded the other way changes the next gradients by more than a sum's last place.
+    EXPECT_LE(Distance(gradients.parameters, whole.parameters), GetParam() == StorageDType::kFloat32 ? 1e-5 : 1e-4);
   }
 }
 

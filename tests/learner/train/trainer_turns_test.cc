@@ -67,7 +67,7 @@ Stepped Step(const TrajectoryGroup& group, TrainerOptions options = Options()) {
   out.before.assign(policy->parameters().begin(), policy->parameters().end());
   BigramPolicy* const kept = policy.get();
   const auto trainer = *Trainer::Create(options, std::move(policy), nullptr, *alone);
-  const auto record = trainer->TrainStep({group}, kNow);
+  const auto record = trainer->TrainStep({&group, 1}, kNow);
   EXPECT_TRUE(record.ok()) << record.status();
   out.record = *record;
   out.after.assign(kept->parameters().begin(), kept->parameters().end());
@@ -80,9 +80,9 @@ TEST(PackTurnsTest, TargetsAreTheModelsTokens) {
   const std::vector<VersionSpan> versions = {{0, {0, 1}}, {4, kNow}};
   const std::vector<Turn> turns = {{0, 2, 0}, {4, 1, 0}, {6, 1, 0}};
   const SequenceView view{prompt, completion, 0, 0.5, logprobs, credit, versions, turns};
-  const auto batches = PackSequences({&view, 1}, 100, 31, kNow);
-  ASSERT_TRUE(batches.ok()) << batches.status();
-  const TrainBatch::Fields& fields = (*batches)[0].fields();
+  const auto batch = PackSequences({&view, 1}, 31, kNow);
+  ASSERT_TRUE(batch.ok()) << batch.status();
+  const TrainBatch::Fields& fields = batch->fields();
   EXPECT_THAT(fields.sequences.token_ids, ElementsAre(10, 11, 20, 21, 5, 6, 22, 7)) << "all of it is context";
   EXPECT_THAT(fields.sequences.targets, ElementsAre(20, 21, 22, 23));
   EXPECT_THAT(fields.sequences.target_rows, ElementsAre(1, 2, 5, 7));
@@ -98,7 +98,7 @@ TEST(PackTurnsTest, RefusesTurnsOutOfTheCompletion) {
     view.prompt = prompt;
     view.completion = completion;
     view.turns = turns;
-    return std::string(PackSequences({&view, 1}, 10, 5, {}).status().message());
+    return std::string(PackSequences({&view, 1}, 5, {}).status().message());
   };
   EXPECT_EQ(error({{0, 1, 0}, {2, 1, 0}}), "");
   EXPECT_THAT(error({{0, 1, 0}, {2, 2, 0}}), HasSubstr("turns end at 4 of 3"));
@@ -181,10 +181,10 @@ TEST(TrainerTurnsTest, LogProbsOfTheModelsTokensAreThoseOfTheWholeSequence) {
   view.prompt = group.prompt_token_ids;
   view.completion = completion.token_ids;
   const auto logprobs = [&] {
-    const auto batches = PackSequences({&view, 1}, 96, policy->vocab_size(), kNow);
-    EXPECT_TRUE(batches.ok()) << batches.status();
-    std::vector<float> out((*batches)[0].num_targets());
-    EXPECT_TRUE(policy->ForwardOnly((*batches)[0].fields().sequences, out).ok());
+    const auto batch = PackSequences({&view, 1}, policy->vocab_size(), kNow);
+    EXPECT_TRUE(batch.ok()) << batch.status();
+    std::vector<float> out(batch->num_targets());
+    EXPECT_TRUE(policy->ForwardOnly(batch->fields().sequences, out).ok());
     return out;
   };
   const std::vector<float> whole = logprobs();
