@@ -67,8 +67,13 @@ class LiarTest : public ::testing::Test {
         absl::StrCat("rm -rf ", tls_, " && ", SourcePath("deploy/certificates/make_certs.sh"), " ", tls_);
     if (std::system((command + " >/dev/null 2>&1").c_str()) != 0)
       GTEST_SKIP() << "the openssl command is not installed";
-    settings_ = {absl::StrCat("learner.steps=", kSteps), absl::StrCat("algorithm.tis_cap=", kCap), "eval.max_prompts=0",
-                 "checkpoint.every_steps=4", "service.plaintext=false"};
+    // The honest actor is at two groups at a time, so that prompts are left for the other.
+    settings_ = {absl::StrCat("learner.steps=", kSteps),
+                 absl::StrCat("algorithm.tis_cap=", kCap),
+                 "eval.max_prompts=0",
+                 "actor.max_sequences=8",
+                 "checkpoint.every_steps=4",
+                 "service.plaintext=false"};
   }
 
   std::vector<std::string> Settings(const std::string& role) const {
