@@ -5,8 +5,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
+#include <cstdint>
+#include <fstream>
 #include <memory>
+#include <random>
 #include <string>
 #include <system_error>
 
@@ -17,6 +21,7 @@ namespace tactus {
 namespace {
 
 constexpr int kBacklog = 256;
+constexpr int kFirstPort = 10'000, kPortTries = 100;  // of FreePort
 
 absl::Status CannotListen(const HostPort& address, const std::string& why) {
   return absl::UnavailableError(absl::StrCat("cannot listen at ", address.Text(), ": ", why, "."));
@@ -35,6 +40,13 @@ int PortOf(int fd) {
   if (getsockname(fd, reinterpret_cast<sockaddr*>(&bound), &size) != 0) return -1;
   return ntohs(bound.ss_family == AF_INET6 ? reinterpret_cast<const sockaddr_in6&>(bound).sin6_port
                                            : reinterpret_cast<const sockaddr_in&>(bound).sin_port);
+}
+
+// Where those begin that the kernel takes for connections to elsewhere, of any process and at any moment.
+int FirstOutgoingPort() {
+  int first = 0;
+  const bool known = std::ifstream("/proc/sys/net/ipv4/ip_local_port_range") >> first && first > 0 && first <= 65535;
+  return known ? first : 32768;
 }
 
 }  // namespace
@@ -64,6 +76,12 @@ ListenSocket::~ListenSocket() {
 }
 
 absl::StatusOr<int> FreePort() {
+  static std::atomic<uint32_t> next = std::random_device{}();
+  const int begin = kFirstPort, end = FirstOutgoingPort();
+  for (int i = 0; i < kPortTries && begin < end; ++i) {
+    const int port = begin + static_cast<int>(next++ % static_cast<uint32_t>(end - begin));
+    if (ListenSocket::Open({"127.0.0.1", port}).ok()) return port;
+  }
   ASSIGN_OR_RETURN(const ListenSocket socket, ListenSocket::Open({"127.0.0.1", 0}));
   return socket.address().port;
 }

@@ -29,7 +29,8 @@ class ListenSocket {
   HostPort address_;
 };
 
-// A port of 127.0.0.1 that nobody listens at now; another process may take it before its user does.
+// A port of 127.0.0.1 that nobody listens at now, and none that connections to elsewhere are given by the kernel, where
+// there are others: they would take it in the moment before its user does. Another process may still. Thread-safe.
 absl::StatusOr<int> FreePort();
 
 }  // namespace tactus

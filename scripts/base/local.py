@@ -4,8 +4,10 @@ A script names its room's modules and these as packages, from scripts/: it puts 
 called from anywhere.
 """
 
+import contextlib
 import os
 import pathlib
+import random
 import signal
 import socket
 import subprocess
@@ -39,7 +41,13 @@ def yaml_module():
 
 
 def free_port() -> int:
-    """A port of loopback that nobody listens on. Another process may take it before the caller does."""
+    """A port of loopback that nobody listens on, and none that the kernel gives to connections, where there are others. Another
+    process may take it before the caller does."""
+    first = int(pathlib.Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    for _ in range(100 if first > 10_000 else 0):
+        with contextlib.suppress(OSError), socket.socket() as s:
+            s.bind(("127.0.0.1", random.randrange(10_000, first)))
+            return s.getsockname()[1]
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         return s.getsockname()[1]

@@ -6,6 +6,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <fstream>
+#include <set>
 #include <string>
 
 #include "common/base/listen_socket.h"
@@ -97,6 +99,16 @@ TEST(ListenSocketTest, TheIpv6WildcardTakesBothKinds) {
   const absl::StatusOr<ListenSocket> socket = ListenSocket::Open({"::", 0});
   if (!socket.ok()) GTEST_SKIP() << "this machine has no IPv6: " << socket.status();
   EXPECT_TRUE(Connects({"127.0.0.1", socket->address().port}));
+}
+
+TEST(ListenSocketTest, AFreePortIsNoneThatConnectionsToElsewhereTake) {
+  int first = 0, last = 0;
+  ASSERT_TRUE(std::ifstream("/proc/sys/net/ipv4/ip_local_port_range") >> first >> last);
+  if (first <= 10'000) GTEST_SKIP() << "they may take any, from " << first << " on";
+  std::set<int> ports;
+  for (int i = 0; i < 50; ++i) ports.insert(FreePort().value());
+  EXPECT_LT(*ports.rbegin(), first);
+  EXPECT_GT(ports.size(), 40u) << "several processes would ask for the same";
 }
 
 TEST(ListenSocketTest, AFreePortCanBeListenedAt) {
