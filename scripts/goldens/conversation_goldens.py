@@ -10,7 +10,6 @@ pass below is written for this and shares nothing with make_tiny_models.py, whos
 has to give to 1e-9 before anything is written. --check recomputes and compares.
 """
 
-import argparse
 import json
 import pathlib
 import random
@@ -20,10 +19,9 @@ import numpy as np
 from safetensors.numpy import load_file
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
-from base.local import ROOT  # noqa: E402
+from goldens.rhythm_files import make, short, shortened  # noqa: E402
 from goldens.rhythm_reference import credit, flow, measure, sampled_layers  # noqa: E402
 
-MODELS = ["llama", "qwen2", "qwen3", "mistral", "olmo2"]
 # Prompt, words after each turn: the second's fill a whole window of FAI.
 SHAPES = [(5, [1, 9, 30]), (33, [12, 110]), (16, [2, 1, 1, 47])]
 MAX_TURN_TOKENS, STOPS, MARGIN = 26, 9, 1e-3
@@ -130,39 +128,23 @@ def line(model: Model, name: str, prompt, turns, words, stops) -> dict:
     layers = sampled_layers(model.config["num_hidden_layers"])
     rhythm = measure(maps, layers, len(prompt), sampled)
     gamma = credit(rhythm, entropy)
-    short = lambda xs: [float(f"{x:.9g}") for x in xs]  # noqa: E731
     through = flow(maps, layers, len(prompt), sampled)
-    for key in ("waad", "delta", "fai"):
-        rhythm[key] = short(rhythm[key])
-    rhythm["span"] = [[layer, head, float(f"{d:.9g}")] for layer, head, d in rhythm["span"]]
     return {"id": name, "prompt_ids": prompt, "turns": turns, "words": words, "stop_ids": stops,
-            "max_turn_tokens": MAX_TURN_TOKENS, **rhythm, "flow": short(through[t] for t in sampled),
+            "max_turn_tokens": MAX_TURN_TOKENS, **shortened(rhythm), "flow": short(through[t] for t in sampled),
             "entropy": short(entropy), "gamma": gamma}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=pathlib.Path, default=ROOT / "tests/goldens/rhythm/conversations")
-    parser.add_argument("--check", action="store_true")
-    args = parser.parse_args()
-    for seed, family in enumerate(MODELS):
-        folder, draw = ROOT / "tests/goldens/models" / family, random.Random(seed)
-        model = Model(folder)
-        check_forward(model, folder)
-        text = ""
-        for number, shape in enumerate(SHAPES):
-            said = None
-            while said is None:
-                said = converse(model, draw, *shape)
-            text += json.dumps(line(model, f"{family}-{number}", *said)) + "\n"
-        path = args.out / f"{family}.jsonl"
-        if not args.check:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
-        elif path.read_text() != text:
-            sys.exit(f"{path} is not what this script makes")
-        print(f"{path}: {len(SHAPES)} conversations")
+def lines_of(family: str, folder: pathlib.Path, draw: random.Random) -> list[dict]:
+    model = Model(folder)
+    check_forward(model, folder)
+    lines = []
+    for number, shape in enumerate(SHAPES):
+        said = None
+        while said is None:
+            said = converse(model, draw, *shape)
+        lines.append(line(model, f"{family}-{number}", *said))
+    return lines
 
 
 if __name__ == "__main__":
-    main()
+    make(__doc__, pathlib.Path("tests/goldens/rhythm/conversations"), "conversations", lines_of)

@@ -9,8 +9,6 @@ make_tiny_models.forward_float64, which
 is held against transformers there; the metrics are rhythm_reference.py's. --check recomputes and compares.
 """
 
-import argparse
-import json
 import pathlib
 import random
 import sys
@@ -20,11 +18,10 @@ import transformers
 from safetensors.torch import load_file
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
-from base.local import ROOT  # noqa: E402
 from goldens.make_tiny_models import forward_float64  # noqa: E402
+from goldens.rhythm_files import make, short, shortened  # noqa: E402
 from goldens.rhythm_reference import credit, flow, measure, sampled_layers  # noqa: E402
 
-MODELS = ["llama", "qwen2", "qwen3", "mistral", "olmo2"]
 LENGTHS = [(1, 5), (2, 16), (10, 3), (11, 17), (12, 40), (57, 1), (300, 33), (1000, 30)]  # response, prompt
 
 
@@ -40,33 +37,16 @@ def line(folder: pathlib.Path, name: str, prompt: list[int], response: list[int]
     rhythm = measure([m.numpy() for m in maps], layers, len(prompt))
     gamma = credit(rhythm, entropy)
     del rhythm["eligible"], rhythm["places"]
-    short = lambda xs: [float(f"{x:.9g}") for x in xs]  # noqa: E731
-    for key in ("waad", "delta", "fai"):
-        rhythm[key] = short(rhythm[key])
-    rhythm["span"] = [[layer, head, float(f"{d:.9g}")] for layer, head, d in rhythm["span"]]
     logprobs = short(drawn.gather(1, torch.tensor(response)[:, None])[:, 0].tolist())
-    return {"id": name, "prompt_ids": prompt, "response_ids": response, **rhythm, "flow": short(flow(maps, layers, len(prompt))),
+    return {"id": name, "prompt_ids": prompt, "response_ids": response, **shortened(rhythm), "flow": short(flow(maps, layers, len(prompt))),
             "logprobs": logprobs, "entropy": short(entropy), "gamma": gamma}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=pathlib.Path, default=ROOT / "tests/goldens/rhythm")
-    parser.add_argument("--check", action="store_true")
-    args = parser.parse_args()
-    for seed, family in enumerate(MODELS):
-        folder, draw = ROOT / "tests/goldens/models" / family, random.Random(seed)
-        vocab = transformers.AutoConfig.from_pretrained(folder).vocab_size
-        ids = lambda n: [draw.randrange(3, vocab) for _ in range(n)]  # noqa: E731, B023
-        text = "".join(json.dumps(line(folder, f"{family}-{n}", ids(p), ids(n))) + "\n" for n, p in LENGTHS)
-        path = args.out / f"{family}.jsonl"
-        if not args.check:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
-        elif path.read_text() != text:
-            sys.exit(f"{path} is not what this script makes")
-        print(f"{path}: {len(LENGTHS)} responses")
+def lines_of(family: str, folder: pathlib.Path, draw: random.Random) -> list[dict]:
+    vocab = transformers.AutoConfig.from_pretrained(folder).vocab_size
+    ids = lambda n: [draw.randrange(3, vocab) for _ in range(n)]  # noqa: E731
+    return [line(folder, f"{family}-{n}", ids(p), ids(n)) for n, p in LENGTHS]
 
 
 if __name__ == "__main__":
-    main()
+    make(__doc__, pathlib.Path("tests/goldens/rhythm"), "responses", lines_of)
