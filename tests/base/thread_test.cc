@@ -8,6 +8,8 @@
 #include <stdexcept>
 #include <string>
 
+#include "tests/sanitized.h"
+
 namespace tactus {
 namespace {
 
@@ -24,9 +26,7 @@ TEST(ThreadTest, RunsTheBody) {
 
 // A stack of a size that no machine has stands for every reason there is.
 TEST(ThreadDeathTest, AThreadThatCannotBeStartedIsAStatus) {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-  GTEST_SKIP() << "a sanitizer ends the program where a thread gets no memory";
-#endif
+  if (kSanitized) GTEST_SKIP() << "a sanitizer ends the program where a thread gets no memory";
   const auto start = [] {
     const rlimit none = {.rlim_cur = 0, .rlim_max = 0};
     setrlimit(RLIMIT_AS, &none);

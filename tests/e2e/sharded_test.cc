@@ -8,6 +8,7 @@
 #include <random>
 
 #include "tests/e2e/job.h"
+#include "tests/sanitized.h"
 
 namespace tactus {
 namespace {
@@ -72,9 +73,7 @@ TEST(ShardedTest, AStoppedRunGoesOnUnderAnotherSharding) {
 
 // A checkpoint takes more than twice as long as the ranks wait for each other, as does the one that waits for it.
 TEST(ShardedTest, ADiskSlowerThanTheCollectivesTimeoutEndsNothing) {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-  GTEST_SKIP() << "a sanitizer's runtime must be loaded before anything else";
-#endif
+  if (kSanitized) GTEST_SKIP() << "a sanitizer's runtime must be loaded before anything else";
   ::setenv("LD_PRELOAD", BuildPath("lib/libslow_disk.so").c_str(), 1);
   ::setenv("TACTUS_TEST_FSYNC_MS", "21000", 1);
   const auto start = [](const std::string& name, const std::string& shard, const std::string& every) {

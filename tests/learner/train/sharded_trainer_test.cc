@@ -17,6 +17,7 @@
 #include "learner/train/trainer.h"
 #include "proto/config.pb.h"
 #include "tests/learner/train/trainer_fixtures.h"
+#include "tests/sanitized.h"
 #include "tests/tree.h"
 
 namespace tactus {
@@ -272,9 +273,7 @@ int64_t AtRest(const MemoryNeed& need) {
 
 // Of all ranks together after a step, by the resident size of the process that they share here.
 TEST(ShardedMemoryTest, ARankTakesWhatIsPredicted) {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-  GTEST_SKIP() << "a sanitizer keeps memory of its own for each byte";
-#endif
+  if (kSanitized) GTEST_SKIP() << "a sanitizer keeps memory of its own for each byte";
   const ModelFolder folder = DeepFolder();
   const config::RunConfig run = *config::ParseRunConfig(
       R"(model { path: "m" dtype: FLOAT32 } task { name: "countdown" } service { plaintext: true })", "t", {});

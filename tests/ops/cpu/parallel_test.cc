@@ -9,6 +9,8 @@
 #include <thread>
 #include <vector>
 
+#include "tests/sanitized.h"
+
 namespace tactus::ops {
 namespace {
 
@@ -31,9 +33,7 @@ TEST(ParallelForTest, CoversEveryIndexOnceForAnySizeAndThreadCount) {
 
 // As under a limit of processes: what there is does the work.
 TEST(ParallelForTest, ThreadsThatTheSystemRefusesAreDoneWithout) {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-  GTEST_SKIP() << "a sanitizer ends the program where a thread gets no memory";
-#endif
+  if (kSanitized) GTEST_SKIP() << "a sanitizer ends the program where a thread gets no memory";
   const auto with_little_memory = [] {
     const rlimit limit{rlim_t{1} << 30, rlim_t{1} << 30};  // of addresses: a stack takes 8 MiB of them
     if (setrlimit(RLIMIT_AS, &limit) != 0) std::exit(2);

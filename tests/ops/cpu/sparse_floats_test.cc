@@ -6,6 +6,8 @@
 #include <fstream>
 #include <utility>
 
+#include "tests/sanitized.h"
+
 namespace tactus::ops {
 namespace {
 
@@ -29,9 +31,7 @@ TEST(SparseFloatsTest, ReadsAsZeroWhereNothingWasWrittenOrAllWasReleased) {
 
 TEST(SparseFloatsTest, TakesMemoryWhereItIsWrittenAndGivesItBack) {
   constexpr int64_t kCount = int64_t{16} << 20, kSlack = int64_t{1} << 20;
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-  GTEST_SKIP() << "a sanitizer keeps memory of its own for each byte";
-#endif
+  if (kSanitized) GTEST_SKIP() << "a sanitizer keeps memory of its own for each byte";
   const int64_t before = ResidentFloats();
   SparseFloats floats(kCount);
   EXPECT_LT(ResidentFloats() - before, kSlack);
