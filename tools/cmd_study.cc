@@ -43,9 +43,8 @@ struct Study {
 
 void Say(const std::string& line) { std::fprintf(stderr, "%s\n", line.c_str()); }
 
-absl::StatusOr<LearningRun> ReadRun(const PlannedRun& planned) {
+absl::StatusOr<LearningRun> ReadRun(const PlannedRun& planned, const std::vector<StepRecord>& steps) {
   LearningRun run{.variant = planned.variant, .seed = planned.seed, .samples_per_step = SamplesPerStep(planned)};
-  ASSIGN_OR_RETURN(const std::vector<StepRecord> steps, ReadSteps(planned.folder.metrics()));
   for (const StepRecord& step : steps) {
     run.reward.push_back(step.reward_mean);
     run.time_s.push_back(step.time_s);
@@ -64,7 +63,8 @@ absl::StatusOr<std::string> WriteStudy(const Study& study) {
   std::string lines;
   for (const PlannedRun& planned : study.runs) {
     if (!IsFinished(planned.folder)) continue;
-    ASSIGN_OR_RETURN(LearningRun run, ReadRun(planned));
+    ASSIGN_OR_RETURN(const std::vector<StepRecord> steps, ReadSteps(planned.folder.metrics()));
+    ASSIGN_OR_RETURN(LearningRun run, ReadRun(planned, steps));
     const std::string& variant = study.plan.variant(static_cast<int>(planned.variant)).name();
     absl::StrAppend(&lines, LineOf(run, variant, planned.overrides), "\n");
     runs.push_back(std::move(run));
@@ -90,8 +90,8 @@ absl::StatusOr<std::string> WriteStudy(const Study& study) {
 }
 
 absl::StatusOr<std::string> EndOf(const PlannedRun& planned) {
-  ASSIGN_OR_RETURN(const LearningRun run, ReadRun(planned));
   ASSIGN_OR_RETURN(const std::vector<StepRecord> steps, ReadSteps(planned.folder.metrics()));
+  ASSIGN_OR_RETURN(const LearningRun run, ReadRun(planned, steps));
   const double held_out = OutcomeOf(run, Outcome::kHeldOut, 1);
   return absl::StrCat("trained in ", DurationText(run.time_s.back()),
                       std::isfinite(held_out) ? absl::StrFormat(", held-out pass@1 %.3f", held_out) : "", "\n",
