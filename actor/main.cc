@@ -15,8 +15,8 @@
 #include "absl/time/clock.h"
 #include "actor/actor.h"
 #include "actor/actor_metrics.h"
-#include "actor/engine/load_engine.h"
 #include "actor/grpc_weight_source.h"
+#include "actor/run_engine.h"
 #include "actor/weight_relaying.h"
 #include "common/base/exit_code.h"
 #include "common/base/file.h"
@@ -27,7 +27,6 @@
 #include "common/base/thread.h"
 #include "common/config/flags.h"
 #include "common/config/run_config.h"
-#include "common/config/storage_dtype.h"
 #include "common/device/devices.h"
 #include "common/environment/open_task.h"
 #include "common/metrics/build_info.h"
@@ -128,23 +127,6 @@ absl::StatusOr<std::vector<TokenId>> ModelStopIds(const config::RunConfig& run, 
   return std::move(facts.stop_ids);
 }
 
-absl::StatusOr<std::unique_ptr<Engine>> MakeEngine(const config::RunConfig& run, const ModelFolder& folder,
-                                                   const CreditAssigner& credit, const Device& device) {
-  EngineSetup setup;
-  setup.device = device;
-  if (credit.MeasuresAttention()) {
-    ASSIGN_OR_RETURN(setup.engine.probe, credit.Probe(folder.config.num_layers, folder.config.num_heads));
-  }
-  setup.weights_dtype = StorageDTypeOf(run.model().dtype());
-  setup.load_weights = false;  // the learner sends them
-  setup.engine.max_sequences = run.actor().max_sequences();
-  setup.engine.max_step_tokens = run.actor().max_step_tokens();
-  setup.engine.max_waiting_groups = run.actor().max_leases();
-  setup.kv_cache_mib = run.actor().kv_cache_mib();
-  setup.max_sequence_tokens = int64_t{run.rollout().max_prompt_tokens()} + run.rollout().max_completion_tokens();
-  return LoadEngine(folder, setup);
-}
-
 // What conversations need besides, where the run's environment holds them; none: it does not.
 absl::StatusOr<std::optional<ConversationParts>> Conversing(const config::RunConfig& run, const ModelConfig& model,
                                                             Parts& parts) {
@@ -208,7 +190,7 @@ absl::StatusOr<Parts> MakeParts(const config::RunConfig& run, const ActorFlags& 
                                                         .metrics = metrics,
                                                         .relay = RelayOf(parts.relaying.get())},
                                                        parts.port.get()));
-  ASSIGN_OR_RETURN(std::unique_ptr<Engine> engine, MakeEngine(run, folder, *parts.credit, device));
+  ASSIGN_OR_RETURN(std::unique_ptr<Engine> engine, MakeRunEngine(run, folder, *parts.credit, device));
   ASSIGN_OR_RETURN(const std::optional<ConversationParts> conversations, Conversing(run, folder.config, parts));
   parts.actor = std::make_unique<Actor>(
       MakeSettings(run, flags, instance, stop_ids), std::move(engine), parts.port.get(), parts.weights.get(),

@@ -108,14 +108,10 @@ absl::Status Rank::LoadModel() {
              .min_format_reward = served ? -kMaxEnvironmentReward - 1 : 0,
              .max_format_reward = served ? kMaxEnvironmentReward : config.task().format_reward(),
              .max_turns = served ? config.rollout().max_turns() : 1};
-  const PolicyOptions policy_options{
-      .dtype = StorageDTypeOf(config.model().dtype()),
-      .trainable = {.activation_checkpointing = config.learner().activation_checkpointing(),
-                    .logprob_chunk_tokens = config.learner().logprob_chunk_tokens(),
-                    .temperature = static_cast<float>(config.rollout().temperature())},
-      .device = options_.device,
-      .sharding = sharding_,
-      .collective = collective_.get()};
+  PolicyOptions policy_options = PolicyOptions::FromProto(config);
+  policy_options.device = options_.device;
+  policy_options.sharding = sharding_;
+  policy_options.collective = collective_.get();
   ASSIGN_OR_RETURN(std::unique_ptr<TrainablePolicy> policy, CreatePolicy(model_, policy_options));
   std::unique_ptr<TrainablePolicy> reference;
   if (config.algorithm().kl_beta() > 0) {

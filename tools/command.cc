@@ -4,9 +4,10 @@ namespace tactus {
 
 std::span<const Command* const> Commands() {
   static constexpr const Command* kCommands[] = {
-      &kTrainCommand,  &kTopCommand,         &kStudyCommand,       &kSftCommand,    &kRanksCommand,   &kReportCommand,
-      &kRhythmCommand, &kRhythmStudyCommand, &kCreditStudyCommand, &kEvalCommand,   &kAverageCommand, &kGenerateCommand,
-      &kScoreCommand,  &kCheckConfigCommand, &kTokenizeCommand,    &kVerifyCommand, &kLossCommand,
+      &kTrainCommand,    &kTopCommand,      &kStudyCommand,       &kSftCommand,         &kRanksCommand,
+      &kReportCommand,   &kRhythmCommand,   &kRhythmStudyCommand, &kCreditStudyCommand, &kEvalCommand,
+      &kAverageCommand,  &kGenerateCommand, &kScoreCommand,       &kCheckConfigCommand, &kPlanCommand,
+      &kTokenizeCommand, &kVerifyCommand,   &kLossCommand,
   };
   return kCommands;
 }

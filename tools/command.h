@@ -43,6 +43,7 @@ extern const Command kCreditStudyCommand;
 extern const Command kEvalCommand;
 extern const Command kGenerateCommand;
 extern const Command kLossCommand;
+extern const Command kPlanCommand;
 extern const Command kRanksCommand;
 extern const Command kReportCommand;
 extern const Command kRhythmCommand;

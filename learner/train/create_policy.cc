@@ -4,20 +4,15 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
+#include "common/config/storage_dtype.h"
 #include "learner/train/lm_policy_cpu.h"
+#include "proto/config.pb.h"
 #ifdef TACTUS_CUDA
 #include "learner/train/lm_policy_cuda.h"
 #endif
 
 namespace tactus {
 namespace {
-
-absl::Status FillParameters(const ModelFolder& folder, uint64_t seed, std::span<float> parameters,
-                            ParameterDone done = KeepParameter) {
-  if (HasWeights(folder.path)) return LoadParameters(folder, parameters, done);
-  InitialiseParameters(folder.config, folder.layout, seed, parameters, done);
-  return absl::OkStatus();
-}
 
 // Loads the weights of a policy by parts: of each parameter what is this rank's stays.
 absl::Status FillShare(const ModelFolder& folder, const PolicyOptions& options, DecoderWeightsCpu& weights) {
@@ -36,6 +31,21 @@ absl::Status FillShare(const ModelFolder& folder, const PolicyOptions& options, 
 }
 
 }  // namespace
+
+absl::Status FillParameters(const ModelFolder& folder, uint64_t seed, std::span<float> parameters, ParameterDone done) {
+  if (HasWeights(folder.path)) return LoadParameters(folder, parameters, done);
+  InitialiseParameters(folder.config, folder.layout, seed, parameters, done);
+  return absl::OkStatus();
+}
+
+PolicyOptions PolicyOptions::FromProto(const config::RunConfig& run) {
+  PolicyOptions options;
+  options.dtype = StorageDTypeOf(run.model().dtype());
+  options.trainable = {.activation_checkpointing = run.learner().activation_checkpointing(),
+                       .logprob_chunk_tokens = run.learner().logprob_chunk_tokens(),
+                       .temperature = static_cast<float>(run.rollout().temperature())};
+  return options;
+}
 
 absl::StatusOr<std::unique_ptr<TrainablePolicy>> CreatePolicy(const ModelFolder& folder, const PolicyOptions& options) {
   if (options.device.is_gpu()) {

@@ -128,6 +128,11 @@ MORE = [
     "tactus study configs/studies/credit.textproto --out runs/credit --check | grep done",
     "tactus check-config --fields",
     "tactus check-config configs/quickstart.textproto --memory --learners 2 --actors 1",
+    f"tactus plan --config {RUN}/config.textproto --cores 2 --learners 1 --actors 1 --run {RUN} --prompt-tokens 8 --disk 0.2 --measure --scratch . "
+    "--json > plan.json && grep '\"known\":\"measured\"' plan.json",
+    "tactus plan --config configs/quickstart.textproto --set rollout.max_completion_tokens=100 --cores 4 --peak-tflops 0.1 --memory-gbs 10 --mfu 0.5",
+    "tactus plan --config configs/qwen3_0.6b_1x24gb.textproto --model-config tests/goldens/model_configs/qwen3-0.6b/config.json --gpus 2 "
+    "--gpu-memory-gib 23",
     "tactus check-config --config-only configs/qwen3_4b_countdown.textproto",
     "tactus top runs/live --once --interval-s 1 --window-s 5 --http 127.0.0.1:0",
     "tactus-learner --config F --out DIR --store HOST0:29500 --rank 0 --world 1 --device cpu --metrics-listen 127.0.0.1:0 --ready-file ready "

@@ -16,7 +16,7 @@ order too (ROOMS; "." is the component's own folder):
     common/tokenizer  . <- jinja <- chat
     actor           engine <- .
     learner         {algo, ledger} <- {train, checkpoint, rollout} <- {records, sft} <- .
-    tools           batch <- report <- job <- {study, top} <- .
+    tools           batch <- report <- job <- {plan, study, top} <- .
 
 No circle of includes: between files, and between rooms of tests and benches, which have no order. Besides:
 gRPC only in grpc_* files, c10d and NCCL only in common/collective, CUDA only in *.cu and *_cuda.*, torch/torch.h
@@ -45,7 +45,7 @@ ROOMS = {
     "common/tokenizer": [["."], ["jinja"], ["chat"]],
     "actor": [["engine"], ["."]],
     "learner": [["algo", "ledger"], ["train", "checkpoint", "rollout"], ["records", "sft"], ["."]],
-    "tools": [["batch"], ["report"], ["job"], ["study", "top"], ["."]],
+    "tools": [["batch"], ["report"], ["job"], ["plan", "study", "top"], ["."]],
 }
 UNORDERED = ("tests", "bench")
 RANK = {component: rank for rank, layer in enumerate(LAYERS) for component in layer}
