@@ -60,15 +60,14 @@ void TrainableDecoder<B>::Impl::Load(const TrainSequences& sequences) {
   target_rows = sequences.target_rows;
   targets = sequences.targets;
   upload.Clear();
-  batch.Add(sequences.token_ids, sequences.sequence_starts, upload);
+  const ops::PackedLayout layout{.starts = sequences.sequence_starts, .shared = sequences.shared_tokens};
+  batch.Add(sequences.token_ids, layout, upload);
   target_rows_at = upload.Add(target_rows);
   targets_at = upload.Add(targets);
   b.Send(upload);
   batch.Bind(upload);
   int64_t longest = 0;
-  for (size_t s = 0; s + 1 < sequences.sequence_starts.size(); ++s) {
-    longest = std::max(longest, sequences.sequence_starts[s + 1] - sequences.sequence_starts[s]);
-  }
+  for (const ops::PackedSequence& sequence : ops::SequencesOf(layout)) longest = std::max(longest, sequence.tokens());
   pass.ReachPositions(longest);
 }
 

@@ -14,8 +14,9 @@
 //   Upload            HostArrays with Send and At<T>(place): where the arrays are for B.
 //   PagedBatch        a step's rows over a paged KvCache: tokens, rotary (RotaryRows), rows(), probe, AtLayer(pages,
 //                     first_head): which layer the next Attend is for; first_head < 0: it is not measured.
-//   SequenceBatch     whole sequences for training: tokens(), rotary, rows(), Add(tokens, starts, upload), then, when
-//                     the upload is sent, Bind(upload).
+//   SequenceBatch     whole sequences for training: tokens(), rotary, rows(), Add(tokens, PackedLayout, upload), then,
+//                     when the upload is sent, Bind(upload). A row attends to the shared tokens before its sequence's
+//                     rows as to its own; their keys' and values' gradients are the sums over all who share them.
 //   KvCache           the pages of all layers; layer(i) are the Pages that AtLayer takes.
 //
 // Rules every backend keeps: a row's result depends on that row and its sequence alone, bit for bit, but for products
@@ -30,6 +31,7 @@
 #include <vector>
 
 #include "common/ops/attention_types.h"
+#include "common/ops/packed_layout.h"
 #include "common/ops/token_types.h"
 #include "common/ops/upload.h"
 

@@ -36,13 +36,4 @@ class HostArrays {
   std::vector<std::byte> bytes_;
 };
 
-// Positions of packed rows in their sequences, which start at starts[0 … n - 1] and end at starts[n].
-inline std::vector<int32_t> PositionsOf(std::span<const int64_t> starts) {
-  std::vector<int32_t> positions;
-  for (size_t s = 0; s + 1 < starts.size(); ++s) {
-    for (int64_t r = starts[s]; r < starts[s + 1]; ++r) positions.push_back(static_cast<int32_t>(r - starts[s]));
-  }
-  return positions;
-}
-
 }  // namespace tactus::ops

@@ -63,6 +63,14 @@ TrainSequences Batch(int64_t vocab, const std::vector<int64_t>& lengths, int see
   return batch;
 }
 
+// The same of sequences of which each but the first shares `shared` tokens with it.
+TrainSequences Family(int64_t vocab, const std::vector<int64_t>& lengths, int64_t shared, int seed) {
+  TrainSequences batch = Batch(vocab, lengths, seed);
+  batch.shared_tokens.assign(lengths.size(), shared);
+  batch.shared_tokens.front() = 0;
+  return batch;
+}
+
 // d loss / d log-prob, some of them 0.
 std::vector<float> Weights(size_t count) {
   std::vector<float> weights;
@@ -140,7 +148,8 @@ double RootMeanSquare(const std::vector<float>& a, const std::vector<float>& b) 
 TEST_P(TrainableBackendsTest, LogProbsAndGradientsAreTheCpus) {
   const Pair pair(GetParam());
   const TrainableOptions options{.logprob_chunk_tokens = 7, .temperature = 0.8f};
-  const std::vector<TrainSequences> batches = {Batch(pair.vocab(), {19, 1, 37}, 1), Batch(pair.vocab(), {3, 30}, 2)};
+  const std::vector<TrainSequences> batches = {Batch(pair.vocab(), {19, 1, 37}, 1),
+                                               Family(pair.vocab(), {23, 2, 9}, 18, 2)};
   const Result actual = OnDevice(pair, options, batches), host = OnHost(*pair.host, options, batches);
   if (GetParam().dtype == StorageDType::kFloat32) {
     for (size_t i = 0; i < host.logprobs.size(); ++i) {
@@ -175,7 +184,7 @@ TEST_P(TrainableBackendsTest, LogProbsAndGradientsAreTheCpus) {
 
 TEST_P(TrainableBackendsTest, CheckpointingAndThreadOrdersChangeNoBit) {
   const Pair pair(GetParam());
-  const std::vector<TrainSequences> batches = {Batch(pair.vocab(), {18, 2}, 3)};
+  const std::vector<TrainSequences> batches = {Family(pair.vocab(), {18, 2, 5}, 11, 3)};
   const Result plain = OnDevice(pair, {}, batches);
   const Result again = OnDevice(pair, {.activation_checkpointing = true}, batches);
   EXPECT_EQ(plain.logprobs, again.logprobs);

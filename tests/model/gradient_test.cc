@@ -1,5 +1,5 @@
 // The hand-written gradients of every family on every backend against finite differences of the same forward pass, and
-// against themselves under activation checkpointing, chunking, packing and threads.
+// against themselves under activation checkpointing, chunking, packing and threads, with shared beginnings and without.
 #include <map>
 #include <random>
 
@@ -45,12 +45,13 @@ std::map<std::string, ModelConfig> TinyConfigs() {
   return configs;
 }
 
-// Of several pages on the CPU; shorter in the emulation, which is slow.
+// Of several pages on the CPU; shorter in the emulation, which is slow. The first three share what they begin with.
 template <typename B>
 TrainSequences Batch() {
   constexpr bool kLong = Rig<B>::kSameBits;
   TrainSequences batch;
-  batch.sequence_starts = kLong ? std::vector<int64_t>{0, 19, 24, 60} : std::vector<int64_t>{0, 4, 6, 25};
+  batch.sequence_starts = kLong ? std::vector<int64_t>{0, 19, 22, 24, 60} : std::vector<int64_t>{0, 4, 6, 10, 25};
+  batch.shared_tokens = kLong ? std::vector<int64_t>{0, 18, 18, 0} : std::vector<int64_t>{0, 3, 3, 0};
   for (int i = 0; i < batch.sequence_starts.back(); ++i) batch.token_ids.push_back(i * i % 50);
   for (const int32_t row :
        kLong ? std::vector<int32_t>{5, 6, 17, 20, 22, 30, 31, 58} : std::vector<int32_t>{0, 1, 2, 4, 9, 12, 13, 23}) {
@@ -149,6 +150,63 @@ TYPED_TEST(GradientTest, ChecksumsOfTheSameMathAgree) {
         square += static_cast<double>(plain[i]) * plain[i];
       }
       EXPECT_LT(std::sqrt(difference / square), 1e-6);
+    }
+  }
+}
+
+// The batch with every sequence whole.
+TrainSequences Whole(const TrainSequences& batch) {
+  TrainSequences whole;
+  whole.sequence_starts = {0};
+  size_t target = 0;
+  for (const ops::PackedSequence& s :
+       ops::SequencesOf({.starts = batch.sequence_starts, .shared = batch.shared_tokens})) {
+    const auto tokens = batch.token_ids.begin();
+    whole.token_ids.insert(whole.token_ids.end(), tokens + s.head_row, tokens + s.head_row + s.shared);
+    const int64_t moved = static_cast<int64_t>(whole.token_ids.size()) - s.first_row;
+    whole.token_ids.insert(whole.token_ids.end(), tokens + s.first_row, tokens + s.end_row());
+    whole.sequence_starts.push_back(static_cast<int64_t>(whole.token_ids.size()));
+    for (; target < batch.targets.size() && batch.target_rows[target] < s.end_row(); ++target) {
+      whole.target_rows.push_back(static_cast<int32_t>(batch.target_rows[target] + moved));
+      whole.targets.push_back(batch.targets[target]);
+    }
+  }
+  return whole;
+}
+
+// |a - b| / |b| of one parameter.
+double Distance(const ParameterSpec& spec, const std::vector<float>& a, const std::vector<float>& b) {
+  double difference = 0, square = 0;
+  for (int64_t i = spec.offset; i < spec.offset + spec.numel; ++i) {
+    const double left = a[static_cast<size_t>(i)], right = b[static_cast<size_t>(i)];
+    difference += (left - right) * (left - right);
+    square += right * right;
+  }
+  return std::sqrt(difference / square);
+}
+
+// A shared token is computed once: the same log-probs, and gradients that differ by the order of sums; in bfloat16 also
+// by its gradient's being rounded once, not in every sequence.
+TYPED_TEST(GradientTest, SharedTokensGiveTheNumbersOfWholeSequences) {
+  for (const auto& [name, config] : TinyConfigs()) {
+    const Model model = RandomModel(config);
+    for (const StorageDType dtype : {StorageDType::kFloat32, StorageDType::kBFloat16}) {
+      Rig<TypeParam> rig(model, dtype);
+      const TrainSequences shared = Batch<TypeParam>(), whole = Whole(shared);
+      ASSERT_LT(shared.token_ids.size(), whole.token_ids.size());
+      TrainableDecoder<TypeParam> trainable(rig.weights(), {});
+      std::vector<float> logprobs(kWeights.size()), entropy(logprobs), whole_logprobs(logprobs),
+          whole_entropy(logprobs);
+      trainable.ForwardOnly(shared, logprobs, entropy);
+      trainable.ForwardOnly(whole, whole_logprobs, whole_entropy);
+      EXPECT_EQ(logprobs, whole_logprobs) << name;
+      EXPECT_EQ(entropy, whole_entropy) << name;
+      const std::vector<float> gradients = Gradients(rig, model.parameters.size(), {}, shared);
+      const std::vector<float> whole_gradients = Gradients(rig, model.parameters.size(), {}, whole);
+      for (const ParameterSpec& spec : model.layout.specs) {
+        EXPECT_LT(Distance(spec, gradients, whole_gradients), dtype == StorageDType::kFloat32 ? 1e-5 : 1e-2)
+            << name << ": " << spec.name;
+      }
     }
   }
 }

@@ -19,6 +19,8 @@ constexpr int64_t kForwardRows = 48;
 // Blocks of the backward pass: query rows by keys, chosen so that five tiles of scratch stay in the first-level cache.
 constexpr int64_t kQueryBlock = 32;
 constexpr int64_t kKeyBlock = 32;
+// Query rows in one piece of a backward pass that is cut up: blocks of them.
+constexpr int64_t kMeetingRows = 4 * kQueryBlock;
 
 struct Piece {
   const SequenceRun* run;
@@ -176,7 +178,7 @@ struct BackwardScratch {
   Buffer<float> dprobs;    // [kQueryBlock, kKeyBlock]
   Buffer<float> probs;     // [kQueryBlock, kKeyBlock]
   Buffer<float> dscores;   // [kQueryBlock, kKeyBlock]
-  Buffer<float> delta;     // [rows of the sequence]
+  Buffer<float> delta;     // [query heads of the group, rows]
 };
 
 // C [rows, columns] (+)= A B with B's columns a multiple of 16.
@@ -203,19 +205,45 @@ void TransposeBlock(const float* rows, int64_t row_stride, int64_t count, int64_
   }
 }
 
-// Backward of one (sequence, key/value head): all its query heads, so dk and dv have one writer.
+// Query rows that meet key rows: a sequence its own, each row those up to itself, or those who share tokens all of
+// them.
+struct Meeting {
+  int64_t first_key, end_key;
+  int64_t first_row, end_row;
+  bool own;
+  bool queries = true, keys = true;  // whose gradients are wanted
+};
+
+// Meetings of shared tokens, in pieces that write apart: of blocks of queries, and of blocks of keys. Scores are
+// computed for both.
+std::vector<Meeting> Pieces(const std::vector<Meeting>& meetings) {
+  std::vector<Meeting> pieces;
+  for (const Meeting& m : meetings) {
+    for (int64_t row = m.first_row; row < m.end_row; row += kMeetingRows) {
+      const int64_t end = std::min(row + kMeetingRows, m.end_row);
+      pieces.push_back({m.first_key, m.end_key, row, end, /*own=*/false, /*queries=*/true, /*keys=*/false});
+    }
+    for (int64_t key = m.first_key; key < m.end_key; key += kKeyBlock) {
+      const int64_t end = std::min(key + kKeyBlock, m.end_key);
+      pieces.push_back({key, end, m.first_row, m.end_row, /*own=*/false, /*queries=*/false, /*keys=*/true});
+    }
+  }
+  return pieces;
+}
+
+// Backward of one meeting for one key/value head: all its query heads, so dk and dv have one writer. A sequence's own
+// overwrites what others then add to.
 class HeadBackward {
  public:
   HeadBackward(const Kernels& kernels, const AttentionShape& shape, const AttentionBackwardArgs& args,
-               BackwardScratch& scratch, int64_t start, int64_t length, int64_t kv_head)
+               BackwardScratch& scratch, const Meeting& meeting, int64_t kv_head)
       : kernels_(kernels),
         args_(args),
         s_(scratch),
+        m_(meeting),
         d_(shape.head_dim),
         heads_(shape.num_heads),
         group_(shape.num_heads / shape.num_kv_heads),
-        start_(start),
-        length_(length),
         kv_head_(kv_head),
         scale_(1.0f / std::sqrt(static_cast<float>(shape.head_dim))) {}
 
@@ -223,39 +251,45 @@ class HeadBackward {
     s_.keys_t.Reserve(d_ * kKeyBlock);
     s_.values_t.Reserve(d_ * kKeyBlock);
     for (Buffer<float>* tile : {&s_.scores, &s_.dprobs, &s_.probs, &s_.dscores}) tile->Reserve(kQueryBlock * kKeyBlock);
-    s_.delta.Reserve(length_ * group_);
-    for (int64_t r = 0; r < length_; ++r) {
+    s_.delta.Reserve(rows() * group_);
+    for (int64_t row = m_.first_row; row < m_.end_row; ++row) {
       for (int64_t g = 0; g < group_; ++g) {
-        const int64_t at = (start_ + r) * heads_ * d_ + (kv_head_ * group_ + g) * d_;
-        s_.delta[g * length_ + r] = kernels_.dot(args_.out + at, args_.dout + at, d_);
+        const int64_t at = (row * heads_ + kv_head_ * group_ + g) * d_;
+        Delta(row, g) = kernels_.dot(args_.out + at, args_.dout + at, d_);
       }
     }
-    for (int64_t key = 0; key < length_; key += kKeyBlock) KeyBlock(key, std::min(kKeyBlock, length_ - key));
+    for (int64_t key = m_.first_key; key < m_.end_key; key += kKeyBlock) {
+      KeyBlock(key, std::min(kKeyBlock, m_.end_key - key));
+    }
   }
 
  private:
-  float* Row(float* base, int64_t row, int64_t head) const { return base + (start_ + row) * args_.qkv_row + head * d_; }
+  int64_t rows() const { return m_.end_row - m_.first_row; }
+  float& Delta(int64_t row, int64_t g) { return s_.delta[g * rows() + row - m_.first_row]; }
+  float* Row(float* base, int64_t row, int64_t head) const { return base + row * args_.qkv_row + head * d_; }
   const float* Row(const float* base, int64_t row, int64_t head) const {
-    return base + (start_ + row) * args_.qkv_row + head * d_;
+    return base + row * args_.qkv_row + head * d_;
   }
 
   void KeyBlock(int64_t key, int64_t keys) {
     TransposeBlock(Row(args_.k, key, kv_head_), args_.qkv_row, keys, d_, s_.keys_t.data());
     TransposeBlock(Row(args_.v, key, kv_head_), args_.qkv_row, keys, d_, s_.values_t.data());
-    for (int64_t j = 0; j < keys; ++j) {
+    for (int64_t j = 0; j < keys && m_.own; ++j) {
       std::fill_n(Row(args_.dk, key + j, kv_head_), d_, 0.0f);
       std::fill_n(Row(args_.dv, key + j, kv_head_), d_, 0.0f);
     }
+    // A sequence's own rows before the key do not see it.
+    const int64_t first = m_.first_row + (m_.own ? (key - m_.first_key) / kQueryBlock * kQueryBlock : 0);
     for (int64_t g = 0; g < group_; ++g) {
-      for (int64_t row = key / kQueryBlock * kQueryBlock; row < length_; row += kQueryBlock) {
-        QueryBlock(key, keys, row, std::min(kQueryBlock, length_ - row), kv_head_ * group_ + g, g);
+      for (int64_t row = first; row < m_.end_row; row += kQueryBlock) {
+        QueryBlock(key, keys, row, std::min(kQueryBlock, m_.end_row - row), kv_head_ * group_ + g, g);
       }
     }
   }
 
   void QueryBlock(int64_t key, int64_t keys, int64_t row, int64_t rows, int64_t head, int64_t g) {
     const float* q = Row(args_.q, row, head);
-    const float* dout = args_.dout + ((start_ + row) * heads_ + head) * d_;
+    const float* dout = args_.dout + (row * heads_ + head) * d_;
     SmallGemm(kernels_, rows, d_, kKeyBlock, q, args_.qkv_row, 1, s_.keys_t.data(), kKeyBlock, s_.scores.data(),
               kKeyBlock, false);
     SmallGemm(kernels_, rows, d_, kKeyBlock, dout, heads_ * d_, 1, s_.values_t.data(), kKeyBlock, s_.dprobs.data(),
@@ -264,24 +298,28 @@ class HeadBackward {
       float* probs = s_.probs.data() + r * kKeyBlock;
       float* dscores = s_.dscores.data() + r * kKeyBlock;
       kernels_.attention_probs(s_.scores.data() + r * kKeyBlock, s_.dprobs.data() + r * kKeyBlock, scale_,
-                               args_.log_sum_exp[(start_ + row + r) * heads_ + head], s_.delta[g * length_ + row + r],
-                               kKeyBlock, probs, dscores);
-      const int64_t visible = std::clamp<int64_t>(row + r + 1 - key, 0, keys);
+                               args_.log_sum_exp[(row + r) * heads_ + head], Delta(row + r, g), kKeyBlock, probs,
+                               dscores);
+      const int64_t visible = m_.own ? std::clamp<int64_t>(row + r + 1 - key, 0, keys) : keys;
       std::fill(probs + visible, probs + kKeyBlock, 0.0f);
       std::fill(dscores + visible, dscores + kKeyBlock, 0.0f);
     }
-    SmallGemm(kernels_, keys, rows, d_, s_.probs.data(), 1, kKeyBlock, dout, heads_ * d_, Row(args_.dv, key, kv_head_),
-              args_.qkv_row, true);
-    SmallGemm(kernels_, keys, rows, d_, s_.dscores.data(), 1, kKeyBlock, q, args_.qkv_row, Row(args_.dk, key, kv_head_),
-              args_.qkv_row, true);
+    if (m_.keys) {
+      SmallGemm(kernels_, keys, rows, d_, s_.probs.data(), 1, kKeyBlock, dout, heads_ * d_,
+                Row(args_.dv, key, kv_head_), args_.qkv_row, true);
+      SmallGemm(kernels_, keys, rows, d_, s_.dscores.data(), 1, kKeyBlock, q, args_.qkv_row,
+                Row(args_.dk, key, kv_head_), args_.qkv_row, true);
+    }
+    if (!m_.queries) return;
     SmallGemm(kernels_, rows, keys, d_, s_.dscores.data(), kKeyBlock, 1, Row(args_.k, key, kv_head_), args_.qkv_row,
-              Row(args_.dq, row, head), args_.qkv_row, key > 0);
+              Row(args_.dq, row, head), args_.qkv_row, !m_.own || key > m_.first_key);
   }
 
   const Kernels& kernels_;
   const AttentionBackwardArgs& args_;
   BackwardScratch& s_;
-  const int64_t d_, heads_, group_, start_, length_, kv_head_;
+  const Meeting& m_;
+  const int64_t d_, heads_, group_, kv_head_;
   const float scale_;
 };
 
@@ -289,16 +327,24 @@ class HeadBackward {
 
 void AttentionBackward(const AttentionShape& shape, const AttentionBackwardArgs& args) {
   const Kernels& kernels = ActiveKernels();
-  const int64_t sequences = static_cast<int64_t>(args.sequence_starts.size()) - 1;
-  ParallelFor(sequences * shape.num_kv_heads, 1, [&](int64_t begin, int64_t end) {
-    thread_local BackwardScratch scratch;
-    for (int64_t i = begin; i < end; ++i) {
-      const size_t s = static_cast<size_t>(i / shape.num_kv_heads);
-      const int64_t start = args.sequence_starts[s];
-      HeadBackward(kernels, shape, args, scratch, start, args.sequence_starts[s + 1] - start, i % shape.num_kv_heads)
-          .Run();
-    }
-  });
+  const auto run = [&](const std::vector<Meeting>& meetings) {
+    ParallelFor(static_cast<int64_t>(meetings.size()) * shape.num_kv_heads, 1, [&](int64_t begin, int64_t end) {
+      thread_local BackwardScratch scratch;
+      for (int64_t i = begin; i < end; ++i) {
+        const Meeting& meeting = meetings[static_cast<size_t>(i / shape.num_kv_heads)];
+        HeadBackward(kernels, shape, args, scratch, meeting, i % shape.num_kv_heads).Run();
+      }
+    });
+  };
+  std::vector<Meeting> own, shared;
+  for (const PackedSequence& s : args.sequences) {
+    own.push_back({s.first_row, s.end_row(), s.first_row, s.end_row(), /*own=*/true});
+    if (s.given > 0) shared.push_back({s.first_row, s.first_row + s.given, s.end_row(), s.family_end, /*own=*/false});
+  }
+  run(own);
+  // One prompt has no more key/value heads to share out than one answer had. How it is cut changes no bit.
+  const bool few = static_cast<int64_t>(shared.size()) * shape.num_kv_heads < 2 * Threads();
+  run(few ? Pieces(shared) : shared);
 }
 
 }  // namespace tactus::ops

@@ -12,6 +12,7 @@
 
 #include "common/base/dtype.h"
 #include "common/ops/attention_types.h"
+#include "common/ops/packed_layout.h"
 
 namespace tactus::ops {
 
@@ -40,10 +41,10 @@ void PagedAttention(const AttentionShape& shape, std::span<const SequenceRun> ru
                     PagedKeysValues pages, float* out, int64_t out_row, float* log_sum_exp,
                     const LayerTaps* taps = nullptr);
 
-// Gradients of whole sequences that start at position 0. q, k, v are rows of one [T, qkv_row] buffer, as are dq, dk,
-// dv, which are overwritten. sequence_starts [n + 1].
+// Gradients of whole sequences. q, k, v are rows of one [T, qkv_row] buffer, as are dq, dk, dv, which are overwritten.
+// Of rows that several sequences share, dk and dv are the sums over them, in their order.
 struct AttentionBackwardArgs {
-  std::span<const int64_t> sequence_starts;
+  std::span<const PackedSequence> sequences;  // in order, of all rows
   const float* q = nullptr;
   const float* k = nullptr;
   const float* v = nullptr;

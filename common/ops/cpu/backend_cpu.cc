@@ -40,24 +40,37 @@ int64_t PageBytes(const AttentionShape& shape, StorageDType dtype, int64_t pages
 
 }  // namespace
 
-void CpuBackend::SequenceBatch::Add(std::span<const int32_t> tokens, std::span<const int64_t> sequence_starts,
-                                    Upload& upload) {
-  starts.assign(sequence_starts.begin(), sequence_starts.end());
-  tables.clear();
+void CpuBackend::SequenceBatch::Add(std::span<const int32_t> tokens, const PackedLayout& layout, Upload& upload) {
+  num_rows = layout.starts.back();
+  sequences = SequencesOf(layout);
+  tables.assign(sequences.size(), {});
   runs.clear();
+  writes.clear();
   pages = 0;
-  for (size_t i = 0; i + 1 < starts.size(); ++i) {
-    const int64_t length = starts[i + 1] - starts[i];
-    std::vector<int32_t>& table = tables.emplace_back(static_cast<size_t>((length + kPageTokens - 1) / kPageTokens));
-    std::iota(table.begin(), table.end(), static_cast<int32_t>(pages));
-    pages += static_cast<int64_t>(table.size());
-  }
-  for (size_t i = 0; i < tables.size(); ++i) {
-    runs.push_back(
-        {.first_row = starts[i], .num_rows = starts[i + 1] - starts[i], .start_position = 0, .page_table = tables[i]});
+  size_t head = 0;
+  for (size_t i = 0; i < sequences.size(); ++i) {
+    const PackedSequence& sequence = sequences[i];
+    if (sequence.shared == 0) head = i;
+    // Of the shared tokens full pages are the head's; those of the last one are copied, as the sequence goes on in it.
+    const int64_t full = sequence.shared / kPageTokens, copied = sequence.shared % kPageTokens;
+    std::vector<int32_t>& table = tables[i];
+    table.assign(tables[head].begin(), tables[head].begin() + full);
+    table.resize(static_cast<size_t>((sequence.tokens() + kPageTokens - 1) / kPageTokens));
+    std::iota(table.begin() + full, table.end(), static_cast<int32_t>(pages));
+    pages += static_cast<int64_t>(table.size()) - full;
+    runs.push_back({.first_row = sequence.first_row,
+                    .num_rows = sequence.num_rows,
+                    .start_position = sequence.shared,
+                    .page_table = table});
+    writes.push_back(runs.back());
+    if (copied == 0) continue;
+    writes.push_back({.first_row = sequence.head_row + full * kPageTokens,
+                      .num_rows = copied,
+                      .start_position = full * kPageTokens,
+                      .page_table = table});
   }
   tokens_at_ = upload.Add(tokens);
-  positions_at_ = upload.Add(PositionsOf(starts));
+  positions_at_ = upload.Add(PositionsOf(sequences));
 }
 
 void CpuBackend::SequenceBatch::Bind(const Upload& upload) {
@@ -229,7 +242,8 @@ const float* CpuBackend::Attend(const AttentionShape& shape, const SequenceBatch
   for (Buffer* pages : {&keys_, &values_}) pages->Reserve(bytes);
   const PagedKeysValues pages{.keys = keys_.data(), .values = values_.data(), .dtype = dtype_};
   float* out = FloatsIn(attention.out, batch.rows() * q_columns);
-  WritePages(shape, batch.runs, qkv + q_columns, qkv + q_columns + shape.num_kv_heads * shape.head_dim, columns, pages);
+  WritePages(shape, batch.writes, qkv + q_columns, qkv + q_columns + shape.num_kv_heads * shape.head_dim, columns,
+             pages);
   PagedAttention(shape, batch.runs, qkv, columns, pages, out, q_columns,
                  FloatsIn(attention.log_sum_exp, batch.rows() * shape.num_heads));
   return out;
@@ -238,7 +252,7 @@ const float* CpuBackend::Attend(const AttentionShape& shape, const SequenceBatch
 void CpuBackend::AttendBackward(const AttentionShape& shape, const SequenceBatch& batch, const float* qkv,
                                 Attention& attention, const float* dout, float* dqkv) {
   const int64_t q_columns = shape.num_heads * shape.head_dim, kv_columns = shape.num_kv_heads * shape.head_dim;
-  AttentionBackward(shape, {.sequence_starts = batch.starts,
+  AttentionBackward(shape, {.sequences = batch.sequences,
                             .q = qkv,
                             .k = qkv + q_columns,
                             .v = qkv + q_columns + kv_columns,

@@ -68,17 +68,19 @@ class CpuBackend {
 
   class SequenceBatch {
    public:
-    void Add(std::span<const int32_t> tokens, std::span<const int64_t> starts, Upload& upload);
+    void Add(std::span<const int32_t> tokens, const PackedLayout& layout, Upload& upload);
     void Bind(const Upload& upload);
 
-    int64_t rows() const { return starts.back(); }
+    int64_t rows() const { return num_rows; }
     const int32_t* tokens() const { return token_ids; }
 
     RotaryRows rotary;
     const int32_t* token_ids = nullptr;
-    std::vector<int64_t> starts;               // [n + 1]
-    std::vector<std::vector<int32_t>> tables;  // [n] pages of each sequence
-    std::vector<SequenceRun> runs;
+    int64_t num_rows = 0;
+    std::vector<PackedSequence> sequences;     // [n]
+    std::vector<std::vector<int32_t>> tables;  // [n] pages of each sequence, full ones of shared tokens its family's
+    std::vector<SequenceRun> runs;             // [n] its rows
+    std::vector<SequenceRun> writes;           // the rows that go to pages: all, and shared ones a second time
     int64_t pages = 0;
 
    private:

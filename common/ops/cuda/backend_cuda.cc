@@ -16,24 +16,46 @@ namespace tactus::ops {
 
 at::ScalarType TorchTypeOf(StorageDType dtype) { return dtype == StorageDType::kFloat32 ? at::kFloat : at::kBFloat16; }
 
-void CudaBackend::SequenceBatch::Add(std::span<const int32_t> tokens, std::span<const int64_t> starts64,
-                                     Upload& upload) {
-  const std::vector<int32_t> starts(starts64.begin(), starts64.end());
-  std::vector<int32_t> begin, end;
+void CudaBackend::SequenceBatch::Add(std::span<const int32_t> tokens, const PackedLayout& layout, Upload& upload) {
+  const std::vector<PackedSequence> packed = SequencesOf(layout);
+  std::vector<int32_t> starts, key_starts, key_rows, begin, shared, head_row, seen_end;
+  const auto append = [](std::vector<int32_t>& to, int64_t count, int64_t value) {
+    to.insert(to.end(), static_cast<size_t>(count), static_cast<int32_t>(value));
+  };
+  sequences.rows = layout.starts.back();
   sequences.longest = 0;
-  for (size_t s = 0; s + 1 < starts.size(); ++s) {
-    const int32_t length = starts[s + 1] - starts[s];
-    begin.insert(begin.end(), static_cast<size_t>(length), starts[s]);
-    end.insert(end.end(), static_cast<size_t>(length), starts[s + 1]);
-    sequences.longest = std::max<int64_t>(sequences.longest, length);
+  parts_.clear();
+  for (const PackedSequence& s : packed) {
+    if (parts_.empty() || parts_.back().keys + s.tokens() > sequences.rows) {
+      parts_.push_back({.first_row = s.first_row,
+                        .first_start = static_cast<int64_t>(starts.size()),
+                        .first_key = static_cast<int64_t>(key_rows.size())});
+      for (auto* values : {&starts, &key_starts}) append(*values, 1, 0);
+    }
+    append(begin, s.num_rows, s.first_row);
+    append(shared, s.num_rows, s.shared);
+    append(head_row, s.num_rows, s.head_row);
+    append(seen_end, s.given, s.family_end);
+    append(seen_end, s.num_rows - s.given, s.end_row());
+    for (int64_t row = s.head_row; row < s.head_row + s.shared; ++row) append(key_rows, 1, row);
+    for (int64_t row = s.first_row; row < s.end_row(); ++row) append(key_rows, 1, row);
+    cuda::FlashPartPlaces& part = parts_.back();
+    part.rows += s.num_rows;
+    part.keys += s.tokens();
+    append(starts, 1, part.rows);
+    append(key_starts, 1, part.keys);
+    part.starts = static_cast<int64_t>(starts.size()) - part.first_start;
+    sequences.longest = std::max(sequences.longest, s.tokens());
   }
-  sequences.rows = starts.back();
-  num_starts_ = static_cast<int64_t>(starts.size());
-  tokens_at_ = upload.Add(tokens);
-  positions_at_ = upload.Add(PositionsOf(starts64));
+  positions_at_ = upload.Add(PositionsOf(packed));
   begin_at_ = upload.Add(begin);
-  end_at_ = upload.Add(end);
+  shared_at_ = upload.Add(shared);
+  head_at_ = upload.Add(head_row);
+  seen_end_at_ = upload.Add(seen_end);
   starts_at_ = upload.Add(starts);
+  k_starts_at_ = upload.Add(key_starts);
+  k_rows_at_ = upload.Add(key_rows);
+  tokens_at_ = upload.Add(tokens);
 
   std::vector<int32_t> order(tokens.size()), seen, seen_starts;
   std::iota(order.begin(), order.end(), 0);
@@ -55,9 +77,22 @@ void CudaBackend::SequenceBatch::Bind(const Upload& upload) {
   token_ids = upload.At<int32_t>(tokens_at_);
   rotary.positions = upload.At<int32_t>(positions_at_);
   sequences.row_begin = upload.At<int32_t>(begin_at_);
-  sequences.row_end = upload.At<int32_t>(end_at_);
-  sequences.starts = at::from_blob(const_cast<int32_t*>(upload.At<int32_t>(starts_at_)), {num_starts_},
-                                   upload.device_.options().dtype(at::kInt));
+  sequences.shared = upload.At<int32_t>(shared_at_);
+  sequences.head_row = upload.At<int32_t>(head_at_);
+  sequences.seen_end = upload.At<int32_t>(seen_end_at_);
+  const auto tensor = [&](int64_t place, int64_t first, int64_t count) {
+    return at::from_blob(const_cast<int32_t*>(upload.At<int32_t>(place)) + first, {count},
+                         upload.device_.options().dtype(at::kInt));
+  };
+  sequences.parts.clear();
+  for (const cuda::FlashPartPlaces& part : parts_) {
+    const bool plain = parts_.size() == 1 && part.keys == part.rows;
+    sequences.parts.push_back({.first_row = part.first_row,
+                               .rows = part.rows,
+                               .starts = tensor(starts_at_, part.first_start, part.starts),
+                               .key_starts = tensor(k_starts_at_, part.first_start, part.starts),
+                               .key_rows = plain ? at::Tensor() : tensor(k_rows_at_, part.first_key, part.keys)});
+  }
   distinct = upload.At<int32_t>(distinct_at_);
   distinct_starts = upload.At<int32_t>(distinct_starts_at_);
   rows_by_token = upload.At<int32_t>(rows_at_);

@@ -99,7 +99,7 @@ class CudaBackend {
 
   class SequenceBatch {
    public:
-    void Add(std::span<const int32_t> tokens, std::span<const int64_t> starts, Upload& upload);
+    void Add(std::span<const int32_t> tokens, const PackedLayout& layout, Upload& upload);
     void Bind(const Upload& upload);
 
     int64_t rows() const { return sequences.rows; }
@@ -113,9 +113,9 @@ class CudaBackend {
     const int32_t *distinct = nullptr, *distinct_starts = nullptr, *rows_by_token = nullptr;
 
    private:
-    int64_t num_starts_ = 0;
-    int64_t tokens_at_ = 0, positions_at_ = 0, begin_at_ = 0, end_at_ = 0, starts_at_ = 0;
-    int64_t distinct_at_ = 0, distinct_starts_at_ = 0, rows_at_ = 0;
+    std::vector<cuda::FlashPartPlaces> parts_;
+    int64_t tokens_at_ = 0, positions_at_ = 0, begin_at_ = 0, shared_at_ = 0, head_at_ = 0, seen_end_at_ = 0;
+    int64_t starts_at_ = 0, k_starts_at_ = 0, k_rows_at_ = 0, distinct_at_ = 0, distinct_starts_at_ = 0, rows_at_ = 0;
   };
 
   CudaBackend(StorageDType dtype, int gpu) : type_(TorchTypeOf(dtype)), gpu_(gpu) {}

@@ -27,6 +27,12 @@ struct View {
   __device__ int64_t v_at(int64_t row, int64_t kv) const { return k_at(row, kv) + args.shape.num_kv_heads * d; }
   __device__ int64_t out_at(int64_t row, int64_t head) const { return (row * args.shape.num_heads + head) * d; }
   __device__ int64_t stat_at(int64_t row, int64_t head) const { return row * args.shape.num_heads + head; }
+  // Keys that a row sees, and the row of the i-th.
+  __device__ int64_t keys(int64_t row) const { return args.shared[row] + row - args.row_begin[row] + 1; }
+  __device__ int64_t key_row(int64_t row, int64_t i) const {
+    const int64_t shared = args.shared[row];
+    return i < shared ? args.head_row[row] + i : args.row_begin[row] + i - shared;
+  }
   __device__ const T* qkv() const { return static_cast<const T*>(args.qkv); }
   __device__ const T* dout() const { return static_cast<const T*>(args.dout); }
 
@@ -65,9 +71,10 @@ __global__ void Forward(DenseAttentionArgs args) {
   Load(view.qkv() + view.q_at(row, head), d, q);
   __syncwarp();
   float acc[kMaxSlices] = {}, max = -INFINITY, sum = 0;
-  for (int64_t first = args.row_begin[row]; first <= row; first += kWarpThreads) {
-    const int64_t key = first + threadIdx.x;
-    const float score = key <= row ? Dot(q, view.qkv() + view.k_at(key, kv), d) * view.scale : -INFINITY;
+  const int64_t seen = view.keys(row);
+  for (int64_t first = 0; first < seen; first += kWarpThreads) {
+    const int64_t i = first + threadIdx.x;
+    const float score = i < seen ? Dot(q, view.qkv() + view.k_at(view.key_row(row, i), kv), d) * view.scale : -INFINITY;
     const float block_max = WarpMax(score);
     const float new_max = fmaxf(max, block_max);
     const float p = expf(score - new_max), correction = expf(max - new_max);
@@ -75,13 +82,13 @@ __global__ void Forward(DenseAttentionArgs args) {
     max = new_max;
     probs[threadIdx.x] = p;
     __syncwarp();
-    const int64_t keys = row + 1 - first < kWarpThreads ? row + 1 - first : kWarpThreads;
-    for (int i = 0; i < kMaxSlices; ++i) {
-      const int64_t j = i * kWarpThreads + threadIdx.x;
+    const int64_t keys = seen - first < kWarpThreads ? seen - first : kWarpThreads;
+    for (int slice = 0; slice < kMaxSlices; ++slice) {
+      const int64_t j = slice * kWarpThreads + threadIdx.x;
       if (j >= d) break;
-      acc[i] *= correction;
+      acc[slice] *= correction;
       for (int64_t k = 0; k < keys; ++k) {
-        acc[i] += probs[k] * static_cast<float>(view.qkv()[view.v_at(first + k, kv) + j]);
+        acc[slice] += probs[k] * static_cast<float>(view.qkv()[view.v_at(view.key_row(row, first + k), kv) + j]);
       }
     }
     __syncwarp();
@@ -112,21 +119,23 @@ __global__ void QueryGradient(DenseAttentionArgs args) {
   const float log_sum_exp = args.log_sum_exp[view.stat_at(row, head)];
   if (threadIdx.x == 0) args.delta[view.stat_at(row, head)] = delta;
   float acc[kMaxSlices] = {};
-  for (int64_t first = args.row_begin[row]; first <= row; first += kWarpThreads) {
-    const int64_t key = first + threadIdx.x;
+  const int64_t seen = view.keys(row);
+  for (int64_t first = 0; first < seen; first += kWarpThreads) {
+    const int64_t i = first + threadIdx.x;
     float dscore = 0;
-    if (key <= row) {
+    if (i < seen) {
+      const int64_t key = view.key_row(row, i);
       const float p = expf(Dot(q, view.qkv() + view.k_at(key, kv), d) * view.scale - log_sum_exp);
       dscore = p * (Dot(dout, view.qkv() + view.v_at(key, kv), d) - delta) * view.scale;
     }
     dscores[threadIdx.x] = dscore;
     __syncwarp();
-    const int64_t keys = row + 1 - first < kWarpThreads ? row + 1 - first : kWarpThreads;
-    for (int i = 0; i < kMaxSlices; ++i) {
-      const int64_t j = i * kWarpThreads + threadIdx.x;
+    const int64_t keys = seen - first < kWarpThreads ? seen - first : kWarpThreads;
+    for (int slice = 0; slice < kMaxSlices; ++slice) {
+      const int64_t j = slice * kWarpThreads + threadIdx.x;
       if (j >= d) break;
       for (int64_t k = 0; k < keys; ++k) {
-        acc[i] += dscores[k] * static_cast<float>(view.qkv()[view.k_at(first + k, kv) + j]);
+        acc[slice] += dscores[k] * static_cast<float>(view.qkv()[view.k_at(view.key_row(row, first + k), kv) + j]);
       }
     }
     __syncwarp();
@@ -137,11 +146,12 @@ __global__ void QueryGradient(DenseAttentionArgs args) {
   }
 }
 
-// A warp per (key row, key/value head): dk and dv over the group's heads, then the rows from the key's own on.
+// A warp per (key row, key/value head): dk and dv over the group's heads, then the rows from the key's own on, those of
+// the sequences that share it among them.
 template <typename T>
 __global__ void KeyValueGradient(DenseAttentionArgs args) {
   const View<T> view(args);
-  const int64_t key = blockIdx.x, kv = blockIdx.y, d = view.d, end = args.row_end[key];
+  const int64_t key = blockIdx.x, kv = blockIdx.y, d = view.d, end = args.seen_end[key];
   float* k = device::SharedMemory<float>();  // [D]
   float* v = k + d;                          // [D]
   float* probs = v + d;                      // [32]

@@ -13,8 +13,10 @@ struct DenseAttentionArgs {
   AttentionShape shape;
   at::ScalarType type = at::ScalarType::Float;
   int64_t rows = 0;                    // T
-  const int32_t* row_begin = nullptr;  // [T]
-  const int32_t* row_end = nullptr;    // [T]
+  const int32_t* row_begin = nullptr;  // [T], as of PackedSequences
+  const int32_t* shared = nullptr;     // [T]
+  const int32_t* head_row = nullptr;   // [T]
+  const int32_t* seen_end = nullptr;   // [T]
   const void* qkv = nullptr;           // T [T, (Hq + 2 Hk) D]
   void* out = nullptr;                 // T [T, Hq D]
   float* log_sum_exp = nullptr;        // [T, Hq] of scaled scores, nats

@@ -13,6 +13,8 @@ constexpr int64_t kPositions = 64;
 struct Sequences {
   AttentionShape shape;
   std::vector<int64_t> starts;
+  std::vector<int64_t> shared = {};
+  PackedLayout layout() const { return {.starts = starts, .shared = shared}; }
   int64_t rows() const { return starts.back(); }
   int64_t q_columns() const { return shape.num_heads * shape.head_dim; }
   int64_t kv_columns() const { return shape.num_kv_heads * shape.head_dim; }
@@ -23,18 +25,24 @@ struct Sequences {
   Doubles Attend(const Doubles& qkv) const {
     Doubles out(static_cast<size_t>(rows() * q_columns()));
     const int64_t d = shape.head_dim, group = shape.num_heads / shape.num_kv_heads;
+    int64_t head_of_family = 0;
     for (size_t s = 0; s + 1 < starts.size(); ++s) {
+      const int64_t before = shared.empty() ? 0 : shared[s];
+      if (before == 0) head_of_family = starts[s];
       for (int64_t r = starts[s]; r < starts[s + 1]; ++r) {
+        std::vector<int64_t> keys(static_cast<size_t>(before + r - starts[s] + 1));
+        std::iota(keys.begin(), keys.begin() + before, head_of_family);
+        std::iota(keys.begin() + before, keys.end(), starts[s]);
         for (int64_t h = 0; h < shape.num_heads; ++h) {
           const auto at = [&](int64_t row, int64_t head) { return qkv.data() + row * columns() + head * d; };
           Doubles p;
-          for (int64_t j = starts[s]; j <= r; ++j) {
+          for (const int64_t j : keys) {
             const double* k = at(j, shape.num_heads + h / group);
             p.push_back(std::exp(std::inner_product(k, k + d, at(r, h), 0.0) / std::sqrt(static_cast<double>(d))));
           }
           const double sum = std::accumulate(p.begin(), p.end(), 0.0);
           for (size_t j = 0; j < p.size(); ++j) {
-            const double* v = at(starts[s] + static_cast<int64_t>(j), shape.num_heads + shape.num_kv_heads + h / group);
+            const double* v = at(keys[j], shape.num_heads + shape.num_kv_heads + h / group);
             for (int64_t i = 0; i < d; ++i) out[static_cast<size_t>(r * q_columns() + h * d + i)] += p[j] / sum * v[i];
           }
         }
@@ -61,7 +69,7 @@ struct QkvCase {
   Doubles Forward(Doubles x, const Doubles& b, const Doubles& q, const Doubles& k) const {
     const AttentionShape& s = at.shape;
     const int64_t d = s.head_dim;
-    const std::vector<int32_t> positions = PositionsOf(at.starts);
+    const std::vector<int32_t> positions = PositionsOf(SequencesOf(at.layout()));
     const auto norm = [&](double* part, int64_t width, const double* weight) {
       const double squares = std::inner_product(part, part + width, part, 0.0);
       for (int64_t j = 0; j < width; ++j)
@@ -92,7 +100,7 @@ struct QkvCase {
 template <typename Test>
 auto Load(Test& test, const Sequences& sequences, typename Test::B::Upload& upload) {
   typename Test::B::SequenceBatch batch;
-  batch.Add(sequences.tokens(), sequences.starts, upload);
+  batch.Add(sequences.tokens(), sequences.layout(), upload);
   test.b.Send(upload);
   batch.Bind(upload);
   return batch;
@@ -157,7 +165,8 @@ TYPED_TEST_SUITE(QkvConformanceTest, Cases);
 
 // All ways a family has: with and without a bias; no norm, one a head, one over the whole width.
 TYPED_TEST(QkvConformanceTest, FinishesQueriesKeysAndValuesAndBack) {
-  const Sequences at{.shape = {.num_heads = 4, .num_kv_heads = 2, .head_dim = 16}, .starts = {0, 3, 10}};
+  const Sequences at{
+      .shape = {.num_heads = 4, .num_kv_heads = 2, .head_dim = 16}, .starts = {0, 3, 7, 10}, .shared = {0, 0, 2}};
   for (const bool with_bias : {false, true}) {
     for (const int norm : {0, 1, 2}) {
       SCOPED_TRACE(testing::Message() << "bias " << with_bias << ", norm " << norm);
@@ -182,7 +191,11 @@ TYPED_TEST(QkvConformanceTest, WholeWidthOfManyRows) {
 }
 
 TYPED_TEST(ConformanceTest, AttendsOverWholeSequencesAndBack) {
-  for (const Sequences& at : {Sequences{{4, 2, 16}, {0, 1, 8, 29}}, Sequences{{3, 3, 48}, {0, 5}}}) {
+  // Families that share less than a page, more than one and one exactly; a head that is shared whole.
+  for (const Sequences& at : {Sequences{{4, 2, 16}, {0, 1, 8, 29}}, Sequences{{3, 3, 48}, {0, 5}},
+                              Sequences{{4, 2, 16}, {0, 9, 10, 14, 16}, {0, 7, 7, 0}},
+                              Sequences{{2, 1, 16}, {0, 3, 22, 25, 27}, {0, 0, 18, 18}},
+                              Sequences{{2, 2, 16}, {0, 16, 21, 40, 41, 43}, {0, 16, 0, 19, 19}}}) {
     typename TypeParam::B::Upload upload;
     const auto batch = Load(*this, at, upload);
     const std::vector<float> qkv = this->Random(at.rows() * at.columns(), 1);

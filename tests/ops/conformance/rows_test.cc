@@ -15,7 +15,7 @@ TYPED_TEST(ConformanceTest, EmbedsRowsAndAddsTheirGradients) {
   const std::vector<int32_t> tokens = {10, 0, 3, 3, 10, 3};
   typename TypeParam::B::SequenceBatch batch;
   typename TypeParam::B::Upload upload;
-  batch.Add(tokens, std::vector<int64_t>{0, 2, 6}, upload);
+  batch.Add(tokens, {.starts = std::vector<int64_t>{0, 2, 6}}, upload);
   this->b.Send(upload);
   batch.Bind(upload);
   ASSERT_EQ(batch.rows(), 6);

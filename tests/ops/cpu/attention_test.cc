@@ -151,7 +151,8 @@ TEST(AttentionBackwardTest, AgreesWithFloat64) {
   const std::vector<float> out = f.Run(0, 1000, &lse);
   const std::vector<float> dout = RandomFloats(f.tokens * f.q_columns(), 9);
   std::vector<float> dqkv(f.qkv.size(), 123.0f);  // must be overwritten
-  AttentionBackward(f.shape, {.sequence_starts = f.starts,
+  const std::vector<PackedSequence> sequences = SequencesOf({.starts = f.starts});
+  AttentionBackward(f.shape, {.sequences = sequences,
                               .q = f.qkv.data(),
                               .k = f.k(),
                               .v = f.v(),

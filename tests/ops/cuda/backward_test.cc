@@ -314,16 +314,19 @@ TYPED_TEST(BackwardTest, Attention) {
     };
     DeviceArray<T> device_qkv(qkv), device_dout(dout);
     DeviceArray<int32_t> device_begin(begin), device_end(end), device_starts(starts);
+    DeviceArray<int32_t> nothing(std::vector<int32_t>(begin.size(), 0));
     const auto tensor = [](void* data, at::IntArrayRef sizes, at::ScalarType type) {
       return at::from_blob(data, sizes, at::TensorOptions().dtype(type).device(device::TorchDevice(0)));
     };
     const at::Tensor qkv_tensor = tensor(device_qkv.get(), {rows, columns}, TypeOf<T>());
-    const PackedSequences sequences{
-        .starts = tensor(device_starts.get(), {static_cast<int64_t>(starts.size())}, at::kInt),
-        .row_begin = device_begin.get(),
-        .row_end = device_end.get(),
-        .rows = rows,
-        .longest = rows};
+    const at::Tensor cuts = tensor(device_starts.get(), {static_cast<int64_t>(starts.size())}, at::kInt);
+    const PackedSequences sequences{.parts = {{.rows = rows, .starts = cuts, .key_starts = cuts, .key_rows = {}}},
+                                    .row_begin = device_begin.get(),
+                                    .shared = nothing.get(),
+                                    .head_row = device_begin.get(),
+                                    .seen_end = device_end.get(),
+                                    .rows = rows,
+                                    .longest = rows};
     std::vector<T> out(dout.size());
     const auto result = InEveryOrder([&] {
       const AttentionResult kept = TrainingAttention(s, sequences, qkv_tensor);
