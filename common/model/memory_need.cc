@@ -69,11 +69,14 @@ int64_t LongestSequence(const config::RunConfig& run) {
   return int64_t{run.rollout().max_prompt_tokens()} + run.rollout().max_completion_tokens();
 }
 
-// Rows of the largest micro-batch: as many as may be packed, or all of an optimizer step if that is fewer.
+// Rows of the largest micro-batch: as many as may be packed, or all of an optimizer step if that is fewer. A group has
+// its prompt once.
 int64_t MicroBatchRows(const config::RunConfig& run) {
-  const int64_t sequences = int64_t{run.rollout().prompts_per_step()} / run.algorithm().updates_per_batch() *
-                            run.rollout().completions_per_prompt();
-  return std::min<int64_t>(run.learner().micro_batch_tokens(), sequences * LongestSequence(run));
+  const config::RolloutOptions& rollout = run.rollout();
+  const int64_t groups = int64_t{rollout.prompts_per_step()} / run.algorithm().updates_per_batch();
+  const int64_t longest_group =
+      rollout.max_prompt_tokens() + int64_t{rollout.completions_per_prompt()} * rollout.max_completion_tokens();
+  return std::min<int64_t>(run.learner().micro_batch_tokens(), groups * longest_group);
 }
 
 // What the products read. On a GPU float32 products read the master weights.
@@ -114,8 +117,9 @@ int64_t GpuTrainingRow(const Weights& w, int64_t kept_layers) {
   const int64_t statistics = s.heads + s.qk_norms;
   // normed, activated, delta, product, rounded, din, dnarrow, dgate_up, dqkv.
   const int64_t scratch = s.H + s.I + s.H + s.out + s.H + s.H + std::max(s.I, s.q) + 2 * s.I + s.qkv;
-  // The attention's own backward pass: dq in float32, dk and dv for each query head.
-  const int64_t attention = 2 * s.q;
+  // Attention's own: keys and values of sequences that share tokens, end to end; in the backward pass dq in float32, dk
+  // and dv for each query head.
+  const int64_t attention = 2 * s.kv + 2 * s.q;
   const int64_t head = 2 * s.H;  // normed, dnormed
   // Layer inputs, mid, stream, chosen, dfinal; inverse norms; dq; wide, dproduct.
   const int64_t floats = s.L * s.H + kept_layers * (s.H + statistics) + 3 * s.H + 2 + s.q + 2 * s.out;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
@@ -52,6 +53,29 @@ absl::Status CheckRows(const TrainBatch::Fields& fields) {
   return absl::OkStatus();
 }
 
+// What is shared is a family's alone, and there.
+absl::Status CheckShared(const TrainSequences& sequences, size_t count) {
+  RETURN_IF_ERROR(CheckSize("shared_tokens", sequences.shared_tokens.size(), count, true));
+  int64_t head_rows = 0, family = 0;
+  for (size_t s = 0; s < sequences.shared_tokens.size(); ++s) {
+    const int64_t shared = sequences.shared_tokens[s];
+    if (shared == 0) {
+      head_rows = sequences.sequence_starts[s + 1] - sequences.sequence_starts[s];
+    } else if (shared < 0 || shared > head_rows || (family != 0 && shared != family)) {
+      return Malformed("shared_tokens", absl::StrCat("holds ", shared, " at ", s, ", expected 0 or, in a family, ",
+                                                     "one number of its head's ", head_rows, " rows"));
+    }
+    family = shared;
+  }
+  return absl::OkStatus();
+}
+
+// Tokens before the last of a prompt that is that of the sequence before, too.
+int64_t SharedTokens(const SequenceView* before, const SequenceView& view) {
+  if (before == nullptr || !std::ranges::equal(before->prompt, view.prompt)) return 0;
+  return static_cast<int64_t>(view.prompt.size()) - 1;
+}
+
 // Of per-token values, or none, those of the sequence's targets.
 void AppendTargets(const SequenceView& view, std::span<const float> values, std::vector<float>& out) {
   if (values.empty()) return;
@@ -59,10 +83,13 @@ void AppendTargets(const SequenceView& view, std::span<const float> values, std:
   out.insert(out.end(), targets.begin(), targets.end());
 }
 
-void Append(const SequenceView& view, PolicyVersion current, TrainBatch::Fields& fields) {
+void Append(const SequenceView* before, const SequenceView& view, PolicyVersion current, TrainBatch::Fields& fields) {
   TrainSequences& sequences = fields.sequences;
-  const int32_t first_row = static_cast<int32_t>(sequences.token_ids.size() + view.prompt.size() - 1);
-  sequences.token_ids.insert(sequences.token_ids.end(), view.prompt.begin(), view.prompt.end());
+  const int64_t shared = SharedTokens(before, view);
+  const std::span<const TokenId> prompt = view.prompt.subspan(static_cast<size_t>(shared));
+  const int32_t first_row = static_cast<int32_t>(sequences.token_ids.size() + prompt.size() - 1);
+  sequences.shared_tokens.push_back(shared);
+  sequences.token_ids.insert(sequences.token_ids.end(), prompt.begin(), prompt.end());
   sequences.token_ids.insert(sequences.token_ids.end(), view.completion.begin(), view.completion.end() - 1);
   sequences.sequence_starts.push_back(static_cast<int64_t>(sequences.token_ids.size()));
   size_t span = 0;  // the last one that starts at or before t
@@ -94,6 +121,10 @@ absl::Status CheckTurns(const SequenceView& view) {
 
 }  // namespace
 
+int64_t RowsBehind(const SequenceView* before, const SequenceView& view) {
+  return view.tokens() - SharedTokens(before, view);
+}
+
 TrainBatch TrainBatch::Empty() {
   Fields fields;
   fields.sequences.sequence_starts = {0};
@@ -113,6 +144,7 @@ absl::StatusOr<TrainBatch> TrainBatch::Create(Fields fields, int64_t vocab_size)
   RETURN_IF_ERROR(CheckSize("on_policy", fields.on_policy.size(), targets, true));
   RETURN_IF_ERROR(CheckStarts("sequence_starts", sequences.sequence_starts, sequences.token_ids.size()));
   RETURN_IF_ERROR(CheckStarts("target_starts", fields.target_starts, targets));
+  RETURN_IF_ERROR(CheckShared(sequences, count));
   RETURN_IF_ERROR(CheckRows(fields));
   RETURN_IF_ERROR(CheckTokens("token_ids", sequences.token_ids, vocab_size));
   RETURN_IF_ERROR(CheckTokens("targets", sequences.targets, vocab_size));
@@ -142,7 +174,8 @@ absl::StatusOr<TrainBatch> PackSequences(std::span<const SequenceView> sequences
   TrainBatch::Fields fields;
   fields.sequences.sequence_starts = {0};
   fields.target_starts = {0};
-  for (const SequenceView& sequence : sequences) Append(sequence, current, fields);
+  const SequenceView* before = nullptr;
+  for (const SequenceView& sequence : sequences) Append(std::exchange(before, &sequence), sequence, current, fields);
   return TrainBatch::Create(std::move(fields), vocab_size);
 }
 
@@ -158,8 +191,9 @@ void MicroBatchPlan::Add(std::span<const SequenceView> group) {
   Share* share = &Least();
   for (const SequenceView& sequence : group) {
     if (!whole) share = &Least();
-    share->tokens += sequence.tokens();
-    parts[static_cast<size_t>(share - shares_.data())].push_back(sequences_.size());
+    std::vector<size_t>& part = parts[static_cast<size_t>(share - shares_.data())];
+    share->tokens += RowsBehind(Last(part), sequence);
+    part.push_back(sequences_.size());
     sequences_.push_back(sequence);
   }
   for (size_t rank = 0; rank < shares_.size(); ++rank) Append(parts[rank], shares_[rank]);
@@ -167,18 +201,23 @@ void MicroBatchPlan::Add(std::span<const SequenceView> group) {
 
 void MicroBatchPlan::Append(std::span<const size_t> part, Share& share) const {
   int64_t part_tokens = 0;
-  for (const size_t place : part) part_tokens += sequences_[place].tokens();
-  bool ends_early = part_tokens <= budget_tokens_ && share.open_tokens + part_tokens > budget_tokens_ &&
-                    2 * share.open_tokens >= budget_tokens_;
+  const SequenceView* before = nullptr;
   for (const size_t place : part) {
-    const int64_t tokens = sequences_[place].tokens();
-    if (share.batches.empty() || share.open_tokens + tokens > budget_tokens_ || ends_early) {
+    part_tokens += RowsBehind(before, sequences_[place]);
+    before = &sequences_[place];
+  }
+  bool ends = part_tokens <= budget_tokens_ && share.open_tokens + part_tokens > budget_tokens_;
+  for (const size_t place : part) {
+    const SequenceView& sequence = sequences_[place];
+    before = share.batches.empty() ? nullptr : Last(share.batches.back());
+    if (before == nullptr || ends || share.open_tokens + RowsBehind(before, sequence) > budget_tokens_) {
       share.batches.emplace_back();
       share.open_tokens = 0;
+      before = nullptr;
     }
-    ends_early = false;
+    ends = false;
+    share.open_tokens += RowsBehind(before, sequence);
     share.batches.back().push_back(place);
-    share.open_tokens += tokens;
   }
 }
 

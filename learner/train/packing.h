@@ -4,7 +4,9 @@
 // Shapes: S sequences, T tokens, N targets (trained tokens) of one micro-batch. A sequence is a prompt and its
 // completion without the last token, which nothing is predicted from; its targets are the completion's tokens, of a
 // conversation those of the model's turns.
-// Everything keeps the order given (admission order), so the completions of a prompt stay neighbours.
+// Everything keeps the order given (admission order), so the completions of a prompt stay neighbours. Neighbours in a
+// micro-batch have their prompt once, but for its last token: each has that one itself, since its first token is
+// predicted from it (docs/adr/0028).
 #pragma once
 
 #include <cstdint>
@@ -31,6 +33,10 @@ struct SequenceView {
 
   int64_t tokens() const { return static_cast<int64_t>(prompt.size() + completion.size()) - 1; }
 };
+
+// Rows that `view` takes in a micro-batch behind `before`, null where it is the first: without those of a prompt that
+// is there already.
+int64_t RowsBehind(const SequenceView* before, const SequenceView& view);
 
 // One packed micro-batch. Move-only: it is large, and one step's.
 class TrainBatch {
@@ -87,8 +93,9 @@ absl::StatusOr<TrainBatch> PackSequences(std::span<const SequenceView> sequences
 // the same on all ranks, whether the groups are there at once or come one by one while what is planned is computed.
 //
 // A group goes to the rank that has the fewest tokens so far, the first of equals. Of the last `world` groups each
-// sequence does, so that the shares end up even. A micro-batch holds at most budget_tokens; it ends early, before a
-// group (the rank's part of it) that would not fit whole, when that leaves it at least half full.
+// sequence does, so that the shares end up even. A micro-batch holds at most budget_tokens, of neighbours with one
+// prompt that once; it ends early before a group (the rank's part of it) that fits into one whole but no more into this
+// one. So two in a row hold more than the budget together, and only a part that is larger than it is torn.
 // Owned by one thread. Never blocks.
 class MicroBatchPlan {
  public:
@@ -109,11 +116,14 @@ class MicroBatchPlan {
 
  private:
   struct Share {
-    int64_t tokens = 0;
-    int64_t open_tokens = 0;                   // of the last of `batches`
+    int64_t tokens = 0;                        // rows, but for prompts again in parts that are torn
+    int64_t open_tokens = 0;                   // rows of the last of `batches`
     std::vector<std::vector<size_t>> batches;  // of places
   };
   Share& Least();
+  const SequenceView* Last(const std::vector<size_t>& places) const {
+    return places.empty() ? nullptr : &sequences_[places.back()];
+  }
   // A group's sequences that are the share's.
   void Append(std::span<const size_t> part, Share& share) const;
 

@@ -176,8 +176,8 @@ absl::Status Trainer::PlanGroup(const TrajectoryGroup& group, std::span<const do
       continue;
     }
     stats.completion_tokens += static_cast<double>(length);
-    stats.prompt_tokens +=
-        static_cast<double>(view.prompt.size() + view.completion.size()) - static_cast<double>(length);
+    stats.prompt_tokens += static_cast<double>(view.completion.size()) - static_cast<double>(length) +
+                           (views.empty() ? static_cast<double>(view.prompt.size()) : 0);
     views.push_back(view);
   }
   // Also the other ranks' tokens are checked, so that all ranks refuse a bad group together.

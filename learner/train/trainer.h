@@ -2,7 +2,8 @@
 //
 // Every rank is given the same groups in the same order, computes the advantages of all of them, runs forward, loss and
 // backward on its own share of the sequences, and adds gradients and counts up with the other ranks; so all ranks hold
-// the same parameters, bit for bit, after every step. The loss is normalised by the counts of the whole update, hence
+// the same parameters, bit for bit, after every step. A prompt that a group's completions share is computed once in a
+// micro-batch. The loss is normalised by the counts of the whole update, hence
 // the result does not depend on the number of ranks or micro-batches but for the order of sums.
 //
 // A step's groups may be given in portions. What is computed of them, and in which order, depends on the groups' order

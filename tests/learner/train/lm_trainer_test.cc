@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <random>
 
 #include "common/model/folder/hf_folder.h"
 #include "learner/train/lm_policy_cpu.h"
@@ -92,6 +93,60 @@ TEST(LmTrainerTest, RecordedLogProbsOfTheSamePolicyMatchToTheLastBit) {
   EXPECT_GT(stats->mismatch_on_policy_tokens, 50);
   EXPECT_EQ(stats->mismatch_on_policy_max, 0);
   EXPECT_EQ(stats->tis_max, 1);
+}
+
+// Groups of a prompt of 37 tokens and answers of 9: 45 rows, and 9 for each answer more that has its prompt before it.
+std::vector<TrajectoryGroup> LongPrompts(size_t count) {
+  std::mt19937 random(5);
+  std::vector<TrajectoryGroup> groups = RandomGroups(6, count, 176, kNow);
+  for (TrajectoryGroup& group : groups) {
+    group.prompt_token_ids.clear();
+    for (int t = 0; t < 37; ++t) group.prompt_token_ids.push_back(static_cast<TokenId>(random() % 176));
+    for (Completion& completion : group.completions) {
+      completion.token_ids.clear();
+      for (int t = 0; t < 9; ++t) completion.token_ids.push_back(static_cast<TokenId>(random() % 176));
+      for (auto* values : {&completion.logprobs, &completion.entropy, &completion.credit}) values->assign(9, 1.0f);
+      completion.logprobs.assign(9, -2.0f);
+    }
+  }
+  return groups;
+}
+
+// A prompt that its answers share, in one micro-batch, in several or on several ranks, trains what every answer with a
+// prompt of its own does. With a KL term, so that the reference's log-probs count too.
+TEST(LmTrainerTest, SharedPromptsTrainWhatWholeSequencesDo) {
+  constexpr int64_t kWhole = 45, kTorn = 60, kShared = 4096;
+  constexpr int kSteps = 2;  // Adam turns rounding of small gradients into whole steps
+  const std::vector<TrajectoryGroup> groups = LongPrompts(5);
+  TrainerOptions options = Options();
+  options.micro_batch_tokens = kWhole;
+  const auto alone = *CreateCollective({});
+  const auto whole = MakeTrainer(options, *alone);
+  std::vector<StepRecord> expected;
+  for (int step = 0; step < kSteps; ++step) {
+    const auto stats = whole->TrainStep(groups, kNow);
+    ASSERT_TRUE(stats.ok()) << stats.status();
+    expected.push_back(*stats);
+  }
+  for (const int world : {1, 2, 3}) {
+    for (const int64_t budget_tokens : {kWhole, kTorn, kShared}) {
+      OnRanks(world, [&](Collective& collective) {
+        TrainerOptions cut = options;
+        cut.micro_batch_tokens = budget_tokens;
+        const auto trainer = MakeTrainer(cut, collective);
+        for (int step = 0; step < kSteps; ++step) {
+          const auto stats = trainer->TrainStep(groups, kNow);
+          ASSERT_TRUE(stats.ok()) << stats.status();
+          const StepRecord& one = expected[static_cast<size_t>(step)];
+          EXPECT_NEAR(stats->loss, one.loss, 1e-5 * std::abs(one.loss) + 1e-7) << step;
+          EXPECT_NEAR(stats->grad_norm, one.grad_norm, 1e-5 * one.grad_norm) << step;
+          if (step > 0) continue;  // the weights are the same yet
+          EXPECT_EQ(stats->mismatch_max, one.mismatch_max);
+          EXPECT_EQ(stats->prompt_tokens, 5 * 37);
+        }
+      });
+    }
+  }
 }
 
 TEST(LmTrainerTest, RewardedTokensBecomeLikelier) {

@@ -7,6 +7,7 @@
 #include <numeric>
 #include <random>
 #include <set>
+#include <utility>
 
 namespace tactus {
 namespace {
@@ -16,8 +17,10 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
 using Lengths = std::vector<std::vector<int>>;
+using Sizes = std::vector<int64_t>;
 
-// Sequences by group and length; a sequence of n tokens has a prompt of 2.
+// Sequences by group and length; a sequence of n tokens has the group's prompt of 2. So behind another of its group it
+// takes n - 1 rows.
 struct Sample {
   explicit Sample(const Lengths& lengths_by_group) {
     for (const auto& lengths : lengths_by_group) {
@@ -25,21 +28,21 @@ struct Sample {
         tokens.push_back(std::vector<TokenId>(static_cast<size_t>(length), 1));
         groups.push_back(static_cast<int32_t>(&lengths - lengths_by_group.data()));
       }
+      prompts.push_back({1, static_cast<TokenId>(prompts.size())});
     }
   }
   std::vector<SequenceView> Views() const {
-    static const std::vector<TokenId> kPrompt = {1, 1};
     std::vector<SequenceView> views;
     for (size_t i = 0; i < tokens.size(); ++i) {
       SequenceView view;
-      view.prompt = kPrompt;
+      view.prompt = prompts[static_cast<size_t>(groups[i])];
       view.completion = std::span(tokens[i]).first(tokens[i].size() - 1);  // tokens() = 2 + (n - 1) - 1 = n
       view.group = groups[i];
       views.push_back(view);
     }
     return views;
   }
-  std::vector<std::vector<TokenId>> tokens;
+  std::vector<std::vector<TokenId>> tokens, prompts;
   std::vector<int32_t> groups;
 };
 
@@ -76,20 +79,19 @@ TEST(MicroBatchPlanTest, FillsTheBudget) {
 }
 
 TEST(MicroBatchPlanTest, KeepsAGroupTogetherWhereThatIsCheap) {
-  // The second group would be cut after 6 + 2; it waits, as the first micro-batch is more than half full.
+  // The second group, of 2 + 2 + 3 rows, would be cut after 5 + 2 + 2: it waits.
   EXPECT_EQ(OnOneRank({{3, 3}, {2, 3, 4}}), (Places{{0, 1}, {2, 3, 4}}));
-  // Less than half full: it does not wait.
-  EXPECT_EQ(OnOneRank({{2, 2}, {2, 3, 4}}), (Places{{0, 1, 2, 3}, {4}}));
-  // A group larger than the budget cannot stay whole.
-  EXPECT_EQ(OnOneRank({{6}, {4, 4, 4}}), (Places{{0, 1}, {2, 3}}));
+  // A group larger than the budget, 4 + 3 + 3 + 3 rows, cannot stay whole.
+  EXPECT_EQ(OnOneRank({{6}, {4, 4, 4, 4}}), (Places{{0, 1}, {2, 3, 4}}));
 }
 
 TEST(MicroBatchPlanTest, GroupsGoToTheRankWithTheFewestTokensAndTheLastOnesEvenThatOut) {
   const Lengths lengths = {{5, 5}, {3, 3}, {2, 2}, {4, 4}, {2, 2, 2}};
   const MicroBatchPlan plan = PlanOf(Sample(lengths), lengths.size(), 2, 100);
-  // 10 | 6, then 10 | 10. The last two groups by sequence: 14 | 10, 14 | 14, 16 | 14, 16 | 16, 18 | 16.
-  EXPECT_EQ(BatchesOf(plan, 0), (Places{{0, 1, 6, 8, 10}}));
-  EXPECT_EQ(BatchesOf(plan, 1), (Places{{2, 3, 4, 5, 7, 9}}));
+  // 9 | 5, then 9 | 8. The last two groups by sequence, the prompt on each rank: 9 | 12, 13 | 12, 13 | 14, 15 | 14,
+  // 15 | 15.
+  EXPECT_EQ(BatchesOf(plan, 0), (Places{{0, 1, 7, 9}}));
+  EXPECT_EQ(BatchesOf(plan, 1), (Places{{2, 3, 4, 5, 6, 8, 10}}));
 }
 
 TEST(MicroBatchPlanTest, FewerSequencesThanRanksLeaveRanksWithout) {
@@ -129,10 +131,11 @@ TEST(MicroBatchPlanTest, SharesAreEvenAndEverySequenceIsInOne) {
       shares.push_back(0);
       for (const std::vector<size_t>& batch : BatchesOf(plan, rank)) {
         int64_t tokens = 0;
+        const SequenceView* before = nullptr;
         EXPECT_TRUE(std::ranges::is_sorted(batch));
         for (const size_t place : batch) {
           ASSERT_TRUE(seen.insert(place).second);
-          tokens += plan.sequence(place).tokens();
+          tokens += RowsBehind(std::exchange(before, &plan.sequence(place)), plan.sequence(place));
         }
         ASSERT_GT(tokens, 0);
         ASSERT_LE(tokens, 120);
@@ -142,6 +145,33 @@ TEST(MicroBatchPlanTest, SharesAreEvenAndEverySequenceIsInOne) {
     ASSERT_EQ(seen.size(), sequences);
     ASSERT_LE(std::ranges::max(shares) - std::ranges::min(shares), largest_group);
   }
+}
+
+// Two micro-batches in a row do not fit into one, and a group is in several only where it is larger than one, or on
+// several ranks.
+TEST(MicroBatchPlanTest, TearsOnlyWhatIsTooLarge) {
+  constexpr int64_t kBudget = 60;
+  std::mt19937 random(3);
+  size_t torn = 0;
+  for (int trial = 0; trial < 200; ++trial) {
+    const Lengths lengths = RandomLengths(random, 20);
+    const MicroBatchPlan plan = PlanOf(Sample(lengths), lengths.size(), 1, kBudget);
+    std::vector<std::set<size_t>> batches(lengths.size());
+    const Places places = BatchesOf(plan, 0);
+    for (size_t b = 0; b < places.size(); ++b) {
+      for (const size_t place : places[b]) batches[static_cast<size_t>(plan.sequence(place).group)].insert(b);
+    }
+    for (size_t g = 0; g < lengths.size(); ++g) {
+      const int rows = std::accumulate(lengths[g].begin(), lengths[g].end(), 1 - static_cast<int>(lengths[g].size()));
+      if (lengths[g].empty() || rows <= kBudget) {
+        ASSERT_LE(batches[g].size(), 1u);
+      } else {
+        ASSERT_GT(batches[g].size(), 1u);
+        ++torn;
+      }
+    }
+  }
+  EXPECT_GT(torn, 50u);
 }
 
 // A round that stands while groups are awaited is the one of the complete plan.
@@ -183,9 +213,10 @@ TEST(PackSequencesTest, LaysOutAsTheLegendSays) {
   const auto batch = PackSequences(views, 31, now);
   ASSERT_TRUE(batch.ok()) << batch.status();
   const TrainBatch::Fields& fields = batch->fields();
-  EXPECT_THAT(fields.sequences.token_ids, ElementsAre(10, 11, 20, 21, 10, 11));
-  EXPECT_THAT(fields.sequences.sequence_starts, ElementsAre(0, 4, 6));
-  EXPECT_THAT(fields.sequences.target_rows, ElementsAre(1, 2, 3, 5));
+  EXPECT_THAT(fields.sequences.token_ids, ElementsAre(10, 11, 20, 21, 11)) << "the prompt once, but for its last token";
+  EXPECT_THAT(fields.sequences.sequence_starts, ElementsAre(0, 4, 5));
+  EXPECT_THAT(fields.sequences.shared_tokens, ElementsAre(0, 1));
+  EXPECT_THAT(fields.sequences.target_rows, ElementsAre(1, 2, 3, 4));
   EXPECT_THAT(fields.sequences.targets, ElementsAre(20, 21, 22, 30));
   EXPECT_THAT(fields.target_starts, ElementsAre(0, 3, 4));
   EXPECT_THAT(fields.groups, ElementsAre(4, 4));
@@ -194,6 +225,26 @@ TEST(PackSequencesTest, LaysOutAsTheLegendSays) {
   EXPECT_THAT(fields.credit, ElementsAre(1, 1.5, 1, 1.5));
   EXPECT_THAT(fields.on_policy, ElementsAre(0, 0, 1, 1));
   EXPECT_THAT(batch->Targets(std::span<const float>(fields.credit), 1), ElementsAre(1.5));
+}
+
+// Whatever the group's number: what is in the rows decides.
+TEST(PackSequencesTest, SharesAPromptWithTheSequenceBeforeIfItIsTheSame) {
+  const std::vector<TokenId> prompt = {1, 2, 3}, same = prompt, other = {1, 2, 4}, one = {1}, completion = {5, 6};
+  std::vector<SequenceView> views;
+  for (const std::vector<TokenId>* p : {&prompt, &same, &prompt, &other, &prompt, &one, &one}) {
+    SequenceView& view = views.emplace_back();
+    view.prompt = *p;
+    view.completion = completion;
+  }
+  const auto batch = PackSequences(views, 10, {});
+  ASSERT_TRUE(batch.ok()) << batch.status();
+  const TrainSequences& packed = batch->fields().sequences;
+  EXPECT_THAT(packed.shared_tokens, ElementsAre(0, 2, 2, 0, 0, 0, 0));
+  EXPECT_THAT(packed.sequence_starts, ElementsAre(0, 4, 6, 8, 12, 16, 18, 20));
+  EXPECT_THAT(packed.target_rows, ElementsAre(2, 3, 4, 5, 6, 7, 10, 11, 14, 15, 16, 17, 18, 19));
+  int64_t rows = 0;
+  for (size_t i = 0; i < views.size(); ++i) rows += RowsBehind(i == 0 ? nullptr : &views[i - 1], views[i]);
+  EXPECT_EQ(rows, 20);
 }
 
 TEST(CheckSequencesTest, RefusesWhatCannotBeTrained) {
@@ -221,6 +272,25 @@ TEST(CheckSequencesTest, RefusesWhatCannotBeTrained) {
   view.prompt = prompt;
   view.behavior_logprobs = logprobs;
   EXPECT_THAT(error(view), HasSubstr("has 1 entries, expected 2"));
+}
+
+TEST(TrainBatchTest, OnlyAFamilysHeadIsShared) {
+  const auto error = [](Sizes shared) {
+    TrainBatch::Fields fields;
+    fields.sequences = {{1, 2, 3, 4}, {0, 2, 3, 4}, {0, 2, 3}, {2, 3, 4}, std::move(shared)};
+    fields.target_starts = {0, 1, 2, 3};
+    fields.groups = {0, 0, 0};
+    fields.advantages = {1, 2, 3};
+    return std::string(TrainBatch::Create(std::move(fields), 5).status().message());
+  };
+  for (const Sizes& good : {Sizes{}, Sizes{0, 0, 0}, Sizes{0, 2, 2}, Sizes{0, 1, 0}, Sizes{0, 0, 1}})
+    EXPECT_EQ(error(good), "");
+  EXPECT_THAT(error({0, 1}), HasSubstr("shared_tokens has 2 entries, expected 3"));
+  EXPECT_THAT(error({1, 0, 0}), HasSubstr("shared_tokens holds 1 at 0"));
+  EXPECT_THAT(error({0, -1, 0}), HasSubstr("shared_tokens holds -1 at 1"));
+  EXPECT_THAT(error({0, 1, 2}), HasSubstr("shared_tokens holds 2 at 2")) << "another number than the family's";
+  EXPECT_THAT(error({0, 3, 3}), HasSubstr("its head's 2 rows"));
+  EXPECT_THAT(error({0, 0, 2}), HasSubstr("its head's 1 rows"));
 }
 
 TEST(TrainBatchTest, CreationChecksEveryShape) {
