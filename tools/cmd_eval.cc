@@ -12,12 +12,12 @@
 #include "common/base/stop_signals.h"
 #include "common/config/run_config.h"
 #include "common/environment/open_task.h"
+#include "common/metrics/eval_stats.h"
+#include "common/tasks/held_out_prompts.h"
 #include "common/tasks/judge.h"
 #include "common/tasks/prompt_encoder.h"
 #include "common/tasks/task.h"
-#include "common/tasks/usable_rows.h"
 #include "proto/config.pb.h"
-#include "tools/batch/eval_stats.h"
 #include "tools/batch/local_model.h"
 #include "tools/batch/run_requests.h"
 #include "tools/command.h"
@@ -75,8 +75,7 @@ struct Tally {
 };
 
 struct EvalQuestion {
-  uint32_t row = 0;  // of the test set
-  std::vector<TokenId> prompt_ids;
+  Prompt prompt;
   std::vector<Completion> answers{};  // so far; none once they are judged
 };
 
@@ -94,27 +93,21 @@ struct Evaluation {
   bool terminal = false;
 };
 
-// The first `count` questions of the test set, without those that cannot be asked.
-absl::Status ReadQuestions(uint32_t count, int64_t vocab_size, Evaluation& eval) {
+absl::Status ReadQuestions(size_t count, int64_t vocab_size, Evaluation& eval) {
   const PromptBounds bounds = {.max_tokens = eval.run.rollout().max_prompt_tokens(), .vocab_size = vocab_size};
-  const auto encode = [&](uint32_t row) -> absl::Status {
-    EvalQuestion question{.row = row, .prompt_ids = {}};
-    ASSIGN_OR_RETURN(question.prompt_ids, eval.encoder.Encode(eval.task.Example(Split::kTest, row), bounds));
-    eval.questions.push_back(std::move(question));
-    return absl::OkStatus();
-  };
-  RETURN_IF_ERROR(UsableRows(eval.run.task(), "questions of the test set", AllRows(count), encode).status());
-  eval.left_out = static_cast<int>(count - eval.questions.size());
+  ASSIGN_OR_RETURN(std::vector<Prompt> prompts,
+                   HeldOutPrompts(eval.run.task(), eval.task, eval.encoder, bounds, count));
+  eval.left_out = static_cast<int>(count - prompts.size());
+  for (Prompt& prompt : prompts) eval.questions.push_back({.prompt = std::move(prompt)});
   return absl::OkStatus();
 }
 
-// Draws are keyed by the question's row, so they do not depend on what is left out.
 EngineRequest MakeRequest(const Evaluation& eval, size_t index) {
   EngineRequest request;
   request.request_id = index;
-  request.prompt_id = eval.questions[index].row;
+  request.prompt_id = eval.questions[index].prompt.id;
   request.seed = eval.seed;
-  request.prompt_ids = eval.questions[index].prompt_ids;
+  request.prompt_ids = eval.questions[index].prompt.token_ids;
   request.num_completions = eval.samples;
   request.max_tokens = eval.run.rollout().max_completion_tokens();
   request.sampling = eval.sampling;
@@ -125,15 +118,12 @@ EngineRequest MakeRequest(const Evaluation& eval, size_t index) {
 // All answers to a question at once, as in training.
 absl::Status JudgeAnswers(Evaluation& eval, size_t index, Tally* tally) {
   EvalQuestion& question = eval.questions[index];
-  const Prompt prompt{.id = index,
-                      .token_ids = question.prompt_ids,
-                      .answer_key_json = eval.task.Example(Split::kTest, question.row).answer_key_json};
   std::vector<Answer> answers;
   for (const Completion& completion : question.answers) {
     answers.push_back(AnswerOf(eval.encoder.tokenizer(), completion));
   }
   ASSIGN_OR_RETURN(const std::vector<Reward> rewards,
-                   eval.judge.Score(QuestionOf(eval.encoder.tokenizer(), prompt), answers,
+                   eval.judge.Score(QuestionOf(eval.encoder.tokenizer(), question.prompt), answers,
                                     MonotonicNow() + absl::Seconds(eval.run.rollout().lease_timeout_s())));
   for (const Reward& reward : rewards) {
     tally->correct[index] += reward.correct > 0 ? 1 : 0;
@@ -179,33 +169,17 @@ nlohmann::ordered_json Json(const Interval& interval, const char* method) {
 }
 
 nlohmann::ordered_json Summary(const Evaluation& eval, const Tally& tally, double seconds) {
-  std::vector<double> rates;
-  int64_t solved = 0, correct = 0;
-  for (const int count : tally.correct) {
-    rates.push_back(PassAtK(eval.samples, count, 1));
-    solved += count > 0;
-    correct += count;
-  }
   nlohmann::ordered_json json;
   json["model"] = eval.run.model().path();
   json["task"] = eval.run.task().name();
-  const int64_t prompts = static_cast<int64_t>(eval.questions.size());
-  json["prompts"] = prompts;
+  json["prompts"] = eval.questions.size();
   if (eval.left_out > 0) json["prompts_left_out"] = eval.left_out;
   json["samples_per_prompt"] = eval.samples;
   json["seed"] = eval.seed;
   json["temperature"] = eval.sampling.temperature;
-  // A bootstrap of equal values has no width: nothing or everything solved is judged by prompt, as one sample each.
-  const bool all_equal = correct == 0 || correct == prompts * eval.samples;
-  if (eval.samples == 1 || all_equal) {
-    json["pass@1"] = Json(WilsonInterval(correct / eval.samples, prompts), "wilson");
-  } else {
-    json["pass@1"] = Json(BootstrapInterval(rates, eval.seed), "bootstrap over prompts");
-  }
-  if (eval.samples > 1) {
-    // With n = k samples the estimator is 0 or 1 for each prompt.
-    json[absl::StrCat("pass@", eval.samples)] = Json(WilsonInterval(solved, prompts), "wilson");
-  }
+  const PassEstimate pass = EstimatePass(eval.samples, tally.correct, eval.seed);
+  json["pass@1"] = Json(pass.pass1, pass.pass1_by_prompt ? "bootstrap over prompts" : "wilson");
+  if (pass.pass_k.has_value()) json[absl::StrCat("pass@", eval.samples)] = Json(*pass.pass_k, "wilson");
   const double answers = static_cast<double>(tally.answers);
   json["reward_mean"] = tally.reward / answers;
   json["completion_tokens_mean"] = static_cast<double>(tally.tokens) / answers;
@@ -227,7 +201,7 @@ absl::Status Run(const EvalFlags& flags) {
   const int size = static_cast<int>(task->Size(Split::kTest));
   if (size == 0) return absl::InvalidArgumentError("the test set is empty: nothing to evaluate on.");
   Evaluation eval{.run = run, .task = *task, .judge = *judge, .encoder = *encoder, .stop_ids = stop_ids};
-  RETURN_IF_ERROR(ReadQuestions(static_cast<uint32_t>(flags.prompts == 0 ? size : std::min(flags.prompts, size)),
+  RETURN_IF_ERROR(ReadQuestions(static_cast<size_t>(flags.prompts == 0 ? size : std::min(flags.prompts, size)),
                                 model.folder.config.vocab_size, eval));
   eval.samples = flags.draw.samples;
   eval.seed = flags.draw.seed;

@@ -10,6 +10,7 @@
 #include "actor/engine/engine.h"
 #include "common/config/flags.h"
 #include "common/model/folder/hf_folder.h"
+#include "common/tasks/held_out_prompts.h"
 #include "common/tokenizer/chat/chat_template.h"
 #include "common/tokenizer/tokenizer.h"
 
@@ -32,7 +33,7 @@ struct ModelFlags {
 // How many answers are drawn, and how.
 struct DrawFlags {
   int samples = 1, batch = 32;
-  uint64_t seed = 1;
+  uint64_t seed = kHeldOutSeed;
 
   void Declare(CLI::App& app) {
     AddFlag(app, "--samples K", samples, "answers per prompt", 1, 4096);

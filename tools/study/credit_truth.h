@@ -9,8 +9,8 @@
 #include <vector>
 
 #include "common/base/decimal.h"
+#include "common/metrics/eval_stats.h"
 #include "common/rhythm/token_kind.h"
-#include "tools/batch/eval_stats.h"
 
 namespace tactus {
 

@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "common/metrics/eval_stats.h"
 #include "common/metrics/held_out.h"
-#include "tools/batch/eval_stats.h"
 
 namespace tactus {
 

@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "common/base/decimal.h"
+#include "common/metrics/eval_stats.h"
 #include "common/rhythm/rhythm.h"
-#include "tools/batch/eval_stats.h"
 
 namespace tactus {
 

@@ -4,7 +4,7 @@
 
 #include <vector>
 
-#include "tools/batch/eval_stats.h"
+#include "common/metrics/eval_stats.h"
 
 namespace tactus {
 

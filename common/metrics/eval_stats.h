@@ -1,7 +1,8 @@
-// Estimates with intervals, for `tactus eval` and `tactus rhythm-study`. Pure functions, thread-safe.
+// Estimates with intervals, for evaluations and studies. Pure functions, thread-safe.
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 namespace tactus {
@@ -23,6 +24,16 @@ Interval BootstrapInterval(const std::vector<double>& values, uint64_t seed);
 // The same of the sum of numerators over the sum of denominators; a resample draws both of one unit together. One list
 // each, of one length; denominators >= 0, and not all 0. Resamples whose denominators are all 0 do not count.
 Interval BootstrapRatio(const std::vector<double>& numerators, const std::vector<double>& denominators, uint64_t seed);
+
+// What `samples` answers to each prompt say of a policy, `correct` of each prompt's being right.
+struct PassEstimate {
+  Interval pass1;                  // the share of right answers: the mean over prompts of the mean over their samples
+  bool pass1_by_prompt = false;    // its interval is a bootstrap over prompts; otherwise Wilson's
+  std::optional<Interval> pass_k;  // that one of a prompt's `samples` is right; nullopt: there is one
+};
+
+// `correct` is not empty; the bootstrap is keyed by `seed`.
+PassEstimate EstimatePass(int samples, const std::vector<int>& correct, uint64_t seed);
 
 // The p quantile of a sorted list that is not empty, linear between order statistics.
 double SortedQuantile(const std::vector<double>& sorted, double p);

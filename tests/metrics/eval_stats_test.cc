@@ -1,4 +1,4 @@
-#include "tools/batch/eval_stats.h"
+#include "common/metrics/eval_stats.h"
 
 #include <cmath>
 
@@ -60,6 +60,24 @@ TEST(BootstrapIntervalTest, EqualValuesHaveNoSpread) {
   const Interval interval = BootstrapInterval({0.5, 0.5, 0.5}, 1);
   EXPECT_EQ(interval.low, 0.5);
   EXPECT_EQ(interval.high, 0.5);
+}
+
+TEST(EstimatePassTest, IsTheMeanOverAnswersAndTheShareOfPromptsWithARightOne) {
+  const PassEstimate some = EstimatePass(4, {0, 1, 4, 2, 0}, 1);
+  EXPECT_DOUBLE_EQ(some.pass1.value, 7.0 / 20);
+  EXPECT_TRUE(some.pass1_by_prompt);
+  EXPECT_LT(some.pass1.low, some.pass1.value);
+  EXPECT_GT(some.pass1.high, some.pass1.value);
+  ASSERT_TRUE(some.pass_k.has_value());
+  EXPECT_DOUBLE_EQ(some.pass_k->value, 3.0 / 5);
+  EXPECT_DOUBLE_EQ(some.pass_k->low, WilsonInterval(3, 5).low);
+  const PassEstimate one = EstimatePass(1, {0, 1, 1, 0}, 1);
+  EXPECT_FALSE(one.pass1_by_prompt);
+  EXPECT_DOUBLE_EQ(one.pass1.low, WilsonInterval(2, 4).low);
+  EXPECT_FALSE(one.pass_k.has_value());
+  const PassEstimate all = EstimatePass(2, {2, 2, 2}, 1);
+  EXPECT_FALSE(all.pass1_by_prompt) << "a bootstrap of equal values has no width";
+  EXPECT_DOUBLE_EQ(all.pass1.low, WilsonInterval(3, 3).low);
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-#include "tools/batch/eval_stats.h"
+#include "common/metrics/eval_stats.h"
 
 #include <algorithm>
 #include <cmath>
@@ -63,6 +63,24 @@ Interval BootstrapRatio(const std::vector<double>& numerators, const std::vector
   if (ratios.empty()) return {value, value, value};
   std::sort(ratios.begin(), ratios.end());
   return {value, SortedQuantile(ratios, 0.025), SortedQuantile(ratios, 0.975)};
+}
+
+PassEstimate EstimatePass(int samples, const std::vector<int>& correct, uint64_t seed) {
+  const auto prompts = static_cast<int64_t>(correct.size());
+  std::vector<double> rates;
+  int64_t solved = 0, right = 0;
+  for (const int count : correct) {
+    rates.push_back(PassAtK(samples, count, 1));
+    solved += count > 0 ? 1 : 0;
+    right += count;
+  }
+  PassEstimate estimate;
+  // A bootstrap of equal values has no width: nothing or everything solved is judged by prompt, as one sample each.
+  estimate.pass1_by_prompt = samples > 1 && right > 0 && right < prompts * samples;
+  estimate.pass1 = estimate.pass1_by_prompt ? BootstrapInterval(rates, seed) : WilsonInterval(right / samples, prompts);
+  // With n = k samples the estimator is 0 or 1 for each prompt.
+  if (samples > 1) estimate.pass_k = WilsonInterval(solved, prompts);
+  return estimate;
 }
 
 }  // namespace tactus

@@ -1,0 +1,24 @@
+// The held-out prompts that a policy is measured on. Thread-safe; blocks for as long as the encoding takes.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "common/config/config_fwd.h"
+#include "common/data/types.h"
+#include "common/tasks/prompt_encoder.h"
+#include "common/tasks/task.h"
+
+namespace tactus {
+
+// Whoever measures draws by it unless told otherwise, so that `tactus eval` and a run's actors give the same answers.
+inline constexpr uint64_t kHeldOutSeed = 1;
+
+// The first `count` questions of the test set, at most all, without those that cannot be asked; errors as UsableRows'.
+// A prompt's id is its row, by which answers are drawn: they do not depend on what is left out.
+absl::StatusOr<std::vector<Prompt>> HeldOutPrompts(const config::TaskOptions& options, const Task& task,
+                                                   const PromptEncoder& encoder, const PromptBounds& bounds,
+                                                   size_t count);
+
+}  // namespace tactus
