@@ -189,9 +189,9 @@ absl::Status Actor::StartLeasedGroups() {
     request.prompt_ids = open.lease.prompt.token_ids;
     request.num_completions = open.lease.completions_wanted;
     request.max_tokens = settings_.max_completion_tokens;
-    request.sampling = settings_.sampling;
+    request.sampling = SamplingOf(open.lease);
     request.stop_ids = settings_.stop_ids;
-    request.measure_rhythm = scorer_.MeasuresAttention();
+    request.measure_rhythm = scorer_.MeasuresAttention() && !open.lease.evaluation.has_value();
     if (conversations_.has_value()) request.max_turn_tokens = conversations_->max_turn_tokens();
     RETURN_IF_ERROR(engine_->Add(std::move(request)));
     if (conversations_.has_value()) conversations_->Begin(open.lease, settings_.max_completion_tokens);
@@ -243,14 +243,6 @@ void Actor::WaitForWork(Wait& wait) {
 
 // ---- lease thread ---------------------------------------------------------------------------------------------------
 
-// Enough groups to fill the free slots, so that the fleet's prompts spread over its actors.
-int Actor::LeaseRoom() const {
-  const int free_sequences = engine_->max_sequences() - (unfinished_completions_ - waiting_turns_);
-  if (!held_.has_value() || free_sequences <= 0) return 0;
-  const int groups = (free_sequences + settings_.completions_per_prompt - 1) / settings_.completions_per_prompt;
-  return std::min(groups, settings_.max_leases - open_groups_);
-}
-
 void Actor::LeaseLoop() {
   BackOff pauses(kFirstPause, kLongestPause, /*jitter=*/true);
   while (!closing() && !stop_requested()) {
@@ -288,6 +280,7 @@ bool Actor::HandleLeases(absl::StatusOr<std::vector<PromptLease>> leases, Policy
       open.attention.resize(lease.completions_wanted);
       open.lease = std::move(lease);
       ++open_groups_;
+      open_answers_ += open.unfinished;
       unfinished_completions_ += open.unfinished;
       ++stats_.groups_leased;
       leased_.push_back(std::move(open));
@@ -380,7 +373,7 @@ void Actor::SubmitLoop() {
     ScoreAndSubmit(open);
     absl::MutexLock lock(&mutex_);
     submitting_.erase(open.lease.lease_id);
-    CloseGroup(0);
+    CloseGroup(open.lease, 0);
   }
 }
 
@@ -439,8 +432,9 @@ absl::Status Actor::SubmitWithRetry(const OpenGroup& open) {
 
 // ---- shared ---------------------------------------------------------------------------------------------------------
 
-void Actor::CloseGroup(int unfinished_completions) {
+void Actor::CloseGroup(const PromptLease& lease, int unfinished_completions) {
   --open_groups_;
+  open_answers_ -= lease.completions_wanted;
   unfinished_completions_ -= unfinished_completions;
   changed_.SignalAll();
 }

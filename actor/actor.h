@@ -11,10 +11,10 @@
 //
 // There are as many submit threads as calls of the judge are of use at once, one for a verifier.
 //
-// Every wait is cut into slices of at most a second and logged when it lasts. At most `max_leases` groups exist here.
-// Leases are renewed by the engine thread between two steps, so an answer may take as long as it needs, and the prompts
-// of an actor that stands still are answered elsewhere. An actor keeps no state worth saving: so are those of a killed
-// one.
+// Every wait is cut into slices of at most a second and logged when it lasts. At most `max_leases` groups exist here,
+// or as many answers to held-out prompts as these have. Leases are renewed by the engine thread between two steps, so
+// an answer may take as long as it needs, and the prompts of an actor that stands still are answered elsewhere. An
+// actor keeps no state worth saving: so are those of a killed one.
 #pragma once
 
 #include <atomic>
@@ -121,6 +121,7 @@ class Actor {
   bool Done(Drain& drain);
   absl::Status SwapStagedWeights();
   absl::Status StartLeasedGroups();
+  SamplingOptions SamplingOf(const PromptLease& lease) const;
   // Tells the learner what is worked on, and drops what has ended. Not what waits for a submit thread that stands
   // still.
   void RenewLeases();
@@ -144,7 +145,7 @@ class Actor {
   absl::Status SubmitWithRetry(const OpenGroup& open);
 
   int LeaseRoom() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void CloseGroup(int unfinished_completions) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void CloseGroup(const PromptLease& lease, int unfinished_completions) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void SetFatal(absl::Status status) ABSL_LOCKS_EXCLUDED(mutex_);
   void HeardLearner() ABSL_LOCKS_EXCLUDED(mutex_);
   // Sleeps before the next try; ends the run when the learner has been silent for too long.
@@ -179,6 +180,7 @@ class Actor {
   std::map<uint64_t, Submitting> submitting_ ABSL_GUARDED_BY(mutex_);          // or being scored; by lease id
   absl::Time submit_progress_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();  // of whichever submit thread
   int open_groups_ ABSL_GUARDED_BY(mutex_) = 0;             // leased, in the engine, finished or being submitted
+  int open_answers_ ABSL_GUARDED_BY(mutex_) = 0;            // of those groups, whether sampled or not
   int unfinished_completions_ ABSL_GUARDED_BY(mutex_) = 0;  // of leased groups and those in the engine
   int waiting_turns_ ABSL_GUARDED_BY(mutex_) = 0;           // of those
   bool replies_wait_ ABSL_GUARDED_BY(mutex_) = false;       // an environment has said something

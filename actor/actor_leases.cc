@@ -1,4 +1,4 @@
-// What the engine thread tells the learner of the leases that are worked on here.
+// How leases are worked on here, and what the engine thread tells the learner of them.
 #include <algorithm>
 #include <utility>
 #include <vector>
@@ -19,6 +19,22 @@ constexpr absl::Duration kSubmitPatience = absl::Minutes(1);
 constexpr int kMostRestarts = 2;
 
 }  // namespace
+
+// Enough groups to fill the free slots, so that the fleet's prompts spread over its actors.
+int Actor::LeaseRoom() const {
+  const int free_sequences = engine_->max_sequences() - (unfinished_completions_ - waiting_turns_);
+  if (!held_.has_value() || free_sequences <= 0) return 0;
+  const int groups = (free_sequences + settings_.completions_per_prompt - 1) / settings_.completions_per_prompt;
+  // Held-out prompts may have fewer answers than others, or more: an engine that is full of answers has what it can do.
+  const int open = (open_answers_ + settings_.completions_per_prompt - 1) / settings_.completions_per_prompt;
+  return std::min(groups, settings_.max_leases - open);
+}
+
+SamplingOptions Actor::SamplingOf(const PromptLease& lease) const {
+  if (!lease.evaluation.has_value()) return settings_.sampling;
+  return {
+      .temperature = lease.evaluation->temperature, .top_p = lease.evaluation->top_p, .top_k = lease.evaluation->top_k};
+}
 
 void Actor::RenewLeases() {
   const absl::Time now = MonotonicNow();
@@ -62,7 +78,7 @@ void Actor::RestartOrDrop(uint64_t lease_id, const absl::Status& why) {
   absl::MutexLock lock(&mutex_);
   if (!again) {
     ++stats_.groups_unscored;
-    return CloseGroup(open->unfinished);
+    return CloseGroup(open->lease, open->unfinished);
   }
   ++open->restarts;
   const int wanted = open->lease.completions_wanted;
@@ -90,27 +106,27 @@ void Actor::Converse() {
 
 void Actor::DropGroup(uint64_t lease_id) {
   const auto is_it = [lease_id](const OpenGroup& open) { return open.lease.lease_id == lease_id; };
-  const std::optional<OpenGroup> in_engine = TakeFromEngine(lease_id);
+  std::optional<OpenGroup> open = TakeFromEngine(lease_id);
   absl::MutexLock lock(&mutex_);
   if (const auto submitting = submitting_.find(lease_id); submitting != submitting_.end()) {
     submitting->second.ended = true;  // and is closed by its thread, which may just be hearing that it was in time
     return;
   }
-  int unfinished = 0;
-  if (in_engine.has_value()) {
-    unfinished = in_engine->unfinished;
+  if (open.has_value()) {
+    // out of the engine
   } else if (const auto waits = std::ranges::find_if(leased_, is_it); waits != leased_.end()) {
-    unfinished = waits->unfinished;
+    open = std::move(*waits);
     leased_.erase(waits);
   } else if (const auto done = std::ranges::find_if(finished_, is_it); done != finished_.end()) {
+    open = std::move(*done);
     finished_.erase(done);
   } else {
     return;  // submitted meanwhile
   }
-  TACTUS_LOG(WARNING) << "lease " << lease_id << " has ended with " << unfinished << " of "
-                      << settings_.completions_per_prompt << " completions unfinished";
+  TACTUS_LOG(WARNING) << "lease " << lease_id << " has ended with " << open->unfinished << " of "
+                      << open->lease.completions_wanted << " completions unfinished";
   ++stats_.groups_expired;
-  CloseGroup(unfinished);
+  CloseGroup(open->lease, open->unfinished);
 }
 
 }  // namespace tactus

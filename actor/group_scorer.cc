@@ -22,13 +22,23 @@ RhythmRecord RecordOf(const Rhythm& rhythm, const Completion& completion) {
   return {.waad = among(rhythm.waad), .fai = among(rhythm.fai), .heads = rhythm.heads};
 }
 
+// Nothing is trained on it: all of the model's tokens are neutral.
+void AssignNone(Completion& completion) {
+  const std::vector<float> neutral(static_cast<size_t>(SampledTokens(completion)), 1.0F);
+  completion.credit = AmongTokens(completion.turns, std::span<const float>(neutral), completion.token_ids.size());
+}
+
 }  // namespace
 
 absl::Status GroupScorer::Score(const PromptLease& lease, std::span<const MeasuredAttention> attention,
                                 absl::Time deadline, TrajectoryGroup& group) const {
   if (judge_ != nullptr) RETURN_IF_ERROR(Judged(lease, deadline, group));
   for (size_t i = 0; i < group.completions.size(); ++i) {
-    AssignCredit(lease, static_cast<uint32_t>(i), attention[i], group.completions[i]);
+    if (lease.evaluation.has_value()) {
+      AssignNone(group.completions[i]);
+    } else {
+      AssignCredit(lease, static_cast<uint32_t>(i), attention[i], group.completions[i]);
+    }
   }
   return absl::OkStatus();
 }

@@ -29,8 +29,9 @@ class GroupScorer {
   GroupScorer(const Tokenizer* tokenizer, Judge* judge, const CreditAssigner* credit)
       : tokenizer_(tokenizer), judge_(judge), credit_(credit) {}
 
-  // Fills reward and credit of every completion, the spans of its heads when classes are calibrated, and spans and raw
-  // rhythm in an audited group. attention [G]. Errors, and how long it blocks, as Judge::Score; they name the prompt.
+  // Fills reward and credit of every completion, which is 1 in the answers to a held-out prompt; else the spans of its
+  // heads when classes are calibrated, and spans and raw rhythm in an audited group. attention [G]. Errors, and how
+  // long it blocks, as Judge::Score; they name the prompt.
   absl::Status Score(const PromptLease& lease, std::span<const MeasuredAttention> attention, absl::Time deadline,
                      TrajectoryGroup& group) const;
 

@@ -48,7 +48,9 @@ Coordinator::Coordinator(Rank* rank, HeadCalibration calibration, const std::opt
   checkpointed_step_ = resumed->learner_step;
 }
 
-Coordinator::~Coordinator() = default;
+Coordinator::~Coordinator() {
+  if (server_ != nullptr) server_->EndEvaluations();  // the publishing thread may wait for one
+}
 
 absl::StatusOr<std::unique_ptr<Coordinator>> Coordinator::Create(Rank* rank, FolderLock lock,
                                                                  std::optional<TrainFacts> resumed) {
@@ -57,6 +59,8 @@ absl::StatusOr<std::unique_ptr<Coordinator>> Coordinator::Create(Rank* rank, Fol
                    HeadCalibration::FromProto(rank->options().config->credit(), shape.num_layers, shape.num_heads));
   std::unique_ptr<Coordinator> coordinator(new Coordinator(rank, std::move(calibration), resumed));
   ASSIGN_OR_RETURN(coordinator->prompts_, PromptSource::Create(coordinator->config(), shape.vocab_size));
+  ASSIGN_OR_RETURN(coordinator->rounds_, HeldOutRounds::Create(coordinator->config(), coordinator->prompts_->held_out(),
+                                                               coordinator->options().folder));
   if (resumed.has_value() && !resumed->data_fingerprint.empty() &&
       resumed->data_fingerprint != coordinator->prompts_->fingerprint()) {
     return absl::InvalidArgumentError(
@@ -103,6 +107,7 @@ absl::Status Coordinator::Serve(std::optional<RolloutRestore> restore) {
                                          .max_attempts = config().rollout().max_attempts(),
                                          .seed = config().seed(),
                                          .max_replaced_groups = config().rollout().max_replaced_groups()},
+                              .evaluation_samples = rounds_->samples(),
                               .max_leases_per_actor = kLeaseSlack * config().actor().max_leases(),
                               .metrics = &rank_.metrics(),
                               .log_folder = absl::StrCat(options().folder.root, "/submissions"),
@@ -112,11 +117,15 @@ absl::Status Coordinator::Serve(std::optional<RolloutRestore> restore) {
   rank_.SetVersion(server_->version());
   // New weights first, then their announcement: an actor that hears of a version can fetch it. Of the first it hears
   // when it attaches.
-  const auto published = [this](PolicyVersion version, absl::Duration took) {
+  const auto published = [this](PolicyVersion version, absl::Duration took) -> absl::Status {
     ShowPublished(took);
+    if (std::optional<EvalRound> due = rounds_->Due(version)) {
+      RETURN_IF_ERROR(server_->BeginEvaluation(*std::move(due)));
+    }
     return server_->SetVersion(version, ManifestDigest(publisher_.Newest()->manifest));
   };
-  ASSIGN_OR_RETURN(publishing_, BackgroundPublisher::Start(&publisher_, &rank_.trainer().policy().layout(), published));
+  ASSIGN_OR_RETURN(publishing_, BackgroundPublisher::Start(&publisher_, &rank_.trainer().policy().layout(), published,
+                                                           [this] { AwaitMeasured(); }));
   RETURN_IF_ERROR(PublishWeights());
   return publishing_->Drain();
 }
@@ -173,6 +182,7 @@ absl::Status Coordinator::Run() {
   status.Update(PutBack(std::move(order.groups)));
   RETURN_IF_ERROR(End(status));
   const absl::Status ending = rank_.Ending();
+  RETURN_IF_ERROR(EndHeldOut(/*wait=*/ending.ok()));
   if (ending.ok()) server_->Finish();  // otherwise actors stay: the run goes on when a learner is started again
   return ending;
 }
@@ -223,6 +233,7 @@ absl::StatusOr<std::vector<TrajectoryGroup>> Coordinator::NextGroups() {
   while (!rank_.StopAsked()) {
     RETURN_IF_ERROR(publishing_->status());
     RETURN_IF_ERROR(FillPrompts());
+    RETURN_IF_ERROR(PollHeldOut());
     const absl::Time start = MonotonicNow();
     absl::StatusOr<std::vector<TrajectoryGroup>> groups = server_->TakeGroups(wanted, least, slice);
     rank_.metrics().Add(Metric::kLearnerPhaseSeconds, SecondsSince(start), "wait_trajectories");
@@ -247,7 +258,8 @@ absl::Status Coordinator::EndStep(PolicyVersion before, TakenStep taken) {
   RETURN_IF_ERROR(PublishWeights());
   RETURN_IF_ERROR(server_->Release(static_cast<int>(taken.groups.size())));
   context.publish_s = SecondsSince(publish_start);
-  RETURN_IF_ERROR(CheckRewards(taken.groups));
+  RETURN_IF_ERROR(CheckRewards(absl::StrCat("step ", rank_.step()), taken.groups,
+                               [this](TrajectoryGroup& group) { return prompts_->CountDisagreements(group); }));
   context.checkpoint_s = std::exchange(checkpoint_s_, 0);
   context.step_time_s = context.checkpoint_s + SecondsSince(step_start_);
   context.skipped_steps = rank_.trainer().counts().skipped;
@@ -266,11 +278,12 @@ absl::Status Coordinator::EndStep(PolicyVersion before, TakenStep taken) {
 }
 
 // The actors have the new weights by now and go on meanwhile.
-absl::Status Coordinator::CheckRewards(const std::vector<TrajectoryGroup>& groups) {
+absl::Status Coordinator::CheckRewards(absl::string_view what, std::vector<TrajectoryGroup>& groups,
+                                       absl::FunctionRef<absl::StatusOr<int>(TrajectoryGroup&)> count) {
   int disagreements = 0;
   std::string actors;
-  for (const TrajectoryGroup& group : groups) {
-    ASSIGN_OR_RETURN(const int here, prompts_->CountDisagreements(group));
+  for (TrajectoryGroup& group : groups) {
+    ASSIGN_OR_RETURN(const int here, count(group));
     if (here == 0) continue;
     disagreements += here;
     if (!absl::StrContains(actors, group.actor_id))
@@ -278,9 +291,8 @@ absl::Status Coordinator::CheckRewards(const std::vector<TrajectoryGroup>& group
   }
   rank_.metrics().Add(Metric::kRewardDisagreements, disagreements);
   if (disagreements == 0) return absl::OkStatus();
-  TACTUS_LOG(WARNING) << "step " << rank_.step() << ": " << disagreements
-                      << " rewards are not what the verifier says, by " << actors.substr(0, kShownActorsBytes)
-                      << ": do they run this build, and are they ours?";
+  TACTUS_LOG(WARNING) << what << ": " << disagreements << " rewards are not what the verifier says, by "
+                      << actors.substr(0, kShownActorsBytes) << ": do they run this build, and are they ours?";
   return absl::OkStatus();
 }
 
@@ -416,6 +428,7 @@ absl::Status Coordinator::EndCheckpoint(const absl::Status& saved) {
   metrics.Observe(Metric::kCheckpointDuration, *ended.write_s, "write");
   metrics.Observe(Metric::kCheckpointDuration, SecondsSince(start), "truncate");
   metrics.Set(Metric::kCheckpointLastSuccess, absl::ToDoubleSeconds(absl::Now() - absl::UnixEpoch()));
+  if (unkept_.has_value() && unkept_->step == ended.step) KeepIfBest(HeldOutRecord(*unkept_));
   return absl::OkStatus();
 }
 

@@ -7,8 +7,10 @@
 #include <optional>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "common/base/background_task.h"
 #include "common/data/types.h"
 #include "common/metrics/signal_watch.h"
@@ -16,6 +18,7 @@
 #include "common/weights/weight_publisher.h"
 #include "learner/checkpoint/checkpointer.h"
 #include "learner/head_calibration.h"
+#include "learner/held_out_rounds.h"
 #include "learner/prompt_source.h"
 #include "learner/rank.h"
 #include "learner/records/run_recorder.h"
@@ -57,7 +60,9 @@ class Coordinator {
   absl::StatusOr<std::vector<TrajectoryGroup>> NextGroups();
   absl::Status PutBack(std::vector<TrajectoryGroup> newest);
   absl::Status EndStep(PolicyVersion before, TakenStep taken);
-  absl::Status CheckRewards(const std::vector<TrajectoryGroup>& groups);
+  // `count` says of a group how many of its rewards are not the verifier's.
+  absl::Status CheckRewards(absl::string_view what, std::vector<TrajectoryGroup>& groups,
+                            absl::FunctionRef<absl::StatusOr<int>(TrajectoryGroup&)> count);
   // Hands the parameters to the publishing thread.
   absl::Status PublishWeights();
   void ShowPublished(absl::Duration took);
@@ -70,10 +75,20 @@ class Coordinator {
   absl::Status AwaitCheckpoint();
   absl::Status EndCheckpoint(const absl::Status& saved);
   absl::Status End(absl::Status status);
+  // Evaluations by the actors. On the publishing thread: blocks until none is under way, or its time is over.
+  void AwaitMeasured();
+  absl::Status AwaitRound();
+  // Waits for that of the run's last version, if it is to, unless a stop is asked for.
+  absl::Status EndHeldOut(bool wait);
+  absl::Status PollHeldOut();
+  absl::Status RecordHeldOut(EvalResult result);
+  void KeepIfBest(const HeldOutRecord& record);
 
   Rank& rank_;
   HeadCalibration calibration_;
   std::unique_ptr<PromptSource> prompts_;
+  std::unique_ptr<HeldOutRounds> rounds_;
+  std::optional<HeldOutRecord> unkept_;  // the newest, where its checkpoint was not there
   uint64_t next_prompt_id_ = 0;
 
   // Of the step under way.

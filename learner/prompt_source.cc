@@ -9,6 +9,7 @@
 #include "common/config/run_config.h"
 #include "common/environment/open_task.h"
 #include "common/tasks/completion_text.h"
+#include "common/tasks/held_out_prompts.h"
 #include "common/tasks/usable_rows.h"
 #include "proto/config.pb.h"
 
@@ -39,33 +40,40 @@ std::vector<uint32_t> ReachedRows(const config::RunConfig& config, size_t size) 
   return rows;
 }
 
-// Rows to train on; InvalidArgument also when one of the questions that the run is measured on cannot be used.
+// Rows to train on.
 absl::StatusOr<std::vector<uint32_t>> CheckRows(const config::RunConfig& config, const Task& task,
                                                 const PromptEncoder& encoder, const PromptBounds& bounds) {
-  const auto check_of = [&](Split split) {
-    return [&, split](uint32_t row) { return encoder.Encode(task.Example(split, row), bounds).status(); };
-  };
-  const size_t measured = std::min<size_t>(task.Size(Split::kTest), static_cast<size_t>(config.eval().max_prompts()));
-  RETURN_IF_ERROR(UsableRows(config.task(), "held-out questions", AllRows(measured), check_of(Split::kTest)).status());
+  const auto check = [&](uint32_t row) { return encoder.Encode(task.Example(Split::kTrain, row), bounds).status(); };
   const size_t size = task.Size(Split::kTrain);
   // What is left out changes the order of the rest, so then the whole set counts, whatever the run's length.
   const bool leave_out = config.task().unusable_rows() == config::TaskOptions::LEAVE_OUT;
-  ASSIGN_OR_RETURN(std::vector<uint32_t> usable,
-                   UsableRows(config.task(), "questions to train on",
-                              leave_out ? AllRows(size) : ReachedRows(config, size), check_of(Split::kTrain)));
+  ASSIGN_OR_RETURN(
+      std::vector<uint32_t> usable,
+      UsableRows(config.task(), "questions to train on", leave_out ? AllRows(size) : ReachedRows(config, size), check));
   return leave_out ? usable : AllRows(size);
+}
+
+// Of how many completions the group claims another reward.
+int Differ(const std::vector<Reward>& rewards, const TrajectoryGroup& group) {
+  int differ = 0;
+  for (size_t i = 0; i < rewards.size(); ++i) {
+    const Reward& claimed = group.completions[i].reward;
+    differ += rewards[i].total != claimed.total || rewards[i].correct != claimed.correct ? 1 : 0;
+  }
+  return differ;
 }
 
 }  // namespace
 
 PromptSource::PromptSource(std::unique_ptr<Task> task, std::unique_ptr<Verifier> verifier,
                            std::unique_ptr<PromptEncoder> encoder, const PromptBounds& bounds,
-                           std::vector<uint32_t> rows, uint64_t seed)
+                           std::vector<uint32_t> rows, std::vector<Prompt> held_out, uint64_t seed)
     : task_(std::move(task)),
       verifier_(std::move(verifier)),
       encoder_(std::move(encoder)),
       bounds_(bounds),
       rows_(std::move(rows)),
+      held_out_(std::make_shared<const std::vector<Prompt>>(std::move(held_out))),
       fingerprint_(FingerprintOf(*task_, rows_)),
       order_(seed, rows_.size()) {}
 
@@ -81,9 +89,13 @@ absl::StatusOr<std::unique_ptr<PromptSource>> PromptSource::Create(const config:
   }
   ASSIGN_OR_RETURN(std::unique_ptr<PromptEncoder> encoder, PromptEncoder::Create(config.model()));
   const PromptBounds bounds = {.max_tokens = config.rollout().max_prompt_tokens(), .vocab_size = vocab_size};
+  // Also where the learner does not ask them: what cannot be used is told before the first step.
+  ASSIGN_OR_RETURN(std::vector<Prompt> held_out, HeldOutPrompts(config.task(), *task, *encoder, bounds,
+                                                                static_cast<size_t>(config.eval().max_prompts())));
+  if (config.eval().by() != config::EvalOptions::ACTORS) held_out.clear();
   ASSIGN_OR_RETURN(std::vector<uint32_t> rows, CheckRows(config, *task, *encoder, bounds));
   return std::unique_ptr<PromptSource>(new PromptSource(std::move(task), std::move(verifier), std::move(encoder),
-                                                        bounds, std::move(rows), config.seed()));
+                                                        bounds, std::move(rows), std::move(held_out), config.seed()));
 }
 
 absl::StatusOr<Prompt> PromptSource::At(uint64_t id) {
@@ -93,19 +105,34 @@ absl::StatusOr<Prompt> PromptSource::At(uint64_t id) {
   return prompt;
 }
 
-absl::StatusOr<int> PromptSource::CountDisagreements(const TrajectoryGroup& group) {
-  if (verifier_ == nullptr) return 0;
-  const TaskExample example = task_->Example(Split::kTrain, rows_[order_.At(group.prompt_id)]);
-  int disagreements = 0;
+absl::StatusOr<std::vector<Reward>> PromptSource::Verify(const TaskExample& example,
+                                                         const TrajectoryGroup& group) const {
+  std::vector<Reward> rewards;
   for (const Completion& completion : group.completions) {
     const absl::StatusOr<std::string> text =
         CompletionText(encoder_->tokenizer(), completion.token_ids, completion.finish_reason);
-    Reward reward;  // of tokens that are no text
+    Reward reward{.reason = kUndecodableReason};  // of tokens that are no text
     if (text.ok()) {
       ASSIGN_OR_RETURN(reward, verifier_->Score(example.answer_key_json, *text));
     }
-    disagreements += reward.total != completion.reward.total || reward.correct != completion.reward.correct ? 1 : 0;
+    rewards.push_back(std::move(reward));
   }
+  return rewards;
+}
+
+absl::StatusOr<int> PromptSource::CountDisagreements(const TrajectoryGroup& group) {
+  if (verifier_ == nullptr) return 0;
+  ASSIGN_OR_RETURN(const std::vector<Reward> rewards,
+                   Verify(task_->Example(Split::kTrain, rows_[order_.At(group.prompt_id)]), group));
+  return Differ(rewards, group);
+}
+
+absl::StatusOr<int> PromptSource::CorrectHeldOut(TrajectoryGroup& group) {
+  if (verifier_ == nullptr) return 0;
+  ASSIGN_OR_RETURN(std::vector<Reward> rewards,
+                   Verify(task_->Example(Split::kTest, static_cast<uint32_t>(group.prompt_id)), group));
+  const int disagreements = Differ(rewards, group);
+  for (size_t i = 0; i < rewards.size(); ++i) group.completions[i].reward = std::move(rewards[i]);
   return disagreements;
 }
 

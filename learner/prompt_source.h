@@ -30,6 +30,12 @@ class PromptSource {
   // not taken for it. Of an environment's rewards it is: 0. Errors as Verifier's.
   absl::StatusOr<int> CountDisagreements(const TrajectoryGroup& group);
 
+  // The same of the answers to a held-out prompt, whose rewards become those that the verifier gives here.
+  absl::StatusOr<int> CorrectHeldOut(TrajectoryGroup& group);
+
+  // The eval.max_prompts held-out prompts, by row; none where the run's actors are not to answer them (eval.by).
+  std::shared_ptr<const std::vector<Prompt>> held_out() const { return held_out_; }
+
   // SHA-256 of the rows that the run may use, in their order: a checkpoint goes on with the same.
   const std::string& fingerprint() const { return fingerprint_; }
 
@@ -38,13 +44,16 @@ class PromptSource {
 
  private:
   PromptSource(std::unique_ptr<Task> task, std::unique_ptr<Verifier> verifier, std::unique_ptr<PromptEncoder> encoder,
-               const PromptBounds& bounds, std::vector<uint32_t> rows, uint64_t seed);
+               const PromptBounds& bounds, std::vector<uint32_t> rows, std::vector<Prompt> held_out, uint64_t seed);
+  // The rewards that the verifier gives a group's completions.
+  absl::StatusOr<std::vector<Reward>> Verify(const TaskExample& example, const TrajectoryGroup& group) const;
 
   const std::unique_ptr<Task> task_;
   const std::unique_ptr<Verifier> verifier_;  // null: an environment judges
   const std::unique_ptr<PromptEncoder> encoder_;
   const PromptBounds bounds_;
   const std::vector<uint32_t> rows_;  // of the task's train set
+  const std::shared_ptr<const std::vector<Prompt>> held_out_;
   const std::string fingerprint_;
   ShuffledOrder order_;  // of rows_
 };

@@ -34,6 +34,8 @@ void Resolve(RunConfig* config) {
   const PaperDefaults paper = DefaultsOf(credit.paper());
   if (!credit.has_sign_rule()) credit.set_sign_rule(paper.sign_rule);
   if (!credit.has_horizon_max_tokens()) credit.set_horizon_max_tokens(paper.horizon_max_tokens);
+  EvalOptions& eval = *config->mutable_eval();
+  if (!eval.has_temperature()) eval.set_temperature(config->rollout().temperature());
 }
 
 }  // namespace tactus::config

@@ -31,7 +31,6 @@ constexpr size_t kBytesPerTurn = 5 + 5 + 8;
 constexpr size_t kBytesPerHead = 4 + 2 + 2;  // a float, and a varint below kMaxRhythmHeads in both classes
 static_assert(kMaxRhythmHeads <= 1 << 14);
 constexpr size_t kBytesPerMessage = 2 * kMaxNameBytes;  // tags, lengths, scalars and the one name
-constexpr double kMaxLeaseTimeoutS = 1e7;
 constexpr double kRewardTolerance = 1e-9;
 
 template <typename... Parts>
@@ -325,6 +324,13 @@ void ToWire(const Completion& in, wire::Completion* out) {
 
 }  // namespace
 
+TrajectoryLimits EvaluationLimits(TrajectoryLimits limits, int samples) {
+  limits.completions_per_prompt = samples;
+  limits.calibrated_heads = 0;
+  limits.min_credit = limits.max_credit = 1;
+  return limits;
+}
+
 size_t MaxGroupBytes(const TrajectoryLimits& limits) {
   const size_t completion = static_cast<size_t>(limits.max_completion_tokens) * kBytesPerToken +
                             static_cast<size_t>(limits.max_turns) * kBytesPerTurn + kMaxRhythmHeads * kBytesPerHead +
@@ -377,6 +383,19 @@ std::string EncodeGroup(const TrajectoryGroup& group) {
   for (const Completion& completion : group.completions) ToWire(completion, out.add_completions());
   out.set_actor_id(group.actor_id);
   return out.SerializeAsString();
+}
+
+uint64_t LeaseIdOf(std::span<const absl::string_view> pieces) {
+  PieceStream stream(pieces);
+  CodedInputStream in(stream.get());
+  const uint32_t wanted =
+      WireFormatLite::MakeTag(wire::TrajectoryGroup::kLeaseIdFieldNumber, WireFormatLite::WIRETYPE_VARINT);
+  while (const uint32_t tag = in.ReadTag()) {
+    uint64_t id = 0;
+    if (tag == wanted) return in.ReadVarint64(&id) ? id : 0;
+    if (!WireFormatLite::SkipField(&in, tag)) return 0;  // malformed: the real parser reports it
+  }
+  return 0;
 }
 
 absl::StatusOr<TrajectoryGroup> DecodeGroup(absl::string_view bytes, const TrajectoryLimits& limits) {
@@ -439,40 +458,6 @@ wire::PolicyVersion ToWire(const PolicyVersion& version) {
 }
 
 PolicyVersion FromWire(const wire::PolicyVersion& version) { return {version.incarnation(), version.step()}; }
-
-wire::PromptLease ToWire(const PromptLease& lease) {
-  wire::PromptLease out;
-  out.set_lease_id(lease.lease_id);
-  out.mutable_prompt()->set_id(lease.prompt.id);
-  out.mutable_prompt()->mutable_token_ids()->Add(lease.prompt.token_ids.begin(), lease.prompt.token_ids.end());
-  out.mutable_prompt()->set_answer_key_json(lease.prompt.answer_key_json);
-  out.set_completions_wanted(static_cast<uint32_t>(lease.completions_wanted));
-  out.set_seed(lease.seed);
-  out.set_timeout_s(lease.timeout_s);
-  *out.mutable_version() = ToWire(lease.version);
-  return out;
-}
-
-absl::StatusOr<PromptLease> FromWire(const wire::PromptLease& lease, const TrajectoryLimits& limits) {
-  PromptLease out;
-  out.lease_id = lease.lease_id();
-  out.prompt.id = lease.prompt().id();
-  out.prompt.token_ids = ToVector<TokenId>(lease.prompt().token_ids());
-  out.prompt.answer_key_json = lease.prompt().answer_key_json();
-  RETURN_IF_ERROR(ValidatePrompt(out.prompt, limits));
-  if (lease.completions_wanted() != static_cast<uint32_t>(limits.completions_per_prompt)) {
-    return Invalid("lease.completions_wanted is ", lease.completions_wanted(), "; expected ",
-                   limits.completions_per_prompt);
-  }
-  if (!(lease.timeout_s() > 0 && lease.timeout_s() <= kMaxLeaseTimeoutS)) {
-    return Invalid("lease.timeout_s is ", lease.timeout_s(), "; expected seconds in (0, ", kMaxLeaseTimeoutS, "]");
-  }
-  out.completions_wanted = limits.completions_per_prompt;
-  out.seed = lease.seed();
-  out.timeout_s = lease.timeout_s();
-  out.version = FromWire(lease.version());
-  return out;
-}
 
 std::string VersionName(const PolicyVersion& version) { return absl::StrCat(version.incarnation, ".", version.step); }
 

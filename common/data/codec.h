@@ -48,6 +48,10 @@ inline constexpr float kMinLogprob = -110;
 // WAAD may fall short of 0, and FAI leave [0, 1], by this much: rounding in a sum of probabilities.
 inline constexpr float kRhythmTolerance = 1e-3F;
 
+// What holds instead for answers to held-out prompts, `samples` each: they come without rhythm and credit.
+TrajectoryLimits EvaluationLimits(TrajectoryLimits limits, int samples);
+inline constexpr int kMaxEvaluationSamples = 4096;
+
 // No encoded group or lease within the limits is larger.
 size_t MaxGroupBytes(const TrajectoryLimits& limits);
 size_t MaxLeaseBytes(const TrajectoryLimits& limits);
@@ -62,6 +66,9 @@ std::string EncodeGroup(const TrajectoryGroup& group);
 // Which kind of value a refusal names as NaN or infinite: "reward", "logprob", or "measure" for what else is measured
 // of a token or head; "" when the refusal is for something else.
 absl::string_view NonfiniteValue(const absl::Status& refusal);
+
+// The lease that a group says it answers, before anything else of it is looked at; 0: there is none.
+uint64_t LeaseIdOf(std::span<const absl::string_view> pieces);
 
 // Refuses, besides what ValidateGroup refuses, bytes that are no TrajectoryGroup and fields that occur twice.
 // Memory used is at most a small multiple of MaxGroupBytes.
@@ -79,6 +86,7 @@ wire::PolicyVersion ToWire(const PolicyVersion& version);
 PolicyVersion FromWire(const wire::PolicyVersion& version);
 
 wire::PromptLease ToWire(const PromptLease& lease);
+// InvalidArgument also where lease id and sampling do not agree about what the lease is for.
 absl::StatusOr<PromptLease> FromWire(const wire::PromptLease& lease, const TrajectoryLimits& limits);
 
 // "3.120": incarnation and step, for logs and errors.

@@ -28,6 +28,14 @@ struct Prompt {
   std::string answer_key_json;
 };
 
+// What a held-out prompt is sampled with.
+struct EvaluationSampling {
+  float temperature = 1;  // 0 = greedy
+  float top_p = 1;        // 1 = off
+  int32_t top_k = 0;      // 0 = off
+  friend bool operator==(const EvaluationSampling&, const EvaluationSampling&) = default;
+};
+
 // Permission to answer a prompt until a deadline. Lease ids are never reused in an incarnation.
 struct PromptLease {
   uint64_t lease_id = 0;
@@ -36,7 +44,13 @@ struct PromptLease {
   uint64_t seed = 0;           // the run's seed, keys the sampling draws with prompt.id
   double timeout_s = 0;        // time left at the moment of leasing
   PolicyVersion version;       // the learner's version when leased
+  // Of a held-out prompt, which is answered to measure the policy: by `version` alone, without rhythm and credit.
+  std::optional<EvaluationSampling> evaluation;
 };
+
+// The lease ids of held-out prompts have it, those of prompts to train on never.
+inline constexpr uint64_t kEvaluationLease = uint64_t{1} << 63;
+inline bool IsEvaluation(uint64_t lease_id) { return (lease_id & kEvaluationLease) != 0; }
 
 // From this token of the completion on, tokens were sampled by `version`.
 struct VersionSpan {

@@ -25,14 +25,33 @@ absl::StatusOr<HeldOutRecord> ReadRecord(absl::string_view text) {
   JSON_MEMBER(record.pass1, line, "pass1", Number());
   JSON_MEMBER(record.low, line, "low", Number());
   JSON_MEMBER(record.high, line, "high", Number());
+  ASSIGN_OR_RETURN(const JsonField samples, line.Member("samples"));
+  if (samples.is_null()) return record;
+  ASSIGN_OR_RETURN(record.samples, samples.Integer());
+  JSON_MEMBER(record.temperature, line, "temperature", Number());
+  JSON_MEMBER(record.version, line, "version", String());
+  if (record.samples <= 1) return record;
+  JSON_MEMBER(record.pass_k, line, "pass_k", Number());
+  JSON_MEMBER(record.pass_k_low, line, "pass_k_low", Number());
+  JSON_MEMBER(record.pass_k_high, line, "pass_k_high", Number());
   return record;
 }
 
 }  // namespace
 
 absl::Status AppendHeldOut(const std::string& path, const HeldOutRecord& record) {
-  const nlohmann::ordered_json json = {
+  nlohmann::ordered_json json = {
       {"step", record.step}, {"pass1", record.pass1}, {"low", record.low}, {"high", record.high}};
+  if (record.samples > 0) {
+    json["samples"] = record.samples;
+    json["temperature"] = record.temperature;
+    json["version"] = record.version;
+  }
+  if (record.samples > 1) {
+    json["pass_k"] = record.pass_k;
+    json["pass_k_low"] = record.pass_k_low;
+    json["pass_k_high"] = record.pass_k_high;
+  }
   const auto nothing = [](absl::string_view) { return absl::OkStatus(); };
   const absl::StatusOr<LineDamage> before = ForEachRunLine(path, nothing);
   const bool torn = before.ok() && before->torn;  // by a kill: what is written now must not be part of it
@@ -77,9 +96,14 @@ absl::Status KeepIfBest(const RunFolder& folder, const std::string& path, const 
   return before.has_value() ? RemoveFolder(before->path) : absl::OkStatus();
 }
 
+void SetHeldOut(const HeldOutRecord& measured, StepRecord* record) {
+  record->eval_pass1 = measured.pass1;
+  if (measured.samples > 1) record->eval_pass_k = measured.pass_k;
+}
+
 void JoinHeldOut(const std::vector<HeldOutRecord>& measured, StepRecord* record) {
   for (const HeldOutRecord& held_out : measured) {
-    if (std::max<int64_t>(1, held_out.step) == record->step) record->eval_pass1 = held_out.pass1;
+    if (std::max<int64_t>(1, held_out.step) == record->step) SetHeldOut(held_out, record);
   }
 }
 

@@ -1,6 +1,6 @@
-// held_out.jsonl: what `tactus train` measured on held-out prompts before, during and after the training. Its writer is
-// not the learner, so it is a file of its own. And the checkpoint with the best score. Thread-safe; blocking reads and
-// writes.
+// held_out.jsonl: what was measured on held-out prompts before, during and after the training. Its writer is the
+// launcher or the learner (eval.by), and a measurement may come steps later, so it is a file of its own. And the
+// checkpoint with the best score. Thread-safe; blocking reads and writes.
 #pragma once
 
 #include <cstdint>
@@ -18,6 +18,11 @@ namespace tactus {
 struct HeldOutRecord {
   int64_t step = 0;                     // steps trained; 0 = the starting policy
   double pass1 = 0, low = 0, high = 0;  // with its 95 % interval
+  // Younger than files that are still read: 0 samples there, which stands for not being known.
+  int64_t samples = 0;                                 // k answers to each prompt; pass1 is the mean over them, avg@k
+  double temperature = 0;                              // they were sampled at
+  std::string version = "";                            // of the weights that answered, by actors
+  double pass_k = 0, pass_k_low = 0, pass_k_high = 0;  // that one of the k is right; of k > 1
   friend bool operator==(const HeldOutRecord&, const HeldOutRecord&) = default;
 };
 
@@ -27,7 +32,10 @@ absl::Status AppendHeldOut(const std::string& path, const HeldOutRecord& record)
 // In the order of the file; none when there is no file. Damaged lines are left out, with a warning in the log.
 absl::StatusOr<std::vector<HeldOutRecord>> ReadHeldOut(const std::string& path);
 
-// Sets eval_pass1 of the step that trained what was measured, the latest if it was measured again. The starting
+// The numbers of a measurement as fields of a step's record: those it has.
+void SetHeldOut(const HeldOutRecord& measured, StepRecord* record);
+
+// Sets them in the step that trained what was measured, the latest if it was measured again. The starting
 // policy's goes to step 1, as there is no step 0.
 void JoinHeldOut(const std::vector<HeldOutRecord>& measured, StepRecord* record);
 

@@ -34,6 +34,8 @@ constexpr const char* kWeightForm[] = {"delta", "full"};
 constexpr const char* kRelayWay[] = {"received", "sent"};
 constexpr const char* kStreamRefusal[] = {"wrong_run",  "wrong_configuration", "wrong_protocol",
                                           "wrong_role", "violation",           "too_many"};
+constexpr const char* kEvalOutcome[] = {"measured", "given_up"};
+constexpr const char* kEvalAnswer[] = {"accepted", "late", "refused"};
 constexpr const char* kCheckpointPhase[] = {"snapshot", "write", "truncate"};
 constexpr const char* kCheckpointOutcome[] = {"written", "failed"};
 constexpr const char* kSubmitOutcome[] = {"acknowledged", "expired", "refused", "unscored"};
@@ -160,6 +162,10 @@ constexpr MetricSpec kTable[] = {
     Counter(kStreamsRefused, "tactus_streams_refused_total", L, "", Closed("reason", kStreamRefusal),
             "Streams of actors that were ended: for another run, configuration, protocol or a certificate of another "
             "role, for anything else against the rules, or because more actors came than are served."),
+    Counter(kEvalRounds, "tactus_eval_rounds_total", L, "", Closed("outcome", kEvalOutcome),
+            "Evaluations by the actors (eval.by): measured, or given up since answers did not come in time."),
+    Counter(kEvalAnswers, "tactus_eval_answers_total", L, "", Closed("outcome", kEvalAnswer),
+            "Groups of answers to held-out prompts: accepted, late since their lease had ended, or refused."),
 
     Gauge(kWeightVersion, "tactus_weight_version", P, "", kNone,
           "Step of the weights in use; see tactus_learner_step."),

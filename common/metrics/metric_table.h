@@ -51,6 +51,8 @@ enum class Metric {
   kIngestAckDuration,
   kActorsConnected,
   kStreamsRefused,
+  kEvalRounds,
+  kEvalAnswers,
   // Weights.
   kWeightVersion,
   kWeightPublishDuration,

@@ -30,6 +30,7 @@ constexpr char kNoneCurrent[] = "no token that was compared is of the current ve
 constexpr char kNoWeights[] = "no importance weight was computed: algorithm.tis_cap is 0, or no group had a signal";
 constexpr char kAllSkipped[] = "every update of the step was skipped";
 constexpr char kNoEvaluation[] = "no held-out evaluation belongs to the step";
+constexpr char kOneSample[] = "no held-out evaluation belongs to the step, or eval.samples_per_prompt is 1";
 constexpr char kNoCredit[] = "the credit strategy reads nothing of the model";
 constexpr char kNoAudit[] = "no answer of the batch carried its raw metrics (credit.audit_share)";
 
@@ -173,6 +174,9 @@ constexpr StepField kFields[] = {
         "groups of equal rewards left out for further prompts so far (rollout.max_replaced_groups)"),
     Row("eval_pass1", &R::eval_pass1, "eval", kRatio, "Held-out pass@1", "pass@1",
         "pass@1 on held-out prompts, last evaluation", EnvGauge("tactus_eval_pass_ratio", "k", "1"), kNoEvaluation),
+    Row("eval_pass_k", &R::eval_pass_k, "eval", kRatio, "Held-out pass@1", "pass@k",
+        "pass@k on held-out prompts, with k = eval.samples_per_prompt answers to each, last evaluation",
+        EnvGauge("tactus_eval_pass_ratio", "k", "samples"), kOneSample),
     Row("cpu_share_learner", &R::cpu_share_learner, "train", kNumber, nullptr, "CPU",
         "CPU seconds of the learner per second"),
     Row("credit_mean", &R::credit_mean, "train", kNumber, "Credit", "mean \u03b3",

@@ -54,6 +54,7 @@ struct StepRecord {
   double streamed_s = kAbsent;  // of forward and backward of rank 0
   double actors_connected = kAbsent, groups_dropped_stale = kAbsent, groups_replaced = kAbsent;
   double eval_pass1 = kAbsent;
+  double eval_pass_k = kAbsent;
   double cpu_share_learner = kAbsent;
   double credit_mean = kAbsent, credit_amplified_share = kAbsent;
   // The attention rhythm: docs/rhythm.md.

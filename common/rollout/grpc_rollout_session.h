@@ -21,7 +21,7 @@
 
 namespace tactus {
 
-inline constexpr uint32_t kRolloutProtocolVersion = 1;
+inline constexpr uint32_t kRolloutProtocolVersion = 2;
 
 class RolloutSession {
  public:

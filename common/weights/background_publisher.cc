@@ -17,8 +17,8 @@ constexpr absl::Duration kWaitLogInterval = absl::Seconds(10);
 
 absl::StatusOr<std::unique_ptr<BackgroundPublisher>> BackgroundPublisher::Start(WeightPublisher* publisher,
                                                                                 const ParameterLayout* layout,
-                                                                                Published published) {
-  auto started = absl::WrapUnique(new BackgroundPublisher(publisher, layout, std::move(published)));
+                                                                                Published published, Ready ready) {
+  auto started = absl::WrapUnique(new BackgroundPublisher(publisher, layout, std::move(published), std::move(ready)));
   ASSIGN_OR_RETURN(started->thread_, StartThread("publishing weights", [self = started.get()] { self->Run(); }));
   return started;
 }
@@ -57,18 +57,24 @@ absl::Status BackgroundPublisher::Drain() {
   return status_;
 }
 
+std::optional<BackgroundPublisher::Set> BackgroundPublisher::Next() {
+  {
+    absl::MutexLock lock(&mu_);
+    publishing_ = false;
+    changed_.SignalAll();
+    while (!closing_ && !waiting_.has_value()) changed_.WaitFor(&mu_, kWaitLogInterval);
+    if (closing_) return std::nullopt;
+  }
+  ready_();
+  absl::MutexLock lock(&mu_);
+  if (closing_) return std::nullopt;
+  publishing_ = true;
+  return std::exchange(waiting_, std::nullopt);
+}
+
 void BackgroundPublisher::Run() {
-  while (true) {
-    Set set;
-    {
-      absl::MutexLock lock(&mu_);
-      publishing_ = false;
-      changed_.SignalAll();
-      while (!closing_ && !waiting_.has_value()) changed_.WaitFor(&mu_, kWaitLogInterval);
-      if (closing_) return;
-      set = *std::exchange(waiting_, std::nullopt);
-      publishing_ = true;
-    }
+  while (std::optional<Set> next = Next()) {
+    Set& set = *next;
     absl::Status status = publisher_.Publish(set.version, layout_, std::move(set.bytes), set.dtype,
                                              std::move(set.head_classes), std::move(set.shared));
     if (status.ok()) status = published_(set.version, MonotonicNow() - set.handed_in);

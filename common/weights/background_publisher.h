@@ -32,10 +32,14 @@ class BackgroundPublisher {
   // Called on the thread once a set can be fetched; an error ends publishing, as the publisher's own do.
   using Published = std::function<absl::Status(PolicyVersion version, absl::Duration since_handed_in)>;
 
+  // Called on the thread when a set waits, before it is taken up: for as long as it blocks, actors have what was
+  // published last, and the set that is taken up then is the newest.
+  using Ready = std::function<void()>;
+
   // `publisher` and `layout` outlive it. ResourceExhausted: the system gives no thread.
-  static absl::StatusOr<std::unique_ptr<BackgroundPublisher>> Start(WeightPublisher* publisher,
-                                                                    const ParameterLayout* layout, Published published);
-  // Waits for the set that is being published; one that waits is not.
+  static absl::StatusOr<std::unique_ptr<BackgroundPublisher>> Start(
+      WeightPublisher* publisher, const ParameterLayout* layout, Published published, Ready ready = [] {});
+  // Waits for the set that is being published, and for `ready`; one that waits is not.
   ~BackgroundPublisher();
 
   // Never waits for a set to be published. The first error of those handed in earlier, after which nothing is taken.
@@ -46,13 +50,16 @@ class BackgroundPublisher {
   absl::Status Drain() ABSL_LOCKS_EXCLUDED(mu_);
 
  private:
-  BackgroundPublisher(WeightPublisher* publisher, const ParameterLayout* layout, Published published)
-      : publisher_(*publisher), layout_(*layout), published_(std::move(published)) {}
+  BackgroundPublisher(WeightPublisher* publisher, const ParameterLayout* layout, Published published, Ready ready)
+      : publisher_(*publisher), layout_(*layout), published_(std::move(published)), ready_(std::move(ready)) {}
+  // Until there is one, and its time has come; nullopt: closing.
+  std::optional<Set> Next() ABSL_LOCKS_EXCLUDED(mu_);
   void Run() ABSL_LOCKS_EXCLUDED(mu_);
 
   WeightPublisher& publisher_;
   const ParameterLayout& layout_;
   const Published published_;
+  const Ready ready_;
   std::thread thread_;
 
   mutable absl::Mutex mu_;

@@ -134,7 +134,8 @@ PromptLease RolloutLedger::Grant(Entry& entry, const std::string& actor_id, Poli
           options_.completions_per_prompt,
           options_.seed,
           absl::ToDoubleSeconds(options_.lease_timeout),
-          version_};
+          version_,
+          std::nullopt};
 }
 
 bool RolloutLedger::StragglersWait(absl::Duration now) const {

@@ -51,7 +51,7 @@ absl::StatusOr<std::unique_ptr<RunRecorder>> RunRecorder::Open(const RunFolder& 
   ASSIGN_OR_RETURN(recorder->held_out_, ReadHeldOut(folder.held_out()));
   if (!recorder->held_out_.empty()) {
     StepRecord newest;
-    newest.eval_pass1 = recorder->held_out_.back().pass1;
+    SetHeldOut(recorder->held_out_.back(), &newest);
     metrics->SetStep(newest);
   }
   recorder->cpu_seconds_ = ProcessCpuSeconds();
@@ -67,6 +67,16 @@ absl::Status RunRecorder::Record(const StepContext& context, StepRecord record,
   Expose(context, record);
   ExposeGroups(groups, context.before);
   return absl::OkStatus();
+}
+
+absl::Status RunRecorder::RecordHeldOut(const HeldOutRecord& measured) {
+  RETURN_IF_ERROR(AppendHeldOut(folder_.held_out(), measured));
+  held_out_.push_back(measured);
+  StepRecord alone;
+  alone.step = measured.step;
+  SetHeldOut(measured, &alone);
+  metrics_->SetStep(alone);
+  return tensorboard_->WriteStep(alone);
 }
 
 absl::Status RunRecorder::Sync() const {

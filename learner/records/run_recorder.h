@@ -49,6 +49,10 @@ class RunRecorder {
   // `record` is the trainer's; the rest of it is filled here. Errors of the disk.
   absl::Status Record(const StepContext& context, StepRecord record, const std::vector<TrajectoryGroup>& groups);
 
+  // What was measured on held-out prompts: a line of held_out.jsonl, TensorBoard, Prometheus. It may come steps after
+  // the one that trained it. Errors of the disk.
+  absl::Status RecordHeldOut(const HeldOutRecord& measured);
+
   // What was recorded outlives the machine's end when this returns OK: before a checkpoint that has those steps.
   absl::Status Sync() const;
 
@@ -71,7 +75,7 @@ class RunRecorder {
   double time_s_ = 0;                    // over the run, also before a resume
   double cpu_seconds_ = 0;               // of this process at the last record
   uint64_t weight_bytes_sent_ = 0;       // at the last record
-  std::vector<HeldOutRecord> held_out_;  // measured before the learner started
+  std::vector<HeldOutRecord> held_out_;  // what is known so far
 };
 
 }  // namespace tactus

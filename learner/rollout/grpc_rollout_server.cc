@@ -30,15 +30,22 @@ absl::Status CheckOptions(const RolloutServerOptions& options) {
   return absl::OkStatus();
 }
 
+size_t LargestGroupBytes(const RolloutServerOptions& options) {
+  const int samples = options.evaluation_samples;
+  return std::max(MaxGroupBytes(options.limits),
+                  samples == 0 ? 0 : MaxGroupBytes(EvaluationLimits(options.limits, samples)));
+}
+
 int64_t WholeSeconds(absl::Duration duration) { return absl::ToInt64Seconds(duration); }
 
 }  // namespace
 
 RolloutServer::Impl::Impl(const RolloutServerOptions& options, std::unique_ptr<SubmissionLog> log)
     : options_(options),
-      max_group_bytes_(MaxGroupBytes(options.limits)),
+      max_group_bytes_(LargestGroupBytes(options)),
       leases_per_reply_(static_cast<int>(kMaxChunkBytes / MaxLeaseBytes(options.limits))),
       ledger_(options.ledger),
+      board_({.lease_timeout = options.ledger.lease_timeout, .max_attempts = options.ledger.max_attempts}),
       ledger_metrics_(options.metrics),
       actors_(options.lost_actor_grace),
       ingest_({.limits = options.limits,
@@ -48,8 +55,9 @@ RolloutServer::Impl::Impl(const RolloutServerOptions& options, std::unique_ptr<S
                    [this](const Submission& s, const absl::Status& status) {
                      mu_.AssertHeld();  // as Ingest promises
                      Acknowledge(s, status);
-                   }},
-              &mu_, &ledger_) {}
+                   },
+               .evaluation_samples = options.evaluation_samples},
+              &mu_, &ledger_, &board_) {}
 
 RolloutServer::Impl::~Impl() { Stop(/*run_finished=*/false); }
 
@@ -202,6 +210,33 @@ absl::Status RolloutServer::Impl::SetVersion(PolicyVersion version, const std::s
   return absl::OkStatus();
 }
 
+absl::Status RolloutServer::Impl::BeginEvaluation(EvalRound round) {
+  for (const Prompt& prompt : *round.prompts) RETURN_IF_ERROR(ValidatePrompt(prompt, options_.limits));
+  if (round.samples != options_.evaluation_samples) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("a round of ", round.samples, " samples; expected ", options_.evaluation_samples));
+  }
+  absl::MutexLock lock(&mu_);
+  if (evaluations_ended_) return absl::OkStatus();
+  board_.Begin(std::move(round), Now());
+  PumpLeases(Now());
+  return absl::OkStatus();
+}
+
+bool RolloutServer::Impl::AwaitEvaluation(absl::Duration timeout) {
+  const absl::Duration end = Now() + timeout;
+  absl::MutexLock lock(&mu_);
+  while (board_.open() && !finishing_ && Now() < end) changed_.WaitFor(&mu_, end - Now());
+  return !board_.open();
+}
+
+void RolloutServer::Impl::GiveUpEvaluation(const std::string& why, bool for_good) {
+  absl::MutexLock lock(&mu_);
+  evaluations_ended_ = evaluations_ended_ || for_good;
+  board_.GiveUp(why, Now());
+  changed_.SignalAll();
+}
+
 RolloutServer::RolloutServer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 RolloutServer::~RolloutServer() = default;
 
@@ -238,6 +273,11 @@ absl::Status RolloutServer::SetTrained(PolicyVersion version) { return impl_->Se
 absl::Status RolloutServer::SetVersion(PolicyVersion version, const std::string& manifest_digest) {
   return impl_->SetVersion(version, manifest_digest);
 }
+absl::Status RolloutServer::BeginEvaluation(EvalRound round) { return impl_->BeginEvaluation(std::move(round)); }
+bool RolloutServer::AwaitEvaluation(absl::Duration timeout) { return impl_->AwaitEvaluation(timeout); }
+void RolloutServer::GiveUpEvaluation(const std::string& why) { impl_->GiveUpEvaluation(why, /*for_good=*/false); }
+void RolloutServer::EndEvaluations() { impl_->GiveUpEvaluation("the learner stops", /*for_good=*/true); }
+std::optional<EvalResult> RolloutServer::TakeEvaluation() { return impl_->TakeEvaluation(); }
 absl::StatusOr<LedgerSnapshot> RolloutServer::Snapshot() { return impl_->Snapshot(); }
 absl::Status RolloutServer::TruncateLog(uint64_t first_needed_segment) {
   return impl_->TruncateLog(first_needed_segment);

@@ -23,6 +23,7 @@
 #include "common/metrics/metric_set.h"
 #include "common/rollout/channel_security.h"
 #include "learner/ledger/ledger_types.h"
+#include "learner/rollout/eval_board.h"
 
 namespace grpc {
 class Service;
@@ -37,6 +38,7 @@ struct RolloutServerOptions {
   std::string config_fingerprint;
   TrajectoryLimits limits;
   LedgerOptions ledger;          // completions_per_prompt must equal limits'
+  int evaluation_samples = 0;    // answers to a held-out prompt; 0: none is ever leased
   int max_leases_per_actor = 0;  // an actor that holds as many and wants more is ended; 0: nobody is
   MetricSet* metrics = nullptr;  // takes what happens here; null: nobody asks. Outlives the server
   std::string log_folder;  // of the submission log; empty = none: an acknowledged group may be lost with the process
@@ -92,6 +94,17 @@ class RolloutServer {
   // They are the learner's too, unless it has newer ones already. Of the version that it began with nothing but the
   // digest is news.
   absl::Status SetVersion(PolicyVersion version, const std::string& manifest_digest = "");
+
+  // From now on prompts of this round are leased to the actors that hold its version, before any to train on; one that
+  // is open is given up. To be called before SetVersion of that version, which no actor has then. After EndEvaluations
+  // it does nothing. InvalidArgument: a prompt beyond the limits, or samples that are not the options'.
+  absl::Status BeginEvaluation(EvalRound round);
+  // Whether no round is open; waits so long for the end of one.
+  bool AwaitEvaluation(absl::Duration timeout);
+  void GiveUpEvaluation(const std::string& why);
+  // The same, and none begins any more: the run is ending.
+  void EndEvaluations();
+  std::optional<EvalResult> TakeEvaluation();
 
   // What a checkpoint saves (FailedPrecondition while groups are taken); and, once that checkpoint is complete, leave
   // for the log to forget the segments that no checkpoint needs any more.

@@ -18,6 +18,7 @@
 #include "learner/ledger/rollout_ledger.h"
 #include "learner/ledger/submission_log.h"
 #include "learner/rollout/actor_table.h"
+#include "learner/rollout/eval_board.h"
 #include "learner/rollout/grpc_rollout_server.h"
 #include "learner/rollout/grpc_rollout_stream.h"
 #include "learner/rollout/ingest.h"
@@ -50,6 +51,13 @@ class RolloutServer::Impl final : public RolloutStreamOwner, public wire::Rollou
     return ledger_.SetTrained(version);
   }
   absl::Status SetVersion(PolicyVersion version, const std::string& manifest_digest);
+  absl::Status BeginEvaluation(EvalRound round);
+  bool AwaitEvaluation(absl::Duration timeout);
+  void GiveUpEvaluation(const std::string& why, bool for_good);
+  std::optional<EvalResult> TakeEvaluation() {
+    absl::MutexLock lock(&mu_);
+    return board_.TakeResult();
+  }
   absl::StatusOr<LedgerSnapshot> Snapshot() { return ingest_.Snapshot(); }
   absl::Status TruncateLog(uint64_t first_needed_segment) { return ingest_.Truncate(first_needed_segment); }
   int AttachedActors() const {
@@ -93,6 +101,13 @@ class RolloutServer::Impl final : public RolloutStreamOwner, public wire::Rollou
   // The way of an actor to the published version, as all are attached now.
   wire::WeightPath PathOf(const std::string& actor_id, const RelayTree& tree) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   RelayTree Relays() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // What a request is answered with: held-out prompts first, of which an actor takes as many as have the answers of
+  // `most` prompts to train on. ResourceExhausted: nothing yet.
+  absl::StatusOr<std::vector<PromptLease>> Grant(const LeaseRequest& request, int most, absl::Duration now)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Of these leases the actor works on, those that are not its any more.
+  std::vector<uint64_t> Renew(const std::string& actor_id, const std::vector<uint64_t>& lease_ids, absl::Duration now)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // At most how many leases more the actor of a request may have; nullopt: it has too many, and was ended for it.
   std::optional<int> LeasesLeft(const LeaseRequest& request) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void CountRefused(absl::string_view reason) const;
@@ -112,6 +127,8 @@ class RolloutServer::Impl final : public RolloutStreamOwner, public wire::Rollou
   mutable absl::Mutex mu_;
   CondVar changed_;  // ledger, submissions, streams or finishing
   RolloutLedger ledger_ ABSL_GUARDED_BY(mu_);
+  EvalBoard board_ ABSL_GUARDED_BY(mu_);
+  bool evaluations_ended_ ABSL_GUARDED_BY(mu_) = false;
   LedgerMetrics ledger_metrics_ ABSL_GUARDED_BY(mu_);
   std::map<uint64_t, RolloutStream*> streams_ ABSL_GUARDED_BY(mu_);
   ActorTable actors_ ABSL_GUARDED_BY(mu_);

@@ -119,10 +119,12 @@ absl::Status RolloutServer::Impl::OnHello(RolloutStream& stream, const wire::Hel
   actors_.SetRelay(hello.actor_id(), hello.relay_address(), hello.zone());
   const std::vector<uint64_t> held(hello.held_lease_ids().begin(), hello.held_lease_ids().end());
   const std::vector<EndedLease> returned = ledger_.ReturnLeases(hello.actor_id(), held);
+  const size_t held_out = board_.ReturnLeases(hello.actor_id(), held, Now()).size();
   LogDropped(returned);
   if (attach_log_.Allow(Now())) {
     TACTUS_LOG(INFO) << hello.actor_id() << " attached from " << stream.peer() << " with " << held.size()
-                     << " leases under way; " << returned.size() << " return to the queue" << attach_log_.LeftOut();
+                     << " leases under way; " << returned.size() + held_out << " return to the queue"
+                     << attach_log_.LeftOut();
   }
   wire::LearnerMessage message;
   wire::Welcome& welcome = *message.mutable_welcome();
@@ -130,7 +132,7 @@ absl::Status RolloutServer::Impl::OnHello(RolloutStream& stream, const wire::Hel
   welcome.set_submit_credits(kSubmitCredits);
   welcome.set_max_group_bytes(max_group_bytes_);
   *welcome.mutable_path() = PathOf(hello.actor_id(), Relays());
-  for (const uint64_t ended : ledger_.Renew(hello.actor_id(), held, Now())) welcome.add_ended_lease_ids(ended);
+  for (const uint64_t ended : Renew(hello.actor_id(), held, Now())) welcome.add_ended_lease_ids(ended);
   stream.Send(std::move(message));
   PumpLeases(Now());
   return absl::OkStatus();
@@ -156,11 +158,21 @@ absl::Status RolloutServer::Impl::OnLeaseRequest(RolloutStream& stream, const wi
 void RolloutServer::Impl::OnHeartbeat(RolloutStream& stream, const wire::Heartbeat& heartbeat) {
   mu_.AssertHeld();
   const std::vector<uint64_t> working(heartbeat.working_lease_ids().begin(), heartbeat.working_lease_ids().end());
-  const std::vector<uint64_t> ended = ledger_.Renew(stream.actor_id(), working, Now());
+  const std::vector<uint64_t> ended = Renew(stream.actor_id(), working, Now());
   if (ended.empty()) return;
   wire::LearnerMessage message;
   message.mutable_leases_ended()->mutable_lease_ids()->Add(ended.begin(), ended.end());
   stream.Send(std::move(message));
+}
+
+std::vector<uint64_t> RolloutServer::Impl::Renew(const std::string& actor_id, const std::vector<uint64_t>& lease_ids,
+                                                 absl::Duration now) {
+  std::vector<uint64_t> ids = lease_ids;
+  const auto held_out = std::partition(ids.begin(), ids.end(), [](uint64_t id) { return !IsEvaluation(id); });
+  std::vector<uint64_t> ended = ledger_.Renew(actor_id, std::span(ids.begin(), held_out), now);
+  const std::vector<uint64_t> of_board = board_.Renew(actor_id, std::span(held_out, ids.end()), now);
+  ended.insert(ended.end(), of_board.begin(), of_board.end());
+  return ended;
 }
 
 void RolloutServer::Impl::OnGroup(RolloutStream& stream, uint64_t sequence, std::vector<std::string> pieces) {
@@ -188,7 +200,8 @@ void RolloutServer::Impl::OnClosed(RolloutStream& stream) {
   mu_.AssertHeld();
   streams_.erase(stream.id());
   if (const std::string& id = stream.actor_id(); actors_.Detach(id, stream.id(), Now()) && attach_log_.Allow(Now())) {
-    TACTUS_LOG(INFO) << id << " is gone, with " << ledger_.LeasesOf(id) << " leases under way" << attach_log_.LeftOut();
+    TACTUS_LOG(INFO) << id << " is gone, with " << ledger_.LeasesOf(id) + board_.LeasesOf(id) << " leases under way"
+                     << attach_log_.LeftOut();
   }
   changed_.SignalAll();
 }
@@ -208,10 +221,11 @@ void RolloutServer::Impl::Reply(const LeaseRequest& request, const absl::StatusO
 
 void RolloutServer::Impl::PumpLeases(absl::Duration now) {
   std::vector<LeaseRequest> put_off;  // the prompts that wait are not for their actors now
-  while (std::optional<LeaseRequest> due = actors_.TakeDue(ledger_.PromptsWait(now), ledger_.OldestLeasable(), now)) {
+  while (std::optional<LeaseRequest> due =
+             actors_.TakeDue(board_.PromptsWait() || ledger_.PromptsWait(now), ledger_.OldestLeasable(), now)) {
     const std::optional<int> left = LeasesLeft(*due);
     if (!left.has_value()) continue;
-    const auto leases = ledger_.Lease(due->actor_id, std::min(due->max_leases, *left), due->held, now);
+    const auto leases = Grant(*due, std::min(due->max_leases, *left), now);
     if (absl::IsResourceExhausted(leases.status()) && due->deadline > now) {
       put_off.push_back(*std::move(due));
     } else {
@@ -221,9 +235,25 @@ void RolloutServer::Impl::PumpLeases(absl::Duration now) {
   for (LeaseRequest& request : put_off) actors_.Add(std::move(request)).IgnoreError();  // its stream was there just now
 }
 
+absl::StatusOr<std::vector<PromptLease>> RolloutServer::Impl::Grant(const LeaseRequest& request, int most,
+                                                                    absl::Duration now) {
+  const int as_many = most * options_.ledger.completions_per_prompt / std::max(1, options_.evaluation_samples);
+  std::vector<PromptLease> held_out =
+      board_.Lease(request.actor_id, std::clamp(as_many, 1, leases_per_reply_), request.held, now);
+  if (!held_out.empty()) return held_out;
+  absl::StatusOr<std::vector<PromptLease>> leases = ledger_.Lease(request.actor_id, most, request.held, now);
+  // Whoever holds the version that is measured is not sent away for newer weights before the round is over: prompts may
+  // come back, of an actor that is lost.
+  if (absl::IsFailedPrecondition(leases.status()) && board_.Measures(request.held)) {
+    return absl::ResourceExhaustedError("held-out prompts may come back");
+  }
+  return leases;
+}
+
 std::optional<int> RolloutServer::Impl::LeasesLeft(const LeaseRequest& request) {
   if (options_.max_leases_per_actor == 0) return request.max_leases;
-  const int held = ledger_.LeasesOf(request.actor_id);
+  const int held_out_answers = board_.LeasesOf(request.actor_id) * options_.evaluation_samples;
+  const int held = ledger_.LeasesOf(request.actor_id) + held_out_answers / options_.ledger.completions_per_prompt;
   if (held < options_.max_leases_per_actor) return options_.max_leases_per_actor - held;
   RolloutStream& stream = *streams_.at(request.stream_id);
   const absl::Status status =
@@ -240,12 +270,18 @@ void RolloutServer::Impl::Tick(absl::Duration now) {
     TACTUS_LOG(WARNING) << "the lease of prompt " << lease.prompt_id << " to " << lease.actor_id << " expired after "
                         << absl::ToInt64Seconds(now - lease.leased_at) << " s";
   }
+  const bool measuring = board_.open();
+  for (const LeaseInfo& lease : board_.Expire(now)) {
+    TACTUS_LOG(WARNING) << "the lease of held-out prompt " << lease.prompt_id << " to " << lease.actor_id << " expired";
+  }
   LogDropped(expired);
   for (const std::string& id : actors_.TakeForgotten(now)) {
     const std::vector<EndedLease> returned = ledger_.ReturnLeases(id, {});
-    TACTUS_LOG(INFO) << id << " did not come back; " << returned.size() << " leases return to the queue";
+    const size_t held_out = board_.ReturnLeases(id, {}, now).size();
+    TACTUS_LOG(INFO) << id << " did not come back; " << returned.size() + held_out << " leases return to the queue";
     LogDropped(returned);
   }
+  if (measuring && !board_.open()) changed_.SignalAll();  // it was given up
   for (const auto& [id, stream] : streams_) stream->AbortIfStuck(now);
   PumpLeases(now);
   ingest_.AssertHeld();

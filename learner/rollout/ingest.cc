@@ -8,16 +8,23 @@
 
 namespace tactus {
 
-Ingest::Ingest(Options options, absl::Mutex* mu, RolloutLedger* ledger)
-    : options_(std::move(options)), mu_(*mu), ledger_(*ledger) {}
+Ingest::Ingest(Options options, absl::Mutex* mu, RolloutLedger* ledger, EvalBoard* board)
+    : options_(std::move(options)), mu_(*mu), ledger_(*ledger), board_(*board) {}
 
-absl::StatusOr<TrajectoryGroup> Ingest::Decode(const Submission& submission) const {
-  absl::StatusOr<TrajectoryGroup> group = DecodeGroup(submission.bytes(), options_.limits);
-  if (group.ok() && group->actor_id != submission.actor_id) {
-    return absl::InvalidArgumentError(
+Ingest::Judged Ingest::Decode(const Submission& submission) const {
+  const SubmissionLog::Payload bytes = submission.bytes();
+  const bool evaluation = IsEvaluation(LeaseIdOf(bytes));
+  if (evaluation && options_.evaluation_samples == 0) {
+    return {absl::InvalidArgumentError("the group answers a held-out prompt; this run leases none"), evaluation};
+  }
+  Judged item{
+      DecodeGroup(bytes, evaluation ? EvaluationLimits(options_.limits, options_.evaluation_samples) : options_.limits),
+      evaluation};
+  if (item.group.ok() && item.group->actor_id != submission.actor_id) {
+    item.group = absl::InvalidArgumentError(
         absl::StrCat("group.actor_id is not ", submission.actor_id, ", whose stream it came on"));
   }
-  return group;
+  return item;
 }
 
 absl::Status Ingest::Append(const std::vector<SubmissionLog::Payload>& groups) {
@@ -41,24 +48,36 @@ absl::Status Ingest::Submit(Judged item, const absl::Status& durable) {
   return item.group.status();
 }
 
+absl::Status Ingest::SubmitEvaluation(Judged item, absl::Duration arrived) {
+  absl::Status status = item.group.ok() ? board_.Submit(*std::move(item.group), arrived) : item.group.status();
+  if (options_.metrics != nullptr) {
+    options_.metrics->Add(Metric::kEvalAnswers, 1,
+                          status.ok()                ? "accepted"
+                          : absl::IsNotFound(status) ? "late"
+                                                     : "refused");
+  }
+  return status;
+}
+
 void Ingest::Process(const std::vector<Submission>& batch) {
   std::vector<Judged> judged;
   judged.reserve(batch.size());
-  for (const Submission& submission : batch) judged.push_back({Decode(submission)});
+  for (const Submission& submission : batch) judged.push_back(Decode(submission));
   absl::MutexLock process_lock(&process_mu_);
   std::vector<SubmissionLog::Payload> to_log;
   {
     absl::MutexLock lock(&mu_);
     for (size_t i = 0; i < batch.size(); ++i) {
       Judged& item = judged[i];
-      item.to_log = item.group.ok() && !ledger_.Judge(*item.group).rejected.has_value();
+      item.to_log = item.group.ok() && !item.evaluation && !ledger_.Judge(*item.group).rejected.has_value();
       if (item.to_log) to_log.push_back(batch[i].bytes());
     }
   }
   const absl::Status durable = Append(to_log);
   absl::MutexLock lock(&mu_);
   for (size_t i = 0; i < batch.size(); ++i) {
-    const absl::Status status = Submit(std::move(judged[i]), durable);
+    const absl::Status status = judged[i].evaluation ? SubmitEvaluation(std::move(judged[i]), batch[i].arrived)
+                                                     : Submit(std::move(judged[i]), durable);
     if (absl::IsInvalidArgument(status) && refusals_log_.Allow(batch[i].arrived)) {
       TACTUS_LOG(WARNING) << "refused a group of " << batch[i].actor_id << ": " << status.message()
                           << refusals_log_.LeftOut();

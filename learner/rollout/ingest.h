@@ -1,6 +1,7 @@
 // A finished group's way from bytes into the ledger: decoded and every field checked, judged, appended to the log, put
 // into the ledger, and only then acknowledged. So "acknowledged" means "durable", and a group that the ledger would
-// refuse never costs a disk write.
+// refuse never costs a disk write. Answers to held-out prompts go to their board instead: checked as strictly, neither
+// logged nor counted with the ledger's, as a round that a crash ends is begun again.
 //
 // Process and Snapshot exclude each other, so that a snapshot never misses a group that is in a segment before its own;
 // each blocks for the disk, without the ledger's mutex. Thread-safe. Starts no thread.
@@ -22,6 +23,7 @@
 #include "common/metrics/metric_set.h"
 #include "learner/ledger/rollout_ledger.h"
 #include "learner/ledger/submission_log.h"
+#include "learner/rollout/eval_board.h"
 
 namespace tactus {
 
@@ -49,10 +51,11 @@ class Ingest {
     std::unique_ptr<SubmissionLog> log;  // null: none; an acknowledged group may be lost with the process
     MetricSet* metrics = nullptr;        // null: nobody asks
     Acknowledge acknowledge;
+    int evaluation_samples = 0;  // of a held-out prompt; 0: this run leases none
   };
 
-  // `mu` guards `ledger`; both, and the metrics, outlive it.
-  Ingest(Options options, absl::Mutex* mu, RolloutLedger* ledger);
+  // `mu` guards `ledger` and `board`; they, and the metrics, outlive it.
+  Ingest(Options options, absl::Mutex* mu, RolloutLedger* ledger, EvalBoard* board);
 
   void Process(const std::vector<Submission>& batch) ABSL_LOCKS_EXCLUDED(mu_);
 
@@ -75,17 +78,20 @@ class Ingest {
  private:
   struct Judged {
     absl::StatusOr<TrajectoryGroup> group;
+    bool evaluation = false;  // by the lease that it names
     bool to_log = false;
   };
 
-  absl::StatusOr<TrajectoryGroup> Decode(const Submission& submission) const;
+  Judged Decode(const Submission& submission) const;
   absl::Status Append(const std::vector<SubmissionLog::Payload>& groups);
   absl::Status Submit(Judged item, const absl::Status& durable) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status SubmitEvaluation(Judged item, absl::Duration arrived) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   const Options options_;
   absl::Mutex process_mu_;  // taken before mu_
   absl::Mutex& mu_;
   RolloutLedger& ledger_ ABSL_GUARDED_BY(mu_);
+  EvalBoard& board_ ABSL_GUARDED_BY(mu_);
   int64_t nonfinite_groups_ ABSL_GUARDED_BY(mu_) = 0;
   LogLimiter refusals_log_ ABSL_GUARDED_BY(mu_){/*burst=*/100, /*per_second=*/1};
 };

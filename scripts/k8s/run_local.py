@@ -26,7 +26,7 @@ from k8s import manifests  # noqa: E402
 
 ENDLESS, MORE_STEPS = 1_000_000, 40  # until it is ended, and after it was started again
 SMALLER = ["--set=rollout.prompts_per_step=4", "--set=rollout.completions_per_prompt=2", "--set=learner.threads=1",
-           "--set=model.path=models/quickstart"]  # fmt: skip
+           "--set=model.path=models/quickstart", "--set=eval.max_prompts=4"]  # fmt: skip
 WAIT_S = 120
 
 

@@ -46,7 +46,11 @@ def _delivery() -> list:
              (increase("tactus_reward_disagreements_total"), "{{run}}")),
         line("Prompts dropped", "short", "Of $window: prompts that ended their actors too often. Their ids stand in the learner's log.",
              (increase("tactus_prompts_dropped_total"), "{{run}}")),
+        line("Held-out evaluations", "short", "Of $window, by the actors (eval.by): measured, or given up since answers did not come in time.",
+             (increase("tactus_eval_rounds_total", "outcome"), "{{outcome}}")),
         staleness(16),
+        line("Answers to held-out prompts", "short", "Of $window, in groups. Late ones came after their lease had ended.",
+             (increase("tactus_eval_answers_total", "outcome"), "{{outcome}}")),
     ]  # fmt: skip
 
 

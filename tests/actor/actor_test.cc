@@ -188,6 +188,48 @@ TEST_F(ActorTest, SpansStayHomeUnlessHeadsAreCalibrated) {
   }
 }
 
+// Notes by which temperatures the answers were drawn, and how often attention was measured.
+struct NotingRunner : FakeModelRunner {
+  NotingRunner(std::map<float, int>* draws, int* taps)
+      : FakeModelRunner(40, kVocab, 1000), draws(*draws), taps(*taps) {}
+  absl::Status Execute(const StepPlan& plan, std::span<ops::SampledToken> out) override {
+    for (const RowDraw& draw : plan.draws) ++draws[draw.params.temperature];
+    taps += static_cast<int>(plan.batch.taps.size());
+    return FakeModelRunner::Execute(plan, out);
+  }
+  std::map<float, int>& draws;
+  int& taps;
+};
+
+TEST_F(ActorTest, AHeldOutPromptIsSampledAsItsLeaseSaysAndNotMeasured) {
+  const CreditAssigner credit = CreditOf({"credit.strategy=LOCAL_CHUNK", "credit.audit_share=1"});
+  std::map<float, int> draws;
+  int taps = 0;
+  auto engine = *Engine::Create({.max_sequences = 5, .probe = *credit.Probe(1, kFakeHeads)},
+                                std::make_unique<NotingRunner>(&draws, &taps));
+  FakePort port(3);
+  for (PromptLease& lease : port.waiting) {
+    lease.lease_id |= kEvaluationLease;
+    lease.completions_wanted = 7;  // more than the engine computes at once
+    lease.evaluation = {.temperature = 0.25F};
+  }
+  Actor actor(settings_, std::move(engine), &port, &weights_, GroupScorer(&tokenizer_, &judge_, &credit));
+  ASSERT_TRUE(actor.Run().ok());
+  ASSERT_EQ(port.groups.size(), 3u);
+  for (const auto& [id, group] : port.groups) {
+    ASSERT_EQ(group.completions.size(), 7u);
+    for (const Completion& completion : group.completions) {
+      EXPECT_EQ(completion.credit, std::vector<float>(completion.token_ids.size(), 1.0F));
+      EXPECT_FALSE(completion.rhythm.has_value());
+      EXPECT_THAT(completion.head_spans, IsEmpty());
+      EXPECT_EQ(completion.reward.reason, MakeLease(id & ~kEvaluationLease).prompt.answer_key_json);
+    }
+  }
+  EXPECT_EQ(taps, 0);
+  ASSERT_EQ(draws.size(), 1u);
+  EXPECT_EQ(draws.begin()->first, 0.25F);
+}
+
 TEST_F(ActorTest, RepeatsASubmitUntilTheLearnerIsBack) {
   FakePort port(2);
   port.submit_errors = {absl::UnavailableError("down"), absl::UnavailableError("down")};

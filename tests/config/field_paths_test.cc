@@ -125,6 +125,8 @@ constexpr const char* kFrozen[] = {
     "eval.max_prompts",
     "eval.samples_per_prompt",
     "eval.every_steps",
+    "eval.by",
+    "eval.temperature",
     "sft.data_path",
     "sft.steps",
     "sft.sequences_per_step",

@@ -285,7 +285,10 @@ TEST(RunConfigTest, FingerprintIgnoresWhatBelongsToOneMachine) {
   EXPECT_EQ(Fingerprint(Parse({"learner.stream=false"}).value()), base) << "nor on this";
   EXPECT_EQ(Fingerprint(Parse({"learner.steps=77"}).value()), base) << "a run may be made longer";
   EXPECT_EQ(Fingerprint(Parse({"learner.time_limit_s=60", "optimizer.max_skipped_updates=3"}).value()), base);
-  EXPECT_EQ(Fingerprint(Parse({"eval.every_steps=5", "learner.shard=NONE"}).value()), base) << "younger, of a machine";
+  EXPECT_EQ(
+      Fingerprint(Parse({"eval.every_steps=5", "eval.by=ACTORS", "eval.temperature=0", "learner.shard=NONE"}).value()),
+      base)
+      << "younger, of a machine";
   EXPECT_NE(Fingerprint(Parse({"optimizer.skip_grad_norm=3"}).value()), base);
   EXPECT_NE(Fingerprint(Parse({"seed=2"}).value()), base);
   EXPECT_NE(Fingerprint(Parse({"task.unusable_rows=LEAVE_OUT"}).value()), base);

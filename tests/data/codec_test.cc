@@ -142,6 +142,44 @@ TEST(Codec, LargestGroupFitsItsStatedBound) {
   EXPECT_TRUE(DecodeGroup(bytes, limits).ok());
 }
 
+TEST(Codec, ALeaseOfAHeldOutPromptSaysHowItIsSampled) {
+  PromptLease lease = TestLease();
+  lease.lease_id |= kEvaluationLease;
+  lease.completions_wanted = 300;  // not as to a prompt of the training
+  lease.evaluation = {.temperature = 0, .top_p = 0.25F, .top_k = 7};
+  const absl::StatusOr<PromptLease> out = FromWire(ToWire(lease), kTestLimits);
+  ASSERT_TRUE(out.ok()) << out.status();
+  EXPECT_EQ(out->lease_id, lease.lease_id);
+  EXPECT_EQ(out->evaluation, lease.evaluation);
+  EXPECT_EQ(out->completions_wanted, 300);
+  const auto refused = [&](auto change) {
+    PromptLease bad = lease;
+    change(bad);
+    const auto read = FromWire(ToWire(bad), kTestLimits);
+    return std::string(read.status().message());
+  };
+  EXPECT_THAT(refused([](PromptLease& bad) { bad.evaluation.reset(); }), HasSubstr("top bit"));
+  EXPECT_THAT(refused([](PromptLease& bad) { bad.lease_id &= ~kEvaluationLease; }), HasSubstr("top bit"));
+  EXPECT_THAT(refused([](PromptLease& bad) { bad.completions_wanted = 0; }), HasSubstr("expected 1 to 4096"));
+  EXPECT_THAT(refused([](PromptLease& bad) { bad.completions_wanted = 4097; }), HasSubstr("expected 1 to 4096"));
+  EXPECT_THAT(refused([](PromptLease& bad) { bad.evaluation->temperature = -1; }), HasSubstr("temperature >= 0"));
+  EXPECT_THAT(refused([](PromptLease& bad) { bad.evaluation->top_p = 0; }), HasSubstr("top_p in (0, 1]"));
+  EXPECT_THAT(refused([](PromptLease& bad) { bad.evaluation->top_k = -1; }), HasSubstr("top_k >= 0"));
+}
+
+TEST(Codec, TheLeaseOfAGroupIsKnownBeforeTheRest) {
+  TrajectoryGroup group = TestGroup();
+  group.lease_id = kEvaluationLease | 12345;
+  const std::string bytes = EncodeGroup(group);
+  for (const size_t cut : {size_t{1}, size_t{4}, bytes.size() / 2}) {
+    const absl::string_view pieces[] = {absl::string_view(bytes).substr(0, cut), absl::string_view(bytes).substr(cut)};
+    EXPECT_EQ(LeaseIdOf(pieces), group.lease_id) << cut;
+  }
+  const absl::string_view garbage[] = {"garbage"};
+  EXPECT_EQ(LeaseIdOf(garbage), 0u);
+  EXPECT_EQ(LeaseIdOf({}), 0u);
+}
+
 TEST(Codec, LeaseKeepsEveryFieldAndFitsItsBound) {
   PromptLease lease = TestLease();
   lease.prompt.token_ids.assign(16, 999);

@@ -258,6 +258,27 @@ TEST(HeldOutTest, RoundTripsAndJoinsItsStep) {
   EXPECT_EQ(pass1(5), 0.75) << "measured twice: the latest";
 }
 
+TEST(HeldOutTest, KeepsHowItWasMeasured) {
+  const std::string path = ::testing::TempDir() + "/held_out_how_test.jsonl";
+  std::filesystem::remove(path);
+  const HeldOutRecord one = {
+      .step = 3, .pass1 = 0.5, .low = 0.4, .high = 0.6, .samples = 1, .temperature = 0.5, .version = "1.3"};
+  HeldOutRecord many = one;
+  many.step = 4;
+  many.samples = 8;
+  many.pass_k = 0.75;
+  many.pass_k_low = 0.7;
+  many.pass_k_high = 0.8;
+  for (const HeldOutRecord& record : {one, many}) ASSERT_TRUE(AppendHeldOut(path, record).ok());
+  EXPECT_EQ(ReadHeldOut(path).value(), (std::vector{one, many}));
+  StepRecord record;
+  SetHeldOut(one, &record);
+  EXPECT_EQ(record.eval_pass1, 0.5);
+  EXPECT_TRUE(std::isnan(record.eval_pass_k));
+  SetHeldOut(many, &record);
+  EXPECT_EQ(record.eval_pass_k, 0.75);
+}
+
 TEST(HeldOutTest, ADamagedLineCostsNoOther) {
   const std::string path = ::testing::TempDir() + "/held_out_bad_test.jsonl";
   const std::vector<HeldOutRecord> measured = {{0, 0.25, 0.2, 0.3}, {5, 0.5, 0.4, 0.6}};

@@ -69,6 +69,33 @@ TEST_F(BackgroundPublisherTest, TheNewestTakesThePlaceOfTheOneThatWaits) {
   EXPECT_GT(publisher.NewestDeltaBytes(), 0u);
 }
 
+TEST_F(BackgroundPublisherTest, WhatIsHeldBackIsNotToBeFetchedAndTheNewestIsTakenUp) {
+  absl::Notification held, go_on;
+  int asked = 0;  // on the publishing thread alone
+  publishing = *BackgroundPublisher::Start(
+      &publisher, &layout,
+      [&](PolicyVersion version, absl::Duration) {
+        absl::MutexLock lock(&mu);
+        steps.push_back(version.step);
+        return absl::OkStatus();
+      },
+      [&] {
+        if (++asked != 2) return;
+        held.Notify();
+        go_on.WaitForNotification();
+      });
+  ASSERT_TRUE(publishing->Submit(Weights(1)).ok());
+  ASSERT_TRUE(publishing->Drain().ok());
+  ASSERT_TRUE(publishing->Submit(Weights(2)).ok());
+  held.WaitForNotification();
+  ASSERT_TRUE(publishing->Submit(Weights(3)).ok());
+  EXPECT_EQ(publisher.Newest()->manifest.version.step, 1u);
+  go_on.Notify();
+  EXPECT_TRUE(publishing->Drain().ok());
+  absl::MutexLock lock(&mu);
+  EXPECT_THAT(steps, ElementsAre(1, 3));
+}
+
 TEST_F(BackgroundPublisherTest, AnErrorIsToldToWhoeverHandsInTheNext) {
   Start([](PolicyVersion, absl::Duration) { return absl::OkStatus(); });
   ASSERT_TRUE(publishing->Submit(Weights(1)).ok());

@@ -25,6 +25,10 @@ constexpr absl::Duration kTick = absl::Milliseconds(100);
 
 }  // namespace
 
+bool LauncherMeasures(const config::RunConfig& config) {
+  return config.eval().max_prompts() > 0 && config.eval().by() == config::EvalOptions::LAUNCHER;
+}
+
 HeldOutEvaluation::HeldOutEvaluation(RunFolder folder, int64_t step, std::string summary,
                                      std::unique_ptr<ChildProcess> process)
     : folder_(std::move(folder)),
@@ -44,7 +48,7 @@ absl::StatusOr<std::unique_ptr<HeldOutEvaluation>> HeldOutEvaluation::Start(cons
       std::unique_ptr<ChildProcess> process,
       ChildProcess::Start({absl::StrCat(options.binary_folder, "/tactus"), "eval", "--model", model_folder, "--config",
                            options.folder.config(), "--prompts", absl::StrCat(eval.max_prompts()), "--samples",
-                           absl::StrCat(eval.samples_per_prompt())},
+                           absl::StrCat(eval.samples_per_prompt()), "--temperature", absl::StrCat(eval.temperature())},
                           log, {}, base + ".json"));
   return std::unique_ptr<HeldOutEvaluation>(
       new HeldOutEvaluation(options.folder, step, base + ".json", std::move(process)));
@@ -69,6 +73,14 @@ absl::StatusOr<HeldOutRecord> HeldOutEvaluation::Result(int exit_code) const {
   JSON_MEMBER(record.pass1, rate, "value", Number());
   JSON_MEMBER(record.low, rate, "low", Number());
   JSON_MEMBER(record.high, rate, "high", Number());
+  JSON_MEMBER(record.samples, JsonField(json, summary_), "samples_per_prompt", Integer());
+  JSON_MEMBER(record.temperature, JsonField(json, summary_), "temperature", Number());
+  if (record.samples > 1) {
+    ASSIGN_OR_RETURN(const JsonField any, JsonField(json, summary_).Member(absl::StrCat("pass@", record.samples)));
+    JSON_MEMBER(record.pass_k, any, "value", Number());
+    JSON_MEMBER(record.pass_k_low, any, "low", Number());
+    JSON_MEMBER(record.pass_k_high, any, "high", Number());
+  }
   RETURN_IF_ERROR(AppendHeldOut(folder_.held_out(), record));
   return record;
 }
@@ -113,7 +125,7 @@ std::string CheckpointEvaluations::Finish() {
 
 std::string CheckpointEvaluations::Begin() {
   const config::EvalOptions& eval = options_.config->eval();
-  if (eval.max_prompts() == 0 || eval.every_steps() == 0) return "";
+  if (!LauncherMeasures(*options_.config) || eval.every_steps() == 0) return "";
   const std::string newest = NewestCheckpoint(options_.folder);
   int64_t step = 0;
   if (newest.empty() || !absl::SimpleAtoi(newest.substr(newest.rfind('-') + 1), &step)) return "";

@@ -8,11 +8,15 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "common/config/config_fwd.h"
 #include "common/metrics/held_out.h"
 #include "tools/job/child_process.h"
 #include "tools/job/train_job.h"
 
 namespace tactus {
+
+// Whether `tactus train` does, and not the run's actors, or nobody.
+bool LauncherMeasures(const config::RunConfig& config);
 
 // One measurement that runs: pass@1 with its 95 % interval, over config.eval's prompts of the test set, of the policy
 // after `step` steps. Not thread-safe. Its process ends with it.

@@ -298,7 +298,7 @@ void TrainJob::PrintSummary(bool stopped) {
 
 // A failure is told and does not end the job: the training is what matters.
 void TrainJob::EvaluateHeldOut(const std::string& model_folder, int64_t step, const std::string& name) {
-  if (options_.config->eval().max_prompts() == 0 || StopSignalCount() > 0) return;
+  if (!LauncherMeasures(*options_.config) || StopSignalCount() > 0) return;
   absl::StatusOr<HeldOutRecord> rate = MeasureHeldOut(options_, model_folder, step, name);
   if (rate.ok() && step > 0) {
     const absl::Status kept = KeepIfBest(options_.folder, NewestCheckpoint(options_.folder), *rate);
@@ -307,6 +307,20 @@ void TrainJob::EvaluateHeldOut(const std::string& model_folder, int64_t step, co
   absl::StrAppend(&held_out_, held_out_.empty() ? "" : ", ",
                   rate.ok() ? absl::StrFormat("%.3f [%.3f, %.3f] %s", rate->pass1, rate->low, rate->high, name)
                             : std::string(rate.status().message()));
+}
+
+// Of a run whose actors were asked: the first number and the last.
+std::string TrainJob::MeasuredByActors() const {
+  const absl::StatusOr<std::vector<HeldOutRecord>> measured = ReadHeldOut(options_.folder.held_out());
+  if (!measured.ok() || measured->empty()) return "";
+  std::string text;
+  for (size_t i : {size_t{0}, measured->size() - 1}) {
+    const HeldOutRecord& rate = (*measured)[i];
+    absl::StrAppendFormat(&text, "%s%.3f [%.3f, %.3f] after step %d", text.empty() ? "" : ", ", rate.pass1, rate.low,
+                          rate.high, rate.step);
+    if (measured->size() == 1) break;
+  }
+  return text;
 }
 
 absl::Status TrainJob::Run() {
@@ -341,6 +355,7 @@ absl::Status TrainJob::Run() {
     EvaluateHeldOut(NewestCheckpoint(options_.folder) + "/model", display_.steps().back().step, "after");
   }
   evaluations_.reset();  // what a stop has left of them
+  if (!LauncherMeasures(*options_.config)) held_out_ = MeasuredByActors();
   PrintSummary(stopped);
   return stopped ? absl::CancelledError("stopped when asked to; the checkpoint is complete.") : absl::OkStatus();
 }

@@ -65,6 +65,7 @@ class TrainJob {
     double cpu_seconds = 0;
   };
 
+  std::string MeasuredByActors() const;
   void EvaluateHeldOut(const std::string& model_folder, int64_t step, const std::string& name);
   absl::Status StartLearners();
   absl::Status AwaitLearner();

@@ -83,6 +83,7 @@ capabilities:
 {{- define "tactus.settings" -}}
 {{- if eq .role "learner" }}
 - --set=service.listen=0.0.0.0:7070
+- --set=eval.by=ACTORS
 {{- end }}
 {{- if ne .root.Values.tls "none" }}
 - --set=service.plaintext=false

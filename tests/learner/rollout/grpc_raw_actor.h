@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/data/codec.h"
+#include "common/rollout/grpc_rollout_session.h"
 #include "proto/rollout_service.grpc.pb.h"
 
 namespace tactus {
@@ -33,7 +34,7 @@ class RawActor {
 
   static wire::ActorMessage Hello(const std::string& actor_id) {
     wire::ActorMessage message;
-    message.mutable_hello()->set_protocol_version(1);
+    message.mutable_hello()->set_protocol_version(kRolloutProtocolVersion);
     message.mutable_hello()->set_run_id("test-run");
     message.mutable_hello()->set_actor_id(actor_id);
     message.mutable_hello()->set_config_fingerprint("f1");

@@ -51,8 +51,13 @@ class ForgetfulLearner final : public wire::RolloutService::Service {
   static void SendLease(Stream* stream, uint64_t request_id) {
     wire::LearnerMessage reply;
     reply.mutable_lease_reply()->set_request_id(request_id);
-    *reply.mutable_lease_reply()->add_leases() = ToWire(PromptLease{
-        .lease_id = 42, .prompt = MakePrompt(0), .completions_wanted = 2, .seed = 1, .timeout_s = 60, .version = {}});
+    *reply.mutable_lease_reply()->add_leases() = ToWire(PromptLease{.lease_id = 42,
+                                                                    .prompt = MakePrompt(0),
+                                                                    .completions_wanted = 2,
+                                                                    .seed = 1,
+                                                                    .timeout_s = 60,
+                                                                    .version = {},
+                                                                    .evaluation = {}});
     stream->Write(reply);
   }
 };
@@ -137,7 +142,8 @@ class SessionTest : public ::testing::Test {
                                                                         .completions_wanted = 2,
                                                                         .seed = 1,
                                                                         .timeout_s = id == 1 ? first_s : second_s,
-                                                                        .version = {}});
+                                                                        .version = {},
+                                                                        .evaluation = {}});
     }
     ASSERT_TRUE(session_.Handle(message, now_).ok());
   }

@@ -48,8 +48,9 @@ struct IngestTest : ::testing::Test {
                               sequences.push_back(submission.sequence);
                               codes.push_back(status.code());
                               messages.emplace_back(status.message());
-                            }},
-        &mu, &ledger);
+                            },
+                        .evaluation_samples = kSamples},
+        &mu, &ledger, &board);
   }
   // A new log and ledger, as after the process died: what the log gives back.
   std::vector<uint64_t> PromptsInLog() {
@@ -73,11 +74,25 @@ struct IngestTest : ::testing::Test {
   TrajectoryGroup Group(size_t prompt) const { return MakeGroup(leases[prompt], "a", {}); }
   Submission Sent(const TrajectoryGroup& group) { return {"a", 1, next_sequence++, {EncodeGroup(group)}, {}}; }
 
+  // Both held-out prompts there are, leased to "a".
+  std::vector<PromptLease> LeaseHeldOut() {
+    absl::MutexLock lock(&mu);
+    board.Begin({.version = {0, 3},
+                 .prompts = std::make_shared<std::vector<Prompt>>(std::vector{MakePrompt(0), MakePrompt(4)}),
+                 .samples = kSamples,
+                 .seed = 1,
+                 .sampling = {}},
+                absl::ZeroDuration());
+    return board.Lease("a", 2, {0, 3}, absl::ZeroDuration());
+  }
+
   static constexpr size_t kPrompts = 8;
+  static constexpr int kSamples = 5;  // more than to a prompt of the training
   const std::string folder = ::testing::TempDir() + "/ingest_test";
   MetricSet metrics{{.role = ProcessRole::kLearner, .task = "t", .run_id = "r"}};
   absl::Mutex mu;
   RolloutLedger ledger{{.prompts_per_step = kPrompts, .completions_per_prompt = kTestLimits.completions_per_prompt}};
+  EvalBoard board{EvalBoard::Options{}};
   std::unique_ptr<Ingest> ingest;
   std::vector<PromptLease> leases;
   uint64_t next_sequence = 1;
@@ -122,6 +137,57 @@ TEST_F(IngestTest, EachOfABatchIsJudgedByItselfAndAnsweredInOrder) {
   EXPECT_EQ(counters[RejectReason::kExpired], 1);
   EXPECT_EQ(counters[RejectReason::kDuplicate], 1) << "twice in one batch";
   EXPECT_THAT(PromptsInLog(), ElementsAre(0, 0, 5)) << "neither of the equal ones was known when they were logged";
+}
+
+TEST_F(IngestTest, AnswersToHeldOutPromptsGoToTheirBoardAndNowhereElse) {
+  const std::vector<PromptLease> held_out = LeaseHeldOut();
+  const LedgerCounters before = Counters();
+  const TrajectoryGroup first = MakeGroup(held_out[0], "a", {0, 3});
+  TrajectoryGroup mixed = MakeGroup(held_out[1], "a", {0, 3});
+  mixed.completions[4].versions = {{0, {0, 2}}, {1, {0, 3}}};
+  TrajectoryGroup few = MakeGroup(held_out[1], "a", {0, 3});
+  few.completions.resize(2);  // as to a prompt of the training
+  TrajectoryGroup weighted = MakeGroup(held_out[1], "a", {0, 3});
+  weighted.completions[0].credit[1] = 1.5F;
+  TrajectoryGroup late = first;
+  late.lease_id += 100;
+  TrajectoryGroup nan = MakeGroup(held_out[1], "a", {0, 3});
+  nan.completions[3].logprobs[2] = std::numeric_limits<float>::quiet_NaN();
+  Submission other_stream = Sent(first);
+  other_stream.actor_id = "b";
+  ingest->Process({Sent(mixed), Sent(few), Sent(weighted), Sent(late), Sent(nan), other_stream, Sent(first)});
+  EXPECT_THAT(codes, ElementsAre(Code::kInvalidArgument, Code::kInvalidArgument, Code::kInvalidArgument,
+                                 Code::kNotFound, Code::kInvalidArgument, Code::kInvalidArgument, Code::kOk));
+  EXPECT_THAT(messages[0], HasSubstr("not wholly of version 0.3"));
+  EXPECT_THAT(messages[1], HasSubstr("has 2 entries; expected 5"));
+  EXPECT_THAT(messages[2], HasSubstr("credit[1]"));
+  EXPECT_EQ(Counters(), before) << "nothing of it is in the ledger's books";
+  EXPECT_EQ(LoggedBytes(), 0u);
+  EXPECT_THAT(metrics.Text(), HasSubstr("tactus_eval_answers_total{outcome=\"refused\"} 5"));
+  ingest->Process({Sent(MakeGroup(held_out[1], "a", {0, 3})), Sent(Group(2))});
+  EXPECT_EQ(Counters().accepted, 1) << "and the training goes on beside it";
+  absl::MutexLock lock(&mu);
+  const std::optional<EvalResult> result = board.TakeResult();
+  ASSERT_TRUE(result.has_value());
+  EXPECT_EQ(result->answers.size(), 2u);
+}
+
+// The lease id alone says what a group is for: neither way can one be smuggled in as the other.
+TEST_F(IngestTest, ALeaseIdOfTheOtherKindIsNoWayIn) {
+  const PromptLease held_out = LeaseHeldOut()[0];
+  TrajectoryGroup as_training = MakeGroup(held_out, "a", {0, 3});
+  as_training.lease_id = leases[0].lease_id;
+  TrajectoryGroup as_held_out = Group(0);
+  as_held_out.lease_id = held_out.lease_id;
+  std::string twice = EncodeGroup(Group(1));  // the lease id of a held-out prompt, and then again its own
+  TrajectoryGroup name_only;
+  name_only.lease_id = held_out.lease_id;
+  twice.insert(0, EncodeGroup(name_only));
+  ingest->Process({Sent(as_training), Sent(as_held_out), {"a", 1, 78, {twice}, {}}});
+  EXPECT_THAT(codes, ElementsAre(Code::kInvalidArgument, Code::kInvalidArgument, Code::kInvalidArgument));
+  EXPECT_THAT(messages[2], HasSubstr("twice"));
+  absl::MutexLock lock(&mu);
+  EXPECT_EQ(board.LeasesOf("a"), 2);
 }
 
 TEST_F(IngestTest, WhatTheLedgerWouldRefuseIsNotLogged) {
@@ -190,7 +256,7 @@ TEST_F(IngestTest, ASnapshotMissesNoGroupThatIsInAnEarlierSegment) {
     ASSERT_TRUE(restored.Restore(snapshot, std::move(prompts), 1).ok());
     absl::Mutex restored_mu;
     Ingest again({.limits = kTestLimits, .log = *SubmissionLog::Open(*OpenSegmentFolder(folder)), .acknowledge = {}},
-                 &restored_mu, &restored);
+                 &restored_mu, &restored, &board);
     ASSERT_TRUE(again.Replay(snapshot.log_segment).ok());
     ASSERT_EQ(restored.View().ready, static_cast<int>(kPrompts)) << "from segment " << snapshot.log_segment;
     ASSERT_EQ(restored.counters()[RejectReason::kDuplicate], 0);

@@ -23,7 +23,7 @@ void Simulation::StartLearner() {
           .limits = kTestLimits,
           .log = std::move(log),
           .acknowledge = [this](const Submission& s, const absl::Status& status) { Acknowledge(s, status); }},
-      &learner->mu, &learner->ledger);
+      &learner->mu, &learner->ledger, &learner->board);
   history_ = checkpoint_.has_value() ? checkpoint_->history : History();
   accepted_now_.clear();
   if (incarnation_ > 0) {

@@ -73,6 +73,7 @@ class Simulation {
   struct Learner {
     absl::Mutex mu;
     RolloutLedger ledger;
+    EvalBoard board{EvalBoard::Options{}};  // which nothing is leased from
     ActorTable actors{absl::Seconds(5)};
     std::unique_ptr<Ingest> ingest;
     std::vector<Submission> submissions;

@@ -1,0 +1,137 @@
+// Held-out prompts answered by the actors of a whole job (eval.by: ACTORS): the numbers are those of `tactus eval` on
+// the same weights, the training is the same bit for bit, and an actor that is killed costs neither.
+#include "common/metrics/held_out.h"
+
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include <cstdlib>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "tests/e2e/job.h"
+
+namespace tactus {
+namespace {
+
+constexpr int kSteps = Job::kDefaultSteps;
+constexpr int kPrompts = 24;
+
+std::vector<std::string> ByActors(std::vector<std::string> more) {
+  std::vector<std::string> arguments = {"--actors", "2"};
+  more.insert(more.end(), {"eval.by=ACTORS", absl::StrCat("eval.max_prompts=", kPrompts), "eval.every_steps=2",
+                           "checkpoint.keep=10"});
+  for (const std::string& set : more) arguments.insert(arguments.end(), {"--set", set});
+  return arguments;
+}
+
+std::vector<HeldOutRecord> Measured(const Job& job) { return ReadHeldOut(job.folder().held_out()).value(); }
+
+std::vector<int64_t> StepsOf(const std::vector<HeldOutRecord>& measured) {
+  std::vector<int64_t> steps;
+  for (const HeldOutRecord& record : measured) steps.push_back(record.step);
+  return steps;
+}
+
+// The same weights, measured by a process of its own.
+nlohmann::json Alone(const Job& job, int64_t step, const std::string& how) {
+  const std::string out = job.folder().root + "/alone.json";
+  const std::string model = step == 0 ? SourcePath("models/quickstart")
+                                      : absl::StrFormat("%s/step-%06d/model", job.folder().checkpoints(), step);
+  const std::string command = absl::StrCat(BuildPath("bin/tactus"), " eval --model ", model, " --config ",
+                                           job.folder().config(), " --prompts ", kPrompts, " ", how, " > ", out);
+  EXPECT_EQ(std::system(command.c_str()), 0) << command;
+  return nlohmann::json::parse(ReadFile(out).value_or("{}"));
+}
+
+const std::string& HashWithoutEvaluation() {
+  static const std::string* const hash = [] {
+    Job job("held_out_none", {"--actors", "1", "--set", "eval.max_prompts=0"});
+    EXPECT_EQ(job.Wait(), 0);
+    return new std::string(job.WeightsHash());
+  }();
+  return *hash;
+}
+
+TEST(HeldOutByActorsTest, GreedyAnswersAreThoseOfTactusEvalAndTheTrainingIsTheSame) {
+  Job job("held_out_greedy", ByActors({"eval.temperature=0"}));
+  ASSERT_EQ(job.Wait(), 0);
+  EXPECT_EQ(job.WeightsHash(), HashWithoutEvaluation());
+  const std::vector<HeldOutRecord> measured = Measured(job);
+  ASSERT_EQ(StepsOf(measured), (std::vector<int64_t>{0, 2, kSteps}));
+  for (const HeldOutRecord& record : measured) {
+    const nlohmann::json pass1 = Alone(job, record.step, "--temperature 0").at("pass@1");
+    EXPECT_EQ(record.pass1, pass1.at("value").get<double>()) << "step " << record.step;
+    EXPECT_EQ(record.low, pass1.at("low").get<double>());
+    EXPECT_EQ(record.high, pass1.at("high").get<double>());
+    EXPECT_EQ(record.temperature, 0);
+    EXPECT_EQ(record.version, absl::StrCat("0.", record.step));
+  }
+  const auto best = FindBestCheckpoint(job.folder()).value();
+  ASSERT_TRUE(best.has_value());
+  for (const HeldOutRecord& record : measured) {
+    if (record.step > 0) EXPECT_LE(record.pass1, best->held_out.pass1);
+  }
+}
+
+TEST(HeldOutByActorsTest, AKilledActorCostsNoAnswer) {
+  Job job("held_out_killed", ByActors({"eval.samples_per_prompt=3", "rollout.lease_timeout_s=10"}));
+  // Once while the starting policy is measured, as the step before is not trained yet, and once later.
+  std::set<int> killed;
+  ASSERT_EQ(job.Wait([&] {
+    if (killed.size() > job.Steps().size() || killed.size() == 2) return;
+    const std::string log = ReadFile(job.folder().logs() + "/learner-0.log").value_or("");
+    if (log.find("attached from") == std::string::npos) return;
+    for (const int pid : job.Actors()) {
+      if (killed.size() <= job.Steps().size() && killed.insert(pid).second) ::kill(pid, SIGKILL);
+    }
+  }),
+            0);
+  EXPECT_EQ(killed.size(), 2u);
+  EXPECT_EQ(job.WeightsHash(), HashWithoutEvaluation());
+  const std::vector<HeldOutRecord> measured = Measured(job);
+  ASSERT_EQ(StepsOf(measured), (std::vector<int64_t>{0, 2, kSteps}));
+  double solved = 0;
+  for (const HeldOutRecord& record : measured) {
+    const nlohmann::json alone = Alone(job, record.step, "--samples 3");
+    EXPECT_EQ(record.pass1, alone.at("pass@1").at("value").get<double>()) << "step " << record.step;
+    EXPECT_EQ(record.low, alone.at("pass@1").at("low").get<double>());
+    EXPECT_EQ(record.pass_k, alone.at("pass@3").at("value").get<double>());
+    solved += record.pass_k;
+  }
+  EXPECT_GT(solved, 0) << "nothing was ever right, so that nothing is compared";
+}
+
+TEST(HeldOutByActorsTest, AResumedRunMeasuresWhatIsLeft) {
+  Job job("held_out_resumed", ByActors({}));
+  bool stopped = false;
+  ASSERT_EQ(job.Wait([&] {
+    if (stopped || Measured(job).empty() || job.Steps().empty()) return;
+    job.Signal(SIGINT);
+    stopped = true;
+  }),
+            130);
+  Job resumed("held_out_resumed", {}, /*fresh=*/false);
+  ASSERT_EQ(resumed.Wait(), 0);
+  EXPECT_EQ(resumed.WeightsHash(), HashWithoutEvaluation());
+  EXPECT_EQ(StepsOf(Measured(resumed)), (std::vector<int64_t>{0, 2, kSteps}));
+}
+
+TEST(HeldOutByActorsTest, AnAsynchronousRunIsMeasuredAtItsVersions) {
+  Job job("held_out_async", ByActors({"eval.temperature=0", "rollout.max_staleness_steps=1"}));
+  ASSERT_EQ(job.Wait(), 0);
+  const std::vector<HeldOutRecord> measured = Measured(job);
+  ASSERT_GE(measured.size(), 2u);
+  EXPECT_EQ(measured.front().step, 0);
+  EXPECT_EQ(measured.back().step, kSteps);
+  for (const HeldOutRecord& record : measured) {
+    EXPECT_EQ(record.pass1, Alone(job, record.step, "--temperature 0").at("pass@1").at("value").get<double>())
+        << "step " << record.step;
+  }
+}
+
+}  // namespace
+}  // namespace tactus
