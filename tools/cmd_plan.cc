@@ -96,7 +96,9 @@ absl::Status ReadRun(const std::string& path, PlanInputs& inputs) {
   inputs.answer_tokens = {answers / count, Known::kMeasured, from};
   inputs.trained_share = {trained / answers / (inputs.prompts.value * inputs.completions.value), Known::kMeasured,
                           from};
-  if (trained > 0) inputs.prompt_tokens = {prompts / trained * inputs.answer_tokens.value, Known::kMeasured, from};
+  if (trained > 0)
+    inputs.prompt_tokens = {prompts / trained * inputs.answer_tokens.value * inputs.completions.value, Known::kMeasured,
+                            from};
   return absl::OkStatus();
 }
 

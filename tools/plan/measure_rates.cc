@@ -218,7 +218,7 @@ std::vector<TrajectoryGroup> MadeUpGroups(const PlanInputs& inputs, const ModelC
   const auto prompt = static_cast<size_t>(std::max(1.0, inputs.prompt_tokens.value));
   const auto answer = static_cast<size_t>(std::max(1.0, inputs.answer_tokens.value));
   const auto completions = static_cast<size_t>(std::max(2.0, inputs.completions.value));
-  const double fit = inputs.micro_batch_tokens.value / static_cast<double>(completions * (prompt + answer));
+  const double fit = inputs.micro_batch_tokens.value / static_cast<double>(completions * answer + prompt);
   std::vector<TrajectoryGroup> groups(static_cast<size_t>(std::clamp(fit, 1.0, inputs.prompts.value)));
   for (size_t g = 0; g < groups.size(); ++g) {
     groups[g].prompt_id = g;

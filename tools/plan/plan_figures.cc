@@ -53,7 +53,7 @@ struct Predictor {
         actors(who.actors),
         answers(inputs.prompts.value * inputs.completions.value),
         set_bytes(inputs.parameters.value * inputs.element_bytes.value),
-        trained_tokens(answers * (inputs.prompt_tokens.value + inputs.answer_tokens.value) *
+        trained_tokens((answers * inputs.answer_tokens.value + inputs.prompts.value * inputs.prompt_tokens.value) *
                        inputs.trained_share.value),
         divided(who.learners > 1 && who.shard != Shard::kNone) {}
 
@@ -62,7 +62,7 @@ struct Predictor {
   double ranks, actors;
   double answers;         // a step
   double set_bytes;       // of the weights
-  double trained_tokens;  // a step, prompts among them
+  double trained_tokens;  // a step; a group's prompt is computed once (docs/adr/0028-a-groups-prompt-once.md)
   bool divided;
   PlanFigures out = {};
 

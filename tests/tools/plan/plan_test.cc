@@ -59,8 +59,8 @@ TEST(PlanFiguresTest, AStepByHand) {
   EXPECT_NEAR(f.sampling_s, 20 * 0.01 + 80 * 0.001 + 20 * 0.0005, 1e-12);
   // 4000 bytes hashed twice, and sent to two actors.
   EXPECT_NEAR(f.weights_s, 2 * 4000 / 1e6 + 8000 / 1e5, 1e-12);
-  // 8 answers of 30 tokens, half of them a rank's.
-  EXPECT_NEAR(f.training_s, 120 * 0.002, 1e-12);
+  // 8 answers of 20 tokens and 4 prompts of 10, half of them a rank's.
+  EXPECT_NEAR(f.training_s, 100 * 0.002, 1e-12);
   EXPECT_EQ(f.rank_bytes, 8 * 1000 / 2) << "4 bytes of sums out and 4 back, but for a rank's own half";
   EXPECT_EQ(f.exchange_bytes, 2 * f.rank_bytes);
   EXPECT_NEAR(f.exchange_s, 4000 / 1e5, 1e-12);
@@ -73,19 +73,19 @@ TEST(PlanFiguresTest, AStepByHand) {
       << "files synced, the state copied, the ranks compared";
   EXPECT_NEAR(f.checkpoint_write_s, 16000 / 1e5, 1e-12);
   EXPECT_EQ(f.hidden_s, 0);
-  // 0.290 + 0.088 + 0.240 + 0.040 + 0.100, publishing 0.004, a tenth of a checkpoint 0.0026.
-  EXPECT_NEAR(f.step_s, 0.7646, 1e-12);
-  EXPECT_NEAR(f.sampled_per_s, 160 / 0.7646, 1e-9);
-  EXPECT_NEAR(f.trained_per_s, 240 / 0.7646, 1e-9);
-  EXPECT_NEAR(f.actor_busy, 0.290 / 0.7646, 1e-12);
-  EXPECT_NEAR(f.learner_busy, 0.3866 / 0.7646, 1e-12);
+  // 0.290 + 0.088 + 0.200 + 0.040 + 0.100, publishing 0.004, a tenth of a checkpoint 0.0026.
+  EXPECT_NEAR(f.step_s, 0.7246, 1e-12);
+  EXPECT_NEAR(f.sampled_per_s, 160 / 0.7246, 1e-9);
+  EXPECT_NEAR(f.trained_per_s, 200 / 0.7246, 1e-9);
+  EXPECT_NEAR(f.actor_busy, 0.290 / 0.7246, 1e-12);
+  EXPECT_NEAR(f.learner_busy, 0.3466 / 0.7246, 1e-12);
 }
 
 TEST(PlanFiguresTest, TrafficByWhatIsDivided) {
   PlanInputs inputs = Inputs();
   inputs.element_bytes = Of(2);
   inputs.delta_share = Of(0.01);
-  inputs.micro_batch_tokens = Of(50);  // 120 tokens a rank are three passes
+  inputs.micro_batch_tokens = Of(40);  // 100 tokens a rank are three passes
   const auto rank_bytes = [&](Shard shard) { return PredictStep(inputs, TwoAndTwo(shard)).rank_bytes; };
   EXPECT_EQ(rank_bytes(Shard::kNone), 8 * 1000 / 2);
   EXPECT_EQ(rank_bytes(Shard::kOptimizer), (4 + 2) * 1000 / 2);
@@ -101,19 +101,19 @@ TEST(PlanFiguresTest, TrafficByWhatIsDivided) {
   EXPECT_EQ(alone.rank_bytes, 0);
   EXPECT_EQ(alone.exchange_bytes, 0);
   inputs.updates = Of(2);
-  EXPECT_EQ(rank_bytes(Shard::kGradients), 2 * (4 * 2 + 2) * 1000 / 2) << "60 tokens an update are two passes";
+  EXPECT_EQ(rank_bytes(Shard::kGradients), 2 * (4 * 2 + 2) * 1000 / 2) << "50 tokens an update are two passes";
 }
 
 TEST(PlanFiguresTest, AheadOfTheLearnerTheSlowerSideSetsThePace) {
   PlanInputs inputs = Inputs();
   inputs.staleness = Of(1);
-  EXPECT_NEAR(PredictStep(inputs, TwoAndTwo()).step_s, 0.3866, 1e-12) << "training and what follows";
+  EXPECT_NEAR(PredictStep(inputs, TwoAndTwo()).step_s, 0.3466, 1e-12) << "training and what follows";
   inputs.train_s = Of(0.0001);
   EXPECT_NEAR(PredictStep(inputs, TwoAndTwo()).step_s, 0.290, 1e-12) << "sampling";
-  // On devices that do both, the work of both: twice 0.290, and twice 0.012 + 0.1466.
+  // On devices that do both, the work of both: twice 0.290, and twice 0.010 + 0.1466.
   PlanSplit shared = TwoAndTwo();
   shared.devices = 2;
-  EXPECT_NEAR(PredictStep(inputs, shared).step_s, 0.290 + 0.1586, 1e-12);
+  EXPECT_NEAR(PredictStep(inputs, shared).step_s, 0.290 + 0.1566, 1e-12);
 }
 
 TEST(PlanFiguresTest, WhatIsTrainedBesideSampling) {
@@ -121,7 +121,7 @@ TEST(PlanFiguresTest, WhatIsTrainedBesideSampling) {
   inputs.streams = Of(1);
   inputs.slots = Of(1);  // 8 answers, 2 at once: three quarters are sampled in later waves
   const PlanFigures f = PredictStep(inputs, TwoAndTwo());
-  EXPECT_NEAR(f.hidden_s, 0.75 * 0.24, 1e-12);
+  EXPECT_NEAR(f.hidden_s, 0.75 * 0.2, 1e-12);
   PlanSplit crowded = TwoAndTwo();
   crowded.devices = 2;  // the actors' own
   EXPECT_EQ(PredictStep(inputs, crowded).hidden_s, 0);
@@ -132,7 +132,7 @@ TEST(PlanFiguresTest, WhatIsTrainedBesideSampling) {
 TEST(PlanFiguresTest, TooFewCoresSlowBothDown) {
   PlanSplit crowded{.devices = 2, .learners = 2, .actors = 4, .learner_devices = 2, .actor_devices = 1};
   const PlanFigures f = PredictStep(Inputs(), crowded);
-  EXPECT_NEAR(f.training_s, 2 * 0.24, 1e-12);
+  EXPECT_NEAR(f.training_s, 2 * 0.2, 1e-12);
   EXPECT_NEAR(f.sampling_s, 2 * (20 * 0.01 + 40 * 0.001 + 10 * 0.0005), 1e-12);
 }
 
