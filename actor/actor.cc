@@ -10,7 +10,6 @@
 #include "common/base/monotonic_clock.h"
 #include "common/base/status_macros.h"
 #include "common/base/thread.h"
-#include "common/data/turns.h"
 
 namespace tactus {
 namespace {
@@ -196,30 +195,10 @@ absl::Status Actor::StartLeasedGroups() {
     RETURN_IF_ERROR(engine_->Add(std::move(request)));
     if (conversations_.has_value()) conversations_->Begin(open.lease, settings_.max_completion_tokens);
     open.started = engine_->version();
+    open.began = MonotonicNow();
     open_.emplace(open.lease.lease_id, std::move(open));
   }
   return absl::OkStatus();
-}
-
-void Actor::Collect(std::span<FinishedCompletion> finished) {
-  for (FinishedCompletion& one : finished) {
-    const auto found = open_.find(one.request_id);
-    if (found == open_.end()) continue;
-    OpenGroup& open = found->second;
-    absl::MutexLock lock(&mutex_);
-    ++stats_.completions;
-    stats_.completion_tokens += SampledTokens(one.completion);
-    // A completion that lived through a swap is judged by the classes of the version that sampled its last token.
-    std::shared_ptr<const HeadClasses> heads = head_classes_.Of(one.completion.versions.back().version);
-    open.group.completions[one.completion_index] = std::move(one.completion);
-    open.attention[one.completion_index] = {std::move(one.rhythm), std::move(heads)};
-    --unfinished_completions_;
-    changed_.SignalAll();
-    if (--open.unfinished > 0) continue;
-    open.judged_until = MonotonicNow() + absl::Seconds(open.lease.timeout_s);
-    finished_.push_back(std::move(open));
-    open_.erase(found);
-  }
 }
 
 void Actor::WaitForWork(Wait& wait) {
@@ -412,9 +391,11 @@ void Actor::ScoreAndSubmit(OpenGroup& open) {
 }
 
 // Until the lease has ended.
-absl::Status Actor::SubmitWithRetry(const OpenGroup& open) {
+absl::Status Actor::SubmitWithRetry(OpenGroup& open) {
   BackOff pauses(kFirstPause, kLongestPause, /*jitter=*/true);
   while (true) {
+    open.group.times = {.sampling_s = absl::ToDoubleSeconds(open.sampled - open.began),
+                        .handing_in_s = SecondsSince(open.sampled)};
     absl::Status status = port_->Submit(open.group, kSubmitTimeout);
     if (!MayPass(status)) {
       if (!absl::IsCancelled(status)) HeardLearner();

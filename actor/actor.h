@@ -108,9 +108,10 @@ class Actor {
     TrajectoryGroup group;
     std::vector<MeasuredAttention> attention;  // [G]
     int unfinished = 0;
-    int restarts = 0;         // after a conversation that failed
-    PolicyVersion started;    // in the engine: no token is of an older version
-    absl::Time judged_until;  // finished: without a reward then, it is dropped
+    int restarts = 0;           // after a conversation that failed
+    PolicyVersion started;      // in the engine: no token is of an older version
+    absl::Time began, sampled;  // the engine took it; its last completion was finished
+    absl::Time judged_until;    // finished: without a reward then, it is dropped
   };
   struct Wait;   // what is awaited, since when
   struct Drain;  // since a stop was asked for
@@ -142,7 +143,7 @@ class Actor {
   absl::Status Stage(NewWeights& weights);
   void SubmitLoop();
   void ScoreAndSubmit(OpenGroup& open);
-  absl::Status SubmitWithRetry(const OpenGroup& open);
+  absl::Status SubmitWithRetry(OpenGroup& open);
 
   int LeaseRoom() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void CloseGroup(const PromptLease& lease, int unfinished_completions) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

@@ -1,4 +1,4 @@
-// How leases are worked on here, and what the engine thread tells the learner of them.
+// How leases are worked on here, what the engine thread tells the learner of them, and what becomes of their groups.
 #include <algorithm>
 #include <utility>
 #include <vector>
@@ -6,6 +6,7 @@
 #include "actor/actor.h"
 #include "common/base/log.h"
 #include "common/base/monotonic_clock.h"
+#include "common/data/turns.h"
 
 namespace tactus {
 namespace {
@@ -87,6 +88,28 @@ void Actor::RestartOrDrop(uint64_t lease_id, const absl::Status& why) {
   open->attention.clear();
   open->attention.resize(static_cast<size_t>(wanted));
   leased_.push_back(*std::move(open));
+}
+
+void Actor::Collect(std::span<FinishedCompletion> finished) {
+  for (FinishedCompletion& one : finished) {
+    const auto found = open_.find(one.request_id);
+    if (found == open_.end()) continue;
+    OpenGroup& open = found->second;
+    absl::MutexLock lock(&mutex_);
+    ++stats_.completions;
+    stats_.completion_tokens += SampledTokens(one.completion);
+    // A completion that lived through a swap is judged by the classes of the version that sampled its last token.
+    std::shared_ptr<const HeadClasses> heads = head_classes_.Of(one.completion.versions.back().version);
+    open.group.completions[one.completion_index] = std::move(one.completion);
+    open.attention[one.completion_index] = {std::move(one.rhythm), std::move(heads)};
+    --unfinished_completions_;
+    changed_.SignalAll();
+    if (--open.unfinished > 0) continue;
+    open.sampled = MonotonicNow();
+    open.judged_until = open.sampled + absl::Seconds(open.lease.timeout_s);
+    finished_.push_back(std::move(open));
+    open_.erase(found);
+  }
 }
 
 void Actor::Converse() {

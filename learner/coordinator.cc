@@ -37,6 +37,7 @@ constexpr size_t kShownActorsBytes = 512;
 Coordinator::Coordinator(Rank* rank, HeadCalibration calibration, const std::optional<TrainFacts>& resumed)
     : rank_(*rank),
       calibration_(std::move(calibration)),
+      timeline_(MonotonicNow()),
       // An actor may hold any version that still gets leases, and one more while it fetches.
       publisher_(config().service().run_id(), config().rollout().max_staleness_steps() + 2, ops::Threads()),
       share_weights_(rank->room_for_shared_weights()),
@@ -169,14 +170,18 @@ absl::Status Coordinator::Run() {
   while (rank_.step() < config().learner().steps() && !rank_.StopAsked() && rank_.trainer().Diverged().ok()) {
     const absl::Time start = MonotonicNow();
     absl::StatusOr<std::vector<TrajectoryGroup>> groups = NextGroups();
-    wait_s_ += SecondsSince(start);
+    const absl::Time taken_at = MonotonicNow();
+    wait_s_ += absl::ToDoubleSeconds(taken_at - start);
+    timeline_.Add(LearnerWork::kWait, start, taken_at);
     status = groups.status();
     if (!status.ok() || groups->empty()) break;
     order = {.kind = StepOrder::Kind::kTrain, .version = rank_.version(), .groups = *std::move(groups)};
     status = rank_.Exchange(order);
     if (!status.ok()) break;  // a rank is gone, and the parameters are those of the last step
+    if (options().world > 1) timeline_.Add(LearnerWork::kExchange, taken_at, MonotonicNow());
     const PolicyVersion before = order.version;
     ASSIGN_OR_RETURN(std::optional<TakenStep> taken, rank_.Train(std::exchange(order, {})));
+    for (const WorkSpan& span : rank_.trainer().TakeWork()) timeline_.Add(span.work, span.from, span.to);
     if (taken.has_value()) RETURN_IF_ERROR(EndStep(before, *std::move(taken)));
   }
   status.Update(PutBack(std::move(order.groups)));
@@ -257,7 +262,10 @@ absl::Status Coordinator::EndStep(PolicyVersion before, TakenStep taken) {
   RETURN_IF_ERROR(server_->SetTrained(rank_.version()));
   RETURN_IF_ERROR(PublishWeights());
   RETURN_IF_ERROR(server_->Release(static_cast<int>(taken.groups.size())));
-  context.publish_s = SecondsSince(publish_start);
+  const absl::Time published = MonotonicNow();
+  context.publish_s = absl::ToDoubleSeconds(published - publish_start);
+  timeline_.Add(LearnerWork::kPublish, publish_start, published);
+  context.timeline = timeline_.EndStep(rank_.step(), rank_.version(), taken.groups, published);
   RETURN_IF_ERROR(CheckRewards(absl::StrCat("step ", rank_.step()), taken.groups,
                                [this](TrajectoryGroup& group) { return prompts_->CountDisagreements(group); }));
   context.checkpoint_s = std::exchange(checkpoint_s_, 0);
@@ -272,8 +280,11 @@ absl::Status Coordinator::EndStep(PolicyVersion before, TakenStep taken) {
   // Before the checkpoint: a run resumed from it never writes this step's lines again.
   RETURN_IF_ERROR(recorder_->Record(context, std::move(taken.stats), taken.groups));
   RETURN_IF_ERROR(PollCheckpoint());
+  const absl::Time recorded = MonotonicNow();
+  timeline_.Add(LearnerWork::kRecords, published, recorded);
   if (CheckpointDue()) RETURN_IF_ERROR(Checkpoint());
   step_start_ = MonotonicNow();
+  if (CheckpointDue()) timeline_.Add(LearnerWork::kCheckpoint, recorded, step_start_);
   return absl::OkStatus();
 }
 

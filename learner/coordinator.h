@@ -22,6 +22,7 @@
 #include "learner/prompt_source.h"
 #include "learner/rank.h"
 #include "learner/records/run_recorder.h"
+#include "learner/records/timeline_keeper.h"
 #include "learner/rollout/grpc_rollout_server.h"
 
 namespace grpc {
@@ -94,6 +95,7 @@ class Coordinator {
   // Of the step under way.
   absl::Time step_start_;
   double wait_s_ = 0;  // for groups
+  TimelineKeeper timeline_;
 
   std::unique_ptr<Checkpointer> checkpointer_;
   int64_t checkpointed_step_ = -1;

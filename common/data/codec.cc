@@ -32,6 +32,7 @@ constexpr size_t kBytesPerHead = 4 + 2 + 2;  // a float, and a varint below kMax
 static_assert(kMaxRhythmHeads <= 1 << 14);
 constexpr size_t kBytesPerMessage = 2 * kMaxNameBytes;  // tags, lengths, scalars and the one name
 constexpr double kRewardTolerance = 1e-9;
+constexpr double kMaxGroupS = 1e7;  // that an actor may have been at work on a group
 
 template <typename... Parts>
 absl::Status Invalid(const Parts&... parts) {
@@ -214,6 +215,12 @@ absl::Status CheckCompletion(absl::string_view where, const Completion& completi
   return CheckReward(where, completion.reward, limits.min_format_reward, limits.max_format_reward);
 }
 
+absl::Status CheckSeconds(absl::string_view field, double seconds) {
+  if (seconds >= 0 && seconds <= kMaxGroupS) return absl::OkStatus();
+  absl::Status refusal = Invalid(field, " is ", seconds, "; expected seconds in [0, ", kMaxGroupS, "]");
+  return std::isfinite(seconds) ? refusal : Nonfinite(std::move(refusal), "measure");
+}
+
 // Bytes in several places as the one stream that protobuf reads.
 class PieceStream {
  public:
@@ -361,6 +368,8 @@ absl::Status ValidateGroup(const TrajectoryGroup& group, const TrajectoryLimits&
     return Invalid("group.completions has ", group.completions.size(), " entries; expected ",
                    limits.completions_per_prompt);
   }
+  RETURN_IF_ERROR(CheckSeconds("group.sampling_s", group.times.sampling_s));
+  RETURN_IF_ERROR(CheckSeconds("group.handing_in_s", group.times.handing_in_s));
   for (size_t i = 0; i < group.completions.size(); ++i) {
     RETURN_IF_ERROR(CheckCompletion(absl::StrCat("group.completions[", i, "]"), group.completions[i], limits));
   }
@@ -382,6 +391,8 @@ std::string EncodeGroup(const TrajectoryGroup& group) {
   out.mutable_prompt_token_ids()->Add(group.prompt_token_ids.begin(), group.prompt_token_ids.end());
   for (const Completion& completion : group.completions) ToWire(completion, out.add_completions());
   out.set_actor_id(group.actor_id);
+  out.set_sampling_s(group.times.sampling_s);
+  out.set_handing_in_s(group.times.handing_in_s);
   return out.SerializeAsString();
 }
 
@@ -425,6 +436,7 @@ absl::StatusOr<TrajectoryGroup> DecodeGroup(std::span<const absl::string_view> p
   group.prompt_id = in.prompt_id();
   group.prompt_token_ids = ToVector<TokenId>(in.prompt_token_ids());
   group.actor_id = in.actor_id();
+  group.times = {.sampling_s = in.sampling_s(), .handing_in_s = in.handing_in_s()};
   group.completions.reserve(static_cast<size_t>(in.completions_size()));
   for (int i = 0; i < in.completions_size(); ++i) {
     ASSIGN_OR_RETURN(Completion completion, FromWire(absl::StrCat("group.completions[", i, "]"), in.completions(i)));

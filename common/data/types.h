@@ -113,6 +113,13 @@ struct Completion {
   FinishReason finish_reason = FinishReason::kStop;
 };
 
+// How long an actor was at work on a group, by its own clock, in seconds; 0: not told.
+struct GroupTimes {
+  double sampling_s = 0;    // from when its engine took the prompt until the last completion was sampled
+  double handing_in_s = 0;  // from then until it was sent
+  friend bool operator==(const GroupTimes&, const GroupTimes&) = default;
+};
+
 // The G scored completions of one prompt: complete, or rejected; never partial.
 struct TrajectoryGroup {
   uint64_t lease_id = 0;
@@ -120,6 +127,8 @@ struct TrajectoryGroup {
   std::vector<TokenId> prompt_token_ids;
   std::vector<Completion> completions;  // [G]
   std::string actor_id;
+  GroupTimes times = {};
+  double arrived_s = 0;  // on the learner's monotonic clock, whose own it is: never sent. 0: not by this process
 };
 
 }  // namespace tactus

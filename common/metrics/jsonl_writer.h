@@ -1,5 +1,5 @@
-// Appends JSON lines to metrics.jsonl and samples.jsonl, each line handed to the kernel at once so that a reader
-// following the file sees whole lines. Not thread-safe. Blocking writes.
+// Appends JSON lines to metrics.jsonl, samples.jsonl and timeline.jsonl, each line handed to the kernel at once so that
+// a reader following the file sees whole lines. Not thread-safe. Blocking writes.
 #pragma once
 
 #include <cstdio>
@@ -11,6 +11,7 @@
 #include "absl/strings/string_view.h"
 #include "common/metrics/sample_record.h"
 #include "common/metrics/step_record.h"
+#include "common/metrics/timeline.h"
 
 namespace tactus {
 
@@ -27,6 +28,7 @@ class JsonlWriter {
   // Unavailable when the disk refuses the line.
   absl::Status WriteStep(const StepRecord& record) { return WriteLine(StepRecordToJson(record)); }
   absl::Status WriteSample(const SampleRecord& record) { return WriteLine(SampleRecordToJson(record)); }
+  absl::Status WriteTimeline(const StepTimeline& timeline) { return WriteLine(StepTimelineToJson(timeline)); }
 
   // Where the file is larger than that, leaves out the lines of every second step (HalveRunLines): the older, the fewer
   // stay. Reads and writes the whole file then. Errors of the disk.

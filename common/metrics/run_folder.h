@@ -16,6 +16,7 @@ struct RunFolder {
   std::string config() const { return root + "/config.textproto"; }  // resolved
   std::string metrics() const { return root + "/metrics.jsonl"; }
   std::string samples() const { return root + "/samples.jsonl"; }
+  std::string timeline() const { return root + "/timeline.jsonl"; }
   std::string held_out() const { return root + "/held_out.jsonl"; }
   std::string tensorboard() const { return root + "/tensorboard"; }
   std::string checkpoints() const { return root + "/checkpoints"; }  // step-NNNNNN/ in it

@@ -1,5 +1,5 @@
-// The files of lines that a run appends to: metrics.jsonl, samples.jsonl, held_out.jsonl. A line that a disk or a hand
-// has damaged costs neither the others nor the run: it is left out, and said. Thread-safe; blocking.
+// The files of lines that a run appends to: metrics.jsonl, samples.jsonl, timeline.jsonl, held_out.jsonl. A line that a
+// disk or a hand has damaged costs neither the others nor the run: it is left out, and said. Thread-safe; blocking.
 #pragma once
 
 #include <cstdint>

@@ -17,6 +17,7 @@ namespace {
 constexpr size_t kSampledGroups = 2;    // of a step's groups
 constexpr size_t kSamplesPerGroup = 2;  // of a group's completions
 constexpr int64_t kMaxSamplesBytes = 256 << 20;
+constexpr int64_t kMaxTimelineBytes = 64 << 20;
 
 // The mean credit weight of all tokens, and the share that has more than 1. The number of tokens.
 double FillCredit(const std::vector<TrajectoryGroup>& groups, StepRecord& record) {
@@ -43,6 +44,7 @@ absl::StatusOr<std::unique_ptr<RunRecorder>> RunRecorder::Open(const RunFolder& 
   std::unique_ptr<RunRecorder> recorder(new RunRecorder(folder, rhythm, tokenizer, metrics));
   ASSIGN_OR_RETURN(recorder->steps_, JsonlWriter::Open(folder.metrics(), last_step));
   ASSIGN_OR_RETURN(recorder->samples_, JsonlWriter::Open(folder.samples(), last_step));
+  ASSIGN_OR_RETURN(recorder->timeline_, JsonlWriter::Open(folder.timeline(), last_step));
   ASSIGN_OR_RETURN(recorder->tensorboard_, TensorBoardWriter::Open(folder.tensorboard(), last_step + 1));
   if (last_step > 0) {
     ASSIGN_OR_RETURN(const std::vector<StepRecord> history, ReadSteps(folder.metrics()));
@@ -64,6 +66,8 @@ absl::Status RunRecorder::Record(const StepContext& context, StepRecord record,
   RETURN_IF_ERROR(steps_->WriteStep(record));
   RETURN_IF_ERROR(tensorboard_->WriteStep(record));
   RETURN_IF_ERROR(WriteSamples(context.step, groups));
+  RETURN_IF_ERROR(timeline_->HalveAbove(kMaxTimelineBytes));
+  RETURN_IF_ERROR(timeline_->WriteTimeline(context.timeline));
   Expose(context, record);
   ExposeGroups(groups, context.before);
   return absl::OkStatus();
@@ -81,7 +85,8 @@ absl::Status RunRecorder::RecordHeldOut(const HeldOutRecord& measured) {
 
 absl::Status RunRecorder::Sync() const {
   absl::Status status;
-  for (const std::string& path : {folder_.metrics(), folder_.samples(), tensorboard_->path(), folder_.root}) {
+  for (const std::string& path :
+       {folder_.metrics(), folder_.samples(), folder_.timeline(), tensorboard_->path(), folder_.root}) {
     status.Update(SyncPath(path));
   }
   return status;

@@ -1,4 +1,5 @@
-// Everything a step leaves behind for people and dashboards: metrics.jsonl, TensorBoard, samples.jsonl, Prometheus.
+// Everything a step leaves behind for people and dashboards: metrics.jsonl, TensorBoard, samples.jsonl,
+// timeline.jsonl, Prometheus.
 #pragma once
 
 #include <memory>
@@ -13,6 +14,7 @@
 #include "common/metrics/run_folder.h"
 #include "common/metrics/step_record.h"
 #include "common/metrics/tensorboard_writer.h"
+#include "common/metrics/timeline.h"
 #include "common/tokenizer/tokenizer.h"
 #include "learner/ledger/ledger_types.h"
 #include "learner/records/rhythm_summary.h"
@@ -32,6 +34,7 @@ struct StepContext {
   LedgerCounters counters;
   uint64_t weight_bytes_sent = 0;  // to actors, since the process began
   int64_t parameters = 0;
+  StepTimeline timeline = {};
 };
 
 // Adds a step's seconds in the trainer to the rank's phases.
@@ -71,6 +74,7 @@ class RunRecorder {
   MetricSet* const metrics_;
   std::unique_ptr<JsonlWriter> steps_;
   std::unique_ptr<JsonlWriter> samples_;
+  std::unique_ptr<JsonlWriter> timeline_;
   std::unique_ptr<TensorBoardWriter> tensorboard_;
   double time_s_ = 0;                    // over the run, also before a resume
   double cpu_seconds_ = 0;               // of this process at the last record

@@ -24,6 +24,7 @@ Ingest::Judged Ingest::Decode(const Submission& submission) const {
     item.group = absl::InvalidArgumentError(
         absl::StrCat("group.actor_id is not ", submission.actor_id, ", whose stream it came on"));
   }
+  if (item.group.ok()) item.group->arrived_s = absl::ToDoubleSeconds(submission.arrived);
   return item;
 }
 

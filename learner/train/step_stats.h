@@ -5,8 +5,10 @@
 #include <cstdint>
 #include <span>
 
+#include "absl/time/time.h"
 #include "common/data/types.h"
 #include "common/metrics/step_record.h"
+#include "common/metrics/timeline.h"
 
 namespace tactus {
 
@@ -16,6 +18,12 @@ struct PhaseSeconds {
   double backward = 0;
   double allreduce = 0;
   double optimizer = 0;  // with the rounding of the new weights
+};
+
+// A stretch of a step on this rank, on the monotonic clock.
+struct WorkSpan {
+  LearnerWork work = LearnerWork::kPasses;
+  absl::Time from, to;
 };
 
 struct SftStats {

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/monotonic_clock.h"
 #include "common/base/status_macros.h"
 #include "common/data/turns.h"
 
@@ -23,6 +24,20 @@ class PhaseTimer {
  private:
   double& total_;
   const std::chrono::steady_clock::time_point start_;
+};
+
+// Notes the stretch until its end.
+class WorkTimer {
+ public:
+  WorkTimer(std::vector<WorkSpan>& spans, LearnerWork work) : spans_(spans), work_(work), from_(MonotonicNow()) {}
+  ~WorkTimer() { spans_.push_back({work_, from_, MonotonicNow()}); }
+  WorkTimer(const WorkTimer&) = delete;
+  WorkTimer& operator=(const WorkTimer&) = delete;
+
+ private:
+  std::vector<WorkSpan>& spans_;
+  const LearnerWork work_;
+  const absl::Time from_;
 };
 
 absl::Status GroupError(const TrajectoryGroup& group, absl::string_view problem) {
@@ -267,11 +282,13 @@ absl::Status Trainer::RunUpdate(OpenStep& step, Update& update) {
 
 absl::StatusOr<Trainer::StepOutcome> Trainer::ReduceAndStep(TokenTotals& totals, double scale, PhaseSeconds& seconds) {
   {
+    const WorkTimer noted(work_, LearnerWork::kExchange);
     const PhaseTimer timer(seconds.allreduce);
     RETURN_IF_ERROR(policy_->state().ReduceGradients(collective_));
     RETURN_IF_ERROR(totals.Reduce(collective_));
     totals.loss.Scale(scale);
   }
+  const WorkTimer noted(work_, LearnerWork::kOptimizer);
   const PhaseTimer timer(seconds.optimizer);
   StepOutcome outcome;
   outcome.lr = options_.schedule.At(counts_.taken + counts_.skipped);
@@ -301,6 +318,7 @@ absl::Status Trainer::BeginStep(size_t num_groups, PolicyVersion current) {
   stats.advantage_mean = stats.advantage_min = stats.advantage_max = 0;
   stats.completion_tokens = stats.prompt_tokens = stats.skipped_tokens = stats.streamed_s = 0;
   RETURN_IF_ERROR(policy_->state().ZeroGradients());
+  work_.clear();
   open_ = std::move(step);
   return absl::OkStatus();
 }
@@ -315,6 +333,7 @@ absl::Status Trainer::AddGroups(std::span<const TrajectoryGroup> groups) {
   for (const TrajectoryGroup& group : groups) RETURN_IF_ERROR(CheckGroup(group));
   for (const TrajectoryGroup& group : groups) step.groups.push_back(&group);
   if (!step.complete() && !options_.streams()) return absl::OkStatus();
+  const WorkTimer noted(work_, LearnerWork::kPasses);
   RETURN_IF_ERROR(Plan(step));
   if (step.complete()) return absl::OkStatus();
   RETURN_IF_ERROR(RunUpdate(step, step.updates.front()));
@@ -344,12 +363,18 @@ absl::StatusOr<StepRecord> Trainer::FinishStep() {
   stats.advantage_mean /= std::max(1.0, step.completions);
   if (options_.shaping.changes_rewards())
     stats.reward_shaping_mean = (step.shaped_rewards - step.given_rewards) / std::max(1.0, step.completions);
-  for (size_t u = 1; u < step.updates.size(); ++u) RETURN_IF_ERROR(ComputeOld(step, step.updates[u]));
+  if (step.updates.size() > 1) {
+    const WorkTimer noted(work_, LearnerWork::kPasses);
+    for (size_t u = 1; u < step.updates.size(); ++u) RETURN_IF_ERROR(ComputeOld(step, step.updates[u]));
+  }
   TokenTotals step_totals;
   double skipped = 0, grad_norm = 0;
   for (Update& update : step.updates) {
     if (&update != &step.updates.front()) RETURN_IF_ERROR(policy_->state().ZeroGradients());
-    RETURN_IF_ERROR(RunUpdate(step, update));
+    {
+      const WorkTimer noted(work_, LearnerWork::kPasses);
+      RETURN_IF_ERROR(RunUpdate(step, update));
+    }
     const double scale = LossScale(options_.loss.aggregation, update.counts);
     ASSIGN_OR_RETURN(const StepOutcome outcome, ReduceAndStep(update.totals, scale, step.seconds));
     step_totals += update.totals;

@@ -29,6 +29,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "absl/functional/function_ref.h"
@@ -77,6 +78,9 @@ class Trainer {
   absl::Status AbandonStep();
   // All of it, of groups that are there already.
   absl::StatusOr<StepRecord> TrainStep(std::span<const TrajectoryGroup> groups, PolicyVersion current);
+
+  // What this rank did since the last call, or since the step began, in order.
+  std::vector<WorkSpan> TakeWork() { return std::exchange(work_, {}); }
 
   // One optimizer step on the mean negative log-prob of the completions' tokens.
   absl::StatusOr<SftStats> SftStep(const std::vector<SftExample>& examples);
@@ -156,6 +160,7 @@ class Trainer {
   StepCounts counts_;
   int64_t skipped_in_row_ = 0;  // since this trainer was made
   std::optional<OpenStep> open_;
+  std::vector<WorkSpan> work_;
 };
 
 }  // namespace tactus

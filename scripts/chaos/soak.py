@@ -77,7 +77,7 @@ def sizes(folder: pathlib.Path) -> dict[str, int]:
         except OSError:
             continue  # removed meanwhile
         top = path.relative_to(folder).parts[0]
-        key = {"samples.jsonl": "samples", "metrics.jsonl": "records", "tensorboard": "records"}.get(top, top)
+        key = {"samples.jsonl": "samples", "metrics.jsonl": "records", "timeline.jsonl": "records", "tensorboard": "records"}.get(top, top)
         if key in found:
             found[key] += size
     return found

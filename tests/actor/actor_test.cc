@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/monotonic_clock.h"
 #include "tests/actor/engine/fake_model_runner.h"
 #include "tests/actor/fake_parts.h"
 #include "tests/actor/fake_port.h"
@@ -100,6 +101,19 @@ TEST_F(ActorTest, AnswersEveryPromptAndStopsWhenTheRunIsFinished) {
   EXPECT_EQ(stats.completions, 60);
   EXPECT_EQ(stats.open_groups, 0);
   EXPECT_EQ(stats.version, kFirst);
+}
+
+TEST_F(ActorTest, TellsHowLongItWasAtWorkOnAGroup) {
+  FakePort port(4);
+  const absl::Time start = MonotonicNow();
+  ASSERT_TRUE(Run(port).ok());
+  const double took = SecondsSince(start);
+  for (const auto& [id, group] : port.groups) {
+    EXPECT_GT(group.times.sampling_s, 0);
+    EXPECT_GT(group.times.handing_in_s, 0);
+    EXPECT_LE(group.times.sampling_s + group.times.handing_in_s, took);
+    EXPECT_EQ(group.arrived_s, 0) << "the learner's to say";
+  }
 }
 
 TEST_F(ActorTest, HasWeightsSentThatItCannotReadFromTheLearnersMemory) {

@@ -25,6 +25,8 @@ TrajectoryGroup TestGroup() {
   group.completions[1].versions.push_back({3, {1, 5}});
   group.completions[1].finish_reason = FinishReason::kLength;
   AddRhythm(group);
+  group.times = {.sampling_s = 2.5, .handing_in_s = 0.125};
+  group.arrived_s = 77;
   return group;
 }
 
@@ -42,6 +44,8 @@ TEST(Codec, GroupKeepsEveryField) {
   EXPECT_EQ(out->prompt_id, 5u);
   EXPECT_EQ(out->prompt_token_ids, in.prompt_token_ids);
   EXPECT_EQ(out->actor_id, "actor-1");
+  EXPECT_EQ(out->times, in.times);
+  EXPECT_EQ(out->arrived_s, 0) << "the learner's own";
   ASSERT_EQ(out->completions.size(), 2u);
   for (size_t i = 0; i < 2; ++i) {
     EXPECT_EQ(out->completions[i].token_ids, in.completions[i].token_ids);
@@ -224,6 +228,9 @@ INSTANTIATE_TEST_SUITE_P(
     ::testing::Values(
         BadGroup{"NoActor", [](auto& g) { g.actor_id.clear(); }, "group.actor_id"},
         BadGroup{"LongActor", [](auto& g) { g.actor_id.assign(257, 'x'); }, "group.actor_id"},
+        BadGroup{"SamplingNegative", [](auto& g) { g.times.sampling_s = -1; }, "group.sampling_s is -1"},
+        BadGroup{"SamplingNan", [](auto& g) { g.times.sampling_s = kNan; }, "group.sampling_s is nan"},
+        BadGroup{"HandingInForever", [](auto& g) { g.times.handing_in_s = kInf; }, "group.handing_in_s is inf"},
         BadGroup{"NoPrompt", [](auto& g) { g.prompt_token_ids.clear(); }, "group.prompt_token_ids has 0"},
         BadGroup{"LongPrompt", [](auto& g) { g.prompt_token_ids.assign(17, 1); }, "group.prompt_token_ids has 17"},
         BadGroup{"PromptId", [](auto& g) { g.prompt_token_ids[1] = 1000; }, "group.prompt_token_ids[1] is 1000"},

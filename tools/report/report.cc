@@ -18,6 +18,7 @@
 #include "tools/report/html_page.h"
 #include "tools/report/report_chart.h"
 #include "tools/report/rhythm_page.h"
+#include "tools/report/timeline_chart.h"
 #include "tools/report/web/report.css.h"
 #include "tools/report/web/rhythm.css.h"
 #include "tools/report/web/rhythm.js.h"
@@ -27,6 +28,7 @@ namespace {
 
 constexpr size_t kFirstSamples = 4, kLastSamples = 16;
 constexpr size_t kMaxTableRows = 500;
+constexpr size_t kTimelineSteps = 6;
 
 using R = StepRecord;
 
@@ -175,7 +177,7 @@ std::string ReportHtml(const ReportData& data) {
                                     data.best->held_out.low, data.best->held_out.high, data.best->held_out.step));
   }
   if (!data.steps.empty()) {
-    out += Curves(data.steps) + Table(data.steps);
+    out += Curves(data.steps) + TimelineHtml(data.timeline) + Table(data.steps);
   }
   if (!data.answers.empty()) {
     absl::StrAppend(&out, "<h2>Completions</h2>\n", RhythmSection(data.answers));
@@ -196,6 +198,7 @@ absl::Status WriteReport(const RunFolder& folder, const std::string& path, const
   ASSIGN_OR_RETURN(const std::vector<HeldOutRecord> held_out, ReadHeldOut(folder.held_out()));
   for (StepRecord& step : data.steps) JoinHeldOut(held_out, &step);
   ASSIGN_OR_RETURN(data.best, FindBestCheckpoint(folder));
+  ASSIGN_OR_RETURN(data.timeline, ReadTimeline(folder.timeline(), kTimelineSteps));
   ASSIGN_OR_RETURN(const std::vector<SampleRecord> samples, ReadSamples(folder.samples(), kFirstSamples, kLastSamples));
   for (const SampleRecord& sample : samples) data.answers.push_back(AnswerOf(sample));
   if (enrich) {

@@ -10,6 +10,7 @@
 #include "absl/strings/string_view.h"
 #include "common/metrics/held_out.h"
 #include "common/metrics/run_folder.h"
+#include "common/metrics/timeline.h"
 #include "tools/report/rhythm_page.h"
 
 namespace tactus {
@@ -20,6 +21,7 @@ struct ReportData {
   std::vector<StepRecord> steps;
   std::vector<RhythmAnswer> answers;  // the samples, as the page shows them
   std::optional<BestCheckpoint> best = {};
+  std::vector<StepTimeline> timeline = {};  // of the last steps
 };
 
 RhythmAnswer AnswerOf(const SampleRecord& sample);

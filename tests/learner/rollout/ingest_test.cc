@@ -111,6 +111,13 @@ TEST_F(IngestTest, AGroupIsOnDiskBeforeItIsAcknowledged) {
   EXPECT_THAT(PromptsInLog(), ElementsAre(3));
 }
 
+TEST_F(IngestTest, AGroupCarriesWhenItCame) {
+  Submission sent = Sent(Group(3));
+  sent.arrived = absl::Milliseconds(12'500);
+  ingest->Process({sent});
+  EXPECT_EQ(ingest->Snapshot()->ready.at(0).group.arrived_s, 12.5);
+}
+
 TEST_F(IngestTest, EachOfABatchIsJudgedByItselfAndAnsweredInOrder) {
   TrajectoryGroup wrong_prompt = Group(1);
   wrong_prompt.prompt_token_ids[0] += 1;

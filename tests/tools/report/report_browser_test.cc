@@ -10,6 +10,7 @@
 #include "tools/report/html_page.h"
 #include "tools/report/report.h"
 #include "tools/report/report_chart.h"
+#include "tools/report/timeline_chart.h"
 
 namespace tactus {
 namespace {
@@ -196,6 +197,65 @@ TEST_F(ReportBrowserTest, KeysAndPointerReadOutNumbers) {
   EXPECT_EQ(found["live"].dump(), R"(["off","polite"])") << "speaks when asked";
 }
 
+// A learner that waits for the first second of two, and an actor.
+std::vector<StepTimeline> Lanes() {
+  std::vector<StepTimeline> steps(3);
+  for (size_t i = 0; i < steps.size(); ++i) {
+    steps[i] = {
+        .step = static_cast<int64_t>(5 + i),
+        .version = "0.1",
+        .start_s = 2 * static_cast<double>(i),
+        .length_s = 2,
+        .learner = {{LearnerWork::kWait, {0, 1}}, {LearnerWork::kPasses, {1, 1.5}}, {LearnerWork::kPublish, {1.5, 2}}},
+        .actors = {{.actor = "actor-0", .sampling = {{0, 1}}, .arrived_s = {0.5, 1}}}};
+  }
+  return steps;
+}
+
+TEST_F(ReportBrowserTest, LanesSayWhoWorkedWhen) {
+  constexpr char kLanes[] = R"js(
+const figure = document.querySelector('figure.lanes'), svg = figure.querySelector('svg');
+const boxes = all('rect[class^="w-"]', svg).map(r => [r.getAttribute('class'), ...['x', 'width', 'y'].map(k => Number(r.getAttribute(k)))]);
+found.boxes = boxes; found.width = Number(svg.getAttribute('viewBox').split(' ')[2]);
+found.marks = all('.mark', svg).length; found.notes = all('text', svg).map(t => t.textContent);
+found.label = svg.getAttribute('aria-label');
+const legend = () => all('.legend > *', figure).map(e => e.textContent);
+found.keys = legend();
+svg.focus(); found.focus = legend();
+key('ArrowLeft'); found.left = legend();
+key('Escape'); found.escaped = legend();
+svg.blur();
+found.contrast = leastContrast('main *');
+)js";
+  const Json found = ProbePage(HtmlPage("lanes", "", "", TimelineHtml(Lanes()), ""), kLanes, Folder());
+  EXPECT_EQ(found["errors"].dump(), "[]");
+  ASSERT_EQ(found["boxes"].size(), 12U) << "three of the learner and one of the actor, three times";
+  const auto of = [&](const std::string& css, size_t nth) {
+    for (const Json& box : found["boxes"]) {
+      if (box[0] == css && nth-- == 0) return box;
+    }
+    return Json();
+  };
+  const double unit = of("w-waiting", 1)[1].get<double>() - of("w-waiting", 0)[1].get<double>();  // two seconds
+  EXPECT_NEAR(of("w-passes", 0)[1].get<double>() - of("w-waiting", 0)[1].get<double>(), unit / 2, 0.3);
+  EXPECT_NEAR(of("w-passes", 0)[2].get<double>(), unit / 4, 0.3);
+  EXPECT_EQ(of("w-sampling", 0)[1], of("w-waiting", 0)[1]) << "the lanes have one axis";
+  EXPECT_GT(of("w-sampling", 0)[3], of("w-waiting", 0)[3]);
+  const Json last = of("w-publish", 2);
+  EXPECT_LE(last[1].get<double>() + last[2].get<double>(), found["width"].get<double>());
+  EXPECT_EQ(found["marks"], 6);
+  EXPECT_THAT(found["notes"].get<std::vector<std::string>>(),
+              ::testing::IsSupersetOf({"learner", "actor-0", "step 5"}));
+  EXPECT_EQ(found["keys"].dump(), R"(["sampling","waiting","passes","publish"])");
+  EXPECT_EQ(found["focus"].dump(),
+            R"(["learner: waiting 1 s, passes 0.5 s, publish 0.5 s","actor-0: sampling 1 s","step 7, 2 s"])");
+  EXPECT_EQ(found["left"][2], "step 6, 2 s");
+  EXPECT_EQ(found["escaped"], found["keys"]);
+  EXPECT_THAT(found["label"].get<std::string>(),
+              HasSubstr("learner: waiting 3 s, passes 1.5 s, publish 1.5 s; actor-0: sampling 3 s"));
+  EXPECT_GE(found["contrast"]["least"], 4.5) << found["contrast"].dump();
+}
+
 TEST_F(ReportBrowserTest, OddSeriesStayInsideTheirFrame) {
   std::vector<StepRecord> steps = Steps(9);
   steps[2].loss = -1e300;
@@ -232,6 +292,7 @@ ReportData RunOf(int count) {
     }
   }
   data.config_text = "seed: 1\n";
+  data.timeline = Lanes();
   return data;
 }
 

@@ -13,6 +13,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tools/report/report_chart.h"
+#include "tools/report/timeline_chart.h"
 
 namespace tactus {
 namespace {
@@ -223,6 +224,48 @@ TEST(ChartTest, KnowsWhetherThereIsAnythingToDraw) {
   EXPECT_TRUE(HasValues(spec, steps)) << "one of the second series";
 }
 
+// Two steps of two seconds each: the learner waits, computes, publishes; "a" samples across the border.
+std::vector<StepTimeline> Timelines() {
+  std::vector<StepTimeline> steps(2);
+  for (size_t i = 0; i < 2; ++i) {
+    steps[i] = {.step = static_cast<int64_t>(7 + i),
+                .version = "0.7",
+                .start_s = 100 + 2 * static_cast<double>(i),
+                .length_s = 2,
+                .learner = {{LearnerWork::kWait, {0, 1}}, {LearnerWork::kPasses, {1, 1.75}}},
+                .actors = {{.actor = "</script><b>", .sampling = {{-0.5, 0.75}}, .arrived_s = {0.875}}}};
+  }
+  steps[1].learner.push_back({LearnerWork::kPublish, {1.75, 2}});
+  return steps;
+}
+
+TEST(TimelineChartTest, LanesStandOnOneAxis) {
+  const std::string html = TimelineHtml(Timelines());
+  const nlohmann::json numbers = NumbersOf(html);
+  EXPECT_EQ(numbers["length"], 4);
+  EXPECT_EQ(numbers["steps"].dump(), R"([{"from":0,"step":7,"to":2},{"from":2,"step":8,"to":4}])");
+  ASSERT_EQ(numbers["lanes"].size(), 2U);
+  EXPECT_EQ(numbers["lanes"][0]["label"], "learner");
+  EXPECT_EQ(numbers["lanes"][0]["spans"].dump(),
+            R"([["passes",1,1.75],["passes",3,3.75],["publish",3.75,4],["waiting",0,1],["waiting",2,3]])");
+  EXPECT_EQ(numbers["lanes"][1]["label"], "</script><b>");
+  EXPECT_EQ(numbers["lanes"][1]["spans"].dump(), R"([["sampling",0,0.75],["sampling",1.5,2.75]])")
+      << "what lies before the first step is cut";
+  EXPECT_EQ(numbers["lanes"][1]["marks"].dump(), "[0.875,2.875]");
+  EXPECT_EQ(Count(html, "</script>"), 1);
+  EXPECT_THAT(html, HasSubstr("learner</th><td>passes 1.5 s (38 %), publish 0.25 s (6 %), waiting 2 s (50 %)</td>"))
+      << "for who runs no script";
+  EXPECT_THAT(html, HasSubstr("the last steps, 7 to 8,"));
+}
+
+TEST(TimelineChartTest, NoStepsNoFigureAndManyActorsAreBounded) {
+  EXPECT_EQ(TimelineHtml({}), "");
+  std::vector<StepTimeline> steps = Timelines();
+  for (int i = 0; i < 50; ++i)
+    steps[0].actors.push_back({.actor = "actor-" + std::to_string(i), .sampling = {}, .arrived_s = {}});
+  EXPECT_EQ(NumbersOf(TimelineHtml(steps))["lanes"].size(), 33U);
+}
+
 TEST(WriteReportTest, ReadsAFolder) {
   const RunFolder folder{::testing::TempDir() + "/report_test"};
   std::filesystem::remove_all(folder.root);
@@ -241,6 +284,13 @@ TEST(WriteReportTest, ReadsAFolder) {
   std::ofstream(folder.metrics(), std::ios::app) << "{\"step\":2}\n";
   ASSERT_TRUE(WriteReport(folder, folder.report(), {}).ok());
   EXPECT_THAT(ReadFile(folder.report()).value(), HasSubstr("0.250 → 0.500"));
+  EXPECT_THAT(ReadFile(folder.report()).value(), Not(HasSubstr("<figure class=\"lanes\">"))) << "an older run's";
+  {
+    std::ofstream timeline(folder.timeline());
+    for (const StepTimeline& step : Timelines()) timeline << StepTimelineToJson(step) << "\n";
+  }
+  ASSERT_TRUE(WriteReport(folder, folder.report(), {}).ok());
+  EXPECT_THAT(ReadFile(folder.report()).value(), HasSubstr("<figure class=\"lanes\">"));
 }
 
 }  // namespace

@@ -269,9 +269,94 @@ const Chart = (() => {
     }
   };
 
-  return {add, number, nice, trace, area, pickable, line, bars};
+  // ---- Lanes over time: who worked when.
+
+  const kinds = ['sampling', 'waiting', 'passes', 'exchange', 'optimizer', 'publish', 'checkpoint', 'records'];
+  const laneHeight = 22, laneGap = 8;
+
+  // Seconds of each kind in a lane between two moments.
+  const between = ({spans}, from, to) => {
+    const sums = {};
+    for (const [kind, begin, end] of spans) {
+      const seconds = Math.min(end, to) - Math.max(begin, from);
+      if (seconds > 0) sums[kind] = (sums[kind] ?? 0) + seconds;
+    }
+    return sums;
+  };
+  const sumsText = sums =>
+    kinds.filter(kind => sums[kind]).map(kind => `${kind} ${number(sums[kind], 3)} s`).join(', ');
+
+  const drawLane = (svg, {label, spans, marks}, top, toX) => {
+    add(svg, 'text', {x: 0, y: top + laneHeight - 7}, label);
+    for (const [kind, begin, end] of spans) {
+      const x = toX(begin), width = Math.max(0.5, toX(end) - x);
+      add(svg, 'rect', {class: `w-${kind}`, x: x.toFixed(1), y: top, width: width.toFixed(1),
+        height: laneHeight});
+    }
+    for (const at of marks) add(svg, 'path', {class: 'mark', d: `M${toX(at).toFixed(1)} ${top + laneHeight}v4`});
+  };
+
+  // {length: s, steps: [{step, from, to}], lanes: [{label, spans: [[kind, from, to]], marks: [s]}]} into a <figure>.
+  const lanes = (figure, {length, steps, lanes: list}) => {
+    const svg = add(figure, 'svg', {class: 'plot', role: 'img', tabindex: 0});
+    const legend = add(figure, 'output', {class: 'legend', 'aria-live': 'polite'});
+    const height = list.length * (laneHeight + laneGap) + 30;
+    let width = 0, cursor = null;
+    const left = 8 + 7 * Math.max(...list.map(({label}) => label.length));
+    const toX = s => left + s / length * (width - left - 6);
+    const show = i => {
+      const {step, from, to} = steps[i];
+      legend.replaceChildren();
+      for (const lane of list) {
+        add(legend, 'span', {}, `${lane.label}: ${sumsText(between(lane, from, to)) || 'nothing'}`);
+      }
+      add(legend, 'span', {class: 'at'}, `step ${step}, ${number(to - from, 3)} s`);
+      cursor.setAttribute('x', toX(from).toFixed(1));
+      cursor.setAttribute('width', Math.max(1, toX(to) - toX(from)).toFixed(1));
+    };
+    const hide = () => {
+      legend.replaceChildren();
+      const used = kinds.filter(kind => list.some(({spans}) => spans.some(([one]) => one === kind)));
+      for (const kind of used) add(legend, 'span', {class: `key w-${kind}`}, kind);
+      cursor.setAttribute('width', 0);
+    };
+    const draw = () => {
+      width = Math.max(240, svg.clientWidth);
+      svg.replaceChildren();
+      svg.setAttribute('viewBox', `0 0 ${width} ${height}`);
+      svg.style.height = height + 'px';
+      cursor = add(svg, 'rect', {class: 'gap', y: 0, height: height - 22});
+      list.forEach((lane, i) => drawLane(svg, lane, 4 + i * (laneHeight + laneGap), toX));
+      const grid = add(svg, 'g', {class: 'grid', 'aria-hidden': 'true'});
+      for (const {step, from} of steps) {
+        const x = toX(from).toFixed(1);
+        add(grid, 'path', {d: `M${x} 0V${height - 22}`});
+        add(grid, 'text', {x, y: height - 6}, `step ${step}`);
+      }
+      hide();
+    };
+    svg.setAttribute('aria-label', list.map(lane => `${lane.label}: ${sumsText(between(lane, 0, length))}`).join('; ') +
+      '. Arrow keys read out the steps.');
+    draw();
+    const at = e => {
+      const box = svg.getBoundingClientRect(), x = (e.clientX - box.left) / box.width * width;
+      const s = (x - left) / (width - left - 6) * length;
+      return steps.findIndex(({from, to}) => from <= s && s < to);
+    };
+    const last = steps.length - 1;
+    pickable(svg, {
+      count: () => steps.length, start: () => last, find: at, show, hide,
+      moves: i => ({ArrowLeft: Math.max(0, i - 1), ArrowRight: Math.min(last, i + 1), Home: 0, End: last}),
+    });
+    new ResizeObserver(() => { if (svg.clientWidth !== width) draw(); }).observe(svg);
+  };
+
+  return {add, number, nice, trace, area, pickable, line, lanes, bars};
 })();
 
 for (const figure of document.querySelectorAll('figure.chart')) {
   Chart.line(figure, JSON.parse(figure.querySelector('script').textContent));
+}
+for (const figure of document.querySelectorAll('figure.lanes')) {
+  Chart.lanes(figure, JSON.parse(figure.querySelector('script').textContent));
 }
