@@ -18,6 +18,7 @@
 #include "common/rhythm/rhythm.h"
 #include "common/weights/grpc_weight_service.h"
 #include "common/weights/weight_codec.h"
+#include "learner/train/trainer_options.h"
 #include "proto/config.pb.h"
 
 namespace tactus {
@@ -107,7 +108,8 @@ absl::Status Coordinator::Serve(std::optional<RolloutRestore> restore) {
                                          .lease_timeout = absl::Seconds(config().rollout().lease_timeout_s()),
                                          .max_attempts = config().rollout().max_attempts(),
                                          .seed = config().seed(),
-                                         .max_replaced_groups = config().rollout().max_replaced_groups()},
+                                         .max_replaced_groups = config().rollout().max_replaced_groups(),
+                                         .advantage_level = TrainerOptions::FromProto(config()).advantage_level},
                               .evaluation_samples = rounds_->samples(),
                               .max_leases_per_actor = kLeaseSlack * config().actor().max_leases(),
                               .metrics = &rank_.metrics(),

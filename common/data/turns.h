@@ -43,6 +43,18 @@ std::vector<T> OfSampled(std::span<const Turn> turns, std::span<const T> values)
   return out;
 }
 
+// Of a value for each turn, or one that all share, that of every sampled token of a completion of `tokens`.
+template <typename T>
+std::vector<T> ForSampled(std::span<const Turn> turns, std::span<const T> values, size_t tokens) {
+  std::vector<T> out;
+  size_t k = 0;
+  for (const Turn& turn : TurnsOf(turns, tokens)) {
+    out.insert(out.end(), static_cast<size_t>(turn.num_tokens), values[values.size() == 1 ? 0 : k]);
+    ++k;
+  }
+  return out;
+}
+
 // Where the sampled tokens stand in their completion of `tokens`: increasing.
 inline std::vector<int32_t> PlacesOf(std::span<const Turn> turns, size_t tokens) {
   std::vector<int32_t> places;

@@ -31,6 +31,7 @@ constexpr char kNoWeights[] = "no importance weight was computed: algorithm.tis_
 constexpr char kAllSkipped[] = "every update of the step was skipped";
 constexpr char kNoEvaluation[] = "no held-out evaluation belongs to the step";
 constexpr char kOneSample[] = "no held-out evaluation belongs to the step, or eval.samples_per_prompt is 1";
+constexpr char kNoConversation[] = "no answer of the step is a conversation";
 constexpr char kNoCredit[] = "the credit strategy reads nothing of the model";
 constexpr char kNoAudit[] = "no answer of the batch carried its raw metrics (credit.audit_share)";
 
@@ -65,6 +66,8 @@ constexpr StepField kFields[] = {
         kNoSeries, kNoShaping),
     Row("completion_tokens_mean", &R::completion_tokens_mean, "train", kTokens, "Length", "tokens",
         "mean length, tokens", Gauge("tactus_completion_length_tokens")),
+    Row("turns_mean", &R::turns_mean, "train", kNumber, "Turns", "turns", "mean turns of the model in a conversation",
+        kNoSeries, kNoConversation),
     Row("advantage_mean", &R::advantage_mean, "train", kNumber, nullptr, "mean", "mean advantage, before credit",
         Gauge("tactus_advantage", "stat", "mean")),
     Row("advantage_min", &R::advantage_min, "train", kNumber, "Advantage", "min", "smallest advantage, before credit",

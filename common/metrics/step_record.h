@@ -28,8 +28,8 @@ struct StepRecord {
   double reward_mean = kAbsent, reward_std = kAbsent;  // population
   double correct_rate = kAbsent, format_rate = kAbsent, reward_format = kAbsent;
   double reward_shaping_mean = kAbsent;
-  double completion_tokens_mean = kAbsent;
-  double advantage_mean = kAbsent, advantage_min = kAbsent, advantage_max = kAbsent;  // of completions, before credit
+  double completion_tokens_mean = kAbsent, turns_mean = kAbsent;
+  double advantage_mean = kAbsent, advantage_min = kAbsent, advantage_max = kAbsent;  // of completions or turns
   double tokens_generated_per_s = kAbsent, tokens_trained_per_s = kAbsent;
   // Of the updates: means over them, but the rate is the last one's.
   double loss = kAbsent, loss_policy = kAbsent, loss_kl = kAbsent, grad_norm = kAbsent, lr = kAbsent;

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <cstdlib>
 
+#include "common/data/turn_rewards.h"
+
 namespace tactus {
 namespace {
 
@@ -93,6 +95,32 @@ std::vector<std::vector<double>> BatchAdvantages(Estimator estimator, const std:
     }
   }
   std::abort();
+}
+
+PerTurn TurnAdvantages(Estimator estimator, const PerTurn& rewards) {
+  // What is compared: of each group and turn the returns of those that reached it, one group and turn behind the other.
+  std::vector<Rewards> compared;
+  std::vector<size_t> first;  // of each group, where its turn 0 is compared
+  for (const std::vector<Rewards>& group : rewards) {
+    first.push_back(compared.size());
+    for (const Rewards& completion : group) {
+      const std::vector<double> returns = ReturnsOf(completion);
+      compared.resize(std::max(compared.size(), first.back() + returns.size()));
+      for (size_t k = 0; k < returns.size(); ++k) compared[first.back() + k].push_back(returns[k]);
+    }
+  }
+  const std::vector<Rewards> advantages = BatchAdvantages(estimator, compared);
+  std::vector<size_t> taken(compared.size(), 0);
+  PerTurn by_turn = rewards;
+  for (size_t g = 0; g < by_turn.size(); ++g) {
+    for (Rewards& completion : by_turn[g]) {
+      for (size_t k = 0; k < completion.size(); ++k) {
+        const size_t place = first[g] + k;
+        completion[k] = advantages[place][taken[place]++];
+      }
+    }
+  }
+  return by_turn;
 }
 
 }  // namespace tactus

@@ -202,7 +202,8 @@ void AddPolicyLoss(const PolicyLossOptions& options, const GlobalCounts& counts,
     const double logp_new = completion.logp_new[t], logp_old = completion.logp_old[t];
     const double ratio = std::exp(shared.log_ratio.value_or(logp_new - logp_old));
     const double credit = options.sign_rule == CreditSignRule::kNone ? 1.0 : double{completion.credit[t]};
-    const double advantage = TokenAdvantage(options.sign_rule, completion.advantage, credit);
+    const double own = completion.advantages[completion.advantages.size() == 1 ? 0 : t];
+    const double advantage = TokenAdvantage(options.sign_rule, own, credit);
     const Weight importance = shared.importance.has_value()
                                   ? *shared.importance
                                   : ImportanceWeight(options, logp_old - double{completion.logp_behavior[t]});

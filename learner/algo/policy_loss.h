@@ -1,7 +1,7 @@
 // The policy-gradient losses, their exact gradient with respect to each token's log-prob, and what to watch about them.
 //
-// For a completion with advantage A, token t trained where mask is 1, log-probs new, old (proximal policy), behav (what
-// sampled the token), ref (starting policy):
+// For a completion, token t of it with advantage A (its answer's, or its turn's) trained where mask is 1, log-probs
+// new, old (proximal policy), behav (what sampled the token), ref (starting policy):
 //   A_t    = A * gamma_t where the sign rule lets the weight apply, else A
 //   ratio  = exp(new - old); GSPO: exp(mean over the completion's trained tokens of new - old)
 //   w_t    the importance weight, a constant; 1 when off. u = exp of old - behav of the token, or of their sum over the
@@ -76,13 +76,13 @@ double LossScale(LossAggregation aggregation, const GlobalCounts& counts);
 // kl_beta 0, credit with kNone, mask when every token is trained.
 template <typename T>
 struct CompletionLogProbs {
-  double advantage = 0;
-  std::span<const T> logp_new;        // [T]
-  std::span<const T> logp_old;        // [T]
-  std::span<const T> logp_behavior;   // [T]
-  std::span<const T> logp_reference;  // [T]
-  std::span<const T> credit;          // [T]
-  std::span<const uint8_t> mask;      // [T] 0 or 1
+  std::span<const double> advantages;  // [T], or [1] that all share
+  std::span<const T> logp_new;         // [T]
+  std::span<const T> logp_old;         // [T]
+  std::span<const T> logp_behavior;    // [T]
+  std::span<const T> logp_reference;   // [T]
+  std::span<const T> credit;           // [T]
+  std::span<const uint8_t> mask;       // [T] 0 or 1
 };
 
 // Sums (and maxima) over trained tokens; add up over completions, micro-batches and ranks.

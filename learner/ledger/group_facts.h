@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cstdint>
 
 #include "common/data/types.h"
 
@@ -25,13 +26,6 @@ inline PolicyVersion NewestSpan(const TrajectoryGroup& group) {
     newest = std::max(newest, completion.versions.back().version);
   }
   return newest;
-}
-
-// Whether no completion did better than another, so that no advantage follows.
-inline bool EqualRewards(const TrajectoryGroup& group) {
-  return std::ranges::all_of(group.completions, [&](const Completion& completion) {
-    return completion.reward.total == group.completions.front().reward.total;
-  });
 }
 
 }  // namespace tactus

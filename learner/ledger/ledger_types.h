@@ -9,6 +9,7 @@
 
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "common/data/turn_rewards.h"
 #include "common/data/types.h"
 
 namespace tactus {
@@ -59,6 +60,7 @@ struct LedgerOptions {
   int max_attempts = 0;                               // leases of a prompt that may end unanswered; 0: any number
   uint64_t seed = 0;                                  // the run's, handed out with every lease
   int max_replaced_groups = 0;                        // R >= 0: of equal rewards, that a step leaves out
+  AdvantageLevel advantage_level = AdvantageLevel::kEpisode;  // at which rewards are equal
 };
 
 struct LeaseInfo {

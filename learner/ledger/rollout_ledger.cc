@@ -206,7 +206,7 @@ void RolloutLedger::MakeReady(Entry& entry, TrajectoryGroup group, PolicyVersion
   Leave(entry);
   entry.out.clear();
   entry.version = version;
-  entry.no_signal = EqualRewards(group);
+  entry.no_signal = EqualRewards(group.completions, options_.advantage_level);
   entry.group = std::move(group);
   Enter(entry, State::kReady);
   ++counters_.queued;

@@ -66,7 +66,7 @@ absl::Status RolloutLedger::Restore(const LedgerSnapshot& snapshot, std::vector<
     } else {
       entry->second.state = State::kReady;
       entry->second.group = ready.group;
-      entry->second.no_signal = EqualRewards(ready.group);
+      entry->second.no_signal = EqualRewards(ready.group.completions, options_.advantage_level);
       entry->second.version = ready.version;
     }
   }

@@ -103,7 +103,11 @@ void Append(const SequenceView* before, const SequenceView& view, PolicyVersion 
   }
   fields.target_starts.push_back(static_cast<int64_t>(sequences.targets.size()));
   fields.groups.push_back(view.group);
-  fields.advantages.push_back(view.advantage);
+  if (!view.advantages.empty()) {
+    const std::vector<double> advantages =
+        ForSampled(view.turns, std::span<const double>(view.advantages), view.completion.size());
+    fields.advantages.insert(fields.advantages.end(), advantages.begin(), advantages.end());
+  }
   AppendTargets(view, view.behavior_logprobs, fields.behavior_logprobs);
   AppendTargets(view, view.credit, fields.credit);
 }
@@ -115,8 +119,10 @@ absl::Status CheckTurns(const SequenceView& view) {
       return Malformed("a sequence's turns", "must increase and hold a token each");
     end = int64_t{turn.start_token} + turn.num_tokens;
   }
-  if (end <= static_cast<int64_t>(view.completion.size())) return absl::OkStatus();
-  return Malformed("a sequence's turns", absl::StrCat("end at ", end, " of ", view.completion.size(), " tokens"));
+  if (end > static_cast<int64_t>(view.completion.size()))
+    return Malformed("a sequence's turns", absl::StrCat("end at ", end, " of ", view.completion.size(), " tokens"));
+  if (view.advantages.size() == 1) return absl::OkStatus();
+  return CheckSize("a sequence's advantages", view.advantages.size(), std::max<size_t>(1, view.turns.size()), true);
 }
 
 }  // namespace
@@ -134,11 +140,11 @@ TrainBatch TrainBatch::Empty() {
 
 absl::StatusOr<TrainBatch> TrainBatch::Create(Fields fields, int64_t vocab_size) {
   const TrainSequences& sequences = fields.sequences;
-  const size_t count = fields.advantages.size(), targets = sequences.targets.size();
+  const size_t count = fields.groups.size(), targets = sequences.targets.size();
   RETURN_IF_ERROR(CheckSize("sequence_starts", sequences.sequence_starts.size(), count + 1));
   RETURN_IF_ERROR(CheckSize("target_starts", fields.target_starts.size(), count + 1));
-  RETURN_IF_ERROR(CheckSize("groups", fields.groups.size(), count));
   RETURN_IF_ERROR(CheckSize("target_rows", sequences.target_rows.size(), targets));
+  RETURN_IF_ERROR(CheckSize("advantages", fields.advantages.size(), targets, true));
   RETURN_IF_ERROR(CheckSize("behavior_logprobs", fields.behavior_logprobs.size(), targets, true));
   RETURN_IF_ERROR(CheckSize("credit", fields.credit.size(), targets, true));
   RETURN_IF_ERROR(CheckSize("on_policy", fields.on_policy.size(), targets, true));

@@ -25,7 +25,7 @@ struct SequenceView {
   std::span<const TokenId> prompt;      // at least one token
   std::span<const TokenId> completion;  // at least one token
   int32_t group = 0;                    // equal for the completions of one prompt
-  double advantage = 0;
+  std::vector<double> advantages;       // [turns], or [1] of all tokens; empty in supervised training
   std::span<const float> behavior_logprobs;
   std::span<const float> credit;
   std::span<const VersionSpan> versions;
@@ -45,7 +45,7 @@ class TrainBatch {
     TrainSequences sequences;              // T tokens, S sequences, N targets
     std::vector<int64_t> target_starts;    // [S + 1] the targets of sequence s are [starts[s], starts[s + 1])
     std::vector<int32_t> groups;           // [S]
-    std::vector<double> advantages;        // [S]
+    std::vector<double> advantages;        // [N], or empty
     std::vector<float> behavior_logprobs;  // [N], or empty
     std::vector<float> credit;             // [N], or empty
     std::vector<uint8_t> on_policy;        // [N] 1 where the current version sampled the token, or empty
@@ -64,7 +64,7 @@ class TrainBatch {
   TrainBatch& operator=(const TrainBatch&) = delete;
 
   const Fields& fields() const { return fields_; }
-  size_t num_sequences() const { return fields_.advantages.size(); }
+  size_t num_sequences() const { return fields_.groups.size(); }
   size_t num_targets() const { return fields_.sequences.targets.size(); }
   size_t num_tokens() const { return fields_.sequences.token_ids.size(); }
   // The part of a per-target array that belongs to sequence s; empty of an empty array.
@@ -81,7 +81,8 @@ class TrainBatch {
 };
 
 // InvalidArgument: a sequence without a prompt or completion token, with per-token spans of other lengths, with turns
-// out of order or range, longer than the budget, or with a token outside [0, vocab_size).
+// out of order or range or other advantages than those, longer than the budget, or with a token outside [0,
+// vocab_size).
 absl::Status CheckSequences(std::span<const SequenceView> sequences, int64_t budget_tokens, int64_t vocab_size);
 
 // All of `sequences` as one micro-batch. The errors of CheckSequences, but for the budget. Pure: thread-safe.

@@ -2,17 +2,15 @@
 
 #include <algorithm>
 #include <cmath>
-#include <vector>
 
 #include "common/data/turns.h"
-#include "learner/algo/advantage.h"
 
 namespace tactus {
 namespace {
 
 struct Sums {
   double completions = 0, rewards = 0, correct = 0, well_formed = 0, tokens = 0, entropy = 0, staleness = 0,
-         staleness_max = 0;
+         staleness_max = 0, conversations = 0, turns = 0;
 };
 
 double Staleness(PolicyVersion version, PolicyVersion current) {
@@ -25,6 +23,8 @@ void AddCompletion(const Completion& completion, PolicyVersion current, Sums& su
   sums.rewards += completion.reward.total;
   sums.correct += completion.reward.correct;
   sums.well_formed += completion.reward.format > 0 || completion.reward.correct > 0 ? 1 : 0;
+  sums.conversations += completion.turns.empty() ? 0 : 1;
+  sums.turns += static_cast<double>(completion.turns.size());
   sums.tokens += static_cast<double>(SampledTokens(completion));
   for (const float entropy : completion.entropy) sums.entropy += entropy;
   for (size_t i = 0; i < completion.versions.size(); ++i) {
@@ -39,16 +39,13 @@ void AddCompletion(const Completion& completion, PolicyVersion current, Sums& su
 
 }  // namespace
 
-void FillGroupStats(std::span<const TrajectoryGroup* const> groups, PolicyVersion current, StepRecord& stats) {
+void FillGroupStats(std::span<const TrajectoryGroup* const> groups, PolicyVersion current, AdvantageLevel level,
+                    StepRecord& stats) {
   Sums sums;
   double zero_signal = 0;
   for (const TrajectoryGroup* group : groups) {
-    std::vector<double> rewards;
-    for (const Completion& completion : group->completions) {
-      AddCompletion(completion, current, sums);
-      rewards.push_back(completion.reward.total);
-    }
-    zero_signal += IsZeroSignal(rewards) ? 1 : 0;
+    for (const Completion& completion : group->completions) AddCompletion(completion, current, sums);
+    zero_signal += EqualRewards(group->completions, level) ? 1 : 0;
   }
   const double completions = std::max(1.0, sums.completions), tokens = std::max(1.0, sums.tokens);
   stats.reward_mean = sums.rewards / completions;
@@ -64,6 +61,7 @@ void FillGroupStats(std::span<const TrajectoryGroup* const> groups, PolicyVersio
   stats.reward_format = stats.reward_mean - stats.correct_rate;
   stats.zero_signal_share = zero_signal / std::max(1.0, static_cast<double>(groups.size()));
   stats.completion_tokens_mean = sums.tokens / completions;
+  if (sums.conversations > 0) stats.turns_mean = sums.turns / sums.conversations;
   stats.entropy_mean = sums.entropy / tokens;
   stats.staleness_mean = sums.staleness / tokens;
   stats.staleness_max = sums.staleness_max;

@@ -6,6 +6,7 @@
 #include <span>
 
 #include "absl/time/time.h"
+#include "common/data/turn_rewards.h"
 #include "common/data/types.h"
 #include "common/metrics/step_record.h"
 #include "common/metrics/timeline.h"
@@ -37,6 +38,7 @@ struct SftStats {
 };
 
 // Fills what is told of all groups, but the advantages, and what the loop alone knows.
-void FillGroupStats(std::span<const TrajectoryGroup* const> groups, PolicyVersion current, StepRecord& stats);
+void FillGroupStats(std::span<const TrajectoryGroup* const> groups, PolicyVersion current, AdvantageLevel level,
+                    StepRecord& stats);
 
 }  // namespace tactus

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/monotonic_clock.h"
 #include "common/base/status_macros.h"
+#include "common/data/turn_rewards.h"
 #include "common/data/turns.h"
 
 namespace tactus {
@@ -65,6 +66,9 @@ absl::Status CheckGroup(const TrajectoryGroup& group) {
     if (!AllFinite(completion.logprobs) || !AllFinite(completion.credit) || !AllFinite(completion.entropy))
       return GroupError(group, "logprobs, entropy and credit must be finite");
     if (!std::isfinite(completion.reward.total)) return GroupError(group, "the reward must be finite");
+    for (const Turn& turn : completion.turns) {
+      if (!std::isfinite(turn.reward)) return GroupError(group, "the rewards of the turns must be finite");
+    }
   }
   return absl::OkStatus();
 }
@@ -76,9 +80,10 @@ void AddAdvantage(double advantage, StepRecord& stats) {
   stats.advantage_max = std::max(stats.advantage_max, advantage);
 }
 
-SequenceView ViewOf(const TrajectoryGroup& group, size_t completion_index, int32_t group_index, double advantage) {
+SequenceView ViewOf(const TrajectoryGroup& group, size_t completion_index, int32_t group_index,
+                    std::vector<double> advantages) {
   const Completion& completion = group.completions[completion_index];
-  return {group.prompt_token_ids, completion.token_ids, group_index,         advantage,
+  return {group.prompt_token_ids, completion.token_ids, group_index,         std::move(advantages),
           completion.logprobs,    completion.credit,    completion.versions, completion.turns};
 }
 
@@ -119,33 +124,41 @@ absl::Status Trainer::RunRounds(const MicroBatchPlan& plan, PolicyVersion curren
   return absl::OkStatus();
 }
 
-absl::Status Trainer::ChargeKl(OpenStep& step, Groups groups, PerCompletion& rewards) {
+absl::Status Trainer::ChargeKl(OpenStep& step, Groups groups, PerTurn& rewards) {
   MicroBatchPlan plan(collective_.size(), options_.micro_batch_tokens, groups.size());
-  std::vector<double*> charged;  // the reward of each sequence
+  std::vector<double*> charged;             // the rewards, one behind the other
+  std::vector<std::vector<size_t>> places;  // of each sequence: where those of its turns are
   for (size_t g = 0; g < groups.size(); ++g) {
     std::vector<SequenceView> views;
     for (size_t c = 0; c < groups[g]->completions.size(); ++c) {
       if (groups[g]->completions[c].token_ids.empty()) continue;
-      views.push_back(ViewOf(*groups[g], c, static_cast<int32_t>(g), /*advantage=*/0));
-      charged.push_back(&rewards[g][c]);
+      views.push_back(ViewOf(*groups[g], c, static_cast<int32_t>(g), /*advantages=*/{}));
+      places.emplace_back();
+      for (double& reward : rewards[g][c]) {
+        places.back().push_back(charged.size());
+        charged.push_back(&reward);
+      }
     }
     RETURN_IF_ERROR(CheckSequences(views, options_.micro_batch_tokens, policy_->vocab_size()));
     plan.Add(views);
   }
-  // Of each sequence, on the rank that computes it; then k3 and the tokens of all.
+  // Of each reward's tokens, on the rank that computes them; then k3 and the tokens of all.
   std::vector<double> sums(charged.size() + 2);
   size_t next = 0;
   const auto run = [&](const Round& round, const TrainBatch& batch) -> absl::Status {
     std::vector<float> reference(batch.num_targets());
     const PhaseTimer timer(step.seconds.forward);
     RETURN_IF_ERROR(reference_->ForwardOnly(batch.fields().sequences, reference));
-    const std::span<const size_t> places = plan.places(collective_.rank(), round.index);
+    const std::span<const size_t> sequences = plan.places(collective_.rank(), round.index);
     for (size_t s = 0; s < batch.num_sequences(); ++s) {
+      const SequenceView& view = plan.sequence(sequences[s]);
+      const std::vector<size_t> to =
+          ForSampled(view.turns, std::span<const size_t>(places[sequences[s]]), view.completion.size());
       const std::span<const float> at = batch.Targets(std::span<const float>(reference), s);
       const auto behavior = batch.Targets(std::span<const float>(batch.fields().behavior_logprobs), s);
       for (size_t t = 0; t < at.size(); ++t) {
         const double log_ratio = double{at[t]} - double{behavior[t]};
-        sums[places[s]] += KlEstimate(options_.shaping.kl_estimator, log_ratio);
+        sums[to[t]] += KlEstimate(options_.shaping.kl_estimator, log_ratio);
         sums[charged.size()] += KlEstimate(KlEstimator::kK3, log_ratio);
         sums[charged.size() + 1] += 1;
       }
@@ -159,34 +172,38 @@ absl::Status Trainer::ChargeKl(OpenStep& step, Groups groups, PerCompletion& rew
   return absl::OkStatus();
 }
 
-absl::StatusOr<Trainer::PerCompletion> Trainer::ShapedRewards(OpenStep& step, Groups groups) {
-  PerCompletion rewards;
+absl::StatusOr<PerTurn> Trainer::ShapedRewards(OpenStep& step, Groups groups) {
+  PerTurn rewards;
   for (const TrajectoryGroup* group : groups) {
-    std::vector<double>& of_group = rewards.emplace_back();
+    std::vector<std::vector<double>>& of_group = rewards.emplace_back();
     for (const Completion& completion : group->completions) {
-      of_group.push_back(completion.reward.total + OverlongPenalty(options_.shaping, SampledTokens(completion)));
+      of_group.push_back(RewardsOf(completion, options_.advantage_level));
+      of_group.back().back() += OverlongPenalty(options_.shaping, SampledTokens(completion));
       step.given_rewards += completion.reward.total;
     }
   }
   if (options_.shaping.kl_beta != 0) RETURN_IF_ERROR(ChargeKl(step, groups, rewards));
-  for (const std::vector<double>& of_group : rewards) {
-    for (const double reward : of_group) step.shaped_rewards += reward;
+  for (const std::vector<std::vector<double>>& of_group : rewards) {
+    for (const std::vector<double>& of_completion : of_group) step.shaped_rewards += ReturnsOf(of_completion).front();
   }
   return rewards;
 }
 
-absl::Status Trainer::PlanGroup(const TrajectoryGroup& group, std::span<const double> advantages, int32_t index,
-                                Update& update, StepRecord& stats) const {
+absl::Status Trainer::PlanGroup(const TrajectoryGroup& group, std::vector<std::vector<double>> advantages,
+                                int32_t index, Update& update, OpenStep& step) const {
+  StepRecord& stats = step.stats;
   std::vector<SequenceView> views;
   for (size_t c = 0; c < advantages.size(); ++c) {
-    const SequenceView view = ViewOf(group, c, index, advantages[c]);
+    const SequenceView view = ViewOf(group, c, index, std::move(advantages[c]));
     const int64_t length = SampledTokens(group.completions[c]);  // to train on; the rest is context
-    AddAdvantage(view.advantage, stats);
+    for (const double advantage : view.advantages) AddAdvantage(advantage, stats);
+    step.advantages += static_cast<double>(view.advantages.size());
     update.counts.completions += 1;
     const bool masked = options_.mask_overlong && group.completions[c].finish_reason == FinishReason::kLength;
     if (!masked) update.counts.tokens += length;
     if (length == 0) continue;
-    if (masked || (view.advantage == 0 && options_.loss.kl_beta == 0)) {
+    const bool no_signal = std::ranges::all_of(view.advantages, [](double advantage) { return advantage == 0; });
+    if (masked || (no_signal && options_.loss.kl_beta == 0)) {
       stats.skipped_tokens += static_cast<double>(length);
       continue;
     }
@@ -203,13 +220,13 @@ absl::Status Trainer::PlanGroup(const TrajectoryGroup& group, std::span<const do
 
 absl::Status Trainer::Plan(OpenStep& step) {
   const Groups groups = Groups(step.groups).subspan(step.planned);
-  ASSIGN_OR_RETURN(const PerCompletion rewards, ShapedRewards(step, groups));
-  const PerCompletion advantages = BatchAdvantages(options_.estimator, rewards);
+  ASSIGN_OR_RETURN(const PerTurn rewards, ShapedRewards(step, groups));
+  PerTurn advantages = TurnAdvantages(options_.estimator, rewards);
   auto update = std::ranges::find_if(step.updates, [](const Update& u) { return !u.plan.complete(); });
   for (size_t g = 0; g < groups.size(); ++g, ++step.planned) {
     if (update->plan.complete()) ++update;
     step.completions += static_cast<double>(advantages[g].size());
-    RETURN_IF_ERROR(PlanGroup(*groups[g], advantages[g], static_cast<int32_t>(step.planned), *update, step.stats));
+    RETURN_IF_ERROR(PlanGroup(*groups[g], std::move(advantages[g]), static_cast<int32_t>(step.planned), *update, step));
   }
   return absl::OkStatus();
 }
@@ -260,7 +277,7 @@ absl::Status Trainer::RunBatch(const Round& round, const TrainBatch& batch, Upda
   if (!options_.truncated_sampling) update.totals.AddMismatch(batch, logp_old);
   for (size_t s = 0; s < batch.num_sequences(); ++s) {
     CompletionLogProbs<float> completion;
-    completion.advantage = fields.advantages[s];
+    completion.advantages = batch.Targets(std::span<const double>(fields.advantages), s);
     completion.logp_new = batch.Targets(std::span<const float>(logp_new), s);
     completion.logp_old = batch.Targets(logp_old, s);
     completion.logp_behavior = batch.Targets(std::span<const float>(fields.behavior_logprobs), s);
@@ -359,8 +376,8 @@ absl::StatusOr<StepRecord> Trainer::FinishStep() {
     return absl::FailedPreconditionError("Trainer: a step can be finished once all of its groups were added.");
   OpenStep step = *std::exchange(open_, std::nullopt);
   StepRecord& stats = step.stats;
-  FillGroupStats(step.groups, step.current, stats);
-  stats.advantage_mean /= std::max(1.0, step.completions);
+  FillGroupStats(step.groups, step.current, options_.advantage_level, stats);
+  stats.advantage_mean /= std::max(1.0, step.advantages);
   if (options_.shaping.changes_rewards())
     stats.reward_shaping_mean = (step.shaped_rewards - step.given_rewards) / std::max(1.0, step.completions);
   if (step.updates.size() > 1) {

@@ -15,11 +15,11 @@
 // With updates_per_batch = U the groups are split evenly, in order, among U updates. The proximal policy (logp_old) is
 // the one at the start of the step: recomputed for the later updates, once all groups are in, and the policy itself in
 // the first.
-// A completion whose advantage is exactly 0 has no gradient: without a KL term in the loss it is counted but not
+// A completion whose advantages are exactly 0 has no gradient: without a KL term in the loss it is counted but not
 // computed. One that options.mask_overlong leaves out is never computed; its reward counts for its group, and none of
 // its tokens anywhere.
-// Advantages come from the rewards of the whole step, after options.shaping; the rewards that are told are the
-// verifier's.
+// Advantages come from the rewards of the whole step, after options.shaping, of answers or of turns as
+// options.advantage_level says: a length penalty is its last turn's. The rewards that are told are the verifier's.
 //
 // Owned by one thread; blocks on the collective (bounded by its timeout). Owns the policies; borrows the collective.
 // Errors: InvalidArgument for groups that cannot be trained on, before the parameters changed; the collective's errors,
@@ -115,7 +115,7 @@ class Trainer {
     std::vector<Update> updates;
     StepRecord stats;
     PhaseSeconds seconds;
-    double completions = 0, given_rewards = 0, shaped_rewards = 0;
+    double completions = 0, advantages = 0, given_rewards = 0, shaped_rewards = 0;
     bool complete() const { return groups.size() == num_groups; }
   };
   using Groups = std::span<const TrajectoryGroup* const>;
@@ -132,15 +132,13 @@ class Trainer {
   Trainer(const TrainerOptions& options, std::unique_ptr<TrainablePolicy> policy,
           std::unique_ptr<TrainablePolicy> reference, Collective& collective);
 
-  // Of each group's completions.
-  using PerCompletion = std::vector<std::vector<double>>;
-  absl::StatusOr<PerCompletion> ShapedRewards(OpenStep& step, Groups groups);
-  // Takes the KL off `rewards`; the mean k3 of a token goes to the step's record.
-  absl::Status ChargeKl(OpenStep& step, Groups groups, PerCompletion& rewards);
+  absl::StatusOr<PerTurn> ShapedRewards(OpenStep& step, Groups groups);
+  // Takes the KL of each turn's tokens off its reward; the mean k3 of a token goes to the step's record.
+  absl::Status ChargeKl(OpenStep& step, Groups groups, PerTurn& rewards);
   // Rewards, advantages and the place in the plan of the groups that have none yet.
   absl::Status Plan(OpenStep& step);
-  absl::Status PlanGroup(const TrajectoryGroup& group, std::span<const double> advantages, int32_t index,
-                         Update& update, StepRecord& stats) const;
+  absl::Status PlanGroup(const TrajectoryGroup& group, std::vector<std::vector<double>> advantages, int32_t index,
+                         Update& update, OpenStep& step) const;
   // Calls `run` for this rank's part of each round that stands, from `next` on. Where passes are collective every rank
   // has one in each.
   absl::Status RunRounds(const MicroBatchPlan& plan, PolicyVersion current, size_t& next,

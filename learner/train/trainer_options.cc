@@ -29,6 +29,16 @@ Estimator EstimatorOf(Algorithm::Estimator estimator) {
   std::abort();
 }
 
+AdvantageLevel AdvantageLevelOf(Algorithm::AdvantageLevel level) {
+  switch (level) {
+    case Algorithm::EPISODE:
+      return AdvantageLevel::kEpisode;
+    case Algorithm::TURN:
+      return AdvantageLevel::kTurn;
+  }
+  std::abort();
+}
+
 PolicyLossKind LossOf(Algorithm::Loss loss) {
   switch (loss) {
     case Algorithm::GSPO:
@@ -149,6 +159,7 @@ TrainerOptions TrainerOptions::FromProto(const config::RunConfig& run) {
   const Optimizer& optimizer = run.optimizer();
   TrainerOptions options;
   options.estimator = EstimatorOf(algorithm.estimator());
+  options.advantage_level = AdvantageLevelOf(algorithm.advantage_level());
   options.loss.loss = LossOf(algorithm.loss());
   options.loss.aggregation = AggregationOf(algorithm.aggregation());
   options.loss.fixed_length_tokens = algorithm.fixed_length_tokens();

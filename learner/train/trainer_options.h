@@ -5,6 +5,7 @@
 #include <string>
 
 #include "common/config/config_fwd.h"
+#include "common/data/turn_rewards.h"
 #include "learner/algo/advantage.h"
 #include "learner/algo/policy_loss.h"
 #include "learner/algo/reward_shaping.h"
@@ -15,6 +16,7 @@ namespace tactus {
 
 struct TrainerOptions {
   Estimator estimator = Estimator::kGrpo;
+  AdvantageLevel advantage_level = AdvantageLevel::kEpisode;
   PolicyLossOptions loss;  // kl_beta 0 where the KL is in the reward
   RewardShapingOptions shaping;
   bool mask_overlong = false;  // answers that were cut off are not trained on

@@ -4,7 +4,7 @@
     python3 scripts/goldens/loss_goldens.py
 
 Made with Python 3.11; nothing else is needed. Every estimator x loss x correction, on an ordinary batch and on one with ratios of
-e^+-50, some also on one without any signal; the other options change from case to case. A stop-gradient is a number taken out of the
+e^+-50, some also on one without any signal, and on conversations with rewards by turn; the other options change from case to case. A stop-gradient is a number taken out of the
 graph (Var.number), as the papers write it, and the gradient comes from the graph, so that no formula for a slope is used.
 """
 
@@ -97,42 +97,59 @@ def deviation(values):
     return mean([(v - mean(values)) ** 2 for v in values]).sqrt()
 
 
-def advantages(case, batch):
+def turns_of(batch):
+    """Each row's rewards, and which of them each token is of: of an answer that is no conversation, the one."""
+    if "turn_rewards" in batch:
+        return batch["turn_rewards"], batch["turns"]
+    return [[reward] for reward in batch["rewards"]], [[0] * len(row) for row in batch["mask"]]
+
+
+def shaped(case, batch):
+    given, turns = turns_of(batch)
     rewards = []
-    for b, reward in enumerate(batch["rewards"]):
+    for b, of_turns in enumerate(given):
         trained = [t for t, m in enumerate(batch["mask"][b]) if m]
-        reward = D(reward)
+        own = [D(reward) for reward in of_turns]
         if "overlong_buffer" in case:
             limit, buffer = case["overlong_max"], case["overlong_buffer"]
             if len(trained) > limit:
-                reward -= D(case["overlong_penalty"])
+                own[-1] -= D(case["overlong_penalty"])
             elif len(trained) > limit - buffer:
-                reward += D(case["overlong_penalty"]) * D(limit - buffer - len(trained)) / D(buffer)
+                own[-1] += D(case["overlong_penalty"]) * D(limit - buffer - len(trained)) / D(buffer)
         if case["kl_place"] == "reward":
             ref, behav = batch["logp_ref"][b], batch["logp_behav"][b]
-            reward -= D(case["kl_beta"]) * sum((estimate(case["kl_estimator"], D(ref[t]) - D(behav[t])).number for t in trained), D(0))
-        rewards.append(reward)
+            for t in trained:
+                own[turns[b][t]] -= D(case["kl_beta"]) * estimate(case["kl_estimator"], D(ref[t]) - D(behav[t])).number
+        rewards.append(own)
+    return rewards
+
+
+def advantages(case, batch):
+    """Of each row a list: of every turn what is earned from it on, against the rows of its group that reached the same turn."""
+    returns = {(b, k): sum(own[k:], D(0)) for b, own in enumerate(shaped(case, batch)) for k in range(len(own))}
     groups = {}
-    for b, group in enumerate(batch["group_ids"]):
-        groups.setdefault(group, []).append(b)
-    result = [D(0)] * len(rewards)
+    for b, k in returns:
+        groups.setdefault((batch["group_ids"][b], k), []).append((b, k))
+    result = dict.fromkeys(returns, D(0))
     tiny = D("1e-6")
-    batch_wide = case["estimator"].startswith("reinforce")
-    for members in [list(range(len(rewards)))] if case["estimator"] == "reinforce_pp" else groups.values():
-        own = [rewards[b] for b in members]
+    for members in [list(returns)] if case["estimator"] == "reinforce_pp" else groups.values():
+        own = [returns[one] for one in members]
         if len(set(own)) == 1:
             continue
-        for b in members:
+        for one in members:
             if case["estimator"] in ("grpo", "reinforce_pp"):
-                result[b] = (rewards[b] - mean(own)) / (deviation(own) + tiny)
+                result[one] = (returns[one] - mean(own)) / (deviation(own) + tiny)
             elif case["estimator"] == "rloo":
-                result[b] = rewards[b] - mean([rewards[o] for o in members if o != b])
+                result[one] = returns[one] - mean([returns[other] for other in members if other != one])
             else:
-                result[b] = rewards[b] - mean(own)
-    if batch_wide and case["estimator"].endswith("baseline") and len(set(result)) > 1:
-        spread = deviation(result) + tiny
-        result = [a / spread for a in result]
-    return result
+                result[one] = returns[one] - mean(own)
+    if case["estimator"] == "reinforce_pp_baseline" and len(set(result.values())) > 1:
+        spread = deviation(list(result.values())) + tiny
+        result = {one: a / spread for one, a in result.items()}
+    rows = [[] for _ in batch["group_ids"]]
+    for (b, _), a in result.items():
+        rows[b].append(a)
+    return rows
 
 
 def importance(case, old, behav, trained, t):
@@ -163,7 +180,7 @@ def policy_term(case, advantage, weight, new: Var, old, sequence_log_ratio) -> V
 
 
 def evaluate(case, batch):
-    of_row = advantages(case, batch)
+    of_row, (_, turns) = advantages(case, batch), turns_of(batch)
     rows = len(of_row)
     new = [[Var(x) for x in row] for row in batch["logp_new"]]
     dropped = case.get("truncated", [0] * rows)
@@ -174,8 +191,9 @@ def evaluate(case, batch):
         old, behav = batch["logp_old"][b], batch["logp_behav"][b]
         for t in kept[b]:
             gamma = D(batch["gamma"][b][t])
-            weighted = case["sign"] == "v2" or (case["sign"] == "v1" and of_row[b] >= 0)
-            advantage = of_row[b] * (gamma if weighted else 1)
+            own = of_row[b][turns[b][t]]
+            weighted = case["sign"] == "v2" or (case["sign"] == "v1" and own >= 0)
+            advantage = own * (gamma if weighted else 1)
             mean_log_ratio = mean([new[b][u].number - D(old[u]) for u in kept[b]])
             term = policy_term(case, advantage, importance(case, old, behav, kept[b], t), new[b][t], old[t], mean_log_ratio)
             if case["kl_place"] == "loss" and case["kl_beta"]:
@@ -186,7 +204,8 @@ def evaluate(case, batch):
             size += abs(term.number * share)
     loss.backward()
     gradient = [[float(x.slope) for x in row] for row in new]
-    return {"loss": float(loss.number), "size": float(size), "advantages": [float(a) for a in of_row], "grad": gradient}
+    listed = [[float(a) for a in own] if "turns" in batch else float(own[0]) for own in of_row]
+    return {"loss": float(loss.number), "size": float(size), "advantages": listed, "grad": gradient}
 
 
 def make_batch(kind: str, seed: int):
@@ -204,18 +223,44 @@ def make_batch(kind: str, seed: int):
         batch["rewards"][0], batch["rewards"][4] = 1.0, 0.0
         batch["rewards"][1], batch["rewards"][5] = 0.05, 1.0
 
+    return batch | log_probs(draw, kind, len(ids), 4)
+
+
+def log_probs(draw, kind, rows, columns):
     def off(scale):
         if kind == "extreme" and draw.random() < 0.5:
             return draw.choice([-50.0, 50.0])
         return draw.gauss(0, scale)
 
-    old = [[round(draw.gauss(-2, 1), 3) for _ in range(4)] for _ in ids]
+    old = [[round(draw.gauss(-2, 1), 3) for _ in range(columns)] for _ in range(rows)]
     shifted = {"logp_new": 0.4, "logp_behav": 0.5, "logp_ref": 0.3}
-    batch["logp_old"] = old
+    values = {"logp_old": old}
     for key, scale in shifted.items():
-        batch[key] = [[round(x + off(scale), 3) for x in row] for row in old]
-    batch["gamma"] = [[draw.choice([1.0, 1.5]) for _ in range(4)] for _ in ids]
-    return batch
+        values[key] = [[round(x + off(scale), 3) for x in row] for row in old]
+    values["gamma"] = [[draw.choice([1.0, 1.5]) for _ in range(columns)] for _ in range(rows)]
+    return values
+
+
+def make_conversations(seed: int):
+    """Groups of 3 (one, two and three turns), of 1, of 2 with equal rewards, of 2 with equal sums of other turns, and of 2 without
+    any conversation. A turn has one or two tokens, with one of the environment's behind it."""
+    draw = random.Random(seed)
+    rewards = {"a": [[0.0, 0.25, 1.0], [0.5], [-0.25, 0.0]], "b": [[0.25, 1.0]], "c": [[0.25, 0.5], [0.25, 0.5]],
+               "d": [[0.0, 1.0], [1.0, 0.0]], "e": [[1.0], [0.0]]}  # fmt: skip
+    batch = {"group_ids": [], "turn_rewards": [], "rewards": [], "mask": [], "turns": []}
+    for group, rows in rewards.items():
+        for row in rows:
+            mask, turns = [], []
+            for k in range(len(row)):
+                tokens = draw.choice([1, 2])
+                mask += [1] * tokens + [0]
+                turns += [k] * (tokens + 1)
+            batch["group_ids"].append(group)
+            batch["turn_rewards"].append(row)
+            batch["rewards"].append(sum(row))
+            batch["mask"].append((mask + [0] * 9)[:9])
+            batch["turns"].append((turns + [-1] * 9)[:9])
+    return batch | log_probs(draw, "turns", len(batch["rewards"]), 9)
 
 
 def make_case(draw, estimator, loss, correction, batch):
@@ -230,7 +275,7 @@ def make_case(draw, estimator, loss, correction, batch):
     if loss != "cispo" and draw.random() < 0.5:
         case["clip_dual"] = 3.0
     if draw.random() < 0.3:
-        case["truncated"] = [int(draw.random() < 0.3) for _ in range(8)]
+        case["truncated"] = [int(draw.random() < 0.3) for _ in range(10 if batch == "turns" else 8)]
     if draw.random() < 0.4:
         case |= {"overlong_buffer": 2, "overlong_max": draw.choice([3, 4]), "overlong_penalty": 0.5}
     return case
@@ -244,6 +289,11 @@ def main():
         for batch in ["ordinary", "extreme"] + (["equal"] if i % 6 == 0 else []):
             case = make_case(draw, estimator, loss, correction, batch)
             cases.append(case | {"expected": evaluate(case, batches[batch])})
+    batches["turns"] = make_conversations(seed=3)
+    draw = random.Random(11)
+    for estimator, loss, correction in itertools.product(ESTIMATORS, LOSSES, CORRECTIONS):
+        case = make_case(draw, estimator, loss, correction, "turns")
+        cases.append(case | {"expected": evaluate(case, batches["turns"])})
     OUT.parent.mkdir(parents=True, exist_ok=True)
     lines = ",\n".join(json.dumps(case, separators=(",", ":")) for case in cases)
     OUT.write_text('{"batches":' + json.dumps(batches, separators=(",", ":")) + ',\n"cases":[\n' + lines + "\n]}\n")

@@ -89,7 +89,7 @@ TEST(WorkedExample, PageShowsWhatTheCodeComputes) {
   LossTotals totals;
   const auto completions = static_cast<int64_t>(rewards.size()), total = completions * static_cast<int64_t>(tokens);
   CompletionLogProbs<float> answer;
-  answer.advantage = advantages[0];
+  answer.advantages = {advantages.data(), 1};
   answer.logp_new = answer.logp_old = zeros;
   answer.credit = gamma;
   AddPolicyLoss<float>({}, {.completions = completions, .tokens = total}, answer, std::span(gradient), totals);

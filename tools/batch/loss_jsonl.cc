@@ -12,6 +12,7 @@
 #include "absl/strings/str_join.h"
 #include "common/base/json_lines.h"
 #include "common/base/status_macros.h"
+#include "common/data/turn_rewards.h"
 #include "learner/algo/advantage.h"
 #include "learner/algo/policy_loss.h"
 #include "learner/algo/reward_shaping.h"
@@ -27,6 +28,8 @@ constexpr JsonLimits kLimits = {.max_bytes = kMaxLossLineBytes,
                                 .max_values = size_t{1} << 22,
                                 .max_string = kMaxLossLineBytes};
 
+constexpr double kRewardTolerance = 1e-9;  // of the sum of turns, relative
+
 struct Matrix {
   size_t columns = 0;
   std::vector<double> values;  // [B, T]
@@ -38,12 +41,15 @@ struct LossInput {
   Estimator estimator = Estimator::kGrpo;
   PolicyLossOptions options;  // kl_beta 0 where the KL is in the reward
   RewardShapingOptions shaping;
-  std::vector<double> rewards;         // [B]
-  std::vector<std::string> group_ids;  // [B]
-  size_t columns = 0;                  // T
-  std::vector<uint8_t> mask;           // [B, T]
-  std::vector<uint8_t> truncated;      // [B], or empty
+  std::vector<std::vector<double>> rewards;  // [B] of each its turns', or the one
+  std::vector<std::vector<size_t>> turns;    // [B][T] the turn of each token, or empty
+  std::vector<std::string> group_ids;        // [B]
+  size_t columns = 0;                        // T
+  std::vector<uint8_t> mask;                 // [B, T]
+  std::vector<uint8_t> truncated;            // [B], or empty
   Matrix logp_new, logp_old, logp_behavior, logp_reference, credit;
+
+  size_t TurnOf(size_t b, size_t t) const { return turns.empty() ? 0 : turns[b][t]; }
 };
 
 template <typename Enum>
@@ -153,7 +159,8 @@ absl::Status ReadCompletions(const JsonField& line, LossInput& input) {
     return groups.Expected(absl::StrCat("an array of ", *size, " strings, as rewards has"));
   }
   for (size_t i = 0; i < *size; ++i) {
-    ASSIGN_OR_RETURN(input.rewards.emplace_back(), rewards.Element(i).Number());
+    ASSIGN_OR_RETURN(const double reward, rewards.Element(i).Number());
+    input.rewards.push_back({reward});
     ASSIGN_OR_RETURN(input.group_ids.emplace_back(), groups.Element(i).String());
   }
   return absl::OkStatus();
@@ -218,12 +225,50 @@ absl::Status ReadTruncated(const JsonField& line, LossInput& input) {
   return absl::OkStatus();
 }
 
+// Of answer b: its turns' rewards, which add up to the given one.
+absl::Status ReadTurnRewards(const JsonField& field, std::vector<double>& rewards) {
+  const absl::StatusOr<size_t> turns = field.ArraySize();
+  if (!turns.ok() || *turns == 0) return field.Expected("an array of numbers, one per turn");
+  std::vector<double> of_turns;
+  for (size_t k = 0; k < *turns; ++k) {
+    ASSIGN_OR_RETURN(of_turns.emplace_back(), field.Element(k).Number());
+  }
+  const double sum = ReturnsOf(of_turns).front();
+  if (std::abs(sum - rewards.front()) > kRewardTolerance * std::max(1.0, std::abs(sum)))
+    return field.Expected(absl::StrCat("rewards that add up to ", rewards.front(), ", as given in rewards"));
+  rewards = std::move(of_turns);
+  return absl::OkStatus();
+}
+
+// turn_rewards [B] of arrays, and turns [B][T] which says the turn of each token; what stands where the mask is 0 has
+// no effect. Both or none.
+absl::Status ReadTurns(const JsonField& line, LossInput& input) {
+  ASSIGN_OR_RETURN(const JsonField rewards, line.Member("turn_rewards"));
+  ASSIGN_OR_RETURN(const JsonField turns, line.Member("turns"));
+  if (rewards.is_null() && turns.is_null()) return absl::OkStatus();
+  const absl::StatusOr<size_t> size = rewards.ArraySize();
+  if (!size.ok() || *size != input.rewards.size())
+    return rewards.Expected(absl::StrCat("an array of ", input.rewards.size(), " arrays, one per reward"));
+  RETURN_IF_ERROR(CheckShape(turns, input.rewards.size(), input.columns).status());
+  for (size_t b = 0; b < input.rewards.size(); ++b) {
+    RETURN_IF_ERROR(ReadTurnRewards(rewards.Element(b), input.rewards[b]));
+    std::vector<size_t>& of_tokens = input.turns.emplace_back(input.columns, 0);
+    for (size_t t = 0; t < input.columns; ++t) {
+      if (input.mask[b * input.columns + t] == 0) continue;
+      const auto last = static_cast<int64_t>(input.rewards[b].size()) - 1;
+      ASSIGN_OR_RETURN(const int64_t turn, turns.Element(b).Element(t).IntegerIn(0, last));
+      of_tokens[t] = static_cast<size_t>(turn);
+    }
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<LossInput> ReadInput(const JsonField& line) {
   RETURN_IF_ERROR(line.CheckKeys(
       {"id", "estimator", "loss", "agg", "eps_low", "eps_high", "kl_beta", "sign", "rewards", "group_ids", "mask"},
       {"fixed_length", "tis_cap", "gamma", "logp_new", "logp_old", "logp_behav", "logp_ref", "clip_dual", "tis_level",
        "tis_rule", "tis_floor", "kl_estimator", "kl_place", "overlong_buffer", "overlong_max", "overlong_penalty",
-       "truncated"}));
+       "truncated", "turn_rewards", "turns"}));
   LossInput input;
   ASSIGN_OR_RETURN(const JsonField id, line.Member("id"));
   if (id.is_null()) return id.Expected("a value other than null");
@@ -232,6 +277,7 @@ absl::StatusOr<LossInput> ReadInput(const JsonField& line) {
   RETURN_IF_ERROR(ReadCompletions(line, input));
   RETURN_IF_ERROR(ReadMask(line, input));
   RETURN_IF_ERROR(ReadTruncated(line, input));
+  RETURN_IF_ERROR(ReadTurns(line, input));
   const PolicyLossOptions& options = input.options;
   const bool charged = input.shaping.kl_beta != 0;
   RETURN_IF_ERROR(ReadMatrix(line, "logp_new", true, input, input.logp_new));
@@ -242,28 +288,32 @@ absl::StatusOr<LossInput> ReadInput(const JsonField& line) {
   return input;
 }
 
-double ShapedReward(const LossInput& input, size_t b) {
+std::vector<double> ShapedRewards(const LossInput& input, size_t b) {
   int64_t length = 0;
-  double kl = 0;
+  std::vector<double> rewards = input.rewards[b], kl(rewards.size(), 0);
   for (size_t t = 0; t < input.columns; ++t) {
     if (input.mask[b * input.columns + t] == 0) continue;
     ++length;
     if (input.shaping.kl_beta == 0) continue;
-    kl += KlEstimate(input.shaping.kl_estimator, input.logp_reference.Row(b)[t] - input.logp_behavior.Row(b)[t]);
+    kl[input.TurnOf(b, t)] +=
+        KlEstimate(input.shaping.kl_estimator, input.logp_reference.Row(b)[t] - input.logp_behavior.Row(b)[t]);
   }
-  return input.rewards[b] + OverlongPenalty(input.shaping, length) - input.shaping.kl_beta * kl;
+  rewards.back() += OverlongPenalty(input.shaping, length);
+  for (size_t k = 0; k < rewards.size(); ++k) rewards[k] -= input.shaping.kl_beta * kl[k];
+  return rewards;
 }
 
-std::vector<double> AdvantagesOf(const LossInput& input) {
+// Of each answer its turns', or the one.
+std::vector<std::vector<double>> AdvantagesOf(const LossInput& input) {
   std::map<std::string, std::vector<size_t>> groups;
   for (size_t b = 0; b < input.group_ids.size(); ++b) groups[input.group_ids[b]].push_back(b);
-  std::vector<std::vector<double>> rewards;
+  PerTurn rewards;
   for (const auto& [id, members] : groups) {
     rewards.emplace_back();
-    for (const size_t b : members) rewards.back().push_back(ShapedReward(input, b));
+    for (const size_t b : members) rewards.back().push_back(ShapedRewards(input, b));
   }
-  const std::vector<std::vector<double>> by_group = BatchAdvantages(input.estimator, rewards);
-  std::vector<double> advantages(input.rewards.size());
+  const PerTurn by_group = TurnAdvantages(input.estimator, rewards);
+  std::vector<std::vector<double>> advantages(input.rewards.size());
   auto group = by_group.begin();
   for (const auto& [id, members] : groups) {
     for (size_t i = 0; i < members.size(); ++i) advantages[members[i]] = (*group)[i];
@@ -274,7 +324,7 @@ std::vector<double> AdvantagesOf(const LossInput& input) {
 
 Json Compute(LossInput input) {
   const size_t rows = input.rewards.size();
-  const std::vector<double> advantages = AdvantagesOf(input);
+  const std::vector<std::vector<double>> advantages = AdvantagesOf(input);
   for (size_t i = 0; i < input.mask.size() && !input.truncated.empty(); ++i) {
     if (input.truncated[i / input.columns] != 0) input.mask[i] = 0;
   }
@@ -285,7 +335,9 @@ Json Compute(LossInput input) {
   Json gradients = Json::array();
   for (size_t b = 0; b < rows; ++b) {
     CompletionLogProbs<double> completion;
-    completion.advantage = advantages[b];
+    std::vector<double> of_tokens;
+    for (size_t t = 0; t < input.columns; ++t) of_tokens.push_back(advantages[b][input.TurnOf(b, t)]);
+    completion.advantages = of_tokens;
     completion.logp_new = input.logp_new.Row(b);
     completion.logp_old = input.logp_old.Row(b);
     if (!input.logp_behavior.values.empty()) completion.logp_behavior = input.logp_behavior.Row(b);
@@ -296,7 +348,11 @@ Json Compute(LossInput input) {
     AddPolicyLoss<double>(input.options, counts, completion, gradient, totals);
     gradients.push_back(gradient);
   }
-  return {{"id", Json::parse(input.id_json)}, {"loss", totals.loss}, {"grad", gradients}, {"advantages", advantages}};
+  Json of_answers = Json::array();
+  for (const std::vector<double>& of_turns : advantages) {
+    of_answers.push_back(input.turns.empty() ? Json(of_turns.front()) : Json(of_turns));
+  }
+  return {{"id", Json::parse(input.id_json)}, {"loss", totals.loss}, {"grad", gradients}, {"advantages", of_answers}};
 }
 
 }  // namespace

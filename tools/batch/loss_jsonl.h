@@ -5,8 +5,10 @@
 // algorithm of a run's configuration: clip_dual; tis_level "token", "sequence", "geometric"; tis_rule "truncate",
 // "mask"; tis_floor; kl_estimator "k1", "k2", "k3"; kl_place "loss", "reward"; overlong_buffer with overlong_max and
 // overlong_penalty (an answer is as long as its mask has ones); truncated, one 0 or 1 per completion: those are not
-// trained on, as with mask_overlong. Where mask is 0 anything may stand, also null and
-// the NaN and Infinity that Python's json module writes. Input is not trusted: its size and depth are bounded.
+// trained on, as with mask_overlong; turn_rewards, of each completion the rewards of its turns, which add up to its one
+// of rewards, with turns [B][T], the turn of each token from 0: advantages by turn, of which each completion then has a
+// list. Where mask is 0 anything may stand, also null and the NaN and Infinity that Python's json module writes. Input
+// is not trusted: its size and depth are bounded.
 #pragma once
 
 #include <istream>

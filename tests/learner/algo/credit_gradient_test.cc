@@ -84,7 +84,7 @@ class CreditGradientTest : public ::testing::Test {
     options.sign_rule = rule;
     options.tis_cap = 2.0;
     CompletionLogProbs<double> completion;
-    completion.advantage = advantage;
+    completion.advantages = {&advantage, 1};
     completion.logp_new = logp_new;
     completion.logp_old = logp_old_;
     completion.logp_behavior = logp_behavior_;

@@ -123,7 +123,7 @@ Result<T> Compute(const PolicyLossOptions& options, const Batch& batch, size_t f
     const auto now = row(batch.logp_new[b]), old = row(batch.logp_old[b]), behavior = row(batch.logp_behavior[b]),
                reference = row(batch.logp_reference[b]), credit = row(batch.credit[b]);
     CompletionLogProbs<T> completion;
-    completion.advantage = batch.advantages[b];
+    completion.advantages = {&batch.advantages[b], 1};
     completion.logp_new = now;
     completion.logp_old = old;
     if (options.tis_cap) completion.logp_behavior = behavior;
@@ -311,7 +311,9 @@ TEST(PolicyLossTest, NoAdvantageMeansExactlyNoPolicyGradient) {
   PolicyLossOptions options;
   options.sign_rule = CreditSignRule::kNone;
   const std::vector<double> now = {800, -800}, old = {0, 0};  // the first ratio overflows
+  const double none = 0;
   CompletionLogProbs<double> completion;
+  completion.advantages = {&none, 1};
   completion.logp_new = now;
   completion.logp_old = old;
   std::vector<double> gradient(2, 99);
@@ -333,7 +335,7 @@ OneRow Row(const PolicyLossOptions& options, double advantage, const std::vector
   for (const double ratio : ratios) now.push_back(-1 + std::log(ratio));
   for (const double weight : weights) behavior.push_back(-1 - std::log(weight));
   CompletionLogProbs<double> completion;
-  completion.advantage = advantage;
+  completion.advantages = {&advantage, 1};
   completion.logp_new = now;
   completion.logp_old = old;
   completion.logp_behavior = behavior;
@@ -342,6 +344,35 @@ OneRow Row(const PolicyLossOptions& options, double advantage, const std::vector
   AddPolicyLoss<double>(options, {1, static_cast<int64_t>(ratios.size())}, completion, row.gradient, row.totals);
   row.loss = row.totals.loss * static_cast<double>(ratios.size());
   return row;
+}
+
+// What a token's ratio and weights are does not depend on its advantage: so with an advantage of its own it has the
+// very gradient that it has where all share that.
+TEST(PolicyLossTest, ATokensOwnAdvantageIsItsAlone) {
+  const std::vector<double> now = {-1, -0.5, -2, -1}, old = {-1.1, -0.9, -1.2, -1}, behavior = {-2, -1, -1, -1},
+                            credit = {1, 1.5, 1, 1.5}, advantages = {2, 2, -0.5, 0};
+  PolicyLossOptions options{.tis_cap = 2, .sign_rule = CreditSignRule::kV1};
+  for (const PolicyLossKind loss : {PolicyLossKind::kClip, PolicyLossKind::kGspo, PolicyLossKind::kCispo}) {
+    options.loss = loss;
+    const auto compute = [&](std::span<const double> of_tokens, LossTotals& totals) {
+      CompletionLogProbs<double> completion;
+      completion.advantages = of_tokens;
+      completion.logp_new = now;
+      completion.logp_old = old;
+      completion.logp_behavior = behavior;
+      completion.credit = credit;
+      std::vector<double> gradient(now.size());
+      AddPolicyLoss<double>(options, {1, 4}, completion, gradient, totals);
+      return gradient;
+    };
+    LossTotals totals;
+    const std::vector<double> own = compute(advantages, totals);
+    EXPECT_EQ(own[3], 0);
+    for (size_t t = 0; t < now.size(); ++t) {
+      LossTotals shared;
+      EXPECT_EQ(own[t], compute(std::span(advantages).subspan(t, 1), shared)[t]) << static_cast<int>(loss) << ", " << t;
+    }
+  }
 }
 
 TEST(PolicyLossTest, DualClipBoundsTheLossOfBadAnswersAlone) {
@@ -391,9 +422,9 @@ TEST(PolicyLossTest, DiagnosticsOfAKnownCompletion) {
   options.tis_cap = 2;
   options.sign_rule = CreditSignRule::kNone;
   const std::vector<double> now = {std::log(0.6), std::log(0.2)}, old = {std::log(0.3), std::log(0.2)},
-                            behavior = {std::log(0.1), std::log(0.4)};
+                            behavior = {std::log(0.1), std::log(0.4)}, one = {1};
   CompletionLogProbs<double> completion;
-  completion.advantage = 1;
+  completion.advantages = one;
   completion.logp_new = now;
   completion.logp_old = old;
   completion.logp_behavior = behavior;

@@ -146,6 +146,21 @@ TEST(RolloutLedgerReplaceTest, ReplacementsAreLeasedAtOnceAndNoMoreThanAreNeeded
   EXPECT_THAT(run.Step(), ElementsAre(0, 3, 4, 5)) << "the first two are left out, not those that came first";
 }
 
+TEST(RolloutLedgerReplaceTest, ByTurnEqualSumsAreNotEqualRewards) {
+  for (const AdvantageLevel level : {AdvantageLevel::kEpisode, AdvantageLevel::kTurn}) {
+    RolloutLedger ledger(
+        {.prompts_per_step = 1, .completions_per_prompt = 2, .max_replaced_groups = 1, .advantage_level = level});
+    ASSERT_TRUE(ledger.Add(MakePrompt(0)).ok());
+    TrajectoryGroup group = MakeGroup(ledger.Lease("a", 1, {0, 0}, kNow)->front(), "a", {0, 0});
+    group.completions[0].turns = {{0, 1, 1.05}, {2, 2, 0}};
+    group.completions[1].turns = {{0, 1, 0}, {2, 2, 1.05}};
+    ASSERT_TRUE(ledger.Submit(std::move(group)).ok());
+    const bool by_turn = level == AdvantageLevel::kTurn;
+    EXPECT_EQ(ledger.View().replaceable, by_turn ? 0 : 1);
+    EXPECT_EQ(ledger.Take(1).size(), by_turn ? 1u : 0u);
+  }
+}
+
 TEST(RolloutLedgerReplaceTest, WithoutTheOptionNothingIsReplaced) {
   LedgerRun run(0, 0, [](uint64_t) { return true; });
   EXPECT_THAT(run.Step(), ElementsAre(0, 1, 2, 3));

@@ -208,8 +208,9 @@ TEST(PackSequencesTest, LaysOutAsTheLegendSays) {
                            second_credit = {1.5};
   const PolicyVersion old{1, 6}, now{1, 7};
   const std::vector<VersionSpan> first_versions = {{0, old}, {2, now}}, second_versions = {{0, now}};
-  const std::vector<SequenceView> views = {{prompt, first, 4, 0.5, first_logprobs, first_credit, first_versions},
-                                           {prompt, second, 4, -0.5, second_logprobs, second_credit, second_versions}};
+  const std::vector<SequenceView> views = {
+      {prompt, first, 4, {0.5}, first_logprobs, first_credit, first_versions},
+      {prompt, second, 4, {-0.5}, second_logprobs, second_credit, second_versions}};
   const auto batch = PackSequences(views, 31, now);
   ASSERT_TRUE(batch.ok()) << batch.status();
   const TrainBatch::Fields& fields = batch->fields();
@@ -220,7 +221,7 @@ TEST(PackSequencesTest, LaysOutAsTheLegendSays) {
   EXPECT_THAT(fields.sequences.targets, ElementsAre(20, 21, 22, 30));
   EXPECT_THAT(fields.target_starts, ElementsAre(0, 3, 4));
   EXPECT_THAT(fields.groups, ElementsAre(4, 4));
-  EXPECT_THAT(fields.advantages, ElementsAre(0.5, -0.5));
+  EXPECT_THAT(fields.advantages, ElementsAre(0.5, 0.5, 0.5, -0.5));
   EXPECT_THAT(fields.behavior_logprobs, ElementsAre(-1, -2, -3, -4));
   EXPECT_THAT(fields.credit, ElementsAre(1, 1.5, 1, 1.5));
   EXPECT_THAT(fields.on_policy, ElementsAre(0, 0, 1, 1));
@@ -299,7 +300,7 @@ TEST(TrainBatchTest, CreationChecksEveryShape) {
     fields.sequences = {{1, 2, 3, 4}, {0, 2, 4}, {0, 2, 3}, {2, 3, 4}};
     fields.target_starts = {0, 1, 3};
     fields.groups = {0, 0};
-    fields.advantages = {1, 2};
+    fields.advantages = {1, 2, 2};
     fields.behavior_logprobs = {-1, -1, -1};
     fields.credit = {1, 1, 1};
     fields.on_policy = {1, 1, 1};
@@ -328,7 +329,8 @@ TEST(TrainBatchTest, CreationChecksEveryShape) {
        [](auto& f) {
          f.target_starts = {0, 3};
        }},
-      {"groups", [](auto& f) { f.groups = {0}; }},
+      {"sequence_starts", [](auto& f) { f.groups = {0}; }},
+      {"advantages", [](auto& f) { f.advantages.pop_back(); }},
       {"target_rows",
        [](auto& f) {
          f.sequences.target_rows = {0, 2};

@@ -25,6 +25,7 @@ TEST(TrainerOptionsTest, EveryEnumValueHasAMeaningOfItsOwn) {
     EXPECT_EQ(seen.size(), static_cast<size_t>(leaf->enum_type()->value_count())) << group << "." << field;
   };
   meanings("algorithm", "estimator", [](const TrainerOptions& o) { return static_cast<int>(o.estimator); });
+  meanings("algorithm", "advantage_level", [](const TrainerOptions& o) { return static_cast<int>(o.advantage_level); });
   meanings("algorithm", "loss", [](const TrainerOptions& o) { return static_cast<int>(o.loss.loss); });
   meanings("algorithm", "aggregation", [](const TrainerOptions& o) { return static_cast<int>(o.loss.aggregation); });
   meanings("algorithm", "tis_level", [](const TrainerOptions& o) { return static_cast<int>(o.loss.tis_level); });
@@ -37,6 +38,7 @@ TEST(TrainerOptionsTest, EveryEnumValueHasAMeaningOfItsOwn) {
 TEST(TrainerOptionsTest, EveryFieldIsTakenOver) {
   config::RunConfig run;
   run.mutable_algorithm()->set_estimator(config::AlgorithmOptions::RLOO);
+  run.mutable_algorithm()->set_advantage_level(config::AlgorithmOptions::TURN);
   run.mutable_algorithm()->set_loss(config::AlgorithmOptions::CISPO);
   run.mutable_algorithm()->set_aggregation(config::AlgorithmOptions::FIXED_LENGTH);
   run.mutable_algorithm()->set_fixed_length_tokens(77);
@@ -66,6 +68,7 @@ TEST(TrainerOptionsTest, EveryFieldIsTakenOver) {
   run.mutable_sft()->set_steps(33);
   const TrainerOptions options = TrainerOptions::FromProto(run);
   EXPECT_EQ(options.estimator, Estimator::kRloo);
+  EXPECT_EQ(options.advantage_level, AdvantageLevel::kTurn);
   EXPECT_EQ(options.loss.loss, PolicyLossKind::kCispo);
   EXPECT_EQ(options.loss.aggregation, LossAggregation::kFixedLength);
   EXPECT_EQ(options.loss.fixed_length_tokens, 77);

@@ -298,13 +298,14 @@ TEST(TrainerTest, GroupStatsByHand) {
   group.completions = {a, b};
   StepRecord stats;
   const TrajectoryGroup* const groups[] = {&group};
-  FillGroupStats(groups, kNow, stats);
+  FillGroupStats(groups, kNow, AdvantageLevel::kEpisode, stats);
   EXPECT_EQ(stats.reward_mean, 0.5);
   EXPECT_EQ(stats.reward_std, 0.5);
   EXPECT_EQ(stats.correct_rate, 0.5);
   EXPECT_EQ(stats.format_rate, 0.5);
   EXPECT_EQ(stats.reward_format, 0);
   EXPECT_EQ(stats.completion_tokens_mean, 1.5);
+  EXPECT_TRUE(std::isnan(stats.turns_mean)) << "no conversation";
   EXPECT_EQ(stats.entropy_mean, 1);
   EXPECT_NEAR(stats.staleness_mean, 5.0 / 3, 1e-15);
   EXPECT_EQ(stats.staleness_max, 4);

@@ -41,22 +41,29 @@ TEST(LossGoldenTest, EveryCombinationEqualsItsDefinition) {
     ASSERT_TRUE(result.ok()) << result.status();
     const Json got = Json::parse(*result), &expected = given["expected"];
     ASSERT_LE(Apart(got["loss"], expected["loss"], expected["size"]), kTolerance) << got["loss"];
+    const Json got_advantages = got["advantages"].flatten(), advantages = expected["advantages"].flatten();
+    ASSERT_EQ(got_advantages.size(), advantages.size());
     double largest = 0;  // of the advantages: what they are differences of
-    for (const Json& advantage : expected["advantages"]) largest = std::max(largest, std::abs(advantage.get<double>()));
-    for (size_t b = 0; b < expected["advantages"].size(); ++b) {
-      ASSERT_LE(Apart(got["advantages"][b], expected["advantages"][b], largest), kTolerance) << b;
+    for (const Json& advantage : advantages) largest = std::max(largest, std::abs(advantage.get<double>()));
+    for (const auto& [place, advantage] : advantages.items()) {
+      ASSERT_TRUE(got_advantages.contains(place)) << place;
+      ASSERT_LE(Apart(got_advantages[place], advantage, largest), kTolerance) << place;
+    }
+    for (size_t b = 0; b < expected["grad"].size(); ++b) {
       for (size_t t = 0; t < expected["grad"][b].size(); ++t) {
         ASSERT_LE(Apart(got["grad"][b][t], expected["grad"][b][t], largest), kTolerance) << b << ", " << t;
       }
     }
   }
-  size_t ordinary = 0, extreme = 0;
+  size_t ordinary = 0, extreme = 0, turns = 0;
   for (const auto& combination : seen) {
     ordinary += std::get<0>(combination) == "ordinary" ? 1 : 0;
     extreme += std::get<0>(combination) == "extreme" ? 1 : 0;
+    turns += std::get<0>(combination) == "turns" ? 1 : 0;
   }
   EXPECT_EQ(ordinary, 5u * 3 * 7) << "estimators x losses x corrections";
   EXPECT_EQ(extreme, 5u * 3 * 7) << "ratios of e^+-50";
+  EXPECT_EQ(turns, 5u * 3 * 7) << "conversations";
 }
 
 }  // namespace

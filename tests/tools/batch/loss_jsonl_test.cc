@@ -60,6 +60,45 @@ TEST(LossJsonlTest, EveryOptionIsRead) {
   EXPECT_DOUBLE_EQ(Json::parse(*gspo)["loss"].get<double>(), (first + second) / 2);
 }
 
+// Of two tokens, in turns of one each.
+Json Conversation() {
+  Json line = Line();
+  line["estimator"] = "dr_grpo";
+  line["sign"] = "none";
+  line["rewards"] = {1, 0.5};
+  line["turn_rewards"] = {{0.25, 0.75}, {0.5}};
+  line["turns"] = {{0, 1}, {0, "anything"}};  // the last one's mask is 0
+  return line;
+}
+
+TEST(LossJsonlTest, ByTurnEachTokenHasItsTurnsAdvantage) {
+  const auto result = LossLine(Conversation().dump(), "f");
+  ASSERT_TRUE(result.ok()) << result.status();
+  const Json out = Json::parse(*result);
+  EXPECT_EQ(out["advantages"], Json({{0.25, 0.0}, Json::array({-0.25})})) << "the second turn is one answer's alone";
+  EXPECT_DOUBLE_EQ(out["grad"][0][0].get<double>(), -0.25 / 3);
+  EXPECT_EQ(out["grad"][0][1], 0.0);
+  EXPECT_DOUBLE_EQ(out["grad"][1][0].get<double>(), 0.25 / 3);
+}
+
+TEST(LossJsonlTest, RefusesTurnsThatAreNone) {
+  const auto error = [](const char* field, const Json& value) {
+    Json line = Conversation();
+    line[field] = value;
+    return std::string(ErrorOf(line).message());
+  };
+  EXPECT_THAT(error("turn_rewards", Json({{0.25, 0.75}})), HasSubstr("turn_rewards: expected an array of 2 arrays"));
+  EXPECT_THAT(error("turn_rewards", nullptr), HasSubstr("turn_rewards: expected"));
+  EXPECT_THAT(error("turn_rewards", Json({{0.25, 0.75}, Json::array()})),
+              HasSubstr("turn_rewards[1]: expected an array"));
+  EXPECT_THAT(error("turn_rewards", Json({{0.25, 0.5}, {0.5}})),
+              HasSubstr("turn_rewards[0]: expected rewards that add up to 1"));
+  EXPECT_THAT(error("turns", nullptr), HasSubstr("turns: expected"));
+  EXPECT_THAT(error("turns", Json({{0, 2}, {0, 0}})), HasSubstr("turns[0][1]: expected"));
+  EXPECT_THAT(error("turns", Json({{0, -1}, {0, 0}})), HasSubstr("turns[0][1]: expected"));
+  EXPECT_THAT(error("turns", Json({{0}, {0}})), HasSubstr("turns[0]: expected 2 entries"));
+}
+
 TEST(LossJsonlTest, GroupsNeedNotBeAdjacent) {
   Json line = Line();
   line["estimator"] = "rloo";
