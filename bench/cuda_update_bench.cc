@@ -118,8 +118,8 @@ absl::Status Update(TrainablePolicy& policy, Collective& alone, const std::vecto
   RETURN_IF_ERROR(policy.state().ZeroGradients());
   for (const TrainSequences& batch : batches) {
     std::vector<float> logprobs(batch.targets.size());
-    RETURN_IF_ERROR(policy.Forward(batch, logprobs));
-    RETURN_IF_ERROR(policy.Backward(std::vector<float>(logprobs.size(), -1e-4f), nullptr));
+    RETURN_IF_ERROR(policy.Forward(batch, logprobs, {}));
+    RETURN_IF_ERROR(policy.Backward({.logprobs = std::vector<float>(logprobs.size(), -1e-4f)}, nullptr));
   }
   // Waits for the norm, so for the backward pass. The optimizer's last kernel runs into the next repetition, as the one
   // before has run into this.

@@ -82,6 +82,11 @@ MaybeProblem CheckAlgorithm(const RunConfig& config) {
   if (!mask && algorithm.tis_floor() != 0) {
     return Problem{"algorithm.tis_floor", "is given with tis_rule: TRUNCATE: expected MASK, whose lower bound it is"};
   }
+  if (algorithm.entropy_coefficient() != 0 && config.rollout().temperature() != 1) {
+    return Problem{"algorithm.entropy_coefficient",
+                   absl::StrCat("is given with rollout.temperature = ", config.rollout().temperature(),
+                                ": expected temperature 1, at which the entropy is taken")};
+  }
   const int longest = config.rollout().max_completion_tokens();
   if (algorithm.overlong_buffer_tokens() > longest) {
     return Problem{"algorithm.overlong_buffer_tokens",

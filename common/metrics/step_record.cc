@@ -21,6 +21,7 @@ using enum Unit;
 // Why a number may be absent; what stands after "—" or "absent if".
 constexpr char kNoReference[] = "no reference policy is kept, as algorithm.kl_beta is 0";
 constexpr char kNoKlInLoss[] = "algorithm.kl_beta is 0, or algorithm.kl_place not IN_LOSS";
+constexpr char kNoBonus[] = "algorithm.entropy_coefficient is 0";
 constexpr char kNoShaping[] =
     "algorithm.overlong_buffer_tokens is 0 and algorithm.kl_place not IN_REWARD with a weight";
 constexpr char kNoTokens[] = "no token of the step was computed, as no group had a signal";
@@ -83,6 +84,8 @@ constexpr StepField kFields[] = {
         Gauge("tactus_loss", "term", "policy")),
     Row("loss_kl", &R::loss_kl, "train", kNumber, "Loss", "KL term", "the KL term's part of the loss",
         Gauge("tactus_loss", "term", "kl"), kNoKlInLoss),
+    Row("loss_entropy", &R::loss_entropy, "train", kNumber, nullptr, "entropy bonus",
+        "the entropy bonus's part of the loss", Gauge("tactus_loss", "term", "entropy"), kNoBonus),
     Row("grad_norm", &R::grad_norm, "train", kNumber, "Gradient norm", "norm", "gradient norm before clipping",
         Gauge("tactus_gradient_norm"), kAllSkipped),
     Row("lr", &R::lr, "train", kNumber, "Learning rate", "rate", "learning rate of the last update",

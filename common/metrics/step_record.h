@@ -32,7 +32,8 @@ struct StepRecord {
   double advantage_mean = kAbsent, advantage_min = kAbsent, advantage_max = kAbsent;  // of completions or turns
   double tokens_generated_per_s = kAbsent, tokens_trained_per_s = kAbsent;
   // Of the updates: means over them, but the rate is the last one's.
-  double loss = kAbsent, loss_policy = kAbsent, loss_kl = kAbsent, grad_norm = kAbsent, lr = kAbsent;
+  double loss = kAbsent, loss_policy = kAbsent, loss_kl = kAbsent, loss_entropy = kAbsent, grad_norm = kAbsent,
+         lr = kAbsent;
   // Of the tokens computed. Completions without any advantage are left out when there is no KL term.
   double kl_k3 = kAbsent, kl_proximal = kAbsent;
   double clip_fraction = kAbsent, clip_low_fraction = kAbsent, clip_high_fraction = kAbsent, ratio_max = kAbsent;

@@ -14,6 +14,7 @@
 
 #include "absl/functional/function_ref.h"
 #include "common/model/decoder_parameters.h"
+#include "common/model/target_gradient.h"
 #include "common/model/train_sequences.h"
 #include "common/model/trainable_options.h"
 #include "common/ops/backend.h"
@@ -33,10 +34,11 @@ class TrainableDecoder {
   // The same numbers, keeping nothing (reference model, `tactus score`).
   void ForwardOnly(const TrainSequences& sequences, std::span<float> logprobs, std::span<float> entropy);
 
-  // Adds d loss / d parameter to `gradients`, float32 where the backend computes, flat as the parameters, given d loss
-  // / d logprob [N] of the last Forward. `finished(begin)`: all of this call's work on gradients from place `begin` on,
-  // to the end of the layout, is done or enqueued; called with falling places, last with 0.
-  void Backward(std::span<const float> dlogprobs, float* gradients, absl::FunctionRef<void(int64_t begin)> finished);
+  // Adds d loss / d parameter to `gradients`, float32 where the backend computes, flat as the parameters, given those
+  // of the last Forward's targets; of entropies with TrainableOptions::temperature 1 alone. `finished(begin)`: all of
+  // this call's work on gradients from place `begin` on, to the end of the layout, is done or enqueued; called with
+  // falling places, last with 0.
+  void Backward(const TargetGradient& gradient, float* gradients, absl::FunctionRef<void(int64_t begin)> finished);
 
  private:
   struct Impl;

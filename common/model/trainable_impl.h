@@ -28,7 +28,7 @@ struct TrainableDecoder<B>::Impl {
   void Load(const TrainSequences& sequences);
   void Run(const TrainSequences& sequences, bool keep, std::span<float> logprobs, std::span<float> entropy);
   void Head(std::span<float> logprobs, std::span<float> entropy);
-  void HeadBackward(std::span<const float> dlogprobs, float* gradients);
+  void HeadBackward(const TargetGradient& gradient, float* gradients);
   void LayerBackward(size_t layer, float* dx, float* gradients);
 
   LayerBuffers<B>& KeptOf(size_t layer) { return kept[options.activation_checkpointing ? 0 : layer]; }
@@ -111,14 +111,14 @@ void TrainableDecoder<B>::Impl::Head(std::span<float> logprobs, std::span<float>
 }
 
 template <ops::Backend B>
-void TrainableDecoder<B>::Impl::HeadBackward(std::span<const float> dlogprobs, float* gradients) {
-  const WeightedTargets weighted(dlogprobs, target_rows, targets, stats);
+void TrainableDecoder<B>::Impl::HeadBackward(const TargetGradient& gradient, float* gradients) {
+  const WeightedTargets weighted(gradient, target_rows, targets, stats);
   const int64_t count = static_cast<int64_t>(weighted.rows.size());
   chosen.Clear();
   const int64_t rows_at = chosen.Add(weighted.rows), wanted_at = chosen.Add(weighted.targets);
-  const int64_t weighted_at = chosen.Add(weighted.dlogprobs), forward_at = chosen.Add(weighted.stats);
+  const int64_t weighted_at = chosen.Add(weighted.dlogprobs), bonus_at = chosen.Add(weighted.dentropies),
+                forward_at = chosen.Add(weighted.stats);
   b.Send(chosen);
-
   const DecoderParameters<B>& parameters = weights.parameters();
   const int32_t* const stream_rows = chosen.template At<int32_t>(rows_at);
   const auto final_rows = pass.FinalNorm(parameters, stream_rows, count);
@@ -126,10 +126,11 @@ void TrainableDecoder<B>::Impl::HeadBackward(std::span<const float> dlogprobs, f
   for (int64_t first = 0; first < count; first += options.logprob_chunk_tokens) {
     const int64_t n = Chunk(count - first);
     const typename B::ConstRows normed = b.At(final_rows.normed, first * h);
+    const float* const dentropies = weighted.dentropies.empty() ? nullptr : chosen.template At<float>(bonus_at) + first;
     const typename B::ConstRows d =
         b.LogProbBackward(pass.Logits(parameters, normed, n), n, vocab, chosen.template At<int32_t>(wanted_at) + first,
                           chosen.template At<ops::TokenLogProb>(forward_at) + first,
-                          chosen.template At<float>(weighted_at) + first, options.temperature, dlogits);
+                          chosen.template At<float>(weighted_at) + first, dentropies, options.temperature, dlogits);
     b.LinearBackwardInput(d, n, parameters.head, b.At(dnormed_rows, first * h));
     b.LinearBackwardWeight(d, n, vocab, normed, h, gradients + offsets.head);
   }
@@ -176,14 +177,14 @@ void TrainableDecoder<B>::ForwardOnly(const TrainSequences& sequences, std::span
 }
 
 template <ops::Backend B>
-void TrainableDecoder<B>::Backward(std::span<const float> dlogprobs, float* gradients,
+void TrainableDecoder<B>::Backward(const TargetGradient& gradient, float* gradients,
                                    absl::FunctionRef<void(int64_t begin)> finished) {
-  if (std::ranges::all_of(dlogprobs, [](float d) { return d == 0.0f; })) return finished(0);
+  if (gradient.zero()) return finished(0);
   const PartUse use = impl_->options.activation_checkpointing ? PartUse::kBoth : PartUse::kBackward;
   const size_t layers = impl_->offsets.layers.size();
   impl_->weights.PrepareBackward();
   impl_->weights.Need(layers + 1, PartUse::kBoth);
-  impl_->HeadBackward(dlogprobs, gradients);
+  impl_->HeadBackward(gradient, gradients);
   finished(impl_->offsets.final_norm);
   float* const dx = impl_->pass.stream().x;
   for (size_t layer = layers; layer-- > 0;) {

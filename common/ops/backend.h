@@ -129,14 +129,15 @@ concept Backend = requires(B& b, typename B::Buffer& buffer, typename B::Rows ou
   b.SwiGlu(/*gate_up=*/in, /*rows=*/n, /*inner=*/n, out);
   b.SwiGluBackward(/*gate_up=*/in, /*dout=*/in, n, n, /*dgate_up=*/out, /*activated=*/out);
 
-  // Chosen rows of the stream, and the head. LogProbBackward gives d loss / d logits, which may lie where logits lay.
+  // Chosen rows of the stream, and the head. LogProbBackward gives d loss / d logits, which may lie where logits
+  // lay; dentropies may be null, for 0, and else the temperature is 1.
   b.GatherRows(x, index, /*count=*/n, /*width=*/n, y);
   b.ScatterRows(x, index, n, n, y);
   { b.StatsIn(buffer, n) } -> std::same_as<TokenLogProb*>;
   b.LogProbRows(/*logits=*/x, /*rows=*/n, /*vocab=*/n, /*targets=*/index, temperature, b.StatsIn(buffer, n));
   { b.ToHost(stats, n) } -> std::same_as<std::span<const TokenLogProb>>;  // waits; good until the next call
   {
-    b.LogProbBackward(/*logits=*/y, n, n, index, stats, /*dlogprobs=*/x, temperature, buffer)
+    b.LogProbBackward(/*logits=*/y, n, n, index, stats, /*dlogprobs=*/x, /*dentropies=*/x, temperature, buffer)
     } -> std::same_as<typename B::ConstRows>;
   b.EmbedBackward(whole, /*dx=*/x, /*width=*/n, /*dtable=*/y);
 };

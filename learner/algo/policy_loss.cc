@@ -186,9 +186,11 @@ LossTotals& LossTotals::operator+=(const LossTotals& other) {
 
 template <typename T>
 void AddPolicyLoss(const PolicyLossOptions& options, const GlobalCounts& counts,
-                   const CompletionLogProbs<T>& completion, std::span<T> gradient, LossTotals& totals) {
+                   const CompletionLogProbs<T>& completion, std::span<T> gradient, std::span<T> entropy_gradient,
+                   LossTotals& totals) {
   const size_t length = completion.logp_new.size();
   std::fill(gradient.begin(), gradient.end(), T{0});
+  std::fill(entropy_gradient.begin(), entropy_gradient.end(), T{0});
   int64_t own_tokens = 0;
   for (size_t t = 0; t < length; ++t) own_tokens += Trained(completion, t) ? 1 : 0;
   if (own_tokens == 0) return;
@@ -219,6 +221,12 @@ void AddPolicyLoss(const PolicyLossOptions& options, const GlobalCounts& counts,
       value += options.kl_beta * estimate;
       slope += options.kl_beta * KlSlope(options.kl_estimator, log_ratio);
     }
+    if (options.entropy_coefficient != 0) {
+      const double bonus = options.entropy_coefficient * double{completion.entropy[t]};
+      sum.entropy_loss -= weight * bonus;
+      value -= bonus;
+      if (!entropy_gradient.empty()) entropy_gradient[t] = static_cast<T>(-weight * options.entropy_coefficient);
+    }
     sum.loss += weight * value;
     gradient[t] = static_cast<T>(weight * slope);
     sum.clipped_low += term.clipped_low ? 1 : 0;
@@ -233,8 +241,8 @@ void AddPolicyLoss(const PolicyLossOptions& options, const GlobalCounts& counts,
 }
 
 template void AddPolicyLoss<float>(const PolicyLossOptions&, const GlobalCounts&, const CompletionLogProbs<float>&,
-                                   std::span<float>, LossTotals&);
+                                   std::span<float>, std::span<float>, LossTotals&);
 template void AddPolicyLoss<double>(const PolicyLossOptions&, const GlobalCounts&, const CompletionLogProbs<double>&,
-                                    std::span<double>, LossTotals&);
+                                    std::span<double>, std::span<double>, LossTotals&);
 
 }  // namespace tactus

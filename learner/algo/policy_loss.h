@@ -18,6 +18,11 @@
 //   kl     + kl_beta k(ref - new), of Schulman's "Approximating KL divergence"; without w_t:
 //            k1(x) = -x, k2(x) = x^2 / 2, k3(x) = exp(x) - x - 1
 //
+//   entropy  -entropy_coefficient H_t, H_t the entropy of the distribution that token t was drawn from, under the new
+//   policy
+//            (Williams and Peng, "Function optimization using connectionist reinforcement learning algorithms", 1991).
+//            Its gradient is with respect to H_t; what makes it one of the logits is the decoder's (LogProbBackward)
+//
 // Completions are aggregated by weights that come from explicit global counts, so the sum over any split of a batch
 // into micro-batches or ranks is the same loss:
 //   token_mean 1 / tokens,  seq_mean 1 / (completions * the completion's own trained tokens),
@@ -57,6 +62,10 @@ struct PolicyLossOptions {
   ImportanceRule tis_rule = ImportanceRule::kTruncate;
   double tis_floor = 0;  // kMask's
   KlEstimator kl_estimator = KlEstimator::kK3;
+  double entropy_coefficient = 0;
+
+  // Whether a token without an advantage has a loss.
+  bool trains_without_signal() const { return kl_beta != 0 || entropy_coefficient != 0; }
 };
 
 // The estimate of KL(a || b) from one token that a sampled, with log_ratio = log b - log a.
@@ -82,13 +91,15 @@ struct CompletionLogProbs {
   std::span<const T> logp_behavior;    // [T]
   std::span<const T> logp_reference;   // [T]
   std::span<const T> credit;           // [T]
+  std::span<const T> entropy;          // [T]; may be empty with entropy_coefficient 0
   std::span<const uint8_t> mask;       // [T] 0 or 1
 };
 
 // Sums (and maxima) over trained tokens; add up over completions, micro-batches and ranks.
 struct LossTotals {
-  double loss = 0;     // under the counts it was computed with
-  double kl_loss = 0;  // the KL term's part of it
+  double loss = 0;          // under the counts it was computed with
+  double kl_loss = 0;       // the KL term's part of it
+  double entropy_loss = 0;  // the entropy bonus's
   double tokens = 0;
   // Tokens whose policy gradient the clip removed (cispo: changed), at the lower and at the upper bound (with clip_dual
   // that, too).
@@ -104,22 +115,25 @@ struct LossTotals {
   void Scale(double factor) {
     loss *= factor;
     kl_loss *= factor;
+    entropy_loss *= factor;
   }
 };
 
 // What adds up, and what counts by its maximum: over completions, micro-batches, updates and ranks.
 inline constexpr double LossTotals::*kLossSums[] = {
-    &LossTotals::loss,         &LossTotals::kl_loss,      &LossTotals::tokens,
-    &LossTotals::clipped_low,  &LossTotals::clipped_high, &LossTotals::kl_old,
-    &LossTotals::kl_reference, &LossTotals::tis_weight,   &LossTotals::tis_capped};
+    &LossTotals::loss,        &LossTotals::kl_loss,      &LossTotals::entropy_loss, &LossTotals::tokens,
+    &LossTotals::clipped_low, &LossTotals::clipped_high, &LossTotals::kl_old,       &LossTotals::kl_reference,
+    &LossTotals::tis_weight,  &LossTotals::tis_capped};
 inline constexpr double LossTotals::*kLossMaxima[] = {&LossTotals::ratio_max, &LossTotals::tis_weight_max};
 static_assert(sizeof(LossTotals) == sizeof(double) * (std::size(kLossSums) + std::size(kLossMaxima)),
               "each total stands in one of the two lists");
 
-// Adds the completion's share to `totals` and writes d loss / d logp_new [T], 0 where masked.
+// Adds the completion's share to `totals` and writes d loss / d logp_new [T] and, unless that is empty, d loss / d
+// entropy [T], both 0 where masked.
 // T = float or double.
 template <typename T>
 void AddPolicyLoss(const PolicyLossOptions& options, const GlobalCounts& counts,
-                   const CompletionLogProbs<T>& completion, std::span<T> gradient, LossTotals& totals);
+                   const CompletionLogProbs<T>& completion, std::span<T> gradient, std::span<T> entropy_gradient,
+                   LossTotals& totals);
 
 }  // namespace tactus

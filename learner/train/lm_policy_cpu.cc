@@ -29,9 +29,10 @@ class LmPolicyCpu : public TrainablePolicy {
   const ParameterLayout& layout() const override { return weights_->layout(); }
   int64_t vocab_size() const override { return weights_->config().vocab_size; }
   bool collective_passes() const override { return feed_.has_value() || state_.divided_gradients() != nullptr; }
-  absl::Status Forward(const TrainSequences& sequences, std::span<float> logprobs) override {
+  absl::Status Forward(const TrainSequences& sequences, std::span<float> logprobs,
+                       std::span<float> entropies) override {
     if (!sequences.token_ids.empty()) {
-      trainable_.Forward(sequences, logprobs, {});
+      trainable_.Forward(sequences, logprobs, entropies);
     } else if (feed_.has_value()) {
       feed_->PassForward(/*keep=*/true);
     }
@@ -45,10 +46,10 @@ class LmPolicyCpu : public TrainablePolicy {
     }
     return feed_.has_value() ? feed_->Rest() : absl::OkStatus();
   }
-  absl::Status Backward(std::span<const float> dlogprobs, Collective*) override {
+  absl::Status Backward(const TargetGradient& gradient, Collective*) override {
     ShardedGradientsCpu* const divided = state_.divided_gradients();
     if (divided == nullptr) {
-      trainable_.Backward(dlogprobs, state_.gradients().data(), [](int64_t) {});
+      trainable_.Backward(gradient, state_.gradients().data(), [](int64_t) {});
       return absl::OkStatus();
     }
     RETURN_IF_ERROR(divided->Begin(*collective_));
@@ -58,10 +59,10 @@ class LmPolicyCpu : public TrainablePolicy {
       // The feed begins the sums itself, before it asks for what comes next.
       if (reduced.ok() && (!feed_.has_value() || begin == 0)) reduced = divided->Advance(*collective_);
     };
-    if (feed_.has_value() && std::ranges::all_of(dlogprobs, [](float d) { return d == 0.0f; })) {
+    if (feed_.has_value() && gradient.zero()) {
       feed_->PassBackward(use_, finished);
     } else {
-      trainable_.Backward(dlogprobs, divided->window(), finished);
+      trainable_.Backward(gradient, divided->window(), finished);
     }
     absl::Status status = feed_.has_value() ? feed_->Rest() : absl::OkStatus();
     status.Update(reduced);

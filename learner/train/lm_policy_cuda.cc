@@ -17,9 +17,10 @@ class LmPolicyCuda : public TrainablePolicy {
 
   const ParameterLayout& layout() const override { return state_.layout(); }
   int64_t vocab_size() const override { return vocab_; }
-  absl::Status Forward(const TrainSequences& sequences, std::span<float> logprobs) override {
+  absl::Status Forward(const TrainSequences& sequences, std::span<float> logprobs,
+                       std::span<float> entropies) override {
     return state_.OnQueue([&] {
-      trainable_.Forward(sequences, logprobs, {});
+      trainable_.Forward(sequences, logprobs, entropies);
       return absl::OkStatus();
     });
   }
@@ -29,10 +30,10 @@ class LmPolicyCuda : public TrainablePolicy {
       return absl::OkStatus();
     });
   }
-  absl::Status Backward(std::span<const float> dlogprobs, Collective* reduce_over) override {
+  absl::Status Backward(const TargetGradient& gradient, Collective* reduce_over) override {
     return state_.OnQueue([&] {
       absl::Status status;
-      trainable_.Backward(dlogprobs, state_.gradients(), [&](int64_t begin) {
+      trainable_.Backward(gradient, state_.gradients(), [&](int64_t begin) {
         if (reduce_over != nullptr && status.ok()) status = state_.StartReducing(begin, *reduce_over);
       });
       return status;

@@ -15,6 +15,7 @@
 #include "absl/status/status.h"
 #include "common/collective/collective.h"
 #include "common/model/folder/model_config.h"
+#include "common/model/target_gradient.h"
 #include "common/model/train_sequences.h"
 #include "learner/train/trainable_parameters.h"
 
@@ -26,13 +27,14 @@ class TrainablePolicy {
   virtual const ParameterLayout& layout() const = 0;
   virtual int64_t vocab_size() const = 0;
   virtual bool collective_passes() const { return false; }
-  // logprobs [N] of the targets. Forward keeps what Backward needs; ForwardOnly gives the same numbers and keeps
-  // nothing.
-  virtual absl::Status Forward(const TrainSequences& sequences, std::span<float> logprobs) = 0;
+  // logprobs [N] of the targets, and entropies [N] of the distributions they are of at temperature 1, or empty where
+  // not wanted. Forward keeps what Backward needs; ForwardOnly gives the same numbers and keeps nothing.
+  virtual absl::Status Forward(const TrainSequences& sequences, std::span<float> logprobs,
+                               std::span<float> entropies) = 0;
   virtual absl::Status ForwardOnly(const TrainSequences& sequences, std::span<float> logprobs) = 0;
-  // Adds to the gradients, given d loss / d logprob [N] of the last Forward. `reduce_over` is null, or, in the last
+  // Adds to the gradients, given those of the last Forward's targets. `reduce_over` is null, or, in the last
   // call before state().ReduceGradients, its collective: the sums over ranks may begin while this call still computes.
-  virtual absl::Status Backward(std::span<const float> dlogprobs, Collective* reduce_over) = 0;
+  virtual absl::Status Backward(const TargetGradient& gradient, Collective* reduce_over) = 0;
   // The policy's parameters, gradients and moments; they live as long as the policy.
   virtual TrainableParameters& state() = 0;
 };

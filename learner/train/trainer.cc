@@ -203,7 +203,7 @@ absl::Status Trainer::PlanGroup(const TrajectoryGroup& group, std::vector<std::v
     if (!masked) update.counts.tokens += length;
     if (length == 0) continue;
     const bool no_signal = std::ranges::all_of(view.advantages, [](double advantage) { return advantage == 0; });
-    if (masked || (no_signal && options_.loss.kl_beta == 0)) {
+    if (masked || (no_signal && !options_.loss.trains_without_signal())) {
       stats.skipped_tokens += static_cast<double>(length);
       continue;
     }
@@ -265,9 +265,11 @@ absl::Status Trainer::ComputeOld(OpenStep& step, Update& update) {
 absl::Status Trainer::RunBatch(const Round& round, const TrainBatch& batch, Update& update, PhaseSeconds& seconds) {
   const TrainBatch::Fields& fields = batch.fields();
   std::vector<float> logp_new(batch.num_targets()), logp_reference, gradient(batch.num_targets());
+  std::vector<float> entropy(options_.loss.entropy_coefficient == 0 ? 0 : batch.num_targets());
+  std::vector<float> entropy_gradient(entropy.size());
   {
     const PhaseTimer timer(seconds.forward);
-    RETURN_IF_ERROR(policy_->Forward(fields.sequences, logp_new));
+    RETURN_IF_ERROR(policy_->Forward(fields.sequences, logp_new, entropy));
     if (options_.loss.kl_beta != 0) {
       logp_reference.resize(batch.num_targets());
       RETURN_IF_ERROR(reference_->ForwardOnly(fields.sequences, logp_reference));
@@ -283,11 +285,12 @@ absl::Status Trainer::RunBatch(const Round& round, const TrainBatch& batch, Upda
     completion.logp_behavior = batch.Targets(std::span<const float>(fields.behavior_logprobs), s);
     completion.logp_reference = batch.Targets(std::span<const float>(logp_reference), s);
     completion.credit = batch.Targets(std::span<const float>(fields.credit), s);
+    completion.entropy = batch.Targets(std::span<const float>(entropy), s);
     AddPolicyLoss<float>(options_.loss, kUnscaled, completion, batch.Targets(std::span<float>(gradient), s),
-                         update.totals.loss);
+                         batch.Targets(std::span<float>(entropy_gradient), s), update.totals.loss);
   }
   const PhaseTimer timer(seconds.backward);
-  return policy_->Backward(gradient, round.reduce_over);
+  return policy_->Backward({.logprobs = gradient, .entropies = entropy_gradient}, round.reduce_over);
 }
 
 absl::Status Trainer::RunUpdate(OpenStep& step, Update& update) {
@@ -416,8 +419,10 @@ void Trainer::FillTotals(const TokenTotals& totals, StepRecord& stats) const {
   if (options_.loss.kl_beta == 0) stats.kl_k3 = charged_kl;
   stats.loss = totals.loss.loss / stats.updates;
   stats.loss_kl = totals.loss.kl_loss / stats.updates;
-  stats.loss_policy = stats.loss - stats.loss_kl;
+  stats.loss_entropy = totals.loss.entropy_loss / stats.updates;
+  stats.loss_policy = stats.loss - stats.loss_kl - stats.loss_entropy;
   if (options_.loss.kl_beta == 0) stats.loss_kl = kAbsent;
+  if (options_.loss.entropy_coefficient == 0) stats.loss_entropy = kAbsent;
   if (!options_.loss.tis_cap.has_value()) stats.tis_mean = stats.tis_max = stats.tis_capped_share = kAbsent;
 }
 
@@ -442,12 +447,12 @@ absl::StatusOr<SftStats> Trainer::SftStep(const std::vector<SftExample>& example
     std::vector<float> logprobs(batch.num_targets());
     {
       const PhaseTimer timer(stats.seconds.forward);
-      RETURN_IF_ERROR(policy_->Forward(batch.fields().sequences, logprobs));
+      RETURN_IF_ERROR(policy_->Forward(batch.fields().sequences, logprobs, {}));
     }
     for (const float logprob : logprobs) totals.loss.loss -= weight * logprob;
     const PhaseTimer timer(stats.seconds.backward);
     const std::vector<float> gradient(logprobs.size(), static_cast<float>(-weight));
-    return policy_->Backward(gradient, round.reduce_over);
+    return policy_->Backward({.logprobs = gradient}, round.reduce_over);
   };
   RETURN_IF_ERROR(RunRounds(plan, PolicyVersion{}, next, run));
   ASSIGN_OR_RETURN(const StepOutcome outcome, ReduceAndStep(totals, /*scale=*/1, stats.seconds));

@@ -15,11 +15,11 @@
 // With updates_per_batch = U the groups are split evenly, in order, among U updates. The proximal policy (logp_old) is
 // the one at the start of the step: recomputed for the later updates, once all groups are in, and the policy itself in
 // the first.
-// A completion whose advantages are exactly 0 has no gradient: without a KL term in the loss it is counted but not
-// computed. One that options.mask_overlong leaves out is never computed; its reward counts for its group, and none of
-// its tokens anywhere.
-// Advantages come from the rewards of the whole step, after options.shaping, of answers or of turns as
-// options.advantage_level says: a length penalty is its last turn's. The rewards that are told are the verifier's.
+// A completion whose advantages are exactly 0 has no gradient: without a KL term or an entropy bonus in the loss it
+// is counted but not computed. One that options.mask_overlong leaves out is never computed; its reward counts for its
+// group, and none of its tokens anywhere. Advantages come from the rewards of the whole step, after options.shaping, of
+// answers or of turns as options.advantage_level says: a length penalty is its last turn's. The rewards that are told
+// are the verifier's.
 //
 // Owned by one thread; blocks on the collective (bounded by its timeout). Owns the policies; borrows the collective.
 // Errors: InvalidArgument for groups that cannot be trained on, before the parameters changed; the collective's errors,

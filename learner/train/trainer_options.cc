@@ -172,6 +172,7 @@ TrainerOptions TrainerOptions::FromProto(const config::RunConfig& run) {
   options.loss.tis_floor = algorithm.tis_floor();
   options.loss.kl_estimator = options.shaping.kl_estimator = KlEstimatorOf(algorithm.kl_estimator());
   PlaceKl(algorithm, options);
+  options.loss.entropy_coefficient = algorithm.entropy_coefficient();
   options.shaping.max_tokens = run.rollout().max_completion_tokens();
   options.shaping.buffer_tokens = algorithm.overlong_buffer_tokens();
   options.shaping.penalty = algorithm.overlong_penalty();

@@ -4,7 +4,7 @@
     python3 scripts/goldens/loss_goldens.py
 
 Made with Python 3.11; nothing else is needed. Every estimator x loss x correction, on an ordinary batch and on one with ratios of
-e^+-50, some also on one without any signal, and on conversations with rewards by turn; the other options change from case to case. A stop-gradient is a number taken out of the
+e^+-50, some also on one without any signal, and on conversations with rewards by turn, half of those with an entropy bonus; the other options change from case to case. A stop-gradient is a number taken out of the
 graph (Var.number), as the papers write it, and the gradient comes from the graph, so that no formula for a slope is used.
 """
 
@@ -183,6 +183,7 @@ def evaluate(case, batch):
     of_row, (_, turns) = advantages(case, batch), turns_of(batch)
     rows = len(of_row)
     new = [[Var(x) for x in row] for row in batch["logp_new"]]
+    entropy = [[Var(x) for x in row] for row in batch.get("entropy", [])]
     dropped = case.get("truncated", [0] * rows)
     kept = [[t for t, m in enumerate(batch["mask"][b]) if m and not dropped[b]] for b in range(rows)]
     all_tokens = sum(map(len, kept))
@@ -198,6 +199,8 @@ def evaluate(case, batch):
             term = policy_term(case, advantage, importance(case, old, behav, kept[b], t), new[b][t], old[t], mean_log_ratio)
             if case["kl_place"] == "loss" and case["kl_beta"]:
                 term = term + estimate(case["kl_estimator"], new[b][t] * -1 + D(batch["logp_ref"][b][t])) * D(case["kl_beta"])
+            if "entropy_coefficient" in case:
+                term = term + entropy[b][t] * -D(case["entropy_coefficient"])
             share = {"token_mean": D(1) / all_tokens, "seq_mean": D(1) / (rows * len(kept[b])),
                      "fixed_length": D(1) / (rows * case["fixed_length"])}[case["agg"]]  # fmt: skip
             loss = loss + term * share
@@ -205,7 +208,10 @@ def evaluate(case, batch):
     loss.backward()
     gradient = [[float(x.slope) for x in row] for row in new]
     listed = [[float(a) for a in own] if "turns" in batch else float(own[0]) for own in of_row]
-    return {"loss": float(loss.number), "size": float(size), "advantages": listed, "grad": gradient}
+    result = {"loss": float(loss.number), "size": float(size), "advantages": listed, "grad": gradient}
+    if "entropy_coefficient" in case:
+        result["grad_entropy"] = [[float(x.slope) for x in row] for row in entropy]
+    return result
 
 
 def make_batch(kind: str, seed: int):
@@ -260,6 +266,7 @@ def make_conversations(seed: int):
             batch["rewards"].append(sum(row))
             batch["mask"].append((mask + [0] * 9)[:9])
             batch["turns"].append((turns + [-1] * 9)[:9])
+    batch["entropy"] = [[round(draw.uniform(0, 3), 3) for _ in range(9)] for _ in batch["rewards"]]
     return batch | log_probs(draw, "turns", len(batch["rewards"]), 9)
 
 
@@ -293,6 +300,8 @@ def main():
     draw = random.Random(11)
     for estimator, loss, correction in itertools.product(ESTIMATORS, LOSSES, CORRECTIONS):
         case = make_case(draw, estimator, loss, correction, "turns")
+        if draw.random() < 0.5:
+            case["entropy_coefficient"] = 0.125
         cases.append(case | {"expected": evaluate(case, batches["turns"])})
     OUT.parent.mkdir(parents=True, exist_ok=True)
     lines = ",\n".join(json.dumps(case, separators=(",", ":")) for case in cases)

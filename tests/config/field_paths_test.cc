@@ -91,6 +91,7 @@ constexpr const char* kFrozen[] = {
     "algorithm.overlong_buffer_tokens",
     "algorithm.overlong_penalty",
     "algorithm.advantage_level",
+    "algorithm.entropy_coefficient",
     "optimizer.lr",
     "optimizer.beta1",
     "optimizer.beta2",

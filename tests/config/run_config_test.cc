@@ -133,6 +133,8 @@ TEST(RunConfigTest, CrossFieldRules) {
       {{"algorithm.clip_dual=1.2"},
        "algorithm.clip_dual is 1.2: expected 0, or more than 1 + algorithm.clip_high = 1.2"},
       {{"algorithm.clip_dual=3", "algorithm.loss=CISPO"}, "algorithm.clip_dual is given with loss: CISPO"},
+      {{"algorithm.entropy_coefficient=0.01", "rollout.temperature=0.8"},
+       "algorithm.entropy_coefficient is given with rollout.temperature = 0.8: expected temperature 1"},
       {{"algorithm.tis_floor=0.5"}, "algorithm.tis_floor is given with tis_rule: TRUNCATE"},
       {{"algorithm.tis_rule=MASK", "algorithm.tis_floor=3"},
        "algorithm.tis_floor is 3: expected at most algorithm.tis_cap"},

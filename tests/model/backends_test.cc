@@ -78,6 +78,17 @@ std::vector<float> Weights(size_t count) {
   return weights;
 }
 
+// And d loss / d entropy where the temperature is 1.
+struct Sent {
+  Sent(size_t count, const TrainableOptions& options) : logprobs(Weights(count)) {
+    for (size_t i = 0; i < count && options.temperature == 1.0f; ++i) {
+      entropies.push_back(i % 3 == 0 ? 0.0f : std::cos(static_cast<float>(i)));
+    }
+  }
+  operator TargetGradient() const { return {.logprobs = logprobs, .entropies = entropies}; }  // NOLINT
+  std::vector<float> logprobs, entropies;
+};
+
 struct Result {
   std::vector<float> logprobs, entropy, gradients;
 };
@@ -90,7 +101,8 @@ Result OnDevice(const Pair& pair, const TrainableOptions& options, const std::ve
     std::vector<float> logprobs(batch.targets.size()), entropy(batch.targets.size());
     trainable.Forward(batch, logprobs, entropy);
     std::vector<int64_t> finished;
-    trainable.Backward(Weights(logprobs.size()), gradients.get(), [&](int64_t begin) { finished.push_back(begin); });
+    trainable.Backward(Sent(logprobs.size(), options), gradients.get(),
+                       [&](int64_t begin) { finished.push_back(begin); });
     EXPECT_TRUE(std::ranges::is_sorted(finished, std::greater<>()));
     EXPECT_EQ(finished.back(), 0);
     EXPECT_EQ(finished.size(), static_cast<size_t>(pair.host->config().num_layers) + 2);
@@ -108,7 +120,7 @@ Result OnHost(DecoderWeightsCpu& model, const TrainableOptions& options, const s
   for (const TrainSequences& batch : batches) {
     std::vector<float> logprobs(batch.targets.size()), entropy(batch.targets.size());
     trainable.Forward(batch, logprobs, entropy);
-    trainable.Backward(Weights(logprobs.size()), result.gradients.data(), [](int64_t) {});
+    trainable.Backward(Sent(logprobs.size(), options), result.gradients.data(), [](int64_t) {});
     result.logprobs.insert(result.logprobs.end(), logprobs.begin(), logprobs.end());
     result.entropy.insert(result.entropy.end(), entropy.begin(), entropy.end());
   }
@@ -224,7 +236,8 @@ TEST_P(TrainableBackendsTest, NoGradientIsNoWork) {
   trainable.Forward(batch, logprobs, {});
   DeviceArray<float> gradients(std::vector<float>(pair.size(), 0.5f));
   int64_t finished = -1;
-  trainable.Backward(std::vector<float>(logprobs.size(), 0.0f), gradients.get(), [&](int64_t at) { finished = at; });
+  trainable.Backward({.logprobs = std::vector<float>(logprobs.size(), 0.0f)}, gradients.get(),
+                     [&](int64_t at) { finished = at; });
   EXPECT_EQ(finished, 0);
   EXPECT_EQ(gradients.Read(), std::vector<float>(pair.size(), 0.5f));
 }

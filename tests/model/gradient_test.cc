@@ -63,12 +63,24 @@ TrainSequences Batch() {
 
 const std::vector<float> kWeights = {1.0f, -2.0f, 0.5f, 0.0f, 1.5f, -1.0f, 0.7f, 2.0f};
 
+// Of the entropies, where the temperature is 1: one of a target whose log-prob has none, and one of none at all.
+const std::vector<float> kEntropyWeights = {0.0f, 0.5f, -1.0f, 1.5f, 0.0f, 1.0f, 2.0f, -0.5f};
+
+TargetGradient Sent(const TrainableOptions& options) {
+  TargetGradient sent{.logprobs = kWeights};
+  if (options.temperature == 1.0f) sent.entropies = kEntropyWeights;
+  return sent;
+}
+
 template <typename B>
-double Loss(TrainableDecoder<B>& trainable, const TrainSequences& batch) {
-  std::vector<float> logprobs(kWeights.size()), none;
-  trainable.ForwardOnly(batch, logprobs, none);
+double Loss(TrainableDecoder<B>& trainable, const TargetGradient& sent, const TrainSequences& batch) {
+  std::vector<float> logprobs(kWeights.size()), entropies(kWeights.size());
+  trainable.ForwardOnly(batch, logprobs, entropies);
   double loss = 0;
-  for (size_t i = 0; i < kWeights.size(); ++i) loss += static_cast<double>(kWeights[i]) * logprobs[i];
+  for (size_t i = 0; i < kWeights.size(); ++i) {
+    loss += static_cast<double>(sent.logprobs[i]) * logprobs[i];
+    if (!sent.entropies.empty()) loss += static_cast<double>(sent.entropies[i]) * entropies[i];
+  }
   return loss;
 }
 
@@ -77,7 +89,7 @@ std::vector<float> Gradients(Rig<B>& rig, size_t size, TrainableOptions options,
   TrainableDecoder<B> trainable(rig.weights(), options);
   std::vector<float> logprobs(kWeights.size()), none, gradients(size);
   trainable.Forward(batch, logprobs, none);
-  rig.Backward(trainable, kWeights, gradients);
+  rig.Backward(trainable, Sent(options), gradients);
   return gradients;
 }
 
@@ -91,7 +103,7 @@ TYPED_TEST(GradientTest, MatchesFiniteDifferencesInEveryTensor) {
     Model model = RandomModel(config);
     Rig<TypeParam> rig(model, StorageDType::kFloat32);
     const TrainSequences batch = Batch<TypeParam>();
-    const TrainableOptions options{.temperature = 0.8f};
+    const TrainableOptions options{.temperature = name == "llama" || name == "qwen3" ? 1.0f : 0.8f};
     const std::vector<float> gradients = Gradients(rig, model.parameters.size(), options, batch);
     TrainableDecoder<TypeParam> trainable(rig.weights(), options);
     std::mt19937_64 generator(11);
@@ -118,7 +130,7 @@ TYPED_TEST(GradientTest, MatchesFiniteDifferencesInEveryTensor) {
           moved[at] = static_cast<float>(moved[at] + scale * direction[i]);
         }
         rig.SetParameters(moved);
-        return Loss(trainable, batch);
+        return Loss(trainable, Sent(options), batch);
       };
       // Fourth-order central difference: the truncation error is below the float32 noise.
       const double measured =
@@ -223,13 +235,14 @@ TYPED_TEST(GradientTest, AddsUpOverCallsAndIgnoresZeroWeights) {
     std::vector<int64_t> finished;
     for (int i = 0; i < 2; ++i) {
       trainable.Forward(batch, logprobs, none);
-      finished = rig.Backward(trainable, kWeights, gradients);
+      finished = rig.Backward(trainable, Sent({}), gradients);
     }
     for (size_t i = 0; i < once.size(); ++i) ASSERT_NEAR(gradients[i], 2 * once[i], 1e-4f + 1e-4f * std::abs(once[i]));
     EXPECT_TRUE(std::ranges::is_sorted(finished, std::greater<>())) << "places are named from the end on";
     EXPECT_EQ(finished.back(), 0);
-    const std::vector<float> before = gradients;
-    EXPECT_EQ(rig.Backward(trainable, std::vector<float>(kWeights.size(), 0.0f), gradients), std::vector<int64_t>{0});
+    const std::vector<float> before = gradients, none_sent(kWeights.size(), 0.0f);
+    EXPECT_EQ(rig.Backward(trainable, {.logprobs = none_sent, .entropies = none_sent}, gradients),
+              std::vector<int64_t>{0});
     EXPECT_EQ(before, gradients);
   }
 }

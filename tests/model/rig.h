@@ -77,10 +77,10 @@ class Rig<ops::CpuBackend> {
   }
 
   // Adds to `gradients`. The places that `finished` named.
-  std::vector<int64_t> Backward(TrainableDecoder<ops::CpuBackend>& trainable, const std::vector<float>& dlogprobs,
+  std::vector<int64_t> Backward(TrainableDecoder<ops::CpuBackend>& trainable, const TargetGradient& sent,
                                 std::vector<float>& gradients) {
     std::vector<int64_t> finished;
-    trainable.Backward(dlogprobs, gradients.data(), [&](int64_t begin) { finished.push_back(begin); });
+    trainable.Backward(sent, gradients.data(), [&](int64_t begin) { finished.push_back(begin); });
     return finished;
   }
 
@@ -159,11 +159,11 @@ class Rig<ops::CudaBackend> {
     return out;
   }
 
-  std::vector<int64_t> Backward(TrainableDecoder<ops::CudaBackend>& trainable, const std::vector<float>& dlogprobs,
+  std::vector<int64_t> Backward(TrainableDecoder<ops::CudaBackend>& trainable, const TargetGradient& sent,
                                 std::vector<float>& gradients) {
     std::vector<int64_t> finished;
     ops::cuda::DeviceArray<float> device(gradients);
-    trainable.Backward(dlogprobs, device.get(), [&](int64_t begin) { finished.push_back(begin); });
+    trainable.Backward(sent, device.get(), [&](int64_t begin) { finished.push_back(begin); });
     gradients = device.Read();
     return finished;
   }

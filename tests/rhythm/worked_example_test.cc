@@ -92,7 +92,7 @@ TEST(WorkedExample, PageShowsWhatTheCodeComputes) {
   answer.advantages = {advantages.data(), 1};
   answer.logp_new = answer.logp_old = zeros;
   answer.credit = gamma;
-  AddPolicyLoss<float>({}, {.completions = completions, .tokens = total}, answer, std::span(gradient), totals);
+  AddPolicyLoss<float>({}, {.completions = completions, .tokens = total}, answer, std::span(gradient), {}, totals);
 
   const std::vector<std::vector<std::string>> table = PageTable();
   ASSERT_EQ(table.size(), tokens);

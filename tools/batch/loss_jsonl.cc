@@ -47,7 +47,7 @@ struct LossInput {
   size_t columns = 0;                        // T
   std::vector<uint8_t> mask;                 // [B, T]
   std::vector<uint8_t> truncated;            // [B], or empty
-  Matrix logp_new, logp_old, logp_behavior, logp_reference, credit;
+  Matrix logp_new, logp_old, logp_behavior, logp_reference, credit, entropy;
 
   size_t TurnOf(size_t b, size_t t) const { return turns.empty() ? 0 : turns[b][t]; }
 };
@@ -90,6 +90,7 @@ absl::Status ReadCoefficientIfThere(const JsonField& line, const char* key, doub
 absl::Status ReadRefinements(const JsonField& line, LossInput& input) {
   PolicyLossOptions& options = input.options;
   RETURN_IF_ERROR(ReadCoefficientIfThere(line, "clip_dual", options.clip_dual));
+  RETURN_IF_ERROR(ReadCoefficientIfThere(line, "entropy_coefficient", options.entropy_coefficient));
   RETURN_IF_ERROR(ReadEnumIfThere<ImportanceLevel>(line, "tis_level",
                                                    {{"token", ImportanceLevel::kToken},
                                                     {"sequence", ImportanceLevel::kSequence},
@@ -266,9 +267,11 @@ absl::Status ReadTurns(const JsonField& line, LossInput& input) {
 absl::StatusOr<LossInput> ReadInput(const JsonField& line) {
   RETURN_IF_ERROR(line.CheckKeys(
       {"id", "estimator", "loss", "agg", "eps_low", "eps_high", "kl_beta", "sign", "rewards", "group_ids", "mask"},
-      {"fixed_length", "tis_cap", "gamma", "logp_new", "logp_old", "logp_behav", "logp_ref", "clip_dual", "tis_level",
-       "tis_rule", "tis_floor", "kl_estimator", "kl_place", "overlong_buffer", "overlong_max", "overlong_penalty",
-       "truncated", "turn_rewards", "turns"}));
+      {"fixed_length",     "tis_cap",      "gamma",        "logp_new",        "logp_old",
+       "logp_behav",       "logp_ref",     "clip_dual",    "tis_level",       "tis_rule",
+       "tis_floor",        "kl_estimator", "kl_place",     "overlong_buffer", "overlong_max",
+       "overlong_penalty", "truncated",    "turn_rewards", "turns",           "entropy_coefficient",
+       "entropy"}));
   LossInput input;
   ASSIGN_OR_RETURN(const JsonField id, line.Member("id"));
   if (id.is_null()) return id.Expected("a value other than null");
@@ -284,6 +287,7 @@ absl::StatusOr<LossInput> ReadInput(const JsonField& line) {
   RETURN_IF_ERROR(ReadMatrix(line, "logp_old", true, input, input.logp_old));
   RETURN_IF_ERROR(ReadMatrix(line, "logp_behav", options.tis_cap.has_value() || charged, input, input.logp_behavior));
   RETURN_IF_ERROR(ReadMatrix(line, "logp_ref", options.kl_beta != 0 || charged, input, input.logp_reference));
+  RETURN_IF_ERROR(ReadMatrix(line, "entropy", options.entropy_coefficient != 0, input, input.entropy));
   RETURN_IF_ERROR(ReadMatrix(line, "gamma", options.sign_rule != CreditSignRule::kNone, input, input.credit));
   return input;
 }
@@ -332,7 +336,7 @@ Json Compute(LossInput input) {
   counts.completions = static_cast<int64_t>(rows);
   counts.tokens = std::count(input.mask.begin(), input.mask.end(), 1);
   LossTotals totals;
-  Json gradients = Json::array();
+  Json gradients = Json::array(), entropy_gradients = Json::array();
   for (size_t b = 0; b < rows; ++b) {
     CompletionLogProbs<double> completion;
     std::vector<double> of_tokens;
@@ -344,15 +348,20 @@ Json Compute(LossInput input) {
     if (!input.logp_reference.values.empty()) completion.logp_reference = input.logp_reference.Row(b);
     if (!input.credit.values.empty()) completion.credit = input.credit.Row(b);
     completion.mask = std::span(input.mask).subspan(b * input.columns, input.columns);
-    std::vector<double> gradient(input.columns);
-    AddPolicyLoss<double>(input.options, counts, completion, gradient, totals);
+    if (!input.entropy.values.empty()) completion.entropy = input.entropy.Row(b);
+    std::vector<double> gradient(input.columns), entropy_gradient(input.columns);
+    AddPolicyLoss<double>(input.options, counts, completion, gradient, entropy_gradient, totals);
     gradients.push_back(gradient);
+    entropy_gradients.push_back(entropy_gradient);
   }
   Json of_answers = Json::array();
   for (const std::vector<double>& of_turns : advantages) {
     of_answers.push_back(input.turns.empty() ? Json(of_turns.front()) : Json(of_turns));
   }
-  return {{"id", Json::parse(input.id_json)}, {"loss", totals.loss}, {"grad", gradients}, {"advantages", of_answers}};
+  Json result = {
+      {"id", Json::parse(input.id_json)}, {"loss", totals.loss}, {"grad", gradients}, {"advantages", of_answers}};
+  if (!input.entropy.values.empty()) result["grad_entropy"] = entropy_gradients;
+  return result;
 }
 
 }  // namespace

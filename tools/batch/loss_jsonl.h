@@ -7,8 +7,9 @@
 // overlong_penalty (an answer is as long as its mask has ones); truncated, one 0 or 1 per completion: those are not
 // trained on, as with mask_overlong; turn_rewards, of each completion the rewards of its turns, which add up to its one
 // of rewards, with turns [B][T], the turn of each token from 0: advantages by turn, of which each completion then has a
-// list. Where mask is 0 anything may stand, also null and the NaN and Infinity that Python's json module writes. Input
-// is not trusted: its size and depth are bounded.
+// list; entropy_coefficient with entropy [B][T], the policy's at each token, of whose bonus "grad_entropy" is the
+// derivative. Where mask is 0 anything may stand, also null and the NaN and Infinity that Python's json module writes.
+// Input is not trusted: its size and depth are bounded.
 #pragma once
 
 #include <istream>

@@ -1,8 +1,10 @@
 #include "common/ops/cpu/backend_cpu.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <numeric>
+#include <vector>
 
 #include "common/ops/cpu/kernels.h"
 #include "common/ops/cpu/parallel.h"
@@ -295,17 +297,37 @@ void CpuBackend::LogProbRows(const float* logits, int64_t rows, int64_t vocab, c
   ops::LogProbRows(logits, vocab, {targets, count}, temperature, {out, count});
 }
 
+namespace {
+
+// A row of logits becomes -g p_j - e p_j (log p_j + entropy): what the softmax p sends back of d loss / d log-prob = g
+// and d loss / d entropy = e, at temperature 1. `scratch` [V].
+void SoftmaxAndEntropySlope(const TokenLogProb& stats, float g, float e, std::span<float> row,
+                            std::span<float> scratch) {
+  std::ranges::copy(row, scratch.begin());
+  ActiveKernels().softmax_scale(scratch.data(), static_cast<int64_t>(row.size()), stats.max, 1.0f,
+                                static_cast<float>(1.0 / stats.sum));
+  const float offset = static_cast<float>(stats.max + std::log(stats.sum)) - stats.entropy;
+  for (size_t j = 0; j < row.size(); ++j) row[j] = -scratch[j] * (g + e * (row[j] - offset));
+}
+
+}  // namespace
+
 const float* CpuBackend::LogProbBackward(float* logits, int64_t rows, int64_t vocab, const int32_t* targets,
-                                         const TokenLogProb* stats, const float* dlogprobs, float temperature,
-                                         Buffer&) {
+                                         const TokenLogProb* stats, const float* dlogprobs, const float* dentropies,
+                                         float temperature, Buffer&) {
   const float inverse = 1.0f / temperature;
   ParallelFor(rows, 1, [&](int64_t begin, int64_t end) {
+    std::vector<float> scratch(dentropies == nullptr ? 0 : static_cast<size_t>(vocab));
     for (int64_t i = begin; i < end; ++i) {
       const float g = dlogprobs[i] * inverse;
+      float* const row = logits + i * vocab;
       // d logp / d logit_j = ([j = target] - softmax_j) / temperature
-      ActiveKernels().softmax_scale(logits + i * vocab, vocab, stats[i].max, inverse,
-                                    static_cast<float>(-g / stats[i].sum));
-      logits[i * vocab + targets[i]] += g;
+      if (dentropies == nullptr) {
+        ActiveKernels().softmax_scale(row, vocab, stats[i].max, inverse, static_cast<float>(-g / stats[i].sum));
+      } else {
+        SoftmaxAndEntropySlope(stats[i], g, dentropies[i], {row, scratch.size()}, scratch);
+      }
+      row[targets[i]] += g;
     }
   });
   return logits;

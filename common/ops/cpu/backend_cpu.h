@@ -152,7 +152,8 @@ class CpuBackend {
                    TokenLogProb* out);
   // In place.
   const float* LogProbBackward(float* logits, int64_t rows, int64_t vocab, const int32_t* targets,
-                               const TokenLogProb* stats, const float* dlogprobs, float temperature, Buffer&);
+                               const TokenLogProb* stats, const float* dlogprobs, const float* dentropies,
+                               float temperature, Buffer&);
 
  private:
   template <typename T>

@@ -267,8 +267,8 @@ void CudaBackend::LogProbRows(const float* logits, int64_t rows, int64_t vocab, 
 }
 
 const void* CudaBackend::LogProbBackward(float* logits, int64_t rows, int64_t vocab, const int32_t* targets,
-                                         const TokenLogProb* stats, const float* dlogprobs, float temperature,
-                                         Buffer& buffer) {
+                                         const TokenLogProb* stats, const float* dlogprobs, const float* dentropies,
+                                         float temperature, Buffer& buffer) {
   void* const dlogits = type_ == at::kFloat ? logits : RowsIn(buffer, rows * vocab);
   cuda::LogProbBackward({.rows = rows,
                          .vocab = vocab,
@@ -277,6 +277,7 @@ const void* CudaBackend::LogProbBackward(float* logits, int64_t rows, int64_t vo
                          .targets = targets,
                          .stats = stats,
                          .dlogprobs = dlogprobs,
+                         .dentropies = dentropies,
                          .temperature = temperature,
                          .dlogits = dlogits});
   return dlogits;

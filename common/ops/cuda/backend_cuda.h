@@ -169,13 +169,13 @@ class CudaBackend {
   void SwiGlu(const void* gate_up, int64_t rows, int64_t inner, void* out);
   void SwiGluBackward(const void* gate_up, const void* dout, int64_t rows, int64_t inner, void* dgate_up,
                       void* activated);
-
   void GatherRows(const float* x, const int32_t* rows, int64_t count, int64_t width, float* out);
   void ScatterRows(const float* x, const int32_t* rows, int64_t count, int64_t width, float* out);
   void LogProbRows(const float* logits, int64_t rows, int64_t vocab, const int32_t* targets, float temperature,
                    TokenLogProb* out);
   const void* LogProbBackward(float* logits, int64_t rows, int64_t vocab, const int32_t* targets,
-                              const TokenLogProb* stats, const float* dlogprobs, float temperature, Buffer& buffer);
+                              const TokenLogProb* stats, const float* dlogprobs, const float* dentropies,
+                              float temperature, Buffer& buffer);
 
  private:
   int64_t width() const { return static_cast<int64_t>(c10::elementSize(type_)); }

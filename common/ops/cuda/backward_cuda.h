@@ -77,7 +77,8 @@ void EmbedBackward(const float* dx, const int32_t* tokens, const int32_t* starts
                    int64_t hidden, float* dtable);
 
 // dlogits T [R, V] of log-probs under softmax(logits / temperature): with g = dlogprob / temperature,
-// g * ([j = target] - softmax_j). logits float32 [R, V] as LogProbRows saw them, which gave stats [R]; targets int32
+// g * ([j = target] - p_j), p the softmax, and of their entropies, at temperature 1: -dentropy * p_j * (log p_j +
+// entropy). logits float32 [R, V] as LogProbRows saw them, which gave stats [R]; targets int32
 // [R]; dlogprobs [R].
 struct LogProbBackwardArgs {
   int64_t rows = 0;
@@ -87,6 +88,7 @@ struct LogProbBackwardArgs {
   const int32_t* targets = nullptr;
   const TokenLogProb* stats = nullptr;
   const float* dlogprobs = nullptr;
+  const float* dentropies = nullptr;  // [R], or null: 0
   float temperature = 1;
   void* dlogits = nullptr;  // may be logits itself where T is float32
 };

@@ -42,7 +42,13 @@ __global__ void LogProbGradient(LogProbBackwardArgs args) {
   const float g = args.dlogprobs[row] * inverse;
   const float factor = static_cast<float>(-g / args.stats[row].sum);
   const float softmax = factor * expf((args.logits[at] - args.stats[row].max) * inverse);
-  static_cast<T*>(args.dlogits)[at] = static_cast<T>(args.targets[row] == j ? softmax + g : softmax);
+  float slope = args.targets[row] == j ? softmax + g : softmax;
+  if (args.dentropies != nullptr) {
+    const TokenLogProb& stats = args.stats[row];
+    const float shifted = args.logits[at] - stats.max, log_sum = static_cast<float>(log(stats.sum));
+    slope -= args.dentropies[row] * expf(shifted - log_sum) * (shifted - log_sum + stats.entropy);
+  }
+  static_cast<T*>(args.dlogits)[at] = static_cast<T>(slope);
 }
 
 template <typename T>

@@ -91,7 +91,7 @@ class CreditGradientTest : public ::testing::Test {
     completion.credit = credit;
     gradient->resize(kTokens);
     LossTotals totals;
-    AddPolicyLoss<double>(options, {.completions = 1, .tokens = kTokens}, completion, *gradient, totals);
+    AddPolicyLoss<double>(options, {.completions = 1, .tokens = kTokens}, completion, *gradient, {}, totals);
     return totals.loss;
   }
 

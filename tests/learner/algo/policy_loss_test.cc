@@ -131,7 +131,7 @@ Result<T> Compute(const PolicyLossOptions& options, const Batch& batch, size_t f
     if (options.sign_rule != CreditSignRule::kNone) completion.credit = credit;
     completion.mask = batch.mask[b];
     std::vector<T> gradient(now.size(), T{99});
-    AddPolicyLoss<T>(options, counts, completion, gradient, result.totals);
+    AddPolicyLoss<T>(options, counts, completion, gradient, {}, result.totals);
     result.gradient.push_back(gradient);
   }
   return result;
@@ -318,7 +318,7 @@ TEST(PolicyLossTest, NoAdvantageMeansExactlyNoPolicyGradient) {
   completion.logp_old = old;
   std::vector<double> gradient(2, 99);
   LossTotals totals;
-  AddPolicyLoss<double>(options, {1, 2}, completion, gradient, totals);
+  AddPolicyLoss<double>(options, {1, 2}, completion, gradient, {}, totals);
   EXPECT_EQ(totals.loss, 0);
   EXPECT_THAT(gradient, testing::ElementsAre(0.0, 0.0));
 }
@@ -341,7 +341,7 @@ OneRow Row(const PolicyLossOptions& options, double advantage, const std::vector
   completion.logp_behavior = behavior;
   OneRow row;
   row.gradient.resize(ratios.size());
-  AddPolicyLoss<double>(options, {1, static_cast<int64_t>(ratios.size())}, completion, row.gradient, row.totals);
+  AddPolicyLoss<double>(options, {1, static_cast<int64_t>(ratios.size())}, completion, row.gradient, {}, row.totals);
   row.loss = row.totals.loss * static_cast<double>(ratios.size());
   return row;
 }
@@ -362,7 +362,7 @@ TEST(PolicyLossTest, ATokensOwnAdvantageIsItsAlone) {
       completion.logp_behavior = behavior;
       completion.credit = credit;
       std::vector<double> gradient(now.size());
-      AddPolicyLoss<double>(options, {1, 4}, completion, gradient, totals);
+      AddPolicyLoss<double>(options, {1, 4}, completion, gradient, {}, totals);
       return gradient;
     };
     LossTotals totals;
@@ -373,6 +373,37 @@ TEST(PolicyLossTest, ATokensOwnAdvantageIsItsAlone) {
       EXPECT_EQ(own[t], compute(std::span(advantages).subspan(t, 1), shared)[t]) << static_cast<int>(loss) << ", " << t;
     }
   }
+}
+
+TEST(PolicyLossTest, TheEntropyBonusIsAMeanAndItsSlopeAConstant) {
+  const std::vector<double> now = {-1, -0.5, -2}, entropy = {2, 99, 0.5}, none = {0};
+  const std::vector<uint8_t> mask = {1, 0, 1};
+  PolicyLossOptions options;
+  options.sign_rule = CreditSignRule::kNone;
+  options.entropy_coefficient = 0.25;
+  CompletionLogProbs<double> completion;
+  completion.advantages = none;
+  completion.logp_new = completion.logp_old = now;
+  completion.entropy = entropy;
+  completion.mask = mask;
+  std::vector<double> gradient(3), slopes(3, 99);
+  LossTotals totals;
+  AddPolicyLoss<double>(options, {1, 2}, completion, gradient, slopes, totals);
+  EXPECT_DOUBLE_EQ(totals.loss, -0.25 * (2 + 0.5) / 2);
+  EXPECT_EQ(totals.loss, totals.entropy_loss);
+  EXPECT_THAT(gradient, testing::Each(0.0));
+  EXPECT_THAT(slopes, testing::ElementsAre(-0.125, 0.0, -0.125));
+  options.aggregation = LossAggregation::kFixedLength;
+  options.fixed_length_tokens = 5;
+  LossTotals fixed;
+  AddPolicyLoss<double>(options, {2, 4}, completion, gradient, slopes, fixed);
+  EXPECT_DOUBLE_EQ(fixed.loss, -0.25 * (2 + 0.5) / 10) << "over the same tokens as every term";
+  EXPECT_THAT(slopes, testing::ElementsAre(-0.025, 0.0, -0.025));
+  options.entropy_coefficient = 0;
+  LossTotals off;
+  AddPolicyLoss<double>(options, {1, 2}, completion, gradient, slopes, off);
+  EXPECT_EQ(off.loss, 0);
+  EXPECT_THAT(slopes, testing::Each(0.0));
 }
 
 TEST(PolicyLossTest, DualClipBoundsTheLossOfBadAnswersAlone) {
@@ -430,7 +461,7 @@ TEST(PolicyLossTest, DiagnosticsOfAKnownCompletion) {
   completion.logp_behavior = behavior;
   std::vector<double> gradient(2);
   LossTotals totals;
-  AddPolicyLoss<double>(options, {1, 2}, completion, gradient, totals);
+  AddPolicyLoss<double>(options, {1, 2}, completion, gradient, {}, totals);
   EXPECT_NEAR(totals.loss, -(2 * 1.2 + 0.5 * 1) / 2, 1e-15);  // ratio 2 clipped at 1.2, weights 3 -> 2 and 0.5
   EXPECT_EQ(gradient[0], 0);
   EXPECT_NEAR(gradient[1], -0.25, 1e-15);
@@ -442,7 +473,7 @@ TEST(PolicyLossTest, DiagnosticsOfAKnownCompletion) {
   completion.logp_reference = reference;
   options.kl_beta = 0.5;
   LossTotals with_kl;
-  AddPolicyLoss<double>(options, {1, 2}, completion, gradient, with_kl);
+  AddPolicyLoss<double>(options, {1, 2}, completion, gradient, {}, with_kl);
   EXPECT_NEAR(with_kl.kl_loss, 0.5 * (0.5 - std::log(0.5) - 1) / 2, 1e-15);
   EXPECT_NEAR(with_kl.loss, totals.loss + with_kl.kl_loss, 1e-15);
   EXPECT_EQ(totals.tis_capped, 1);

@@ -22,10 +22,12 @@ class BigramPolicy : public TrainablePolicy {
 
   const ParameterLayout& layout() const override { return layout_; }
   int64_t vocab_size() const override { return vocab_; }
-  absl::Status Forward(const TrainSequences& sequences, std::span<float> logprobs) override {
+  absl::Status Forward(const TrainSequences& sequences, std::span<float> logprobs,
+                       std::span<float> entropies) override {
     kept_ = sequences;
     ++forwards;
     LogProbs(sequences, logprobs);
+    for (size_t i = 0; i < entropies.size(); ++i) entropies[i] = static_cast<float>(Entropy(table_, Row(sequences, i)));
     return absl::OkStatus();
   }
   absl::Status ForwardOnly(const TrainSequences& sequences, std::span<float> logprobs) override {
@@ -33,13 +35,15 @@ class BigramPolicy : public TrainablePolicy {
     LogProbs(sequences, logprobs);
     return absl::OkStatus();
   }
-  absl::Status Backward(std::span<const float> dlogprobs, Collective*) override {
-    for (size_t i = 0; i < dlogprobs.size(); ++i) {
+  absl::Status Backward(const TargetGradient& gradient, Collective*) override {
+    for (size_t i = 0; i < gradient.logprobs.size(); ++i) {
       const size_t from = Row(kept_, i);
       for (size_t j = 0; j < size(); ++j) {
         const double one = static_cast<TokenId>(j) == kept_.targets[i] ? 1 : 0;
-        const double p = std::exp(LogProb(table_, from, static_cast<TokenId>(j)));
-        gradients()[from * size() + j] += static_cast<float>(dlogprobs[i] * (one - p));
+        const double log_p = LogProb(table_, from, static_cast<TokenId>(j)), p = std::exp(log_p);
+        double slope = gradient.logprobs[i] * (one - p);
+        if (!gradient.entropies.empty()) slope -= gradient.entropies[i] * p * (log_p + Entropy(table_, from));
+        gradients()[from * size() + j] += static_cast<float>(slope);
       }
     }
     return absl::OkStatus();
@@ -54,6 +58,17 @@ class BigramPolicy : public TrainablePolicy {
     double sum = 0;
     for (size_t j = 0; j < size(); ++j) sum += std::exp(double{table[from * size() + j]});
     return table[from * size() + static_cast<size_t>(token)] - std::log(sum);
+  }
+
+  // Of what follows `from`, nats.
+  template <typename T>
+  double Entropy(const std::vector<T>& table, size_t from) const {
+    double entropy = 0;
+    for (size_t j = 0; j < size(); ++j) {
+      const double log_p = LogProb(table, from, static_cast<TokenId>(j));
+      entropy -= std::exp(log_p) * log_p;
+    }
+    return entropy;
   }
 
   int forwards = 0, forward_onlys = 0, changes = 0;

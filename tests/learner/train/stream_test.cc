@@ -69,15 +69,16 @@ class CountedPolicy : public TrainablePolicy {
   const ParameterLayout& layout() const override { return inner_->layout(); }
   int64_t vocab_size() const override { return inner_->vocab_size(); }
   bool collective_passes() const override { return inner_->collective_passes(); }
-  absl::Status Forward(const TrainSequences& sequences, std::span<float> logprobs) override {
+  absl::Status Forward(const TrainSequences& sequences, std::span<float> logprobs,
+                       std::span<float> entropies) override {
     ++forwards_;
-    return inner_->Forward(sequences, logprobs);
+    return inner_->Forward(sequences, logprobs, entropies);
   }
   absl::Status ForwardOnly(const TrainSequences& sequences, std::span<float> logprobs) override {
     return inner_->ForwardOnly(sequences, logprobs);
   }
-  absl::Status Backward(std::span<const float> dlogprobs, Collective* reduce_over) override {
-    return inner_->Backward(dlogprobs, reduce_over);
+  absl::Status Backward(const TargetGradient& gradient, Collective* reduce_over) override {
+    return inner_->Backward(gradient, reduce_over);
   }
   TrainableParameters& state() override { return inner_->state(); }
 

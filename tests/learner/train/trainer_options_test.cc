@@ -105,6 +105,15 @@ TEST(TrainerOptionsTest, EveryFieldIsTakenOver) {
   EXPECT_FALSE(TrainerOptions::ForSft(run).needs_reference());
 }
 
+TEST(TrainerOptionsTest, TheEntropyBonusIsTakenOver) {
+  config::RunConfig run;
+  EXPECT_EQ(TrainerOptions::FromProto(run).loss.entropy_coefficient, 0);
+  EXPECT_FALSE(TrainerOptions::FromProto(run).loss.trains_without_signal());
+  run.mutable_algorithm()->set_entropy_coefficient(0.01);
+  EXPECT_EQ(TrainerOptions::FromProto(run).loss.entropy_coefficient, 0.01);
+  EXPECT_TRUE(TrainerOptions::FromProto(run).loss.trains_without_signal());
+}
+
 TEST(TrainerOptionsTest, TruncatedSamplingAndNoCapAreSeen) {
   config::RunConfig run;
   run.mutable_rollout()->set_top_p(1);

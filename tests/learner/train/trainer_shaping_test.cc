@@ -116,6 +116,58 @@ TEST(TrainerShapingTest, TheKlInTheRewardIsTheSumOverTheAnswer) {
   }
 }
 
+TEST(TrainerShapingTest, TheEntropyBonusIsTrainedOnWithoutAnyOtherSignal) {
+  std::vector<TrajectoryGroup> groups = RandomGroups(3, 4, kVocab, kNow);
+  BigramPolicy policy(kVocab);
+  const std::vector<float> table(policy.parameters().begin(), policy.parameters().end());
+  // -coefficient * mean entropy, by hand; and its slope by finite differences of that.
+  const auto mean_entropy = [&](const std::vector<double>& of) {
+    double sum = 0, tokens = 0;
+    for (const TrajectoryGroup& group : groups) {
+      for (const Completion& completion : group.completions) {
+        TokenId before = group.prompt_token_ids.back();
+        for (const TokenId token : completion.token_ids) {
+          sum += policy.Entropy(of, static_cast<size_t>(before));
+          tokens += 1;
+          before = token;
+        }
+      }
+    }
+    return sum / tokens;
+  };
+  std::vector<double> at(table.begin(), table.end());
+  double square = 0;
+  for (double& value : at) {
+    const double here = value, step = 1e-5;
+    value = here + step;
+    const double above = mean_entropy(at);
+    value = here - step;
+    const double slope = 0.125 * (above - mean_entropy(at)) / (2 * step);
+    value = here;
+    square += slope * slope;
+  }
+  for (TrajectoryGroup& group : groups) {
+    for (Completion& completion : group.completions) completion.reward.total = 1;
+  }
+  TrainerOptions options = Options();
+  options.loss.entropy_coefficient = 0.125;
+  const Outcome bonus = Step(options, groups);
+  EXPECT_NEAR(bonus.stats.loss, -0.125 * mean_entropy(at), 1e-6);
+  EXPECT_EQ(bonus.stats.loss_entropy, bonus.stats.loss);
+  EXPECT_EQ(bonus.stats.loss_policy, 0);
+  EXPECT_NEAR(bonus.stats.grad_norm, std::sqrt(square), 1e-6);
+  EXPECT_EQ(bonus.stats.skipped_tokens, 0);
+  EXPECT_GT(mean_entropy({bonus.table.begin(), bonus.table.end()}), mean_entropy(at));
+  const Outcome off = Step(Options(), groups);
+  EXPECT_EQ(off.table, table) << "equal rewards, no bonus";
+  EXPECT_TRUE(std::isnan(off.stats.loss_entropy));
+  OnRanks(2, [&](Collective& collective) {
+    const Outcome two = Step(options, groups, collective);
+    EXPECT_NEAR(two.stats.loss, bonus.stats.loss, 1e-9);
+    EXPECT_NEAR(two.stats.grad_norm, bonus.stats.grad_norm, 1e-6);
+  });
+}
+
 TEST(TrainerShapingTest, AnswersThatWereCutOffCountForTheirGroupAndAreNotTrained) {
   std::vector<TrajectoryGroup> groups = RandomGroups(3, 4, kVocab, kNow);
   double cut = 0;

@@ -237,14 +237,61 @@ TYPED_TEST(ConformanceTest, LogProbsEntropiesAndTheirSlope) {
     }
     EXPECT_NEAR(on_host[r].entropy, entropy, 2e-5);
   }
-  const auto dlogits = this->b.LogProbBackward(device_logits, kRows, kVocab, device_targets, stats,
-                                               this->memory.Floats(dlogprobs), kTemperature, dlogits_buffer);
+  const auto dlogits =
+      this->b.LogProbBackward(device_logits, kRows, kVocab, device_targets, stats, this->memory.Floats(dlogprobs),
+                              /*dentropies=*/nullptr, kTemperature, dlogits_buffer);
   Doubles slopes(logits.size());
   for (size_t r = 0; r < kRows; ++r) {
     for (size_t j = 0; j < kVocab; ++j) {
       const double one = static_cast<size_t>(targets[r]) == j ? 1 : 0;
       slopes[r * kVocab + j] =
           dlogprobs[r] / double{kTemperature} * (one - std::exp(logprob(Wide(logits), r, kTemperature, j)));
+    }
+  }
+  this->ExpectRows(dlogits, slopes, 2e-5, "dlogits");
+}
+
+// Against the derivative of the definition, and that against finite differences of it.
+TYPED_TEST(ConformanceTest, SlopeOfEntropies) {
+  constexpr size_t kRows = 4, kVocab = 301;
+  const std::vector<float> logits = RandomFloats(kRows * kVocab, 1, 3.0f);
+  const std::vector<int32_t> targets = {0, 300, 17, 255};
+  const std::vector<float> dlogprobs = {1.5f, -2.0f, 0.0f, 3.0f}, dentropies = {0.5f, 0.0f, -1.0f, 2.0f};
+  const auto log_sum = [](std::span<const double> row) {
+    double sum = 0;
+    for (const double x : row) sum += std::exp(x);
+    return std::log(sum);
+  };
+  const auto entropy = [&](std::span<const double> row) {
+    double sum = 0;
+    for (const double x : row) sum -= std::exp(x - log_sum(row)) * (x - log_sum(row));
+    return sum;
+  };
+  typename TypeParam::B::Buffer stats_buffer, dlogits_buffer;
+  float* const device_logits = this->memory.Floats(logits);
+  const int32_t* const device_targets = this->memory.Ints(targets);
+  TokenLogProb* const stats = this->b.StatsIn(stats_buffer, kRows);
+  this->b.LogProbRows(device_logits, kRows, kVocab, device_targets, 1.0f, stats);
+  const auto dlogits =
+      this->b.LogProbBackward(device_logits, kRows, kVocab, device_targets, stats, this->memory.Floats(dlogprobs),
+                              this->memory.Floats(dentropies), 1.0f, dlogits_buffer);
+  Doubles wide = Wide(logits), slopes(logits.size());
+  for (size_t r = 0; r < kRows; ++r) {
+    const std::span<double> row = std::span(wide).subspan(r * kVocab, kVocab);
+    const double z = log_sum(row), h = entropy(row);
+    for (size_t j = 0; j < kVocab; ++j) {
+      const double one = static_cast<size_t>(targets[r]) == j ? 1 : 0, log_p = row[j] - z, p = std::exp(log_p);
+      slopes[r * kVocab + j] = dlogprobs[r] * (one - p) - dentropies[r] * p * (log_p + h);
+    }
+    for (const size_t j : {size_t{0}, size_t{17}, size_t{300}}) {
+      const double at = row[j], step = 1e-5;
+      const auto loss = [&](double x) {
+        row[j] = x;
+        return dlogprobs[r] * (row[static_cast<size_t>(targets[r])] - log_sum(row)) + dentropies[r] * entropy(row);
+      };
+      const double measured = (loss(at + step) - loss(at - step)) / (2 * step);
+      row[j] = at;
+      EXPECT_NEAR(slopes[r * kVocab + j], measured, 1e-8);
     }
   }
   this->ExpectRows(dlogits, slopes, 2e-5, "dlogits");

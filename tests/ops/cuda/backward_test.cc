@@ -275,6 +275,44 @@ TYPED_TEST(BackwardTest, LogProb) {
   ExpectAll(result, Slopes(ToDoubles(logits), loss), 2e-5, "dlogits");
 }
 
+TYPED_TEST(BackwardTest, LogProbAndEntropy) {
+  using T = TypeParam;
+  constexpr int64_t kRows = 3, kVocab = 301;
+  const auto logits = RandomArray<float>(kRows * kVocab, 1, 3.0f);
+  const std::vector<int32_t> targets = {0, 300, 17};
+  const std::vector<float> dlogprobs = {1.5f, 0.0f, -2.0f}, dentropies = {0.0f, 2.0f, -1.0f};
+  const auto loss = [&](const Doubles& x) {
+    double sum = 0;
+    for (size_t r = 0; r < kRows; ++r) {
+      double exponentials = 0, entropy = 0;
+      for (size_t j = 0; j < kVocab; ++j) exponentials += std::exp(x[r * kVocab + j]);
+      const auto log_p = [&](size_t j) { return x[r * kVocab + j] - std::log(exponentials); };
+      for (size_t j = 0; j < kVocab; ++j) entropy -= std::exp(log_p(j)) * log_p(j);
+      sum += dlogprobs[r] * log_p(static_cast<size_t>(targets[r])) + dentropies[r] * entropy;
+    }
+    return sum;
+  };
+  std::vector<TokenLogProb> stats(kRows);
+  LogProbRows(logits.data(), kVocab, targets, 1.0f, stats);
+  DeviceArray<float> device_logits(logits), device_dlogprobs(dlogprobs), device_dentropies(dentropies);
+  DeviceArray<int32_t> device_targets(targets);
+  DeviceArray<TokenLogProb> device_stats(stats);
+  DeviceArray<T> dlogits(logits.size());
+  const auto result = InEveryOrder([&] {
+    LogProbBackward({.rows = kRows,
+                     .vocab = kVocab,
+                     .type = TypeOf<T>(),
+                     .logits = device_logits.get(),
+                     .targets = device_targets.get(),
+                     .stats = device_stats.get(),
+                     .dlogprobs = device_dlogprobs.get(),
+                     .dentropies = device_dentropies.get(),
+                     .dlogits = dlogits.get()});
+    return dlogits.Read();
+  });
+  ExpectAll(result, Slopes(ToDoubles(logits), loss), 2e-5, "dlogits");
+}
+
 TYPED_TEST(BackwardTest, Attention) {
   using T = TypeParam;
   for (const auto& [shape, starts] : {std::pair(AttentionShape{4, 2, 16}, std::vector<int32_t>{0, 1, 8, 47}),
