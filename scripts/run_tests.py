@@ -177,6 +177,7 @@ def script_checks(build: pathlib.Path) -> list[Outcome]:
             outcomes.append(check(f"monitoring.{name}", [python, f"scripts/monitoring/{name}.py", "--build", str(build)], 600))
         if (build / "bin" / "tactus-actor").exists():
             outcomes.append(check("environments.examples", [python, "scripts/check/environments.py", "examples", "--build", str(build)], 900))
+            outcomes.append(check("environments.tool_use", [python, "scripts/check/environments.py", "tool_use", "--build", str(build)], 900))
             outcomes.append(check("environments.faults", [python, "scripts/check/environments.py", "faults", "--build", str(build)], 900))
             outcomes.append(check("documented", [python, "scripts/check/documented.py", "--build", str(build)], 900))
     if not (ROOT / ".git").exists() or not shutil.which("git"):

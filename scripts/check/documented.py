@@ -82,6 +82,8 @@ ELSEWHERE = [
     (r"^scripts/k8s/copy_out\.sh", "needs a cluster"),
     (r"^python3 scripts/k8s/preflight\.py mine", "needs a cluster: its --self-test has made-up ones"),
     (r"^python (examples/ten_lines/)?reward\.py", "serves until it is stopped: scripts/check/environments.py runs such servers"),
+    (r"^python examples/tool_use/server\.py", "the same"),
+    (r"^tactus (train|study) .*configs/(studies/)?tool_use", "needs its server: scripts/check/environments.py has one"),
     (r"^tactus train .*environment\.address", "needs a reward server: scripts/check/environments.py has one"),
     (r"^tactus-track\b", "needs a tracker: scripts/check/trackers.py has them"),
     (r"^promtool query instant", "needs a Prometheus: scripts/monitoring/live.py asks these expressions"),

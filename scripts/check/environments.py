@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """Rewards of users' servers: every example of examples/ judges as it should, and a server that fails spoils nothing.
 
-    python3 scripts/check/environments.py examples|faults --build build/release
+    python3 scripts/check/environments.py examples|tool_use|faults --build build/release
 
 examples: each is started and judges answers through `tactus verify`, and with the ten lines the quick start's reward rises, by more
 than chance: the rewards of a step's prompts are independent and from 0 to 1, so Hoeffding's inequality bounds how likely such a
 rise is where nothing is learned. A conversation of two turns is trained on for three steps, with credit from attention and from its
 flow, and the learner finds its log-probs again to the last bit.
+tool_use: examples/tool_use in small: the policy is warm-started, and learns to call the calculator and to use its result.
 faults: one run whose server is killed, frozen, slow, and answers errors, NaN, too little, 10 MB and bytes of another type; it
 must wait through each with a sentence in the log, go on when the server does, balance its books, and end with the very weights
 of a run without faults. Needs what scripts/setup.sh --lint puts into .venv, else it says so and ends with 77.
@@ -42,6 +43,7 @@ SMALL = ["--set", "rollout.prompts_per_step=4", "--set", "rollout.completions_pe
          "--set", "rollout.max_completion_tokens=96", "--set", "eval.max_prompts=0", "--set", "checkpoint.every_steps=0"]  # fmt: skip
 STEPS = 200
 RISE_STEPS, PROMPTS_A_STEP = 25, 16  # the quick start's
+WARM_START_STEPS, TOOL_STEPS = 300, 14
 
 
 def environment() -> dict[str, str]:
@@ -107,16 +109,16 @@ def check_ten_lines(build: pathlib.Path, folder: pathlib.Path) -> None:
         train(build, run, port, ["--set", f"learner.steps={RISE_STEPS}", "--set", "optimizer.schedule=CONSTANT", "--set", "eval.max_prompts=16"])
         steps = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
         assert [s["step"] for s in steps] == list(range(1, RISE_STEPS + 1)), steps
-        expect_rise([s["reward_mean"] for s in steps])
+        expect_rise("ten lines", [s["reward_mean"] for s in steps], first=5, last=10)
         held_out = [json.loads(line)["step"] for line in (run / "held_out.jsonl").read_text().splitlines()]
         require(held_out == [0, RISE_STEPS], f"ten lines: held-out prompts are judged by the server before and after: {held_out}")
 
 
-def expect_rise(rewards: list[float]) -> None:
-    """Of the last ten steps over the first five: P(rise >= t) <= exp(-2 t^2 / (1/n + 1/m)) for n and m independent rewards in [0, 1]."""
-    first, last = statistics.mean(rewards[:5]), statistics.mean(rewards[-10:])
-    chance = math.exp(-2 * max(0.0, last - first) ** 2 / (1 / (5 * PROMPTS_A_STEP) + 1 / (10 * PROMPTS_A_STEP)))
-    require(chance < 1e-3, f"ten lines: reward from {first:.3f} to {last:.3f} in {len(rewards)} steps; by chance at most {chance:.1e}")
+def expect_rise(name: str, rewards: list[float], first: int, last: int) -> None:
+    """Of the last steps over the first: P(rise >= t) <= exp(-2 t^2 / (1/n + 1/m)) for n and m independent rewards in [0, 1]."""
+    before, after = statistics.mean(rewards[:first]), statistics.mean(rewards[-last:])
+    chance = math.exp(-2 * max(0.0, after - before) ** 2 / (1 / (first * PROMPTS_A_STEP) + 1 / (last * PROMPTS_A_STEP)))
+    require(chance < 1e-3, f"{name}: reward from {before:.3f} to {after:.3f} in {len(rewards)} steps; by chance at most {chance:.1e}")
 
 
 def check_code_execution(build: pathlib.Path, folder: pathlib.Path) -> None:
@@ -186,11 +188,32 @@ def expect_conversation(run: pathlib.Path) -> None:
     print(f"conversation, {run.name}: rewards {[round(s['reward_mean'], 3) for s in steps]}, {len(samples)} samples", flush=True)
 
 
-def train(build: pathlib.Path, run: pathlib.Path, port: int, extra: list[str]) -> None:
-    command = [build / "bin/tactus", "train", *QUICK_START, "--set", f"environment.address=127.0.0.1:{port}", *extra, "--out", run,
-               "--actors", "1"]  # fmt: skip
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=RUN_S, check=False)
+def check_tool_use(build: pathlib.Path, folder: pathlib.Path) -> None:
+    """docs/recipes/learn-to-use-a-tool.md, with a shorter warm start and few steps."""
+    lines, policy, run, port = folder / "tool-use.jsonl", folder / "tool-use-sft", folder / "tool-use", free_port()
+    with lines.open("w") as out:
+        subprocess.run([PYTHON, ROOT / "examples/tool_use/conversations.py", "20000"], stdout=out, timeout=RUN_S, check=True)
+    tactus(build, "sft", "--config", "configs/tool_use_sft.textproto", "--set", f"sft.data_path={lines}", "--set", "learner.threads=1",
+           "--set", f"sft.steps={WARM_START_STEPS}", "--out", policy)  # fmt: skip
+    with server([PYTHON, ROOT / "examples/tool_use/server.py", f"127.0.0.1:{port}"], port):
+        tactus(build, "train", "--config", "configs/tool_use.textproto", "--set", f"environment.address=127.0.0.1:{port}",
+               "--set", f"model.path={policy}", "--set", f"learner.steps={TOOL_STEPS}", "--set", "optimizer.lr=3e-4",
+               "--set", "optimizer.schedule=CONSTANT", "--out", run, "--actors", "1")  # fmt: skip
+    steps = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [s["step"] for s in steps] == list(range(1, TOOL_STEPS + 1)), steps
+    assert not any(s["mismatch_on_policy_max"] for s in steps), "the actor's log-probs and the learner's differ"
+    expect_rise("tool use", [s["reward_mean"] for s in steps], first=2, last=6)
+    turns = [s["turns_mean"] for s in steps]
+    require(turns[0] < 1.6 < turns[-1], f"tool use: the model's turns in a conversation from {turns[0]:.2f} to {turns[-1]:.2f}")
+
+
+def tactus(build: pathlib.Path, *arguments: str | pathlib.Path) -> None:
+    done = subprocess.run([build / "bin/tactus", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=RUN_S, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
+
+
+def train(build: pathlib.Path, run: pathlib.Path, port: int, extra: list[str]) -> None:
+    tactus(build, "train", *QUICK_START, "--set", f"environment.address=127.0.0.1:{port}", *extra, "--out", run, "--actors", "1")
 
 
 @dataclasses.dataclass
@@ -305,7 +328,7 @@ def text_of(sample: dict) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["examples", "faults"])
+    parser.add_argument("what", choices=["examples", "tool_use", "faults"])
     parser.add_argument("--build", type=pathlib.Path, required=True)
     args = parser.parse_args()
     modules = [PYTHON, "-c", "import grpc, math_verify"]
@@ -313,10 +336,8 @@ def main() -> None:
         skip("grpcio and math-verify are not in .venv: scripts/setup.sh --lint puts them there")
     with tempfile.TemporaryDirectory() as name:
         folder, build = pathlib.Path(name), args.build.resolve()
-        if args.what == "faults":
-            check_faults(build, folder)
-            return
-        for check in (check_cpp, check_code_execution, check_math, check_ten_lines, check_conversation):
+        examples = (check_cpp, check_code_execution, check_math, check_ten_lines, check_conversation)
+        for check in {"examples": examples, "tool_use": (check_tool_use,), "faults": (check_faults,)}[args.what]:
             check(build, folder)
 
 
