@@ -23,6 +23,7 @@ void FuzzState(absl::string_view input);
 void FuzzStudyPlan(absl::string_view input);
 void FuzzSubmissionLogSegment(absl::string_view input);
 void FuzzTokenizerJson(absl::string_view input);
+void FuzzWeightDelta(absl::string_view input);
 void FuzzWireMessages(absl::string_view input);
 
 // Ends the process, which libFuzzer reports with the input at hand.

@@ -37,6 +37,7 @@ constexpr Target kTargets[] = {
     {"study_plan", FuzzStudyPlan},
     {"submission_log", FuzzSubmissionLogSegment},
     {"tokenizer", FuzzTokenizerJson},
+    {"weight_delta", FuzzWeightDelta},
     {"wire", FuzzWireMessages},
 };
 

@@ -14,10 +14,10 @@ constexpr uint32_t kParts = 1u << kRansScaleBits;
 absl::Status CutOff() { return absl::InvalidArgumentError("weight delta: it ends in the middle of a field"); }
 
 // DataLoss unless a reader has used all its bytes and no more.
-absl::Status CheckUsed(absl::string_view what, size_t used, size_t size, size_t missing) {
-  if (used == size && missing == 0) return absl::OkStatus();
+absl::Status CheckUsed(absl::string_view what, size_t used, size_t size) {
+  if (used == size) return absl::OkStatus();
   return absl::DataLossError(
-      absl::StrCat("weight delta: its ", what, " are ", size, " bytes; ", used + missing, " were expected"));
+      absl::StrCat("weight delta: its ", what, " are ", size, " bytes; ", used, " were expected"));
 }
 
 }  // namespace
@@ -84,16 +84,6 @@ absl::StatusOr<RansTable> RansTable::ReadFrom(absl::string_view& in) {
   return RansTable(parts);
 }
 
-void RansEncoder::Put(const RansTable& table, uint32_t symbol) {
-  const uint32_t parts = table.parts(symbol);
-  const uint32_t limit = ((kLow >> kRansScaleBits) << 8) * parts;
-  while (state_ >= limit) {
-    reversed_.push_back(static_cast<char>(state_));
-    state_ >>= 8;
-  }
-  state_ = ((state_ / parts) << kRansScaleBits) + state_ % parts + table.start(symbol);
-}
-
 std::string RansEncoder::Finish() {
   for (int i = 0; i < 4; ++i) {
     reversed_.push_back(static_cast<char>(state_));
@@ -104,20 +94,11 @@ std::string RansEncoder::Finish() {
 }
 
 RansDecoder::RansDecoder(absl::string_view bytes) : bytes_(bytes) {
-  for (int i = 0; i < 4; ++i) state_ = (state_ << 8) | NextByte();
-}
-
-uint32_t RansDecoder::Get(const RansTable& table) {
-  const uint32_t slot = state_ & (kParts - 1);
-  const uint32_t symbol = table.SymbolAt(slot);
-  state_ = table.parts(symbol) * (state_ >> kRansScaleBits) + slot - table.start(symbol);
-  // A state that hostile bytes have brought to 0 would never grow: two bytes at most are missing in a sound one.
-  for (int i = 0; i < 2 && state_ < RansEncoder::kLow; ++i) state_ = (state_ << 8) | NextByte();
-  return symbol;
+  for (int i = 0; i < 2; ++i) state_ = (state_ << 16) | NextWord();
 }
 
 absl::Status RansDecoder::Check() const {
-  absl::Status used = CheckUsed("coded symbols", at_, bytes_.size(), missing_);
+  absl::Status used = CheckUsed("coded symbols", at_ + missing_, bytes_.size());
   if (used.ok() && state_ != RansEncoder::kLow)
     used = absl::DataLossError("weight delta: its coded symbols are damaged");
   return used;
@@ -136,20 +117,18 @@ std::string BitWriter::Finish() {
   return std::move(bytes_);
 }
 
-uint32_t BitReader::Get(int bits) {
-  for (; count_ < bits; count_ += 8) {
-    const uint64_t next = at_ < bytes_.size() ? static_cast<uint8_t>(bytes_[at_++]) : (++missing_, uint64_t{0});
+void BitReader::Fill() {
+  for (; count_ <= 56; count_ += 8, ++at_) {
+    const uint64_t next = at_ < bytes_.size() ? static_cast<uint8_t>(bytes_[at_]) : 0;
     pending_ |= next << count_;
   }
-  const auto value = static_cast<uint32_t>(pending_ & ((uint64_t{1} << bits) - 1));
-  pending_ >>= bits;
-  count_ -= bits;
-  return value;
 }
 
 absl::Status BitReader::Check() const {
   if (pending_ != 0) return absl::DataLossError("weight delta: bits follow its last number");
-  return CheckUsed("plain bits", at_, bytes_.size(), missing_);
+  // Whole bytes that were read ahead are not used.
+  const size_t used = at_ - static_cast<size_t>(count_ / 8);
+  return CheckUsed("plain bits", used, bytes_.size());
 }
 
 void AppendVarint(uint64_t value, std::string& out) {

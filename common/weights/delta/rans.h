@@ -1,5 +1,5 @@
 // Static range coding of small symbols, with many tables in one stream: rANS (J. Duda, arXiv 1311.2540) with a 32-bit
-// state, bytes out, and frequencies of 1/4096. The last symbol put in is the first to come out.
+// state, 16 bits out at a time, and frequencies of 1/4096. The last symbol put in is the first to come out.
 //
 // Values whose range is not small are split into a symbol, which is coded, and low bits, which are stored as they are
 // (Bucket). Pure functions and single-threaded classes; never block.
@@ -60,12 +60,20 @@ class RansTable {
 
 class RansEncoder {
  public:
-  void Put(const RansTable& table, uint32_t symbol);
+  void Put(const RansTable& table, uint32_t symbol) {
+    const uint32_t parts = table.parts(symbol);
+    if (state_ >= (uint64_t{parts} << (32 - kRansScaleBits))) {
+      reversed_.push_back(static_cast<char>(state_));
+      reversed_.push_back(static_cast<char>(state_ >> 8));
+      state_ >>= 16;
+    }
+    state_ = ((state_ / parts) << kRansScaleBits) + state_ % parts + table.start(symbol);
+  }
   // All bytes, in the decoder's order.
   std::string Finish();
 
  private:
-  static constexpr uint32_t kLow = 1u << 23;
+  static constexpr uint32_t kLow = 1u << 16;
   friend class RansDecoder;
   uint32_t state_ = kLow;
   std::string reversed_;
@@ -75,12 +83,24 @@ class RansDecoder {
  public:
   // `bytes` must outlive it. What is missing at their end reads as 0 and shows in Check.
   explicit RansDecoder(absl::string_view bytes);
-  uint32_t Get(const RansTable& table);
+  uint32_t Get(const RansTable& table) {
+    const uint32_t slot = state_ & ((1u << kRansScaleBits) - 1);
+    const uint32_t symbol = table.SymbolAt(slot);
+    state_ = table.parts(symbol) * (state_ >> kRansScaleBits) + slot - table.start(symbol);
+    // A sound state lacks 16 bits at most. One that hostile bytes have brought to 0 stays small.
+    if (state_ < RansEncoder::kLow) state_ = (state_ << 16) | NextWord();
+    return symbol;
+  }
   // After the last symbol: DataLoss unless exactly all bytes were used.
   absl::Status Check() const;
 
  private:
-  uint32_t NextByte() { return at_ < bytes_.size() ? static_cast<uint8_t>(bytes_[at_++]) : (++missing_, 0u); }
+  uint32_t NextWord() {
+    if (bytes_.size() - at_ < 2) return missing_ += 2, 0;
+    const auto high = static_cast<uint8_t>(bytes_[at_]), low = static_cast<uint8_t>(bytes_[at_ + 1]);
+    at_ += 2;
+    return uint32_t{high} << 8 | low;
+  }
   absl::string_view bytes_;
   size_t at_ = 0;
   size_t missing_ = 0;
@@ -102,13 +122,19 @@ class BitWriter {
 class BitReader {
  public:
   explicit BitReader(absl::string_view bytes) : bytes_(bytes) {}
-  uint32_t Get(int bits);
+  uint32_t Get(int bits) {
+    if (count_ < bits) Fill();
+    const auto value = static_cast<uint32_t>(pending_ & ((uint64_t{1} << bits) - 1));
+    pending_ >>= bits;
+    count_ -= bits;
+    return value;
+  }
   absl::Status Check() const;  // as RansDecoder's
 
  private:
+  void Fill();
   absl::string_view bytes_;
-  size_t at_ = 0;
-  size_t missing_ = 0;
+  size_t at_ = 0;  // counts bytes beyond the end too
   uint64_t pending_ = 0;
   int count_ = 0;
 };

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <functional>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -10,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
 #include "common/weights/delta/element_masks.h"
+#include "common/weights/delta/exponent_cuts.h"
 #include "common/weights/delta/rans.h"
 
 namespace tactus {
@@ -17,8 +19,11 @@ namespace {
 
 constexpr size_t kClasses = kExponentClasses;
 constexpr int64_t kNever = int64_t{1} << 62;
-// One number in so many is looked at where a sample does.
-constexpr size_t kSampleStride = 61;
+// One number, or one chunk of 64, in so many is looked at where a sample does. Primes, so that no matrix has a width
+// they divide.
+constexpr size_t kNumberStride = 61, kChunkStride = 37;
+// With fewer chunks than this all are looked at.
+constexpr size_t kFewChunks = 4096;
 
 // All bfloat16 bit patterns in the order of their values, -0 below +0: neighbours differ by 1.
 int32_t Place(uint16_t bits) { return bits < 0x8000 ? bits : 0x7fff - bits; }
@@ -30,35 +35,26 @@ int64_t UnfoldStep(uint32_t folded) {
   return folded % 2 == 0 ? size : -size;
 }
 
-// The first 64 numbers of what is left, filled up with zeros where there are fewer. Those never change; being small
-// they count for the last class, on both sides alike.
-template <typename Number>
-struct Chunk {
-  Chunk(std::span<Number> numbers, size_t begin) : size(std::min<size_t>(kMaskElements, numbers.size() - begin)) {
-    at = numbers.data() + begin;
-    if (size == kMaskElements) return;
-    std::copy_n(at, size, padded.begin());
-    at = nullptr;
-  }
-  const uint16_t* data() const { return at != nullptr ? at : padded.data(); }
-  const size_t size;
-
- private:
-  const uint16_t* at;
+// The last numbers of a block where they fill no chunk, filled up with zeros. Those never change; of the smallest
+// exponent they count for the last class, on both sides alike.
+std::array<uint16_t, kMaskElements> Padded(std::span<const uint16_t> numbers) {
   std::array<uint16_t, kMaskElements> padded{};
-};
+  std::ranges::copy(numbers, padded.begin());
+  return padded;
+}
 
-// The smallest exponent that at most 1 of 64 numbers is above.
-int TopExponent(std::span<const uint16_t> numbers) {
-  std::array<size_t, 256> counts{};
-  size_t seen = 0;
-  for (size_t i = 0; i < numbers.size(); i += kSampleStride, ++seen)
-    ++counts[static_cast<size_t>(ExponentOf(numbers[i]))];
-  size_t above = 0;
-  int top = 255;
-  while (top > 0 && (above + counts[static_cast<size_t>(top)]) * 64 <= seen)
-    above += counts[static_cast<size_t>(top--)];
-  return top;
+ClassCuts CutsFor(std::span<const uint16_t> before, std::span<const uint16_t> after) {
+  const size_t stride = before.size() < kFewChunks * kMaskElements ? 1 : kChunkStride;
+  ExponentCounts counts;
+  for (size_t begin = 0; begin < before.size(); begin += stride * kMaskElements) {
+    const size_t end = std::min<size_t>(begin + kMaskElements, before.size());
+    for (size_t i = begin; i < end; ++i) {
+      const auto exponent = static_cast<size_t>(ExponentOf(before[i]));
+      ++counts.numbers[exponent];
+      counts.changes[exponent] += before[i] != after[i];
+    }
+  }
+  return ChooseCuts(counts, static_cast<double>(stride));
 }
 
 struct Change {
@@ -71,30 +67,48 @@ struct Changes {
   std::array<std::vector<uint32_t>, kClasses> gaps;
 };
 
-Changes FindChanges(std::span<const uint16_t> before, std::span<const uint16_t> after, int top) {
-  const MaskKernels& kernels = BestMaskKernels();
-  Changes changes;
-  std::array<uint32_t, kClasses> run{};  // numbers of the class since its last change
-  ClassMasks masks;
-  for (size_t begin = 0; begin < before.size(); begin += kMaskElements) {
-    const Chunk old(before, begin), fresh(after, begin);
-    kernels.class_masks(old.data(), top, masks);
-    const uint64_t changed = kernels.changed(old.data(), fresh.data());
-    for (size_t c = 0; c < kClasses; ++c) {
-      uint32_t passed = 0;  // numbers of the class in this chunk up to its last change
-      for (uint64_t left = changed & masks[c]; left != 0; left &= left - 1) {
-        const int i = std::countr_zero(left);
-        const auto rank = static_cast<uint32_t>(std::popcount(masks[c] & ((uint64_t{1} << i) - 1)));
-        changes.gaps[c].push_back(run[c] + rank - passed);
-        const int32_t step = Place(fresh.data()[i]) - Place(old.data()[i]);
-        changes.in_order.push_back({static_cast<uint8_t>(c), FoldStep(step)});
-        run[c] = 0;
-        passed = rank + 1;
+class ChangeFinder {
+ public:
+  explicit ChangeFinder(const ClassCuts& cuts) : cuts_(cuts) {}
+
+  void Find(const uint16_t* before, const uint16_t* after, size_t chunks) {
+    uint64_t changed = 0;
+    for (size_t i = 0; i < chunks; ++i, walk_.Pass()) {
+      const size_t at = i * kMaskElements;
+      i += kernels_.walk_to_change(before + at, after + at, chunks - i, cuts_, walk_, changed);
+      if (i == chunks) return;
+      for (size_t c = 0; c < kClasses; ++c) {
+        if ((changed & walk_.masks[c]) != 0) Enter(c, changed, before + i * kMaskElements, after + i * kMaskElements);
       }
-      run[c] += static_cast<uint32_t>(std::popcount(masks[c])) - passed;
     }
   }
-  return changes;
+  Changes Take() { return std::move(changes_); }
+
+ private:
+  // The changes of class c in the chunk at hand.
+  void Enter(size_t c, uint64_t changed, const uint16_t* before, const uint16_t* after) {
+    for (uint64_t left = changed & walk_.masks[c]; left != 0; left &= left - 1) {
+      const int i = std::countr_zero(left);
+      const int64_t at = walk_.seen[c] + kernels_.rank_of_bit(walk_.masks[c], i);
+      changes_.gaps[c].push_back(static_cast<uint32_t>(at - expected_[c]));
+      changes_.in_order.push_back({static_cast<uint8_t>(c), FoldStep(Place(after[i]) - Place(before[i]))});
+      expected_[c] = at + 1;
+    }
+  }
+
+  const MaskKernels& kernels_ = BestMaskKernels();
+  const ClassCuts& cuts_;
+  ChunkWalk walk_;
+  ClassCounts expected_{};  // where the next change of a class would be at no distance from its last
+  Changes changes_;
+};
+
+Changes FindChanges(std::span<const uint16_t> before, std::span<const uint16_t> after, const ClassCuts& cuts) {
+  const size_t chunks = before.size() / kMaskElements, whole = chunks * kMaskElements;
+  ChangeFinder finder(cuts);
+  finder.Find(before.data(), after.data(), chunks);
+  if (whole < before.size()) finder.Find(Padded(before.subspan(whole)).data(), Padded(after.subspan(whole)).data(), 1);
+  return finder.Take();
 }
 
 // How the symbols of one class are coded.
@@ -114,6 +128,11 @@ std::array<std::optional<ClassTables>, kClasses> CountTables(const Changes& chan
   return tables;
 }
 
+// A value's symbol, and which table codes it: 2 * class, and 1 more for gaps. Small, as a block has a million.
+struct CodedValue {
+  uint8_t table, symbol;
+};
+
 // Calls fn(class, is_gap, value) for each coded value in the stream's order.
 template <typename Fn>
 void ForEachValue(const Changes& changes, Fn fn) {
@@ -132,10 +151,13 @@ void ForEachValue(const Changes& changes, Fn fn) {
 class BlockReader {
  public:
   static absl::StatusOr<BlockReader> Open(absl::string_view in, uint64_t changes, size_t elements) {
-    if (in.empty()) return absl::InvalidArgumentError("weight delta: it ends in the middle of a field");
     BlockReader reader;
-    reader.top_ = static_cast<uint8_t>(in[0]);
-    in.remove_prefix(1);
+    if (in.size() < reader.cuts_.size())
+      return absl::InvalidArgumentError("weight delta: it ends in the middle of a field");
+    std::ranges::copy(in.substr(0, reader.cuts_.size()), reader.cuts_.begin());
+    in.remove_prefix(reader.cuts_.size());
+    if (!std::ranges::is_sorted(reader.cuts_, std::greater<>()))
+      return absl::InvalidArgumentError("weight delta: the exponents that part its classes rise");
     uint64_t sum = 0;
     for (int64_t& left : reader.left_) {
       ASSIGN_OR_RETURN(const uint64_t count, ReadVarint(in));
@@ -160,7 +182,7 @@ class BlockReader {
     return reader;
   }
 
-  int top() const { return top_; }
+  const ClassCuts& cuts() const { return cuts_; }
   // How many numbers of class c stand before its next change; kNever after its last.
   int64_t NextGap(size_t c) { return left_[c]-- > 0 ? int64_t{Next(tables_[c].gap)} : kNever; }
   int64_t NextStep(size_t c) { return UnfoldStep(Next(tables_[c].step)); }
@@ -178,22 +200,55 @@ class BlockReader {
     return Bucket::Base(symbol) + bits_->Get(Bucket::LowBits(symbol));
   }
 
-  int top_ = 0;
+  ClassCuts cuts_{};
   std::array<int64_t, kClasses> left_{};
   std::array<ClassTables, kClasses> tables_;
   std::optional<RansDecoder> symbols_;
   std::optional<BitReader> bits_;
 };
 
+class ChangeApplier {
+ public:
+  explicit ChangeApplier(BlockReader& reader) : reader_(reader) {
+    for (size_t c = 0; c < kClasses; ++c) next_[c] = reader_.NextGap(c);
+  }
+
+  absl::Status Apply(uint16_t* numbers, size_t chunks) {
+    for (size_t i = 0; i < chunks; ++i, walk_.Pass()) {
+      i += kernels_.walk_to_next(numbers + i * kMaskElements, chunks - i, reader_.cuts(), next_, walk_);
+      if (i == chunks) break;
+      for (size_t c = 0; c < kClasses; ++c) RETURN_IF_ERROR(ApplyClass(c, numbers + i * kMaskElements));
+    }
+    return absl::OkStatus();
+  }
+
+ private:
+  // The changes of class c in the chunk at hand.
+  absl::Status ApplyClass(size_t c, uint16_t* chunk) {
+    for (; next_[c] < walk_.seen[c] + walk_.here[c]; next_[c] += 1 + reader_.NextGap(c)) {
+      uint16_t& number = chunk[kernels_.select_bit(walk_.masks[c], static_cast<int>(next_[c] - walk_.seen[c]))];
+      const int64_t place = Place(number) + reader_.NextStep(c);
+      if (place < -0x8000 || place > 0x7fff) return absl::DataLossError("weight delta: a step beyond all numbers");
+      number = AtPlace(place);
+    }
+    return absl::OkStatus();
+  }
+
+  const MaskKernels& kernels_ = BestMaskKernels();
+  BlockReader& reader_;
+  ChunkWalk walk_;
+  ClassCounts next_;  // which number of each class changes next, counted from 0
+};
+
 }  // namespace
 
 std::string EncodeDeltaBlock(std::span<const uint16_t> before, std::span<const uint16_t> after) {
-  const int top = TopExponent(before);
-  const Changes changes = FindChanges(before, after, top);
+  const ClassCuts cuts = CutsFor(before, after);
+  const Changes changes = FindChanges(before, after, cuts);
   std::string out;
   AppendVarint(changes.in_order.size(), out);
   if (changes.in_order.empty()) return out;
-  out.push_back(static_cast<char>(top));
+  out.append(cuts.begin(), cuts.end());
   for (const std::vector<uint32_t>& gaps : changes.gaps) AppendVarint(gaps.size(), out);
   const std::array<std::optional<ClassTables>, kClasses> tables = CountTables(changes);
   for (const std::optional<ClassTables>& of_class : tables) {
@@ -201,20 +256,19 @@ std::string EncodeDeltaBlock(std::span<const uint16_t> before, std::span<const u
     of_class->gap.AppendTo(out);
     of_class->step.AppendTo(out);
   }
-  struct Coded {
-    const RansTable* table;
-    uint32_t symbol;
-  };
-  std::vector<Coded> coded;
+  std::vector<CodedValue> coded;
   coded.reserve(2 * changes.in_order.size());
   BitWriter bits;
   ForEachValue(changes, [&](size_t c, bool is_gap, uint32_t value) {
     const Bucket bucket = Bucket::Of(value);
-    coded.push_back({is_gap ? &tables[c]->gap : &tables[c]->step, bucket.symbol});
+    coded.push_back({static_cast<uint8_t>(2 * c + (is_gap ? 1 : 0)), static_cast<uint8_t>(bucket.symbol)});
     bits.Put(value - Bucket::Base(bucket.symbol), bucket.low_bits);
   });
   RansEncoder symbols;
-  for (auto it = coded.rbegin(); it != coded.rend(); ++it) symbols.Put(*it->table, it->symbol);
+  for (auto it = coded.rbegin(); it != coded.rend(); ++it) {
+    const ClassTables& of_class = *tables[it->table / 2];
+    symbols.Put(it->table % 2 == 1 ? of_class.gap : of_class.step, it->symbol);
+  }
   AppendSized(symbols.Finish(), out);
   AppendSized(bits.Finish(), out);
   return out;
@@ -226,32 +280,23 @@ absl::Status ApplyDeltaBlock(absl::string_view delta, std::span<uint16_t> number
     return absl::InvalidArgumentError("weight delta: bytes follow where nothing changed");
   if (changes == 0) return absl::OkStatus();
   ASSIGN_OR_RETURN(BlockReader reader, BlockReader::Open(delta, changes, numbers.size()));
-  const MaskKernels& kernels = BestMaskKernels();
-  std::array<int64_t, kClasses> wait{};  // numbers of the class before its next change
-  for (size_t c = 0; c < kClasses; ++c) wait[c] = reader.NextGap(c);
-  ClassMasks masks;
-  for (size_t begin = 0; begin < numbers.size(); begin += kMaskElements) {
-    const Chunk chunk(numbers, begin);
-    kernels.class_masks(chunk.data(), reader.top(), masks);
-    for (size_t c = 0; c < kClasses; ++c) {
-      const int64_t here = std::popcount(masks[c]);
-      for (; wait[c] < here; wait[c] += 1 + reader.NextGap(c)) {
-        const auto i = static_cast<size_t>(kernels.select_bit(masks[c], static_cast<int>(wait[c])));
-        if (i >= chunk.size) return absl::DataLossError("weight delta: a change beyond the last number");
-        uint16_t& number = numbers[begin + i];
-        const int64_t place = Place(number) + reader.NextStep(c);
-        if (place < -0x8000 || place > 0x7fff) return absl::DataLossError("weight delta: a step beyond all numbers");
-        number = AtPlace(place);
-      }
-      wait[c] -= here;
-    }
+  ChangeApplier applier(reader);
+  const size_t chunks = numbers.size() / kMaskElements, whole = chunks * kMaskElements;
+  RETURN_IF_ERROR(applier.Apply(numbers.data(), chunks));
+  if (whole < numbers.size()) {
+    std::array<uint16_t, kMaskElements> last = Padded(numbers.subspan(whole));
+    RETURN_IF_ERROR(applier.Apply(last.data(), 1));
+    if (std::ranges::any_of(std::span(last).subspan(numbers.size() - whole), [](uint16_t n) { return n != 0; }))
+      return absl::DataLossError("weight delta: a change beyond the last number");
+    std::ranges::copy_n(last.begin(), static_cast<int64_t>(numbers.size() - whole),
+                        numbers.begin() + static_cast<int64_t>(whole));
   }
   return reader.Check();
 }
 
 double ChangedFraction(std::span<const uint16_t> before, std::span<const uint16_t> after) {
   size_t seen = 0, changed = 0;
-  for (size_t i = 0; i < before.size(); i += kSampleStride, ++seen) changed += before[i] != after[i];
+  for (size_t i = 0; i < before.size(); i += kNumberStride, ++seen) changed += before[i] != after[i];
   return seen == 0 ? 0 : static_cast<double>(changed) / static_cast<double>(seen);
 }
 

@@ -11,7 +11,7 @@
 // one or several at once.
 //
 //   block  = varint changes, then unless 0:
-//            byte top exponent, 8 varints: changes by class, for each class that has some: gap table, step table,
+//            7 bytes of cuts, 8 varints: changes by class, for each class that has some: gap table, step table,
 //            varint bytes of coded symbols, these, varint bytes of plain bits, these
 //   symbols: each class's first gap; then 64 numbers at a time, class by class, each change's step and its class's next
 //   gap step   = the new number's place in the order of all numbers, minus the old one's, as 2 (|step| - 1) + (step <

@@ -3,14 +3,19 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
+#include <bit>
 #include <cmath>
 #include <cstring>
+#include <functional>
 #include <map>
 #include <random>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "common/weights/delta/element_masks.h"
+#include "common/weights/delta/exponent_cuts.h"
 
 namespace tactus {
 namespace {
@@ -97,7 +102,7 @@ TEST(WeightDeltaTest, AFewChangesCostAFewBytes) {
   Numbers before(1 << 20, 0x3f80), after = before;
   EXPECT_EQ(EncodeDeltaBlock(before, after).size(), 1u);
   after[12345] += 1;
-  EXPECT_LT(EncodeDeltaBlock(before, after).size(), 30u);
+  EXPECT_LT(EncodeDeltaBlock(before, after).size(), 36u);
   EXPECT_EQ(Applied(EncodeDeltaBlock(before, after), before), after);
 }
 
@@ -137,41 +142,138 @@ TEST(WeightDeltaTest, RefusesWhatIsNoBlock) {
   refused("", "middle of a field");
   refused(std::string("\0x", 2), "bytes follow where nothing changed");
   refused(std::string("\1", 1), "middle of a field");
-  refused(std::string("\1\0\13\0\0\0\0\0\0\0", 10), "more changes than numbers");
-  refused(std::string("\1\0\2\0\0\0\0\0\0\0", 10), "have 2 changes; expected 1");
+  const std::string cuts(kExponentClasses - 1, '\0');
+  refused(absl::StrCat("\1", cuts, std::string("\13\0\0\0\0\0\0\0", 8)), "more changes than numbers");
+  refused(absl::StrCat("\1", cuts, std::string("\2\0\0\0\0\0\0\0", 8)), "have 2 changes; expected 1");
+  refused(absl::StrCat("\1", std::string("\5\6\0\0\0\0\0", 7)), "part its classes rise");
   Numbers many(1000, 0x3f80), after = many;
   after[900] = 0x3f81;
   refused(EncodeDeltaBlock(many, after), "gaps lead beyond the block");
 }
 
-TEST(ElementMasksTest, FastKernelsEqualThePortableOnes) {
-  const MaskKernels* const fast = Avx2MaskKernels();
-  if (fast == nullptr) GTEST_SKIP() << "this machine has no AVX2";
-  const MaskKernels& plain = PortableMaskKernels();
+ClassCuts SomeCuts(std::mt19937_64& random) {
+  ClassCuts cuts;
+  for (uint8_t& cut : cuts) cut = static_cast<uint8_t>(random());
+  std::ranges::sort(cuts, std::greater<>());
+  if (random() % 3 == 0) cuts[2] = cuts[1];
+  return cuts;
+}
+
+void ExpectEqual(const ChunkWalk& a, const ChunkWalk& b) {
+  ASSERT_EQ(a.masks, b.masks);
+  ASSERT_EQ(a.here, b.here);
+  ASSERT_EQ(a.seen, b.seen);
+}
+
+// What the walk says of one chunk, number by number.
+void ExpectRight(const ChunkWalk& walk, const uint16_t* numbers, const ClassCuts& cuts) {
+  ClassMasks masks{};
+  ClassCounts here{};
+  for (int i = 0; i < kMaskElements; ++i) {
+    const auto of =
+        static_cast<size_t>(std::ranges::count_if(cuts, [&](int cut) { return ExponentOf(numbers[i]) <= cut; }));
+    masks[of] |= uint64_t{1} << i;
+    ++here[of];
+  }
+  EXPECT_EQ(walk.masks, masks);
+  EXPECT_EQ(walk.here, here);
+}
+
+void ExpectSameWalks(const MaskKernels& fast, const MaskKernels& plain) {
   std::mt19937_64 random(4);
-  for (int round = 0; round < 2000; ++round) {
-    std::array<uint16_t, kMaskElements> a, b;
-    for (size_t i = 0; i < a.size(); ++i) {
-      a[i] = static_cast<uint16_t>(random());
-      b[i] = random() % 4 == 0 ? static_cast<uint16_t>(random()) : a[i];
+  constexpr size_t kChunks = 9;
+  for (int round = 0; round < 500; ++round) {
+    std::vector<uint16_t> a(kChunks * kMaskElements), b;
+    for (uint16_t& number : a) number = static_cast<uint16_t>(random());
+    b = a;
+    for (int i = 0; i < 3; ++i) b[random() % b.size()] ^= static_cast<uint16_t>(random() % 4);
+    const ClassCuts cuts = SomeCuts(random);
+    ClassCounts next;
+    for (int64_t& n : next) n = static_cast<int64_t>(random() % 400);
+    ChunkWalk of_fast, of_plain;
+    const size_t stop = plain.walk_to_next(a.data(), kChunks, cuts, next, of_plain);
+    ASSERT_EQ(fast.walk_to_next(a.data(), kChunks, cuts, next, of_fast), stop);
+    ASSERT_NO_FATAL_FAILURE(ExpectEqual(of_fast, of_plain));
+    ExpectRight(of_plain, a.data() + std::min(stop, kChunks - 1) * kMaskElements, cuts);
+    of_fast = of_plain = {};
+    uint64_t changed = 0, fast_changed = 0;
+    const size_t differs = plain.walk_to_change(a.data(), b.data(), kChunks, cuts, of_plain, changed);
+    ASSERT_EQ(fast.walk_to_change(a.data(), b.data(), kChunks, cuts, of_fast, fast_changed), differs);
+    ASSERT_EQ(fast_changed, changed);
+    ASSERT_NO_FATAL_FAILURE(ExpectEqual(of_fast, of_plain));
+    for (int i = 0; differs < kChunks && i < kMaskElements; ++i) {
+      const size_t at = differs * kMaskElements + static_cast<size_t>(i);
+      ASSERT_EQ(a[at] != b[at], ((changed >> i) & 1) != 0);
     }
-    const int top = static_cast<int>(random() % 256);
-    ClassMasks from_fast, from_plain;
-    fast->class_masks(a.data(), top, from_fast);
-    plain.class_masks(a.data(), top, from_plain);
-    ASSERT_EQ(from_fast, from_plain) << "top " << top;
-    uint64_t all = 0;
-    for (const uint64_t mask : from_plain) {
-      EXPECT_EQ(all & mask, 0u);
-      all |= mask;
-    }
-    EXPECT_EQ(~all, 0u) << "every number is of one class";
-    const uint64_t changed = plain.changed(a.data(), b.data());
-    ASSERT_EQ(fast->changed(a.data(), b.data()), changed);
-    for (int rank = 0; rank < std::popcount(changed); ++rank) {
-      ASSERT_EQ(fast->select_bit(changed, rank), plain.select_bit(changed, rank));
+    const uint64_t mask = random();
+    for (int rank = 0; rank < std::popcount(mask); ++rank) {
+      const int place = plain.select_bit(mask, rank);
+      ASSERT_EQ(fast.select_bit(mask, rank), place);
+      ASSERT_EQ(plain.rank_of_bit(mask, place), rank);
+      ASSERT_EQ(fast.rank_of_bit(mask, place), rank);
     }
   }
+}
+
+TEST(ElementMasksTest, Avx2EqualsThePortableOnes) {
+  if (Avx2MaskKernels() == nullptr) GTEST_SKIP() << "this machine has no AVX2";
+  ExpectSameWalks(*Avx2MaskKernels(), PortableMaskKernels());
+}
+
+TEST(ElementMasksTest, Avx512EqualsThePortableOnes) {
+  if (Avx512MaskKernels() == nullptr) GTEST_SKIP() << "this machine has no AVX-512";
+  ExpectSameWalks(*Avx512MaskKernels(), PortableMaskKernels());
+}
+
+// Bits of the classes that `cuts` makes, as exponent_cuts.h defines them, counted the slow way.
+double BitsOf(const ExponentCounts& counts, const ClassCuts& cuts) {
+  std::array<double, kExponentClasses> numbers{}, changes{};
+  for (int e = 0; e < 256; ++e) {
+    const auto of = static_cast<size_t>(std::ranges::count_if(cuts, [&](uint8_t cut) { return e <= cut; }));
+    numbers[of] += counts.numbers[static_cast<size_t>(e)];
+    changes[of] += counts.changes[static_cast<size_t>(e)];
+  }
+  double bits = 0;
+  for (size_t c = 0; c < numbers.size(); ++c) {
+    if (changes[c] == 0) continue;
+    const double p = changes[c] / numbers[c];
+    bits += 240 - numbers[c] * (p * std::log2(p) + (p < 1 ? (1 - p) * std::log2(1 - p) : 0));
+  }
+  return bits;
+}
+
+TEST(ExponentCutsTest, NoOtherCutsCostFewerBits) {
+  std::mt19937 random(8);
+  for (int round = 0; round < 200; ++round) {
+    ExponentCounts counts;
+    const uint32_t most = round % 2 == 0 ? 100000 : 100;
+    for (int i = 0; i < 20; ++i) {
+      const size_t e = random() % 256;
+      counts.numbers[e] = 1 + random() % most;
+      counts.changes[e] = random() % (counts.numbers[e] + 1);
+    }
+    const ClassCuts best = ChooseCuts(counts, 1);
+    ASSERT_TRUE(std::ranges::is_sorted(best, std::greater<>()));
+    const double least = BitsOf(counts, best);
+    for (int other = 0; other < 200; ++other) {
+      ClassCuts cuts = best;
+      for (uint8_t& cut : cuts) {
+        if (other < 100 || random() % 4 == 0) cut = static_cast<uint8_t>(random());
+      }
+      std::ranges::sort(cuts, std::greater<>());
+      ASSERT_LE(least, BitsOf(counts, cuts) + 1e-6) << round;
+    }
+  }
+}
+
+TEST(ExponentCutsTest, ClassesThatSaveLessThanTheirTablesAreNotMade) {
+  ExponentCounts counts;
+  counts.numbers[100] = counts.numbers[101] = 1000;
+  counts.changes[100] = 10;
+  counts.changes[101] = 12;
+  EXPECT_THAT(ChooseCuts(counts, 1), ::testing::Each(0)) << "one class";
+  EXPECT_THAT(ChooseCuts(counts, 10000), ::testing::Each(100)) << "two: above 100, and all else";
+  EXPECT_THAT(ChooseCuts({}, 1), ::testing::Each(0));
 }
 
 }  // namespace
