@@ -204,8 +204,8 @@ TEST_F(ActorTest, SpansStayHomeUnlessHeadsAreCalibrated) {
 
 // Notes by which temperatures the answers were drawn, and how often attention was measured.
 struct NotingRunner : FakeModelRunner {
-  NotingRunner(std::map<float, int>* draws, int* taps)
-      : FakeModelRunner(40, kVocab, 1000), draws(*draws), taps(*taps) {}
+  NotingRunner(std::map<float, int>* noted_draws, int* noted_taps)
+      : FakeModelRunner(40, kVocab, 1000), draws(*noted_draws), taps(*noted_taps) {}
   absl::Status Execute(const StepPlan& plan, std::span<ops::SampledToken> out) override {
     for (const RowDraw& draw : plan.draws) ++draws[draw.params.temperature];
     taps += static_cast<int>(plan.batch.taps.size());

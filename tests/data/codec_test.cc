@@ -16,8 +16,13 @@ namespace {
 using ::testing::HasSubstr;
 
 PromptLease TestLease() {
-  return {
-      .lease_id = 77, .prompt = MakePrompt(5), .completions_wanted = 2, .seed = 9, .timeout_s = 300, .version = {1, 4}};
+  return {.lease_id = 77,
+          .prompt = MakePrompt(5),
+          .completions_wanted = 2,
+          .seed = 9,
+          .timeout_s = 300,
+          .version = {1, 4},
+          .evaluation = {}};
 }
 
 TrajectoryGroup TestGroup() {

@@ -73,7 +73,9 @@ TEST(HeldOutByActorsTest, GreedyAnswersAreThoseOfTactusEvalAndTheTrainingIsTheSa
   const auto best = FindBestCheckpoint(job.folder()).value();
   ASSERT_TRUE(best.has_value());
   for (const HeldOutRecord& record : measured) {
-    if (record.step > 0) EXPECT_LE(record.pass1, best->held_out.pass1);
+    if (record.step > 0) {
+      EXPECT_LE(record.pass1, best->held_out.pass1);
+    }
   }
 }
 
