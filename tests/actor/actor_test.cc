@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <map>
 #include <memory>
@@ -208,7 +209,7 @@ struct NotingRunner : FakeModelRunner {
       : FakeModelRunner(40, kVocab, 1000), draws(*noted_draws), taps(*noted_taps) {}
   absl::Status Execute(const StepPlan& plan, std::span<ops::SampledToken> out) override {
     for (const RowDraw& draw : plan.draws) ++draws[draw.params.temperature];
-    taps += static_cast<int>(plan.batch.taps.size());
+    taps += static_cast<int>(std::ranges::count_if(plan.batch.taps, [](const auto& tap) { return tap.span_sum; }));
     return FakeModelRunner::Execute(plan, out);
   }
   std::map<float, int>& draws;
