@@ -375,7 +375,11 @@ void Actor::ScoreAndSubmit(OpenGroup& open) {
   {
     absl::MutexLock lock(&mutex_);
     if (status.ok()) {
-      ++stats_.groups_submitted;
+      if (open.lease.evaluation.has_value()) {
+        stats_.answers_measured += open.lease.completions_wanted;
+      } else {
+        ++stats_.groups_submitted;
+      }
       refused_in_row_ = 0;
       return;
     }

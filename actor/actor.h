@@ -61,7 +61,8 @@ struct ActorSettings {
 // Counts since start; gauges of this moment.
 struct ActorStats {
   int64_t groups_leased = 0;
-  int64_t groups_submitted = 0;  // acknowledged
+  int64_t groups_submitted = 0;  // acknowledged, to be trained on
+  int64_t answers_measured = 0;  // of acknowledged groups that answer held-out prompts
   int64_t groups_expired = 0;    // the lease ran out before the group was in
   int64_t groups_refused = 0;    // malformed or stale, says the learner
   int64_t groups_unscored = 0;   // without a reward for as long as a lease's time, or a conversation failed

@@ -56,6 +56,7 @@ void ActorMetricsThread::Copy(ActorStats& last) {
   add(kActorTokens, &ActorStats::completion_tokens, "completion");
   const double group = actor_->completions_per_prompt();
   add(kActorTrajectories, &ActorStats::groups_submitted, "acknowledged", group);
+  add(kActorTrajectories, &ActorStats::answers_measured, "held_out");
   add(kActorTrajectories, &ActorStats::groups_expired, "expired", group);
   add(kActorTrajectories, &ActorStats::groups_refused, "refused", group);
   add(kActorTrajectories, &ActorStats::groups_unscored, "unscored", group);

@@ -38,7 +38,7 @@ constexpr const char* kEvalOutcome[] = {"measured", "given_up"};
 constexpr const char* kEvalAnswer[] = {"accepted", "late", "refused"};
 constexpr const char* kCheckpointPhase[] = {"snapshot", "write", "truncate"};
 constexpr const char* kCheckpointOutcome[] = {"written", "failed"};
-constexpr const char* kSubmitOutcome[] = {"acknowledged", "expired", "refused", "unscored"};
+constexpr const char* kSubmitOutcome[] = {"acknowledged", "held_out", "expired", "refused", "unscored"};
 constexpr const char* kCallOutcome[] = {"ok", "unreachable", "timed_out", "too_large", "bad_reply", "failed"};
 constexpr const char* kBlockedReason[] = {"backpressure", "weights", "scoring", "disconnected"};
 constexpr const char* kRequestState[] = {"running", "waiting"};
@@ -198,10 +198,10 @@ constexpr MetricSpec kTable[] = {
 
     Counter(kActorTokens, "tactus_actor_tokens_total", A, "tokens", Closed("kind", kTokenKind),
             "Tokens of prompts taken and of completions finished."),
-    Counter(
-        kActorTrajectories, "tactus_actor_trajectories_total", A, "", Closed("outcome", kSubmitOutcome),
-        "Trajectories by how they ended: acknowledged, beyond their lease, refused by the learner, or without a reward "
-        "from the environment for as long as a lease's time."),
+    Counter(kActorTrajectories, "tactus_actor_trajectories_total", A, "", Closed("outcome", kSubmitOutcome),
+            "Trajectories by how they ended: acknowledged, acknowledged as answers to held-out prompts, beyond their "
+            "lease, "
+            "refused by the learner, or without a reward from the environment for as long as a lease's time."),
     Counter(kActorBusySeconds, "tactus_actor_busy_seconds_total", A, "seconds", kNone, "Time in engine steps."),
     Counter(kActorBlockedSeconds, "tactus_actor_blocked_seconds_total", A, "seconds", Closed("reason", kBlockedReason),
             "Time the engine had nothing to do: the learner has no prompt to give (backpressure), newer weights are "

@@ -240,6 +240,8 @@ TEST_F(ActorTest, AHeldOutPromptIsSampledAsItsLeaseSaysAndNotMeasured) {
       EXPECT_EQ(completion.reward.reason, MakeLease(id & ~kEvaluationLease).prompt.answer_key_json);
     }
   }
+  EXPECT_EQ(actor.stats().answers_measured, 21);
+  EXPECT_EQ(actor.stats().groups_submitted, 0) << "the learner's books are of what is trained on";
   EXPECT_EQ(taps, 0);
   ASSERT_EQ(draws.size(), 1u);
   EXPECT_EQ(draws.begin()->first, 0.25F);
