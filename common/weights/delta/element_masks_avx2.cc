@@ -48,8 +48,6 @@ inline uint64_t ChangedOf(const uint16_t* before, const uint16_t* after) {
   return ~(Same(before, after) | uint64_t{Same(before + 32, after + 32)} << 32);
 }
 
-int SelectBit(uint64_t mask, int rank) { return static_cast<int>(_tzcnt_u64(_pdep_u64(uint64_t{1} << rank, mask))); }
-
 }  // namespace
 }  // namespace tactus
 

@@ -29,8 +29,6 @@ inline uint64_t ChangedOf(const uint16_t* before, const uint16_t* after) {
          uint64_t{_mm512_cmpneq_epu16_mask(Load(before + 32), Load(after + 32))} << 32;
 }
 
-int SelectBit(uint64_t mask, int rank) { return static_cast<int>(_tzcnt_u64(_pdep_u64(uint64_t{1} << rank, mask))); }
-
 }  // namespace
 }  // namespace tactus
 
