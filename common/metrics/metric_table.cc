@@ -200,8 +200,7 @@ constexpr MetricSpec kTable[] = {
             "Tokens of prompts taken and of completions finished."),
     Counter(kActorTrajectories, "tactus_actor_trajectories_total", A, "", Closed("outcome", kSubmitOutcome),
             "Trajectories by how they ended: acknowledged, acknowledged as answers to held-out prompts, beyond their "
-            "lease, "
-            "refused by the learner, or without a reward from the environment for as long as a lease's time."),
+            "lease, refused by the learner, or without a reward from the environment for as long as a lease's time."),
     Counter(kActorBusySeconds, "tactus_actor_busy_seconds_total", A, "seconds", kNone, "Time in engine steps."),
     Counter(kActorBlockedSeconds, "tactus_actor_blocked_seconds_total", A, "seconds", Closed("reason", kBlockedReason),
             "Time the engine had nothing to do: the learner has no prompt to give (backpressure), newer weights are "
