@@ -284,9 +284,11 @@ absl::Status Coordinator::EndStep(PolicyVersion before, TakenStep taken) {
   RETURN_IF_ERROR(PollCheckpoint());
   const absl::Time recorded = MonotonicNow();
   timeline_.Add(LearnerWork::kRecords, published, recorded);
-  if (CheckpointDue()) RETURN_IF_ERROR(Checkpoint());
+  if (CheckpointDue()) {
+    RETURN_IF_ERROR(Checkpoint());
+    timeline_.Add(LearnerWork::kCheckpoint, recorded, MonotonicNow());
+  }
   step_start_ = MonotonicNow();
-  if (CheckpointDue()) timeline_.Add(LearnerWork::kCheckpoint, recorded, step_start_);
   return absl::OkStatus();
 }
 
