@@ -128,24 +128,22 @@ void Actor::Converse() {
 }
 
 void Actor::DropGroup(uint64_t lease_id) {
-  const auto is_it = [lease_id](const OpenGroup& open) { return open.lease.lease_id == lease_id; };
   std::optional<OpenGroup> open = TakeFromEngine(lease_id);
   absl::MutexLock lock(&mutex_);
   if (const auto submitting = submitting_.find(lease_id); submitting != submitting_.end()) {
     submitting->second.ended = true;  // and is closed by its thread, which may just be hearing that it was in time
     return;
   }
-  if (open.has_value()) {
-    // out of the engine
-  } else if (const auto waits = std::ranges::find_if(leased_, is_it); waits != leased_.end()) {
-    open = std::move(*waits);
-    leased_.erase(waits);
-  } else if (const auto done = std::ranges::find_if(finished_, is_it); done != finished_.end()) {
-    open = std::move(*done);
-    finished_.erase(done);
-  } else {
-    return;  // submitted meanwhile
-  }
+  const auto take_from = [&](std::deque<OpenGroup>& groups) {
+    const auto is_it = [lease_id](const OpenGroup& group) { return group.lease.lease_id == lease_id; };
+    const auto found = std::ranges::find_if(groups, is_it);
+    if (open.has_value() || found == groups.end()) return;
+    open = std::move(*found);
+    groups.erase(found);
+  };
+  take_from(leased_);
+  take_from(finished_);
+  if (!open.has_value()) return;  // submitted meanwhile
   TACTUS_LOG(WARNING) << "lease " << lease_id << " has ended with " << open->unfinished << " of "
                       << open->lease.completions_wanted << " completions unfinished";
   ++stats_.groups_expired;
