@@ -175,7 +175,7 @@ class LoadActor {
   }
   bool idle() {
     absl::MutexLock lock(&mu_);
-    return stream_ == nullptr;
+    return stream_ == nullptr || stream_->done();
   }
   void Tick(bool attach);
 
@@ -210,14 +210,13 @@ class LoadActor {
       writing_ = false;
       ok ? Pump() : LetGo();
     }
+    // It is deleted by the actor's thread: gRPC aborts when its own thread closes the process' last channel.
     void OnDone(const grpc::Status&) override {
-      {
-        absl::MutexLock lock(&actor_.mu_);
-        actor_.session_.Detach();
-        actor_.stream_ = nullptr;
-      }
-      delete this;
+      absl::MutexLock lock(&actor_.mu_);
+      actor_.session_.Detach();
+      done_ = true;
     }
+    bool done() const { return done_; }  // with the actor's mutex
 
    private:
     void LetGo() {
@@ -227,7 +226,7 @@ class LoadActor {
     grpc::ClientContext context_;
     wire::LearnerMessage in_;
     wire::ActorMessage out_;
-    bool writing_ = false, held_ = true;
+    bool writing_ = false, held_ = true, done_ = false;
   };
   struct Sent {
     absl::Time at;
@@ -244,7 +243,7 @@ class LoadActor {
   absl::Mutex mu_;
   std::mt19937_64 random_ ABSL_GUARDED_BY(mu_);
   RolloutSession session_ ABSL_GUARDED_BY(mu_);
-  Stream* stream_ ABSL_GUARDED_BY(mu_) = nullptr;
+  std::unique_ptr<Stream> stream_ ABSL_GUARDED_BY(mu_);
   std::optional<uint64_t> lease_call_ ABSL_GUARDED_BY(mu_);
   std::deque<std::pair<absl::Time, PromptLease>> work_ ABSL_GUARDED_BY(mu_);
   std::map<uint64_t, Sent> sent_ ABSL_GUARDED_BY(mu_);
@@ -254,10 +253,11 @@ class LoadActor {
 void LoadActor::Tick(bool attach) {
   absl::MutexLock lock(&mu_);
   const absl::Time now = absl::Now();
-  if (stream_ == nullptr) {
+  if (stream_ == nullptr || stream_->done()) {
+    stream_.reset();
     if (!attach) return;
     session_.Attach();
-    stream_ = new Stream(this);
+    stream_ = std::make_unique<Stream>(this);
     stream_->Pump();
     return;
   }

@@ -73,8 +73,10 @@ class Episodes::Call final : public grpc::ClientBidiReactor<v1::ConverseRequest,
     }
   }
   void OnDone(const grpc::Status& status) override {
-    owner_.Ended(*this, status);
+    Episodes& owner = owner_;
+    owner.Ended(*this, status);
     delete this;
+    owner.LetGo();
   }
 
  private:
@@ -278,11 +280,14 @@ void Episodes::Ended(Call& call, const grpc::Status& status) {
       Fail(call.id(), why);
     }
     calls_.erase(&call);
-    ++notifying_;
+    ++leaving_;
   }
   notify_();
+}
+
+void Episodes::LetGo() {
   absl::MutexLock lock(&mu_);
-  --notifying_;
+  --leaving_;
   changed_.SignalAll();
 }
 
@@ -299,9 +304,10 @@ void Episodes::Close() {
   for (Call* const call : calls_) call->Cancel();
   episodes_.clear();
   events_.clear();
-  const auto none = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return calls_.empty() && notifying_ == 0; };
+  const auto none = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return calls_.empty() && leaving_ == 0; };
   while (!changed_.AwaitFor(&mu_, kLogEvery, none)) {
-    TACTUS_LOG(WARNING) << "waiting for the end of " << calls_.size() << " cancelled calls of environment " << address_;
+    TACTUS_LOG(WARNING) << "waiting for the end of " << calls_.size() + leaving_ << " cancelled calls of environment "
+                        << address_;
   }
 }
 

@@ -101,6 +101,9 @@ class Episodes {
   // Of a Call, in gRPC's threads.
   void Received(Call& call) ABSL_LOCKS_EXCLUDED(mu_);
   void Ended(Call& call, const grpc::Status& status) ABSL_LOCKS_EXCLUDED(mu_);
+  // After an ended call was deleted. Close waits for it, since a call holds the channel, and gRPC aborts when the
+  // process' last channel is closed by one of the threads that end calls: they would wait for themselves.
+  void LetGo() ABSL_LOCKS_EXCLUDED(mu_);
 
   const std::string address_;
   const std::shared_ptr<grpc::Channel> channel_;
@@ -108,11 +111,11 @@ class Episodes {
   std::function<void()> notify_ = [] {};
 
   mutable absl::Mutex mu_;
-  CondVar changed_;  // calls_ and notifying_
+  CondVar changed_;  // calls_ and leaving_
   bool closed_ ABSL_GUARDED_BY(mu_) = false;
   std::map<EpisodeId, Episode> episodes_ ABSL_GUARDED_BY(mu_);
   std::set<Call*> calls_ ABSL_GUARDED_BY(mu_);  // not ended yet
-  int notifying_ ABSL_GUARDED_BY(mu_) = 0;      // of calls that have ended
+  size_t leaving_ ABSL_GUARDED_BY(mu_) = 0;     // of calls that have ended, those not deleted yet
   std::vector<Ending> endings_ ABSL_GUARDED_BY(mu_);
   std::vector<Event> events_ ABSL_GUARDED_BY(mu_);
   std::string trouble_ ABSL_GUARDED_BY(mu_);

@@ -344,5 +344,22 @@ TEST_F(EpisodesTest, AForgottenEpisodeIsCancelledAndNotHeardOf) {
   episodes_->Close();
 }
 
+// The last channel of a process is closed by who closes the episodes: in one of gRPC's threads it would be an abort.
+TEST_F(EpisodesTest, NoCallOutlivesThem) {
+  server_.converse = [](int, grpc::ServerContext&, const v1::Opening&, FakeServer::Stream&) {
+    return grpc::Status(grpc::StatusCode::UNAVAILABLE, "killed");
+  };
+  server_.Start();
+  for (int i = 0; i < 200; ++i) {
+    Connect(server_.port());
+    episodes_->Begin(kOne, Opening(), absl::ZeroDuration());
+    episodes_->Say(kOne, Turn(1, "t"));
+    if (i % 2 == 0) {
+      EXPECT_FALSE(Next().ok());
+    }
+    episodes_.reset();
+  }
+}
+
 }  // namespace
 }  // namespace tactus
