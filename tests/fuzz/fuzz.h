@@ -14,6 +14,7 @@ namespace tactus::fuzz {
 // expensive to make in a static.
 void FuzzAnswers(absl::string_view input);
 void FuzzChatTemplateFiles(absl::string_view input);
+void FuzzIncomingWeights(absl::string_view input);
 void FuzzJsonLines(absl::string_view input);
 void FuzzManifest(absl::string_view input);
 void FuzzModelConfigFiles(absl::string_view input);

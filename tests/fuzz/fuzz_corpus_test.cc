@@ -28,6 +28,7 @@ struct Target {
 constexpr Target kTargets[] = {
     {"answers", FuzzAnswers},
     {"chat_template", FuzzChatTemplateFiles},
+    {"incoming_weights", FuzzIncomingWeights},
     {"jsonl", FuzzJsonLines},
     {"manifest", FuzzManifest},
     {"model_config", FuzzModelConfigFiles},
