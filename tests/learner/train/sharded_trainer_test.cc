@@ -212,12 +212,13 @@ TEST_P(ShardedTrainerTest, StateGoesOnUnderAnySharding) {
   const Whole whole = Train(2, with(Shard::kOptimizer), 0, 6);
   for (const Shard before : {Shard::kOptimizer, Shard::kParameters}) {
     const Whole half = Train(2, with(before), 0, 3);
+    const Whole by_three = Train(3, with(Shard::kNone), 3, 3, &half);  // sums of three ranks have bits of their own
     for (const Shard shard : {Shard::kNone, Shard::kOptimizer, Shard::kGradients, Shard::kParameters}) {
       Whole resumed = Train(2, with(shard), 3, 3, &half);
       resumed.norms.insert(resumed.norms.begin(), half.norms.begin(), half.norms.end());
       EXPECT_TRUE(resumed == whole) << ShardName(before) << " then " << ShardName(shard);
-      // And at another number of ranks, whose sums have bits of their own.
-      EXPECT_TRUE(Train(3, with(shard), 3, 3, &half) == Train(3, with(Shard::kNone), 3, 3, &half)) << ShardName(shard);
+      if (shard == Shard::kNone) continue;
+      EXPECT_TRUE(Train(3, with(shard), 3, 3, &half) == by_three) << ShardName(before) << " then " << ShardName(shard);
     }
   }
 }
