@@ -212,7 +212,7 @@ absl::Status Run(const ActorFlags& flags) {
                 .run_id = run.service().run_id(),
                 .instance_kind = "actor",
                 .instance = instance});
-  RouteGrpcLog();
+  RouteLibraryLogs();
   for (const std::string& warning : config::Warnings(run)) TACTUS_LOG(WARNING) << warning;
   ASSIGN_OR_RETURN(const Device device,
                    OwnDevice(run.actor().device(), flags.device.has_value() ? "--device" : "actor.device"));

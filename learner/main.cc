@@ -74,7 +74,7 @@ absl::Status RunMain(const std::vector<std::string>& args) {
                 .run_id = options.config->service().run_id(),
                 .instance_kind = "rank",
                 .instance = absl::StrCat(options.rank)});
-  RouteGrpcLog();
+  RouteLibraryLogs();
   ASSIGN_OR_RETURN(options.device, OwnDevice(options.config->learner().device(),
                                              flags.device.has_value() ? "--device" : "learner.device"));
   // While ranks are awaited nothing is trained, so there is nothing to finish.
