@@ -18,6 +18,7 @@
 #include "common/rhythm/rhythm.h"
 #include "common/weights/grpc_weight_service.h"
 #include "common/weights/weight_codec.h"
+#include "learner/ledger/group_facts.h"
 #include "learner/train/trainer_options.h"
 #include "proto/config.pb.h"
 
@@ -69,6 +70,7 @@ absl::StatusOr<std::unique_ptr<Coordinator>> Coordinator::Create(Rank* rank, Fol
         "the train questions are not those that the checkpoint was trained on: expected the same rows in the same "
         "order, or a new run from the checkpoint's model folder.");
   }
+  if (resumed.has_value()) RETURN_IF_ERROR(coordinator->prompts_->difficulty().Restore(resumed->prompt_difficulty));
   ASSIGN_OR_RETURN(std::optional<RolloutRestore> restore,
                    coordinator->OpenCheckpoints(std::move(lock), std::move(resumed)));
   RETURN_IF_ERROR(coordinator->Serve(std::move(restore)));
@@ -221,13 +223,13 @@ absl::Status Coordinator::End(absl::Status status) {
 // Keeps the ledger's slots full, but never asks for more than the run will train, or leave out. A dropped prompt is not
 // trained: the next one of the data takes its place, in this step where the ledger is synchronous.
 absl::Status Coordinator::FillPrompts() {
-  const LedgerCounters counters = server_->Counters();
+  const LedgerView view = server_->View();
   const int64_t trained = int64_t{config().learner().steps()} * config().rollout().prompts_per_step();
-  const int64_t left_out = counters.prompts_dropped + counters[DropReason::kNoSignal] + server_->View().replaceable;
-  const auto end = static_cast<uint64_t>(trained + left_out);
+  const int64_t lacking = trained + view.replaceable - server_->Counters().trained - view.open;
   std::vector<Prompt> prompts;
-  for (int free = server_->FreeSlots(); free > 0 && next_prompt_id_ < end; --free) {
-    ASSIGN_OR_RETURN(prompts.emplace_back(), prompts_->At(next_prompt_id_++));
+  for (int64_t free = std::min<int64_t>(view.free_slots, lacking); free > 0; --free) {
+    ASSIGN_OR_RETURN(prompts.emplace_back(), prompts_->Next(next_prompt_id_));
+    next_prompt_id_ = prompts.back().id + 1;
   }
   return server_->AddPrompts(std::move(prompts));
 }
@@ -253,6 +255,16 @@ absl::StatusOr<std::vector<TrajectoryGroup>> Coordinator::NextGroups() {
   return std::vector<TrajectoryGroup>();
 }
 
+// Between steps alone: with rollout.max_staleness_steps = 0 what a step asks then depends on the steps before it, and
+// not on whose answers came first.
+PromptTally Coordinator::LearnDifficulty(const std::vector<TrajectoryGroup>& trained) {
+  for (const TrajectoryGroup& group : trained) prompts_->Learn(OutcomeOf(group));
+  for (const PromptOutcome& outcome : server_->TakeLeftOut()) prompts_->Learn(outcome);
+  return {.never_share = prompts_->difficulty().never_share(),
+          .always_share = prompts_->difficulty().always_share(),
+          .passed_over = static_cast<int64_t>(next_prompt_id_) - server_->View().added};
+}
+
 absl::Status Coordinator::EndStep(PolicyVersion before, TakenStep taken) {
   calibration_.AfterStep(rank_.step(), taken.groups);
   StepContext context;
@@ -270,6 +282,8 @@ absl::Status Coordinator::EndStep(PolicyVersion before, TakenStep taken) {
   context.timeline = timeline_.EndStep(rank_.step(), rank_.version(), taken.groups, published);
   RETURN_IF_ERROR(CheckRewards(absl::StrCat("step ", rank_.step()), taken.groups,
                                [this](TrajectoryGroup& group) { return prompts_->CountDisagreements(group); }));
+  const PromptTally tally = LearnDifficulty(taken.groups);
+  if (prompts_->difficulty().on()) context.prompts = tally;
   context.checkpoint_s = std::exchange(checkpoint_s_, 0);
   context.step_time_s = context.checkpoint_s + SecondsSince(step_start_);
   context.skipped_steps = rank_.trainer().counts().skipped;
@@ -352,7 +366,8 @@ absl::StatusOr<TrainFacts> Coordinator::Facts() {
                    .data_fingerprint = prompts_->fingerprint(),
                    .tactus_version = ThisBuild().version,
                    .ledger = {},
-                   .head_classes = calibration_.classes()};
+                   .head_classes = calibration_.classes(),
+                   .prompt_difficulty = prompts_->difficulty().Save()};
   ASSIGN_OR_RETURN(facts.ledger, server_->Snapshot());
   return facts;
 }

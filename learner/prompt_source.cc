@@ -67,7 +67,7 @@ int Differ(const std::vector<Reward>& rewards, const TrajectoryGroup& group) {
 
 PromptSource::PromptSource(std::unique_ptr<Task> task, std::unique_ptr<Verifier> verifier,
                            std::unique_ptr<PromptEncoder> encoder, const PromptBounds& bounds,
-                           std::vector<uint32_t> rows, std::vector<Prompt> held_out, uint64_t seed)
+                           std::vector<uint32_t> rows, std::vector<Prompt> held_out, const config::RunConfig& config)
     : task_(std::move(task)),
       verifier_(std::move(verifier)),
       encoder_(std::move(encoder)),
@@ -75,7 +75,8 @@ PromptSource::PromptSource(std::unique_ptr<Task> task, std::unique_ptr<Verifier>
       rows_(std::move(rows)),
       held_out_(std::make_shared<const std::vector<Prompt>>(std::move(held_out))),
       fingerprint_(FingerprintOf(*task_, rows_)),
-      order_(seed, rows_.size()) {}
+      order_(config.seed(), rows_.size()),
+      difficulty_(config.seed(), rows_.size(), config.rollout().difficulty_floor()) {}
 
 absl::StatusOr<std::unique_ptr<PromptSource>> PromptSource::Create(const config::RunConfig& config,
                                                                    int64_t vocab_size) {
@@ -95,7 +96,7 @@ absl::StatusOr<std::unique_ptr<PromptSource>> PromptSource::Create(const config:
   if (config.eval().by() != config::EvalOptions::ACTORS) held_out.clear();
   ASSIGN_OR_RETURN(std::vector<uint32_t> rows, CheckRows(config, *task, *encoder, bounds));
   return std::unique_ptr<PromptSource>(new PromptSource(std::move(task), std::move(verifier), std::move(encoder),
-                                                        bounds, std::move(rows), std::move(held_out), config.seed()));
+                                                        bounds, std::move(rows), std::move(held_out), config));
 }
 
 absl::StatusOr<Prompt> PromptSource::At(uint64_t id) {
@@ -103,6 +104,16 @@ absl::StatusOr<Prompt> PromptSource::At(uint64_t id) {
   Prompt prompt{.id = id, .token_ids = {}, .answer_key_json = example.answer_key_json};
   ASSIGN_OR_RETURN(prompt.token_ids, encoder_->Encode(example, bounds_));
   return prompt;
+}
+
+// Ends, since no prompt is passed over for ever: the floor is above 0.
+absl::StatusOr<Prompt> PromptSource::Next(uint64_t id) {
+  while (!difficulty_.Asks(id, order_.At(id))) ++id;
+  return At(id);
+}
+
+void PromptSource::Learn(const PromptOutcome& outcome) {
+  difficulty_.Learn(order_.At(outcome.prompt_id), outcome.right, outcome.answers);
 }
 
 absl::StatusOr<std::vector<Reward>> PromptSource::Verify(const TaskExample& example,

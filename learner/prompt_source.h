@@ -12,11 +12,13 @@
 #include "common/data/types.h"
 #include "common/tasks/prompt_encoder.h"
 #include "common/tasks/task.h"
+#include "learner/ledger/ledger_types.h"
+#include "learner/prompt_difficulty.h"
 
 namespace tactus {
 
-// Prompt `id` is a pure function of the configuration and the data, so a data cursor is the next id and nothing else is
-// saved. Not thread-safe.
+// Prompt `id` is a pure function of the configuration and the data, so a data cursor is the next id, and what is saved
+// beside it is how well the prompts were solved, where that says which ids are passed over. Not thread-safe.
 class PromptSource {
  public:
   // Looks at every row that the run will use, to train or to be measured on: the wait is about 50 us each.
@@ -25,6 +27,12 @@ class PromptSource {
 
   // InvalidArgument: more prompts are asked for than the run has steps for, and this one cannot be used.
   absl::StatusOr<Prompt> At(uint64_t id);
+  // The first from `id` on that is to be asked. Errors likewise.
+  absl::StatusOr<Prompt> Next(uint64_t id);
+
+  // By which the prompt is passed over in turns to come (rollout.difficulty_floor).
+  void Learn(const PromptOutcome& outcome);
+  PromptDifficulty& difficulty() { return difficulty_; }
 
   // How many of a group's completions claim another reward than the task's verifier gives them here: an actor's word is
   // not taken for it. Of an environment's rewards it is: 0. Errors as Verifier's.
@@ -44,7 +52,8 @@ class PromptSource {
 
  private:
   PromptSource(std::unique_ptr<Task> task, std::unique_ptr<Verifier> verifier, std::unique_ptr<PromptEncoder> encoder,
-               const PromptBounds& bounds, std::vector<uint32_t> rows, std::vector<Prompt> held_out, uint64_t seed);
+               const PromptBounds& bounds, std::vector<uint32_t> rows, std::vector<Prompt> held_out,
+               const config::RunConfig& config);
   // The rewards that the verifier gives a group's completions.
   absl::StatusOr<std::vector<Reward>> Verify(const TaskExample& example, const TrajectoryGroup& group) const;
 
@@ -55,7 +64,8 @@ class PromptSource {
   const std::vector<uint32_t> rows_;  // of the task's train set
   const std::shared_ptr<const std::vector<Prompt>> held_out_;
   const std::string fingerprint_;
-  ShuffledOrder order_;  // of rows_
+  ShuffledOrder order_;          // of rows_
+  PromptDifficulty difficulty_;  // of rows_
 };
 
 }  // namespace tactus

@@ -32,7 +32,8 @@ enum class DrawPurpose : uint32_t {
   kDataOrder = 2,
   kDataGeneration = 3,
   kInitialisation = 4,
-  kShuffledCredit = 5
+  kShuffledCredit = 5,
+  kDifficulty = 6
 };
 
 // Four draws for one token of one completion. Counter = {token, completion | purpose << 24, prompt low, prompt high}.

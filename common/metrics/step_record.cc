@@ -32,6 +32,7 @@ constexpr char kNoWeights[] = "no importance weight was computed: algorithm.tis_
 constexpr char kAllSkipped[] = "every update of the step was skipped";
 constexpr char kNoEvaluation[] = "no held-out evaluation belongs to the step";
 constexpr char kOneSample[] = "no held-out evaluation belongs to the step, or eval.samples_per_prompt is 1";
+constexpr char kNoDifficulty[] = "rollout.difficulty_floor is 1";
 constexpr char kNoConversation[] = "no answer of the step is a conversation";
 constexpr char kNoCredit[] = "the credit strategy reads nothing of the model";
 constexpr char kNoAudit[] = "no answer of the batch carried its raw metrics (credit.audit_share)";
@@ -178,6 +179,15 @@ constexpr StepField kFields[] = {
         "groups dropped as stale so far"),
     Row("groups_replaced", &R::groups_replaced, "train", kNumber, nullptr, "replaced",
         "groups of equal rewards left out for further prompts so far (rollout.max_replaced_groups)"),
+    Row("prompts_never_solved_share", &R::prompts_never_solved_share, "train", kRatio, "Prompts", "never solved",
+        "share of the prompts asked so far whose success rate is 0 (rollout.difficulty_floor)",
+        Gauge("tactus_prompts_solved_ratio", "how_often", "never"), kNoDifficulty),
+    Row("prompts_always_solved_share", &R::prompts_always_solved_share, "train", kRatio, "Prompts", "always solved",
+        "share of the prompts asked so far whose success rate is 1 (rollout.difficulty_floor)",
+        Gauge("tactus_prompts_solved_ratio", "how_often", "always"), kNoDifficulty),
+    Row("prompts_passed_over", &R::prompts_passed_over, "train", kNumber, nullptr, "passed over",
+        "turns so far in which a prompt was not asked, for its success rate (rollout.difficulty_floor)", kNoSeries,
+        kNoDifficulty),
     Row("eval_pass1", &R::eval_pass1, "eval", kRatio, "Held-out pass@1", "pass@1",
         "pass@1 on held-out prompts, last evaluation", EnvGauge("tactus_eval_pass_ratio", "k", "1"), kNoEvaluation),
     Row("eval_pass_k", &R::eval_pass_k, "eval", kRatio, "Held-out pass@1", "pass@k",

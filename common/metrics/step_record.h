@@ -54,6 +54,8 @@ struct StepRecord {
          phase_optimizer_s = kAbsent, phase_publish_s = kAbsent, phase_checkpoint_s = kAbsent;
   double streamed_s = kAbsent;  // of forward and backward of rank 0
   double actors_connected = kAbsent, groups_dropped_stale = kAbsent, groups_replaced = kAbsent;
+  // Of the prompts that were asked so far, by rollout.difficulty_floor's rate.
+  double prompts_never_solved_share = kAbsent, prompts_always_solved_share = kAbsent, prompts_passed_over = kAbsent;
   double eval_pass1 = kAbsent;
   double eval_pass_k = kAbsent;
   double cpu_share_learner = kAbsent;

@@ -120,6 +120,7 @@ std::string EncodeTrainFacts(const TrainFacts& facts) {
   out.set_config_fingerprint(facts.config_fingerprint);
   out.set_data_fingerprint(facts.data_fingerprint);
   out.set_tactus_version(facts.tactus_version);
+  out.set_prompt_difficulty(facts.prompt_difficulty);
   *out.mutable_ledger() = EncodeLedger(facts.ledger);
   if (facts.head_classes.has_value()) *out.mutable_head_classes() = ToWire(*facts.head_classes);
   return out.SerializeAsString();
@@ -147,6 +148,7 @@ absl::StatusOr<TrainFacts> DecodeTrainFacts(absl::string_view bytes, const Traje
   out.config_fingerprint = in.config_fingerprint();
   out.data_fingerprint = in.data_fingerprint();
   out.tactus_version = in.tactus_version();
+  out.prompt_difficulty = in.prompt_difficulty();
   ASSIGN_OR_RETURN(out.ledger, DecodeLedger(in.ledger(), limits));
   ASSIGN_OR_RETURN(out.head_classes, ClassesOf(in, limits.calibrated_heads));
   return out;

@@ -28,6 +28,7 @@ struct TrainFacts {
   std::string tactus_version;
   LedgerSnapshot ledger;
   std::optional<HeadClasses> head_classes;  // that `version` samples with, once calibrated
+  std::string prompt_difficulty;            // PromptDifficulty::Save
 };
 
 std::string EncodeTrainFacts(const TrainFacts& facts);

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "common/data/types.h"
+#include "learner/ledger/ledger_types.h"
 
 namespace tactus {
 
@@ -26,6 +27,12 @@ inline PolicyVersion NewestSpan(const TrajectoryGroup& group) {
     newest = std::max(newest, completion.versions.back().version);
   }
   return newest;
+}
+
+inline PromptOutcome OutcomeOf(const TrajectoryGroup& group) {
+  PromptOutcome outcome{.prompt_id = group.prompt_id, .answers = static_cast<int>(group.completions.size())};
+  for (const Completion& completion : group.completions) outcome.right += completion.reward.correct > 0 ? 1 : 0;
+  return outcome;
 }
 
 }  // namespace tactus

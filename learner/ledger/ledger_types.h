@@ -76,9 +76,18 @@ struct EndedLease : LeaseInfo {
   bool dropped = false;  // it was one too many
 };
 
+// How well a group answers its prompt.
+struct PromptOutcome {
+  uint64_t prompt_id = 0;
+  int right = 0, answers = 0;
+  friend bool operator==(const PromptOutcome&, const PromptOutcome&) = default;
+};
+
 // How many prompts are in each state, and the lease that has been out longest.
 struct LedgerView {
   int free_slots = 0;
+  int64_t added = 0;  // prompts so far, in the run
+  int open = 0;       // of them in any of the four states below
   int waiting = 0;
   int leased = 0;
   int ready = 0;

@@ -43,14 +43,15 @@ RolloutLedger::RolloutLedger(const LedgerOptions& options)
 }
 
 absl::Status RolloutLedger::Add(Prompt prompt) {
-  if (prompt.id != next_prompt_id_) {
+  if (prompt.id < next_prompt_id_) {
     return absl::InvalidArgumentError(
-        absl::StrCat("prompt ", prompt.id, " cannot be added: the next id is ", next_prompt_id_));
+        absl::StrCat("prompt ", prompt.id, " cannot be added: the next id is ", next_prompt_id_, " or a later one"));
   }
   if (entries_.size() >= static_cast<size_t>(Room())) {
     return absl::ResourceExhaustedError(absl::StrCat("all ", Room(), " slots of the ledger are in use"));
   }
-  Entry& entry = entries_[next_prompt_id_++];
+  next_prompt_id_ = prompt.id + 1;
+  Entry& entry = entries_[prompt.id];
   entry.prompt = std::move(prompt);
   Enter(entry, State::kWaiting);
   if (auto node = not_yet_added_.extract(entry.prompt.id); !node.empty()) {
@@ -352,6 +353,8 @@ LedgerView RolloutLedger::View() const {
   LedgerView view;
   view.free_slots = std::max(0, Room() - static_cast<int>(entries_.size()));
   view.replaceable = Replaceable();
+  view.open = static_cast<int>(entries_.size());
+  view.added = view.open + counters_.trained + counters_[DropReason::kNoSignal] + counters_.prompts_dropped;
   for (const auto& [id, entry] : entries_) {
     view.waiting += entry.state == State::kWaiting;
     view.ready += entry.state == State::kReady;

@@ -27,7 +27,6 @@
 //
 // Lease, Renew, Submit, Expire and ReturnLeases cost what they change, times a logarithm, whatever else the ledger
 // holds; Take, View and Snapshot look at everything.
-//
 // Not thread-safe; RolloutServer guards it with one mutex. Never blocks. Owns its groups until Take.
 #pragma once
 
@@ -54,8 +53,8 @@ class RolloutLedger {
  public:
   explicit RolloutLedger(const LedgerOptions& options);
 
-  // Prompts come in the order of their ids, without gaps, from 0 or from where a restore left off.
-  // InvalidArgument: another id. ResourceExhausted: no free slot.
+  // Prompts come in the order of their ids, from where a restore left off; some may be passed over.
+  // InvalidArgument: an earlier id. ResourceExhausted: no free slot.
   absl::Status Add(Prompt prompt);
 
   // One to `max_leases` prompts. FailedPrecondition: `held` is of another incarnation, or so old that an answer could
@@ -80,15 +79,15 @@ class RolloutLedger {
   // NotFound: the lease expired: drop the group. InvalidArgument: the group does not answer its lease, which stays out.
   // The group's own values are the codec's business.
   absl::Status Submit(TrajectoryGroup group);
-
-  // Counts a submission that could not even be decoded.
-  void CountMalformed();
+  void CountMalformed();  // a submission that could not even be decoded
 
   // Of the `wanted` groups (1 to (S+1)*P) that the step under way lacks, those that may go: at least `least` (1 to
   // `wanted`), or none. In admission order, with S = 0 without gaps. Groups more than S steps old are dropped and their
   // prompts wait again; those of equal rewards, up to R a step, are dropped for good.
   std::vector<TrajectoryGroup> Take(int wanted, int least);
   std::vector<TrajectoryGroup> Take(int wanted) { return Take(wanted, wanted); }
+  // What came of those, since it was last asked for: at most R a step.
+  std::vector<PromptOutcome> TakeLeftOut() { return std::exchange(left_out_, {}); }
   // The other way, for a step that will not be taken: of the groups taken last, in the order in which they were.
   // FailedPrecondition: they are not those; nothing has changed.
   absl::Status PutBack(std::vector<TrajectoryGroup> groups);
@@ -187,10 +186,11 @@ class RolloutLedger {
   std::map<std::string, std::set<uint64_t>> by_actor_;        // prompt ids leased to each; none is empty
   std::set<std::pair<absl::Duration, uint64_t>> deadlines_;   // of leases, by when
   std::set<std::pair<absl::Duration, uint64_t>> stragglers_;  // prompts that are leased once, by since when
-  std::map<PolicyVersion, int64_t> open_;              // how many are LEASED or READY, by their version; none is 0
-  std::deque<uint64_t> taken_;                         // prompt ids in the order taken
-  uint64_t taken_at_ = 0;                              // the step that the newest of them were taken for
-  int replaced_ = 0;                                   // groups left out for the step that is gathered
+  std::map<PolicyVersion, int64_t> open_;  // how many are LEASED or READY, by their version; none is 0
+  std::deque<uint64_t> taken_;             // prompt ids in the order taken
+  uint64_t taken_at_ = 0;                  // the step that the newest of them were taken for
+  int replaced_ = 0;                       // groups left out for the step that is gathered
+  std::vector<PromptOutcome> left_out_;
   std::deque<uint64_t> answered_order_;                // the newest accepted lease ids; bounded
   std::unordered_set<uint64_t> answered_;              // the same, for look-up
   std::map<uint64_t, TrajectoryGroup> not_yet_added_;  // replayed, by prompt id >= next_prompt_id_; at most most_

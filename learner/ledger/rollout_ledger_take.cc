@@ -25,6 +25,7 @@ void RolloutLedger::DropStale() {
 
 void RolloutLedger::DropWithoutSignal(uint64_t prompt_id) {
   const auto entry = entries_.find(prompt_id);
+  left_out_.push_back(OutcomeOf(entry->second.group));
   Leave(entry->second);
   entries_.erase(entry);
   ++replaced_;

@@ -107,6 +107,11 @@ void RunRecorder::FillRecord(const StepContext& context, const std::vector<Traje
   record.actors_connected = context.actors_connected;
   record.groups_dropped_stale = static_cast<double>(context.counters[DropReason::kStale]);
   record.groups_replaced = static_cast<double>(context.counters[DropReason::kNoSignal]);
+  if (context.prompts.has_value()) {
+    record.prompts_never_solved_share = context.prompts->never_share;
+    record.prompts_always_solved_share = context.prompts->always_share;
+    record.prompts_passed_over = static_cast<double>(context.prompts->passed_over);
+  }
   FillRhythmSummary(groups, context.before, rhythm_, &record);
   JoinHeldOut(held_out_, &record);
   const double cpu_seconds = ProcessCpuSeconds();

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -21,6 +22,12 @@
 
 namespace tactus {
 
+// How the prompts that were asked so far are solved; see PromptDifficulty.
+struct PromptTally {
+  double never_share = 0, always_share = 0;
+  int64_t passed_over = 0;  // turns
+};
+
 // What the loop knows about a step beside what the trainer tells.
 struct StepContext {
   int64_t step = 0;        // 1 for the first
@@ -35,6 +42,7 @@ struct StepContext {
   uint64_t weight_bytes_sent = 0;  // to actors, since the process began
   int64_t parameters = 0;
   StepTimeline timeline = {};
+  std::optional<PromptTally> prompts = {};  // where rollout.difficulty_floor says that it counts
 };
 
 // Adds a step's seconds in the trainer to the rank's phases.

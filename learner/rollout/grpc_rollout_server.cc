@@ -268,6 +268,7 @@ absl::StatusOr<std::vector<TrajectoryGroup>> RolloutServer::TakeGroups(int wante
   return impl_->TakeGroups(wanted, least, timeout);
 }
 absl::Status RolloutServer::PutBack(std::vector<TrajectoryGroup> groups) { return impl_->PutBack(std::move(groups)); }
+std::vector<PromptOutcome> RolloutServer::TakeLeftOut() { return impl_->TakeLeftOut(); }
 absl::Status RolloutServer::Release(int count) { return impl_->Release(count); }
 absl::Status RolloutServer::SetTrained(PolicyVersion version) { return impl_->SetTrained(version); }
 absl::Status RolloutServer::SetVersion(PolicyVersion version, const std::string& manifest_digest) {

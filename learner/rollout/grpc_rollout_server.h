@@ -82,6 +82,8 @@ class RolloutServer {
   absl::StatusOr<std::vector<TrajectoryGroup>> TakeGroups(int wanted, absl::Duration timeout) {
     return TakeGroups(wanted, wanted, timeout);
   }
+  // What came of the groups that were left out, since it was last asked for (RolloutLedger::TakeLeftOut).
+  std::vector<PromptOutcome> TakeLeftOut();
   // The groups taken last, of a step that will not be taken. FailedPrecondition: they are not those.
   absl::Status PutBack(std::vector<TrajectoryGroup> groups);
 

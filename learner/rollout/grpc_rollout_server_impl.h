@@ -45,6 +45,10 @@ class RolloutServer::Impl final : public RolloutStreamOwner, public wire::Rollou
     absl::MutexLock lock(&mu_);
     return ledger_.PutBack(std::move(groups));
   }
+  std::vector<PromptOutcome> TakeLeftOut() {
+    absl::MutexLock lock(&mu_);
+    return ledger_.TakeLeftOut();
+  }
   absl::Status Release(int count);
   absl::Status SetTrained(PolicyVersion version) {
     absl::MutexLock lock(&mu_);

@@ -133,6 +133,8 @@ def start_run(build: pathlib.Path, run: pathlib.Path) -> subprocess.Popen:
         "learner.threads=1",
         "--set",
         "algorithm.kl_beta=0.001",  # a KL to the starting policy, for the panels that show it
+        "--set",
+        "rollout.difficulty_floor=0.5",  # likewise, how many prompts are solved always or never
     ]
     with run.with_suffix(".log").open("w") as log:
         return subprocess.Popen(

@@ -46,6 +46,7 @@ constexpr const char* kFrozen[] = {
     "rollout.max_attempts",
     "rollout.stop_token_ids",
     "rollout.max_replaced_groups",
+    "rollout.difficulty_floor",
     "rollout.max_turns",
     "rollout.max_turn_tokens",
     "credit.strategy",

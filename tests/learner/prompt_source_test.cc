@@ -5,6 +5,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -115,6 +116,36 @@ TEST_F(PromptSourceTest, AnAnswerIsJudgedByTheRowThatWasAsked) {
   completion.finish_reason = FinishReason::kLength;
   completion.reward.total = completion.reward.correct = 1;
   EXPECT_EQ(source->CountDisagreements(group).value(), 0);
+}
+
+// Prompt 3's answers are all wrong, prompt 1's all right, of the others half are.
+TEST_F(PromptSourceTest, SolvedAndHopelessPromptsArePassedOverOnceThatIsKnown) {
+  std::vector<std::string> questions;
+  for (int i = 0; i < 5; ++i) questions.push_back(absl::StrCat(i, " 5 6=36:"));
+  Write("train.jsonl", questions);
+  const auto source = PromptSource::Create(Config({"rollout.difficulty_floor=0.2"}), kVocab).value();
+  std::map<std::vector<TokenId>, int> row_of;
+  for (int i = 0; i < 5; ++i) {
+    row_of[source->tokenizer().Encode(questions[static_cast<size_t>(i)], /*add_special_tokens=*/false)] = i;
+  }
+  constexpr int kPasses = 1000;
+  uint64_t next = 0;
+  std::map<int, int> times;
+  while (next < 5 * kPasses) {
+    const Prompt prompt = source->Next(next).value();
+    EXPECT_EQ(prompt.token_ids, source->At(prompt.id)->token_ids);
+    EXPECT_TRUE(next >= 5 || prompt.id == next) << "the first time each is asked";
+    next = prompt.id + 1;
+    ASSERT_EQ(row_of.count(prompt.token_ids), 1u);
+    const int row = row_of[prompt.token_ids];
+    ++times[row];
+    source->Learn({.prompt_id = prompt.id, .right = row == 3 ? 0 : row == 1 ? 4 : 2, .answers = 4});
+  }
+  for (int row = 0; row < 5; ++row) {  // of 1000 turns 200, but for 13
+    EXPECT_NEAR(times[row], row == 3 || row == 1 ? 200 : 1000, row == 3 || row == 1 ? 65 : 1) << row;
+  }
+  EXPECT_DOUBLE_EQ(source->difficulty().never_share(), 0.2);
+  EXPECT_DOUBLE_EQ(source->difficulty().always_share(), 0.2);
 }
 
 TEST_F(PromptSourceTest, HeldOutQuestionsThatTheRunAsksAreLookedAt) {

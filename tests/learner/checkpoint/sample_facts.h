@@ -1,6 +1,8 @@
 // Facts of a run with something in every field.
 #pragma once
 
+#include <string>
+
 #include "learner/checkpoint/state_codec.h"
 
 namespace tactus {
@@ -57,6 +59,7 @@ inline TrainFacts SampleFacts(uint64_t step) {
   group.completions = {completion};
   group.actor_id = "actor-1";
   facts.ledger.ready.push_back({group, {2, step}});
+  facts.prompt_difficulty = std::string("\1\0\2\x80", 4);
   facts.head_classes = HeadClasses{.local = {2}, .global = {0, 1}};
   return facts;
 }

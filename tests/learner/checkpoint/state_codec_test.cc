@@ -26,6 +26,7 @@ TEST(StateCodecTest, RoundTripKeepsEveryField) {
   EXPECT_EQ(back->config_fingerprint, facts.config_fingerprint);
   EXPECT_EQ(back->data_fingerprint, facts.data_fingerprint);
   EXPECT_EQ(back->tactus_version, facts.tactus_version);
+  EXPECT_EQ(back->prompt_difficulty, facts.prompt_difficulty);
   EXPECT_EQ(back->head_classes, facts.head_classes);
   EXPECT_EQ(back->ledger.version, facts.ledger.version);
   EXPECT_EQ(back->ledger.next_prompt_id, facts.ledger.next_prompt_id);

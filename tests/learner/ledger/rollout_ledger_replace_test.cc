@@ -146,6 +146,19 @@ TEST(RolloutLedgerReplaceTest, ReplacementsAreLeasedAtOnceAndNoMoreThanAreNeeded
   EXPECT_THAT(run.Step(), ElementsAre(0, 3, 4, 5)) << "the first two are left out, not those that came first";
 }
 
+TEST(RolloutLedgerReplaceTest, WhatIsLeftOutSaysHowItWasAnswered) {
+  for (uint64_t seed = 0; seed < 20; ++seed) {
+    LedgerRun run(
+        0, 2, [](uint64_t id) { return id == 1 || id == 3 || id == 5; }, seed);
+    EXPECT_TRUE(run.ledger.TakeLeftOut().empty());
+    EXPECT_THAT(run.Step(/*least=*/1), ElementsAre(0, 2, 4, 5));
+    EXPECT_THAT(run.ledger.TakeLeftOut(), ElementsAre(PromptOutcome{1, 2, 2}, PromptOutcome{3, 2, 2}));
+    EXPECT_TRUE(run.ledger.TakeLeftOut().empty());
+    EXPECT_EQ(run.ledger.View().added, 6);
+    EXPECT_EQ(run.ledger.View().open, 0);
+  }
+}
+
 TEST(RolloutLedgerReplaceTest, ByTurnEqualSumsAreNotEqualRewards) {
   for (const AdvantageLevel level : {AdvantageLevel::kEpisode, AdvantageLevel::kTurn}) {
     RolloutLedger ledger(

@@ -38,10 +38,21 @@ TEST_F(LedgerTest, OneStep) {
   EXPECT_EQ(ledger.counters().queued, 0);
 }
 
-TEST_F(LedgerTest, PromptsComeWithoutGaps) {
-  EXPECT_EQ(ledger.Add(MakePrompt(1)).code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_TRUE(ledger.Add(MakePrompt(0)).ok());
+TEST_F(LedgerTest, PromptsComeInOrderAndSomeMayBePassedOver) {
+  EXPECT_TRUE(ledger.Add(MakePrompt(1)).ok());
   EXPECT_EQ(ledger.Add(MakePrompt(0)).code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(ledger.Add(MakePrompt(1)).code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_TRUE(ledger.Add(MakePrompt(4)).ok());
+  EXPECT_EQ(ledger.View().open, 2);
+  EXPECT_EQ(ledger.View().added, 2);
+  const LedgerSnapshot snapshot = ledger.Snapshot().value();
+  EXPECT_EQ(snapshot.next_prompt_id, 5u);
+  EXPECT_THAT(snapshot.open_prompt_ids, ElementsAre(1, 4));
+  RolloutLedger after(Options(0));
+  ASSERT_TRUE(after.Restore(snapshot, {MakePrompt(1), MakePrompt(4)}, 1).ok());
+  EXPECT_EQ(after.Add(MakePrompt(4)).code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_TRUE(after.Add(MakePrompt(9)).ok());
+  EXPECT_EQ(after.View().added, 3);
 }
 
 TEST_F(LedgerTest, TheBatchDoesNotDependOnWhoAnsweredWhen) {

@@ -159,5 +159,20 @@ TEST_F(RunRecorderTest, WhatWasMeasuredBeforeTheRunIsInItsFirstStep) {
   EXPECT_THAT(metrics_.Text(), HasSubstr("tactus_eval_pass_ratio{env=\"t\",k=\"1\"} 0.25\n"));
 }
 
+TEST_F(RunRecorderTest, PromptsThatArePassedOverAreToldWhereTheyMayBe) {
+  ASSERT_TRUE(Record(1, AuditedBatch()).ok());
+  EXPECT_TRUE(std::isnan(ReadSteps(folder_.metrics())->back().prompts_passed_over));
+  StepContext context;
+  context.step = 2;
+  context.step_time_s = 1;
+  context.prompts = PromptTally{.never_share = 0.25, .always_share = 0.5, .passed_over = 7};
+  ASSERT_TRUE(recorder_->Record(context, StepRecord(), AuditedBatch()).ok());
+  const StepRecord step = ReadSteps(folder_.metrics())->back();
+  EXPECT_EQ(step.prompts_never_solved_share, 0.25);
+  EXPECT_EQ(step.prompts_always_solved_share, 0.5);
+  EXPECT_EQ(step.prompts_passed_over, 7);
+  EXPECT_THAT(metrics_.Text(), HasSubstr("tactus_prompts_solved_ratio{how_often=\"always\"} 0.5\n"));
+}
+
 }  // namespace
 }  // namespace tactus
