@@ -112,7 +112,7 @@ absl::Status Coordinator::Serve(std::optional<RolloutRestore> restore) {
                                          .seed = config().seed(),
                                          .max_replaced_groups = config().rollout().max_replaced_groups(),
                                          .advantage_level = TrainerOptions::FromProto(config()).advantage_level},
-                              .evaluation_samples = rounds_->samples(),
+                              .evaluation_samples = rounds_->most_samples(),
                               .max_leases_per_actor = kLeaseSlack * config().actor().max_leases(),
                               .metrics = &rank_.metrics(),
                               .log_folder = absl::StrCat(options().folder.root, "/submissions"),

@@ -83,7 +83,7 @@ class Coordinator {
   // Waits for that of the run's last version, if it is to, unless a stop is asked for.
   absl::Status EndHeldOut(bool wait);
   absl::Status PollHeldOut();
-  absl::Status RecordHeldOut(EvalResult result);
+  absl::Status RecordHeldOut(PolicyVersion version, absl::Duration took, EvalAnswers answers);
   void KeepIfBest(const HeldOutRecord& record);
 
   Rank& rank_;

@@ -16,6 +16,8 @@ namespace {
 constexpr absl::Duration kSlice = absl::Seconds(1);
 constexpr char kTooLate[] = "the rest did not come in time";
 
+std::string OfSet(const std::string& name) { return name.empty() ? "" : absl::StrCat(" of set ", name); }
+
 }  // namespace
 
 // Until then the actors have the version that is measured: nobody's answer mixes two, and what a lost actor held can be
@@ -47,9 +49,10 @@ absl::Status Coordinator::PollHeldOut() {
   while (std::optional<EvalResult> result = server_->TakeEvaluation()) {
     const bool complete = result->given_up.empty();
     rank_.metrics().Add(Metric::kEvalRounds, 1, complete ? "measured" : "given_up");
-    if (complete) {
-      RETURN_IF_ERROR(RecordHeldOut(*std::move(result)));
-    } else {
+    for (EvalAnswers& answers : result->sets) {
+      RETURN_IF_ERROR(RecordHeldOut(result->version, result->took, std::move(answers)));
+    }
+    if (!complete) {
       TACTUS_LOG(WARNING) << "after step " << result->version.step
                           << ": the held-out evaluation was given up: " << result->given_up;
     }
@@ -57,15 +60,16 @@ absl::Status Coordinator::PollHeldOut() {
   return absl::OkStatus();
 }
 
-absl::Status Coordinator::RecordHeldOut(EvalResult result) {
-  RETURN_IF_ERROR(CheckRewards(absl::StrCat("the held-out evaluation after step ", result.version.step), result.answers,
-                               [this](TrajectoryGroup& group) { return prompts_->CorrectHeldOut(group); }));
-  const HeldOutRecord record = rounds_->RecordOf(result);
+absl::Status Coordinator::RecordHeldOut(PolicyVersion version, absl::Duration took, EvalAnswers answers) {
+  RETURN_IF_ERROR(CheckRewards(
+      absl::StrCat("the held-out evaluation", OfSet(answers.set), " after step ", version.step), answers.answers,
+      [&](TrajectoryGroup& group) { return prompts_->CorrectHeldOut(answers.set, group); }));
+  const HeldOutRecord record = rounds_->RecordOf(version, answers);
   RETURN_IF_ERROR(recorder_->RecordHeldOut(record));
-  TACTUS_LOG(INFO) << absl::StrFormat("after step %d: held-out pass@1 %.3f [%.3f, %.3f], answered in %.1f s",
-                                      record.step, record.pass1, record.low, record.high,
-                                      absl::ToDoubleSeconds(result.took));
-  KeepIfBest(record);
+  TACTUS_LOG(INFO) << absl::StrFormat("after step %d: held-out pass@1 %.3f [%.3f, %.3f]%s, answered in %.1f s",
+                                      record.step, record.pass1, record.low, record.high, OfSet(record.set),
+                                      absl::ToDoubleSeconds(took));
+  if (record.set.empty()) KeepIfBest(record);
   return absl::OkStatus();
 }
 

@@ -1,10 +1,12 @@
-// Which versions of a run its actors measure on held-out prompts (eval.by: ACTORS), and what their answers add up to.
+// Which versions of a run its actors measure on held-out sets (eval.by: ACTORS), and what their answers add up to.
 #pragma once
 
 #include <cstdint>
 #include <memory>
 #include <optional>
 #include <set>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -20,36 +22,33 @@ namespace tactus {
 // Due is for the thread that publishes versions, all else for any: it does not change.
 class HeldOutRounds {
  public:
-  // `prompts` empty: nothing is ever due. Errors of held_out.jsonl.
+  // No sets: nothing is ever due. Errors of held_out.jsonl.
   static absl::StatusOr<std::unique_ptr<HeldOutRounds>> Create(const config::RunConfig& config,
-                                                               std::shared_ptr<const std::vector<Prompt>> prompts,
-                                                               const RunFolder& folder);
+                                                               std::vector<HeldOutSet> sets, const RunFolder& folder);
 
-  bool on() const { return !prompts_->empty(); }
-  int samples() const { return on() ? round_.samples : 0; }
+  bool on() const { return !sets_.empty(); }
+  int most_samples() const;  // to a prompt; 0 where it is not on
 
   // To be asked of each version that actors get, in their order. A round of it is due at both ends and every
   // eval.every_steps; where the version of such a step was never published, since newer ones came, of the next one that
-  // is. What has its line in held_out.jsonl since before this process is not measured again.
+  // is. It is of the sets that have no line for the version in held_out.jsonl since before this process.
   std::optional<EvalRound> Due(PolicyVersion version);
 
   // How long a version waits for the round of the one before, and the end of a run for its last: as long as all leases
   // that a prompt may get.
   absl::Duration patience() const { return patience_; }
 
-  // Of a complete result.
-  HeldOutRecord RecordOf(const EvalResult& result) const;
+  HeldOutRecord RecordOf(PolicyVersion version, const EvalAnswers& answers) const;
 
  private:
-  HeldOutRounds(const config::RunConfig& config, std::shared_ptr<const std::vector<Prompt>> prompts);
+  HeldOutRounds(const config::RunConfig& config, std::vector<HeldOutSet> sets);
 
-  const std::shared_ptr<const std::vector<Prompt>> prompts_;
+  const std::vector<HeldOutSet> sets_;
   const uint64_t every_steps_;  // 0: both ends alone
   const uint64_t last_step_;
   const absl::Duration patience_;
-  EvalRound round_;  // but for its version
-  std::set<uint64_t> measured_;
-  std::optional<uint64_t> published_;  // the step of the newest version that Due was asked of
+  std::set<std::pair<std::string, uint64_t>> measured_;  // set and step
+  std::optional<uint64_t> published_;                    // the step of the newest version that Due was asked of
 };
 
 }  // namespace tactus

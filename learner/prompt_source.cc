@@ -9,7 +9,6 @@
 #include "common/config/run_config.h"
 #include "common/environment/open_task.h"
 #include "common/tasks/completion_text.h"
-#include "common/tasks/held_out_prompts.h"
 #include "common/tasks/usable_rows.h"
 #include "proto/config.pb.h"
 
@@ -40,6 +39,45 @@ std::vector<uint32_t> ReachedRows(const config::RunConfig& config, size_t size) 
   return rows;
 }
 
+HeldOutSet MakeHeldOut(std::string name, std::vector<Prompt> prompts, int samples, double temperature,
+                       const config::RolloutOptions& rollout) {
+  return HeldOutSet{.name = std::move(name),
+                    .prompts = std::make_shared<const std::vector<Prompt>>(std::move(prompts)),
+                    .samples = samples,
+                    .sampling = {.temperature = static_cast<float>(temperature),
+                                 .top_p = static_cast<float>(rollout.top_p()),
+                                 .top_k = rollout.top_k()}};
+}
+
+// The one of eval's own fields, where it has prompts, and eval.sets.
+absl::StatusOr<std::vector<HeldOutSet>> HeldOutSets(const config::RunConfig& config, const Task& task,
+                                                    const PromptEncoder& encoder, const PromptBounds& bounds) {
+  const config::EvalOptions& eval = config.eval();
+  std::vector<HeldOutSet> sets;
+  ASSIGN_OR_RETURN(std::vector<Prompt> first,
+                   HeldOutPrompts(config.task(), task, encoder, bounds, static_cast<size_t>(eval.max_prompts())));
+  if (!first.empty()) {
+    sets.push_back(MakeHeldOut("", std::move(first), eval.samples_per_prompt(), eval.temperature(), config.rollout()));
+  }
+  for (const config::EvalSet& set : eval.sets()) {
+    std::unique_ptr<Task> other;
+    config::TaskOptions options = config.task();
+    if (!set.test_path().empty()) {
+      options.set_test_path(set.test_path());
+      ASSIGN_OR_RETURN(other, CreateTestSet(options));
+    }
+    ASSIGN_OR_RETURN(std::vector<Prompt> prompts, HeldOutPrompts(options, other == nullptr ? task : *other, encoder,
+                                                                 bounds, static_cast<size_t>(set.max_prompts())));
+    if (prompts.empty()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("eval.sets: set \"", set.name(), "\" has no question that can be asked"));
+    }
+    sets.push_back(
+        MakeHeldOut(set.name(), std::move(prompts), set.samples_per_prompt(), set.temperature(), config.rollout()));
+  }
+  return sets;
+}
+
 // Rows to train on.
 absl::StatusOr<std::vector<uint32_t>> CheckRows(const config::RunConfig& config, const Task& task,
                                                 const PromptEncoder& encoder, const PromptBounds& bounds) {
@@ -67,13 +105,14 @@ int Differ(const std::vector<Reward>& rewards, const TrajectoryGroup& group) {
 
 PromptSource::PromptSource(std::unique_ptr<Task> task, std::unique_ptr<Verifier> verifier,
                            std::unique_ptr<PromptEncoder> encoder, const PromptBounds& bounds,
-                           std::vector<uint32_t> rows, std::vector<Prompt> held_out, const config::RunConfig& config)
+                           std::vector<uint32_t> rows, std::vector<HeldOutSet> held_out,
+                           const config::RunConfig& config)
     : task_(std::move(task)),
       verifier_(std::move(verifier)),
       encoder_(std::move(encoder)),
       bounds_(bounds),
       rows_(std::move(rows)),
-      held_out_(std::make_shared<const std::vector<Prompt>>(std::move(held_out))),
+      held_out_(std::move(held_out)),
       fingerprint_(FingerprintOf(*task_, rows_)),
       order_(config.seed(), rows_.size()),
       difficulty_(config.seed(), rows_.size(), config.rollout().difficulty_floor()) {}
@@ -91,8 +130,7 @@ absl::StatusOr<std::unique_ptr<PromptSource>> PromptSource::Create(const config:
   ASSIGN_OR_RETURN(std::unique_ptr<PromptEncoder> encoder, PromptEncoder::Create(config.model()));
   const PromptBounds bounds = {.max_tokens = config.rollout().max_prompt_tokens(), .vocab_size = vocab_size};
   // Also where the learner does not ask them: what cannot be used is told before the first step.
-  ASSIGN_OR_RETURN(std::vector<Prompt> held_out, HeldOutPrompts(config.task(), *task, *encoder, bounds,
-                                                                static_cast<size_t>(config.eval().max_prompts())));
+  ASSIGN_OR_RETURN(std::vector<HeldOutSet> held_out, HeldOutSets(config, *task, *encoder, bounds));
   if (config.eval().by() != config::EvalOptions::ACTORS) held_out.clear();
   ASSIGN_OR_RETURN(std::vector<uint32_t> rows, CheckRows(config, *task, *encoder, bounds));
   return std::unique_ptr<PromptSource>(new PromptSource(std::move(task), std::move(verifier), std::move(encoder),
@@ -116,7 +154,7 @@ void PromptSource::Learn(const PromptOutcome& outcome) {
   difficulty_.Learn(order_.At(outcome.prompt_id), outcome.right, outcome.answers);
 }
 
-absl::StatusOr<std::vector<Reward>> PromptSource::Verify(const TaskExample& example,
+absl::StatusOr<std::vector<Reward>> PromptSource::Verify(const std::string& answer_key_json,
                                                          const TrajectoryGroup& group) const {
   std::vector<Reward> rewards;
   for (const Completion& completion : group.completions) {
@@ -124,7 +162,7 @@ absl::StatusOr<std::vector<Reward>> PromptSource::Verify(const TaskExample& exam
         CompletionText(encoder_->tokenizer(), completion.token_ids, completion.finish_reason);
     Reward reward{.reason = kUndecodableReason};  // of tokens that are no text
     if (text.ok()) {
-      ASSIGN_OR_RETURN(reward, verifier_->Score(example.answer_key_json, *text));
+      ASSIGN_OR_RETURN(reward, verifier_->Score(answer_key_json, *text));
     }
     rewards.push_back(std::move(reward));
   }
@@ -133,15 +171,16 @@ absl::StatusOr<std::vector<Reward>> PromptSource::Verify(const TaskExample& exam
 
 absl::StatusOr<int> PromptSource::CountDisagreements(const TrajectoryGroup& group) {
   if (verifier_ == nullptr) return 0;
-  ASSIGN_OR_RETURN(const std::vector<Reward> rewards,
-                   Verify(task_->Example(Split::kTrain, rows_[order_.At(group.prompt_id)]), group));
+  const TaskExample example = task_->Example(Split::kTrain, rows_[order_.At(group.prompt_id)]);
+  ASSIGN_OR_RETURN(const std::vector<Reward> rewards, Verify(example.answer_key_json, group));
   return Differ(rewards, group);
 }
 
-absl::StatusOr<int> PromptSource::CorrectHeldOut(TrajectoryGroup& group) {
+absl::StatusOr<int> PromptSource::CorrectHeldOut(absl::string_view set, TrajectoryGroup& group) {
   if (verifier_ == nullptr) return 0;
-  ASSIGN_OR_RETURN(std::vector<Reward> rewards,
-                   Verify(task_->Example(Split::kTest, static_cast<uint32_t>(group.prompt_id)), group));
+  const std::vector<Prompt>& prompts = *std::ranges::find(held_out_, set, &HeldOutSet::name)->prompts;
+  const auto prompt = std::ranges::lower_bound(prompts, group.prompt_id, {}, &Prompt::id);
+  ASSIGN_OR_RETURN(std::vector<Reward> rewards, Verify(prompt->answer_key_json, group));
   const int disagreements = Differ(rewards, group);
   for (size_t i = 0; i < rewards.size(); ++i) group.completions[i].reward = std::move(rewards[i]);
   return disagreements;

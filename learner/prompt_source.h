@@ -7,9 +7,11 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "common/config/config_fwd.h"
 #include "common/data/shuffled_order.h"
 #include "common/data/types.h"
+#include "common/tasks/held_out_prompts.h"
 #include "common/tasks/prompt_encoder.h"
 #include "common/tasks/task.h"
 #include "learner/ledger/ledger_types.h"
@@ -38,11 +40,11 @@ class PromptSource {
   // not taken for it. Of an environment's rewards it is: 0. Errors as Verifier's.
   absl::StatusOr<int> CountDisagreements(const TrajectoryGroup& group);
 
-  // The same of the answers to a held-out prompt, whose rewards become those that the verifier gives here.
-  absl::StatusOr<int> CorrectHeldOut(TrajectoryGroup& group);
+  // The same of the answers to a prompt of a held-out set, whose rewards become those that the verifier gives here.
+  absl::StatusOr<int> CorrectHeldOut(absl::string_view set, TrajectoryGroup& group);
 
-  // The eval.max_prompts held-out prompts, by row; none where the run's actors are not to answer them (eval.by).
-  std::shared_ptr<const std::vector<Prompt>> held_out() const { return held_out_; }
+  // What the run's actors are measured on: eval's own set first, then eval.sets; none where others measure (eval.by).
+  const std::vector<HeldOutSet>& held_out() const { return held_out_; }
 
   // SHA-256 of the rows that the run may use, in their order: a checkpoint goes on with the same.
   const std::string& fingerprint() const { return fingerprint_; }
@@ -52,17 +54,17 @@ class PromptSource {
 
  private:
   PromptSource(std::unique_ptr<Task> task, std::unique_ptr<Verifier> verifier, std::unique_ptr<PromptEncoder> encoder,
-               const PromptBounds& bounds, std::vector<uint32_t> rows, std::vector<Prompt> held_out,
+               const PromptBounds& bounds, std::vector<uint32_t> rows, std::vector<HeldOutSet> held_out,
                const config::RunConfig& config);
-  // The rewards that the verifier gives a group's completions.
-  absl::StatusOr<std::vector<Reward>> Verify(const TaskExample& example, const TrajectoryGroup& group) const;
+  // The rewards that the verifier gives a group's completions by this key.
+  absl::StatusOr<std::vector<Reward>> Verify(const std::string& answer_key_json, const TrajectoryGroup& group) const;
 
   const std::unique_ptr<Task> task_;
   const std::unique_ptr<Verifier> verifier_;  // null: an environment judges
   const std::unique_ptr<PromptEncoder> encoder_;
   const PromptBounds bounds_;
   const std::vector<uint32_t> rows_;  // of the task's train set
-  const std::shared_ptr<const std::vector<Prompt>> held_out_;
+  const std::vector<HeldOutSet> held_out_;
   const std::string fingerprint_;
   ShuffledOrder order_;          // of rows_
   PromptDifficulty difficulty_;  // of rows_

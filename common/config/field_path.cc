@@ -55,6 +55,11 @@ absl::StatusOr<const FieldDescriptor*> FindField(const Descriptor* type, absl::s
                                                      " is a single value."));
     }
     if (last) return field;
+    if (field->is_repeated()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("\"", absl::StrJoin(parts.begin(), parts.begin() + i + 1, "."),
+                       "\" is a list of groups: expected it in the configuration's file."));
+    }
     parents->push_back(field);
     type = field->message_type();
   }

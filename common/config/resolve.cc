@@ -36,6 +36,9 @@ void Resolve(RunConfig* config) {
   if (!credit.has_horizon_max_tokens()) credit.set_horizon_max_tokens(paper.horizon_max_tokens);
   EvalOptions& eval = *config->mutable_eval();
   if (!eval.has_temperature()) eval.set_temperature(config->rollout().temperature());
+  for (EvalSet& set : *eval.mutable_sets()) {
+    if (!set.has_temperature()) set.set_temperature(eval.temperature());
+  }
 }
 
 }  // namespace tactus::config

@@ -1,6 +1,7 @@
 #include <charconv>
 #include <cstdlib>
 #include <memory>
+#include <vector>
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
@@ -28,7 +29,7 @@ std::string DoubleText(double value) {
   return std::string(buffer, result.ptr);
 }
 
-// The one repeated type in the tree is int32; FieldPaths' ratchet test guards that.
+// The one repeated scalar in the tree is int32; FieldPaths' ratchet test guards that.
 std::string ListText(const Message& message, const FieldDescriptor* field) {
   const auto& reflection = *message.GetReflection();
   std::string out = "[";
@@ -36,6 +37,17 @@ std::string ListText(const Message& message, const FieldDescriptor* field) {
     absl::StrAppend(&out, i == 0 ? "" : ", ", reflection.GetRepeatedInt32(message, field, i));
   }
   return out + "]";
+}
+
+// Of a field that holds one group of fields, or a list of them.
+std::vector<const Message*> Groups(const Message& message, const FieldDescriptor* field) {
+  const auto& reflection = *message.GetReflection();
+  if (!field->is_repeated()) return {&reflection.GetMessage(message, field)};
+  std::vector<const Message*> groups;
+  for (int i = 0; i < reflection.FieldSize(message, field); ++i) {
+    groups.push_back(&reflection.GetRepeatedMessage(message, field, i));
+  }
+  return groups;
 }
 
 // What stands in place of a value that is no part of the fingerprint. The line stays, so that fingerprints of runs that
@@ -61,9 +73,11 @@ void Print(const Message& message, Fields fields, bool blank, const std::string&
     const bool young = fields == Fields::kFingerprint && rule.default_not_in_fingerprint();
     if (young && (blank_here || IsDefault(message, field))) continue;
     if (field->cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE) {
-      absl::StrAppend(out, indent, field->name(), " {\n");
-      Print(message.GetReflection()->GetMessage(message, field), fields, blank_here, indent + "  ", out);
-      absl::StrAppend(out, indent, "}\n");
+      for (const Message* group : Groups(message, field)) {
+        absl::StrAppend(out, indent, field->name(), " {\n");
+        Print(*group, fields, blank_here, indent + "  ", out);
+        absl::StrAppend(out, indent, "}\n");
+      }
     } else {
       absl::StrAppend(out, indent, field->name(), ": ",
                       blank_here             ? BlankText(field)

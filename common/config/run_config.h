@@ -17,6 +17,10 @@
 
 namespace tactus::config {
 
+// What the held-out set of eval's own fields is called where each has a name.
+inline constexpr char kFirstEvalSet[] = "test";
+inline std::string EvalSetName(const std::string& name) { return name.empty() ? kFirstEvalSet : name; }
+
 // Larger files are refused unread: a configuration is a page of text.
 inline constexpr size_t kMaxConfigBytes = size_t{1} << 20;
 

@@ -1,5 +1,8 @@
 #include "common/config/validate.h"
 
+#include <set>
+#include <string>
+
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/config/run_config.h"
@@ -168,6 +171,30 @@ MaybeProblem CheckEnvironment(const RunConfig& config) {
   return std::nullopt;
 }
 
+MaybeProblem CheckEval(const RunConfig& config) {
+  const EvalOptions& eval = config.eval();
+  std::set<std::string> names = {kFirstEvalSet};
+  for (int i = 0; i < eval.sets_size(); ++i) {
+    const EvalSet& set = eval.sets(i);
+    const std::string path = absl::StrCat("eval.sets[", i, "].");
+    if (!names.insert(set.name()).second) {
+      return Problem{path + "name",
+                     absl::StrCat("is \"", set.name(), "\": expected a name that no other set has, and not \"",
+                                  kFirstEvalSet, "\"")};
+    }
+    if (!set.test_path().empty() && config.task().name() != "qa") {
+      return Problem{path + "test_path", absl::StrCat("is given: expected none, as task ", config.task().name(),
+                                                      " has one test set; task qa reads others")};
+    }
+    if (eval.by() != EvalOptions::ACTORS) {
+      return Problem{path + "name",
+                     absl::StrCat("is \"", set.name(), "\", with eval.by: ", EvalOptions::By_Name(eval.by()),
+                                  ": expected eval.by: ACTORS, who measure several sets")};
+    }
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
 std::optional<Problem> ValidateTask(const TaskOptions& task) {
@@ -182,6 +209,7 @@ std::optional<Problem> Validate(const RunConfig& config) {
   if (MaybeProblem problem = CheckAlgorithm(config)) return problem;
   if (MaybeProblem problem = CheckCredit(config.credit())) return problem;
   if (MaybeProblem problem = CheckEnvironment(config)) return problem;
+  if (MaybeProblem problem = CheckEval(config)) return problem;
   return CheckService(config.service());
 }
 

@@ -333,6 +333,7 @@ void ToWire(const Completion& in, wire::Completion* out) {
 
 TrajectoryLimits EvaluationLimits(TrajectoryLimits limits, int samples) {
   limits.completions_per_prompt = samples;
+  limits.fewer_completions = true;
   limits.calibrated_heads = 0;
   limits.min_credit = limits.max_credit = 1;
   return limits;
@@ -364,9 +365,10 @@ absl::Status ValidateGroup(const TrajectoryGroup& group, const TrajectoryLimits&
   }
   RETURN_IF_ERROR(
       CheckIds("group.prompt_token_ids", group.prompt_token_ids, limits.max_prompt_tokens, limits.vocab_size));
-  if (group.completions.size() != static_cast<size_t>(limits.completions_per_prompt)) {
-    return Invalid("group.completions has ", group.completions.size(), " entries; expected ",
-                   limits.completions_per_prompt);
+  const size_t completions = group.completions.size(), most = static_cast<size_t>(limits.completions_per_prompt);
+  if (completions != most && (!limits.fewer_completions || completions == 0 || completions > most)) {
+    return Invalid("group.completions has ", completions, " entries; expected ",
+                   limits.fewer_completions ? "1 to " : "", most);
   }
   RETURN_IF_ERROR(CheckSeconds("group.sampling_s", group.times.sampling_s));
   RETURN_IF_ERROR(CheckSeconds("group.handing_in_s", group.times.handing_in_s));

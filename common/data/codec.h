@@ -28,7 +28,7 @@ class PromptLease;
 struct TrajectoryLimits {
   int max_prompt_tokens = 0;
   int max_completion_tokens = 0;
-  int completions_per_prompt = 0;  // a group has exactly as many
+  int completions_per_prompt = 0;  // a group has exactly as many; with fewer_completions at least one
   int vocab_size = 0;
   int calibrated_heads = 0;  // H, when head classes are calibrated: every completion carries H spans. 0: none has to
   // Gamma of a token, and the part of a reward that is for the form, or whatever else than being right.
@@ -37,6 +37,7 @@ struct TrajectoryLimits {
   double min_format_reward = 0;
   double max_format_reward = std::numeric_limits<double>::max();
   int max_turns = 1;  // of a conversation
+  bool fewer_completions = false;
 };
 
 inline constexpr size_t kMaxAnswerKeyBytes = size_t{64} << 10;

@@ -25,6 +25,10 @@ absl::StatusOr<HeldOutRecord> ReadRecord(absl::string_view text) {
   JSON_MEMBER(record.pass1, line, "pass1", Number());
   JSON_MEMBER(record.low, line, "low", Number());
   JSON_MEMBER(record.high, line, "high", Number());
+  ASSIGN_OR_RETURN(const JsonField set, line.Member("set"));
+  if (!set.is_null()) {
+    ASSIGN_OR_RETURN(record.set, set.String());
+  }
   ASSIGN_OR_RETURN(const JsonField samples, line.Member("samples"));
   if (samples.is_null()) return record;
   ASSIGN_OR_RETURN(record.samples, samples.Integer());
@@ -52,6 +56,7 @@ absl::Status AppendHeldOut(const std::string& path, const HeldOutRecord& record)
     json["pass_k_low"] = record.pass_k_low;
     json["pass_k_high"] = record.pass_k_high;
   }
+  if (!record.set.empty()) json["set"] = record.set;
   const auto nothing = [](absl::string_view) { return absl::OkStatus(); };
   const absl::StatusOr<LineDamage> before = ForEachRunLine(path, nothing);
   const bool torn = before.ok() && before->torn;  // by a kill: what is written now must not be part of it
@@ -61,6 +66,12 @@ absl::Status AppendHeldOut(const std::string& path, const HeldOutRecord& record)
 }
 
 absl::StatusOr<std::vector<HeldOutRecord>> ReadHeldOut(const std::string& path) {
+  ASSIGN_OR_RETURN(std::vector<HeldOutRecord> records, ReadHeldOutSets(path));
+  std::erase_if(records, [](const HeldOutRecord& record) { return !record.set.empty(); });
+  return records;
+}
+
+absl::StatusOr<std::vector<HeldOutRecord>> ReadHeldOutSets(const std::string& path) {
   std::vector<HeldOutRecord> records;
   const absl::Status read = ReadRunLines(path, [&records](absl::string_view line) -> absl::Status {
     ASSIGN_OR_RETURN(const HeldOutRecord record, ReadRecord(line));
@@ -96,6 +107,17 @@ absl::Status KeepIfBest(const RunFolder& folder, const std::string& path, const 
   return before.has_value() ? RemoveFolder(before->path) : absl::OkStatus();
 }
 
+std::vector<std::pair<const char*, double>> ScoresOf(const HeldOutRecord& measured) {
+  std::vector<std::pair<const char*, double>> scores = {
+      {"pass_1", measured.pass1}, {"pass_1_low", measured.low}, {"pass_1_high", measured.high}};
+  if (measured.samples > 1) {
+    scores.insert(
+        scores.end(),
+        {{"pass_k", measured.pass_k}, {"pass_k_low", measured.pass_k_low}, {"pass_k_high", measured.pass_k_high}});
+  }
+  return scores;
+}
+
 void SetHeldOut(const HeldOutRecord& measured, StepRecord* record) {
   record->eval_pass1 = measured.pass1;
   if (measured.samples > 1) record->eval_pass_k = measured.pass_k;
@@ -103,7 +125,7 @@ void SetHeldOut(const HeldOutRecord& measured, StepRecord* record) {
 
 void JoinHeldOut(const std::vector<HeldOutRecord>& measured, StepRecord* record) {
   for (const HeldOutRecord& held_out : measured) {
-    if (std::max<int64_t>(1, held_out.step) == record->step) SetHeldOut(held_out, record);
+    if (held_out.set.empty() && std::max<int64_t>(1, held_out.step) == record->step) SetHeldOut(held_out, record);
   }
 }
 

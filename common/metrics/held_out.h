@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -23,20 +24,27 @@ struct HeldOutRecord {
   double temperature = 0;                              // they were sampled at
   std::string version = "";                            // of the weights that answered, by actors
   double pass_k = 0, pass_k_low = 0, pass_k_high = 0;  // that one of the k is right; of k > 1
+  std::string set = "";                                // of eval.sets; "": the first, of eval's own fields
   friend bool operator==(const HeldOutRecord&, const HeldOutRecord&) = default;
 };
 
 // Appends a line. Errors name the path.
 absl::Status AppendHeldOut(const std::string& path, const HeldOutRecord& record);
 
-// In the order of the file; none when there is no file. Damaged lines are left out, with a warning in the log.
+// Those of the first set, in the order of the file; none when there is no file. Damaged lines are left out, with a
+// warning in the log.
 absl::StatusOr<std::vector<HeldOutRecord>> ReadHeldOut(const std::string& path);
+// Of all sets.
+absl::StatusOr<std::vector<HeldOutRecord>> ReadHeldOutSets(const std::string& path);
+
+// The numbers that a measurement has, by the names that gauges and TensorBoard give them (kEvalSetScore).
+std::vector<std::pair<const char*, double>> ScoresOf(const HeldOutRecord& measured);
 
 // The numbers of a measurement as fields of a step's record: those it has.
 void SetHeldOut(const HeldOutRecord& measured, StepRecord* record);
 
 // Sets them in the step that trained what was measured, the latest if it was measured again. The starting
-// policy's goes to step 1, as there is no step 0.
+// policy's goes to step 1, as there is no step 0. Sets but the first are passed over.
 void JoinHeldOut(const std::vector<HeldOutRecord>& measured, StepRecord* record);
 
 // A checkpoint that is kept for its score, whatever checkpoint.keep says.

@@ -30,6 +30,7 @@ const MetricSpec& Spec(Metric metric) { return MetricTable()[static_cast<size_t>
 
 struct MetricSet::Impl {
   prometheus::Registry registry;
+  ProcessRole role = ProcessRole::kLearner;
   std::string task;
   // By metric, by position of the label's value in its spec (one entry when it has no label). Empty = another role's.
   std::vector<std::vector<Series>> series;
@@ -79,10 +80,11 @@ Series MakeSeries(prometheus::Registry* registry, const MetricSpec& spec, const 
 }  // namespace
 
 MetricSet::MetricSet(const Options& options) : impl_(std::make_unique<Impl>()) {
+  impl_->role = options.role;
   impl_->task = options.task;
   for (const MetricSpec& spec : MetricTable()) {
     std::vector<Series>& all = impl_->series.emplace_back();
-    if (!Exposes(options.role, spec.scope)) continue;
+    if (!Exposes(options.role, spec.scope) || spec.labels.open != nullptr) continue;
     prometheus::Labels labels;
     if (spec.labels.env) labels["env"] = options.task;
     if (spec.labels.rank) labels["rank"] = std::to_string(options.rank);
@@ -107,6 +109,18 @@ MetricSet::~MetricSet() = default;
 void MetricSet::Set(Metric metric, double value, absl::string_view label) {
   Series* series = impl_->Accept(metric, value, label, MetricType::kGauge);
   if (series != nullptr) series->gauge->Set(value);
+}
+
+void MetricSet::SetOf(Metric metric, const std::string& open, double value, absl::string_view label) {
+  const MetricSpec& spec = Spec(metric);
+  if (!std::isfinite(value)) return impl_->Count(Metric::kNonfiniteValues, "metric");
+  if (spec.labels.open == nullptr || !Exposes(impl_->role, spec.scope) ||
+      std::ranges::find(spec.labels.values, label) == spec.labels.values.end()) {
+    return impl_->Count(Metric::kMetricUpdatesRejected, "");
+  }
+  prometheus::Labels labels = {{spec.labels.open, open}, {spec.labels.name, std::string(label)}};
+  if (spec.labels.env) labels["env"] = impl_->task;
+  prometheus::BuildGauge().Name(spec.name).Help(spec.help).Register(impl_->registry).Add(labels).Set(value);
 }
 
 void MetricSet::Add(Metric metric, double value, absl::string_view label) {

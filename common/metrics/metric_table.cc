@@ -35,6 +35,7 @@ constexpr const char* kRelayWay[] = {"received", "sent"};
 constexpr const char* kStreamRefusal[] = {"wrong_run",  "wrong_configuration", "wrong_protocol",
                                           "wrong_role", "violation",           "too_many"};
 constexpr const char* kEvalOutcome[] = {"measured", "given_up"};
+constexpr const char* kEvalScore[] = {"pass_1", "pass_1_low", "pass_1_high", "pass_k", "pass_k_low", "pass_k_high"};
 constexpr const char* kEvalAnswer[] = {"accepted", "late", "refused"};
 constexpr const char* kCheckpointPhase[] = {"snapshot", "write", "truncate"};
 constexpr const char* kCheckpointOutcome[] = {"written", "failed"};
@@ -166,6 +167,11 @@ constexpr MetricSpec kTable[] = {
             "Evaluations by the actors (eval.by): measured, or given up since answers did not come in time."),
     Counter(kEvalAnswers, "tactus_eval_answers_total", L, "", Closed("outcome", kEvalAnswer),
             "Groups of answers to held-out prompts: accepted, late since their lease had ended, or refused."),
+    Gauge(
+        kEvalSetScore, "tactus_eval_set_score_ratio", L, "ratio",
+        {.name = "score", .values = kEvalScore, .env = true, .rank = false, .open = "set"},
+        "Newest score of a held-out set, measured by the actors (eval.by), with the ends of its 95 % interval. pass_1 "
+        "is the mean over the answers to a prompt (avg@k), pass_k that one of k is right."),
 
     Gauge(kWeightVersion, "tactus_weight_version", P, "", kNone,
           "Step of the weights in use; see tactus_learner_step."),
@@ -318,6 +324,7 @@ std::vector<std::string> LabelNames(const MetricSpec& spec) {
   std::vector<std::string> names;
   if (spec.labels.env) names.emplace_back("env");
   if (spec.labels.rank) names.emplace_back("rank");
+  if (spec.labels.open != nullptr) names.emplace_back(spec.labels.open);
   if (spec.labels.name != nullptr) names.emplace_back(spec.labels.name);
   return names;
 }

@@ -53,6 +53,7 @@ enum class Metric {
   kStreamsRefused,
   kEvalRounds,
   kEvalAnswers,
+  kEvalSetScore,
   // Weights.
   kWeightVersion,
   kWeightPublishDuration,
@@ -90,8 +91,9 @@ enum class MetricScope { kLearner, kEveryRank, kActor, kEveryProcess };
 struct MetricLabels {
   const char* name = nullptr;  // of the closed one; null = none
   std::span<const char* const> values;
-  bool env = false;   // label `env` = the task's name
-  bool rank = false;  // label `rank` = this process's
+  bool env = false;            // label `env` = the task's name
+  bool rank = false;           // label `rank` = this process's
+  const char* open = nullptr;  // a label whose values the configuration names: a series exists once it is set
 };
 
 struct MetricSpec {
@@ -106,7 +108,8 @@ struct MetricSpec {
   const char* title = nullptr;      // of a chart that shows it; null: none is given
 };
 
-// Ordered by id, one entry for each. All their series exist from the start, at 0, so that rate() sees the first event.
+// Ordered by id, one entry for each. All their series exist from the start, at 0, so that rate() sees the first event,
+// but those with an open label.
 std::span<const MetricSpec> MetricTable();
 // The gauges of a learner step, in the order of their rows. A series exists from the first step that measured it, and
 // keeps that value in steps that do not.

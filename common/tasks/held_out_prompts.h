@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
+#include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -14,6 +16,14 @@ namespace tactus {
 
 // Whoever measures draws by it unless told otherwise, so that `tactus eval` and a run's actors give the same answers.
 inline constexpr uint64_t kHeldOutSeed = 1;
+
+// Prompts with how they are answered.
+struct HeldOutSet {
+  std::string name;                                    // of eval.sets; "": the one of eval's own fields
+  std::shared_ptr<const std::vector<Prompt>> prompts;  // at least one; their ids increase
+  int samples = 1;                                     // answers to each
+  EvaluationSampling sampling = {};
+};
 
 // The first `count` questions of the test set, at most all, without those that cannot be asked; errors as UsableRows'.
 // A prompt's id is its row, by which answers are drawn: they do not depend on what is left out.

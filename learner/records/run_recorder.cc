@@ -7,6 +7,7 @@
 #include "absl/time/clock.h"
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
+#include "common/config/run_config.h"
 #include "common/data/codec.h"
 #include "common/data/turns.h"
 #include "common/metrics/process_metrics.h"
@@ -50,12 +51,8 @@ absl::StatusOr<std::unique_ptr<RunRecorder>> RunRecorder::Open(const RunFolder& 
     ASSIGN_OR_RETURN(const std::vector<StepRecord> history, ReadSteps(folder.metrics()));
     if (!history.empty()) recorder->time_s_ = history.back().time_s;
   }
-  ASSIGN_OR_RETURN(recorder->held_out_, ReadHeldOut(folder.held_out()));
-  if (!recorder->held_out_.empty()) {
-    StepRecord newest;
-    SetHeldOut(recorder->held_out_.back(), &newest);
-    metrics->SetStep(newest);
-  }
+  ASSIGN_OR_RETURN(const std::vector<HeldOutRecord> measured, ReadHeldOutSets(folder.held_out()));
+  for (const HeldOutRecord& record : measured) recorder->ShowHeldOut(record);
   recorder->cpu_seconds_ = ProcessCpuSeconds();
   return recorder;
 }
@@ -75,12 +72,24 @@ absl::Status RunRecorder::Record(const StepContext& context, StepRecord record,
 
 absl::Status RunRecorder::RecordHeldOut(const HeldOutRecord& measured) {
   RETURN_IF_ERROR(AppendHeldOut(folder_.held_out(), measured));
-  held_out_.push_back(measured);
+  for (const auto& [score, value] : ScoresOf(measured)) {
+    RETURN_IF_ERROR(tensorboard_->WriteScalar(
+        measured.step, absl::StrCat("eval_", config::EvalSetName(measured.set), "/", score), value));
+  }
+  return tensorboard_->WriteStep(ShowHeldOut(measured));
+}
+
+StepRecord RunRecorder::ShowHeldOut(const HeldOutRecord& measured) {
+  for (const auto& [score, value] : ScoresOf(measured)) {
+    metrics_->SetOf(Metric::kEvalSetScore, config::EvalSetName(measured.set), value, score);
+  }
   StepRecord alone;
   alone.step = measured.step;
+  if (!measured.set.empty()) return alone;
+  held_out_.push_back(measured);
   SetHeldOut(measured, &alone);
   metrics_->SetStep(alone);
-  return tensorboard_->WriteStep(alone);
+  return alone;
 }
 
 absl::Status RunRecorder::Sync() const {

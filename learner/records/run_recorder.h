@@ -60,7 +60,7 @@ class RunRecorder {
   // `record` is the trainer's; the rest of it is filled here. Errors of the disk.
   absl::Status Record(const StepContext& context, StepRecord record, const std::vector<TrajectoryGroup>& groups);
 
-  // What was measured on held-out prompts: a line of held_out.jsonl, TensorBoard, Prometheus. It may come steps after
+  // What was measured on a held-out set: a line of held_out.jsonl, TensorBoard, Prometheus. It may come steps after
   // the one that trained it. Errors of the disk.
   absl::Status RecordHeldOut(const HeldOutRecord& measured);
 
@@ -70,6 +70,8 @@ class RunRecorder {
  private:
   RunRecorder(RunFolder folder, const RhythmSummaryOptions& rhythm, const Tokenizer* tokenizer, MetricSet* metrics)
       : folder_(std::move(folder)), rhythm_(rhythm), tokenizer_(tokenizer), metrics_(metrics) {}
+  // In Prometheus, and of the first set in the records to come. What a step's record has of it.
+  StepRecord ShowHeldOut(const HeldOutRecord& measured);
   void FillRecord(const StepContext& context, const std::vector<TrajectoryGroup>& groups, StepRecord& record);
   void Expose(const StepContext& context, const StepRecord& record);
   void ExposeGroups(const std::vector<TrajectoryGroup>& groups, PolicyVersion trained);
@@ -87,7 +89,7 @@ class RunRecorder {
   double time_s_ = 0;                    // over the run, also before a resume
   double cpu_seconds_ = 0;               // of this process at the last record
   uint64_t weight_bytes_sent_ = 0;       // at the last record
-  std::vector<HeldOutRecord> held_out_;  // what is known so far
+  std::vector<HeldOutRecord> held_out_;  // of the first set, what is known so far
 };
 
 }  // namespace tactus

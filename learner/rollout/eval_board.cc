@@ -24,8 +24,12 @@ void KeepWhatCounts(TrajectoryGroup& group) {
 
 void EvalBoard::Begin(EvalRound round, absl::Duration now) {
   GiveUp(absl::StrCat("version ", VersionName(round.version), " is measured instead"), now);
-  places_.assign(round.prompts->size(), {});
-  for (size_t i = 0; i < places_.size(); ++i) waiting_.insert(waiting_.end(), i);
+  for (size_t set = 0; set < round.sets.size(); ++set) {
+    for (size_t row = 0; row < round.sets[set].prompts->size(); ++row) {
+      waiting_.insert(waiting_.end(), places_.size());
+      places_.push_back({.set = set, .row = row, .failures = 0, .answer = std::nullopt});
+    }
+  }
   begun_at_ = now;
   round_ = std::move(round);
 }
@@ -36,9 +40,15 @@ void EvalBoard::GiveUp(const std::string& why, absl::Duration now) {
 
 void EvalBoard::End(std::string given_up, absl::Duration now) {
   EvalResult& result = results_.emplace_back();
-  result = {.version = round_->version, .given_up = std::move(given_up), .answers = {}, .took = now - begun_at_};
-  if (result.given_up.empty()) {
-    for (Place& place : places_) result.answers.push_back(*std::move(place.answer));
+  result = {.version = round_->version, .given_up = std::move(given_up), .sets = {}, .took = now - begun_at_};
+  for (auto first = places_.begin(); first != places_.end();) {
+    const HeldOutSet& set = SetOf(*first);
+    const auto last = first + static_cast<std::ptrdiff_t>(set.prompts->size());
+    if (std::all_of(first, last, [](const Place& place) { return place.answer.has_value(); })) {
+      EvalAnswers& complete = result.sets.emplace_back(EvalAnswers{.set = set.name, .answers = {}});
+      std::for_each(first, last, [&](Place& place) { complete.answers.push_back(*std::move(place.answer)); });
+    }
+    first = last;
   }
   round_.reset();
   places_.clear();
@@ -54,7 +64,8 @@ std::vector<PromptLease> EvalBoard::Lease(const std::string& actor_id, int max_l
   while (!waiting_.empty() && static_cast<int>(granted.size()) < max_leases) {
     const size_t place = *waiting_.begin();
     waiting_.erase(waiting_.begin());
-    const Prompt& prompt = (*round_->prompts)[place];
+    const HeldOutSet& set = SetOf(places_[place]);
+    const Prompt& prompt = PromptOf(places_[place]);
     const uint64_t id = kEvaluationLease | uint64_t{held.incarnation} << kLeaseCounterBits | next_lease_++;
     Out out;
     static_cast<LeaseInfo&>(out) = {id, prompt.id, actor_id, now};
@@ -63,11 +74,11 @@ std::vector<PromptLease> EvalBoard::Lease(const std::string& actor_id, int max_l
     out_.emplace(id, std::move(out));
     granted.push_back({.lease_id = id,
                        .prompt = prompt,
-                       .completions_wanted = round_->samples,
+                       .completions_wanted = set.samples,
                        .seed = round_->seed,
                        .timeout_s = absl::ToDoubleSeconds(options_.lease_timeout),
                        .version = held,
-                       .evaluation = round_->sampling});
+                       .evaluation = set.sampling});
   }
   return granted;
 }
@@ -97,7 +108,7 @@ void EvalBoard::GiveUpHopeless(absl::Duration now) {
   if (options_.max_attempts == 0) return;
   for (const size_t place : waiting_) {
     if (places_[place].failures < options_.max_attempts) continue;
-    return GiveUp(absl::StrCat("held-out prompt ", (*round_->prompts)[place].id, " had ", places_[place].failures,
+    return GiveUp(absl::StrCat("held-out prompt ", PromptOf(places_[place]).id, " had ", places_[place].failures,
                                " leases without an answer"),
                   now);
   }
@@ -131,17 +142,24 @@ int EvalBoard::LeasesOf(const std::string& actor_id) const {
       std::ranges::count_if(out_, [&](const auto& item) { return item.second.actor_id == actor_id; }));
 }
 
+int EvalBoard::AnswersAwaitedOf(const std::string& actor_id) const {
+  int answers = 0;
+  for (const auto& [id, out] : out_) answers += out.actor_id == actor_id ? SetOf(places_[out.place]).samples : 0;
+  return answers;
+}
+
 absl::Status EvalBoard::Check(const TrajectoryGroup& group, const Out& out) const {
   const auto malformed = [&](absl::string_view what) {
     return absl::InvalidArgumentError(absl::StrCat("the group for evaluation lease ", group.lease_id, " ", what));
   };
-  const Prompt& prompt = (*round_->prompts)[out.place];
+  const Prompt& prompt = PromptOf(places_[out.place]);
+  const int samples = SetOf(places_[out.place]).samples;
   if (group.actor_id != out.actor_id) return malformed("comes from another actor than the lease's");
   if (group.prompt_id != prompt.id || group.prompt_token_ids != prompt.token_ids) {
     return malformed("answers another prompt than the leased one");
   }
-  if (group.completions.size() != static_cast<size_t>(round_->samples)) {
-    return malformed(absl::StrCat("has ", group.completions.size(), " completions; expected ", round_->samples));
+  if (group.completions.size() != static_cast<size_t>(samples)) {
+    return malformed(absl::StrCat("has ", group.completions.size(), " completions; expected ", samples));
   }
   for (const Completion& completion : group.completions) {
     const bool whole = completion.versions.size() == 1 && completion.versions[0].version == round_->version;

@@ -2,10 +2,10 @@
 // ledger it stands beside: does no I/O, reads no clock, starts no thread; the caller passes `now` from any monotonic
 // clock.
 //
-// A round measures one version: each of its prompts is answered once, wholly by that version, by an actor that holds
-// it. One prompt's way:  Begin -> waiting -> Lease -> leased -> Submit -> answered; back to waiting when its lease
-// expires or its actor is lost. A prompt that fails `max_attempts` times ends the round, as no number is better than
-// one over the prompts that happened to be answered.
+// A round measures one version on one or several sets: each of their prompts is answered once, wholly by that version,
+// by an actor that holds it. One prompt's way:  Begin -> waiting -> Lease -> leased -> Submit -> answered; back to
+// waiting when its lease expires or its actor is lost. A prompt that fails `max_attempts` times ends the round, as no
+// number is better than one over the prompts that happened to be answered.
 //
 // Nothing here touches the ledger: no slot, no counter, no log. A lease id has kEvaluationLease, so that each of the
 // two knows its own.
@@ -16,7 +16,6 @@
 #include <cstdint>
 #include <deque>
 #include <map>
-#include <memory>
 #include <optional>
 #include <set>
 #include <span>
@@ -26,22 +25,26 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "common/data/types.h"
+#include "common/tasks/held_out_prompts.h"
 #include "learner/ledger/ledger_types.h"
 
 namespace tactus {
 
 struct EvalRound {
   PolicyVersion version;
-  std::shared_ptr<const std::vector<Prompt>> prompts;  // at least one
-  int samples = 1;                                     // answers to each
-  uint64_t seed = 0;                                   // keys the draws with the prompt's id
-  EvaluationSampling sampling = {};
+  std::vector<HeldOutSet> sets;  // at least one
+  uint64_t seed = 0;             // keys the draws with the prompt's id
+};
+
+struct EvalAnswers {
+  std::string set;                       // its name
+  std::vector<TrajectoryGroup> answers;  // one for each prompt, in their order; without values per token
 };
 
 struct EvalResult {
   PolicyVersion version;
-  std::string given_up = {};                  // why; empty: it is complete
-  std::vector<TrajectoryGroup> answers = {};  // complete: one for each prompt, in their order; without values per token
+  std::string given_up = {};           // why; empty: it is complete
+  std::vector<EvalAnswers> sets = {};  // those that are complete, in the round's order
   absl::Duration took = absl::ZeroDuration();
 };
 
@@ -69,6 +72,7 @@ class EvalBoard {
   std::vector<LeaseInfo> Expire(absl::Duration now);
   std::vector<LeaseInfo> ReturnLeases(const std::string& actor_id, std::span<const uint64_t> keep, absl::Duration now);
   int LeasesOf(const std::string& actor_id) const;
+  int AnswersAwaitedOf(const std::string& actor_id) const;  // to the prompts of these leases
 
   // Takes the answers to a prompt. OK also for a repeat of what was accepted in this round. NotFound: the lease has
   // ended, or its round. InvalidArgument: the group does not answer its lease, which stays out. The group's own values
@@ -81,12 +85,16 @@ class EvalBoard {
  private:
   struct Out : LeaseInfo {
     absl::Duration deadline;
-    size_t place = 0;  // of the round's prompts
+    size_t place = 0;
   };
+  // A prompt of the round.
   struct Place {
+    size_t set = 0, row = 0;  // the set, and where in its prompts
     int failures = 0;
     std::optional<TrajectoryGroup> answer;
   };
+  const HeldOutSet& SetOf(const Place& place) const { return round_->sets[place.set]; }
+  const Prompt& PromptOf(const Place& place) const { return (*SetOf(place).prompts)[place.row]; }
   absl::Status Check(const TrajectoryGroup& group, const Out& out) const;
   LeaseInfo Fail(uint64_t lease_id);
   void GiveUpHopeless(absl::Duration now);
@@ -95,7 +103,7 @@ class EvalBoard {
   const Options options_;
   std::optional<EvalRound> round_;
   absl::Duration begun_at_;
-  std::vector<Place> places_;    // of the round's prompts
+  std::vector<Place> places_;    // set by set, in the sets' order
   std::set<size_t> waiting_;     // places
   std::map<uint64_t, Out> out_;  // by lease id
   std::set<uint64_t> accepted_;  // lease ids, one of each place that is answered

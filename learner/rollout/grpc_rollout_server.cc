@@ -211,10 +211,12 @@ absl::Status RolloutServer::Impl::SetVersion(PolicyVersion version, const std::s
 }
 
 absl::Status RolloutServer::Impl::BeginEvaluation(EvalRound round) {
-  for (const Prompt& prompt : *round.prompts) RETURN_IF_ERROR(ValidatePrompt(prompt, options_.limits));
-  if (round.samples != options_.evaluation_samples) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("a round of ", round.samples, " samples; expected ", options_.evaluation_samples));
+  for (const HeldOutSet& set : round.sets) {
+    for (const Prompt& prompt : *set.prompts) RETURN_IF_ERROR(ValidatePrompt(prompt, options_.limits));
+    if (set.samples > options_.evaluation_samples) {
+      return absl::InvalidArgumentError(absl::StrCat("held-out set ", set.name, " has ", set.samples,
+                                                     " samples; expected at most ", options_.evaluation_samples));
+    }
   }
   absl::MutexLock lock(&mu_);
   if (evaluations_ended_) return absl::OkStatus();

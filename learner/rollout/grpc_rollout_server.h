@@ -38,7 +38,7 @@ struct RolloutServerOptions {
   std::string config_fingerprint;
   TrajectoryLimits limits;
   LedgerOptions ledger;          // completions_per_prompt must equal limits'
-  int evaluation_samples = 0;    // answers to a held-out prompt; 0: none is ever leased
+  int evaluation_samples = 0;    // answers to a held-out prompt, at most; 0: none is ever leased
   int max_leases_per_actor = 0;  // an actor that holds as many and wants more is ended; 0: nobody is
   MetricSet* metrics = nullptr;  // takes what happens here; null: nobody asks. Outlives the server
   std::string log_folder;  // of the submission log; empty = none: an acknowledged group may be lost with the process
@@ -99,7 +99,7 @@ class RolloutServer {
 
   // From now on prompts of this round are leased to the actors that hold its version, before any to train on; one that
   // is open is given up. To be called before SetVersion of that version, which no actor has then. After EndEvaluations
-  // it does nothing. InvalidArgument: a prompt beyond the limits, or samples that are not the options'.
+  // it does nothing. InvalidArgument: a prompt beyond the limits, or more samples than the options'.
   absl::Status BeginEvaluation(EvalRound round);
   // Whether no round is open; waits so long for the end of one.
   bool AwaitEvaluation(absl::Duration timeout);

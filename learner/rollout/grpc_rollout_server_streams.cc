@@ -252,8 +252,8 @@ absl::StatusOr<std::vector<PromptLease>> RolloutServer::Impl::Grant(const LeaseR
 
 std::optional<int> RolloutServer::Impl::LeasesLeft(const LeaseRequest& request) {
   if (options_.max_leases_per_actor == 0) return request.max_leases;
-  const int held_out_answers = board_.LeasesOf(request.actor_id) * options_.evaluation_samples;
-  const int held = ledger_.LeasesOf(request.actor_id) + held_out_answers / options_.ledger.completions_per_prompt;
+  const int held_out = board_.AnswersAwaitedOf(request.actor_id) / options_.ledger.completions_per_prompt;
+  const int held = ledger_.LeasesOf(request.actor_id) + held_out;
   if (held < options_.max_leases_per_actor) return options_.max_leases_per_actor - held;
   RolloutStream& stream = *streams_.at(request.stream_id);
   const absl::Status status =

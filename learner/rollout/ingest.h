@@ -51,7 +51,7 @@ class Ingest {
     std::unique_ptr<SubmissionLog> log;  // null: none; an acknowledged group may be lost with the process
     MetricSet* metrics = nullptr;        // null: nobody asks
     Acknowledge acknowledge;
-    int evaluation_samples = 0;  // of a held-out prompt; 0: this run leases none
+    int evaluation_samples = 0;  // of a held-out prompt, at most; 0: this run leases none
   };
 
   // `mu` guards `ledger` and `board`; they, and the metrics, outlive it.

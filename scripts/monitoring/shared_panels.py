@@ -94,6 +94,13 @@ def reward(width: int = 24) -> Panel:
         (newest("tactus_eval_pass_ratio", "run, env, k"), "{{run}} {{env}} held-out pass@{{k}}"), width=width)  # fmt: skip
 
 
+def held_out_sets(width: int) -> Panel:
+    return line(
+        "Held-out sets, with their intervals", "percentunit",
+        "Newest scores of each set (eval.sets; test is that of eval's own fields) and the ends of their 95 % intervals.",
+        (newest("tactus_eval_set_score_ratio", "run, set, score"), "{{run}} {{set}} {{score}}"), width=width)  # fmt: skip
+
+
 def step_phases(width: int = 12) -> Panel:
     return line(
         "Step time by phase (rank 0)", "s",

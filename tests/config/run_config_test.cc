@@ -223,6 +223,7 @@ TEST(RunConfigTest, EveryNumberHasARangeThatIsEnforced) {
   ForEachLeaf(RunConfig::descriptor(), [](const std::string& path, const FieldDescriptor* field) {
     const FieldRule& rule = RuleOf(*field);
     if (!rule.has_min() || field->cpp_type() == FieldDescriptor::CPPTYPE_UINT64) return;  // no seed is out of range
+    if (absl::StartsWith(path, "eval.sets.")) return;                                     // EvalSetsHaveTheirRules
     const char* verb = field->is_repeated() ? " holds " : " is ";
     const std::string below = absl::StrCat(path, "=", rule.min() - 1);
     EXPECT_THAT(ErrorOf({below}), AllOf(HasSubstr(path + verb), HasSubstr(AllowedText(*field)))) << path;
@@ -231,6 +232,40 @@ TEST(RunConfigTest, EveryNumberHasARangeThatIsEnforced) {
     const std::string above = whole ? absl::StrCat(static_cast<int64_t>(rule.max()) + 1) : absl::StrCat(rule.max() * 2);
     EXPECT_THAT(ErrorOf({path + "=" + above}), AllOf(HasSubstr(path + verb), HasSubstr(AllowedText(*field)))) << path;
   });
+}
+
+TEST(RunConfigTest, EvalSetsHaveTheirRules) {
+  const auto text = [](const std::string& sets, const std::string& by = "ACTORS") {
+    return absl::StrCat(kMinimal, "eval {\n  by: ", by, " temperature: 0.5\n  ", sets, "\n}\n");
+  };
+  const auto config =
+      Parse({}, text("sets { name: 'greedy' temperature: 0 } sets { name: 'many' samples_per_prompt: 8 }"));
+  ASSERT_TRUE(config.ok()) << config.status();
+  ASSERT_EQ(config->eval().sets_size(), 2);
+  EXPECT_EQ(config->eval().sets(0).temperature(), 0);
+  EXPECT_EQ(config->eval().sets(1).temperature(), 0.5) << "eval's";
+  EXPECT_EQ(config->eval().sets(1).max_prompts(), 1000000);
+  EXPECT_EQ(Fingerprint(*config), Fingerprint(Parse({}).value()));
+  const std::string resolved = ResolvedText(*config);
+  EXPECT_THAT(resolved, HasSubstr("  sets {\n    name: \"many\"\n    test_path: \"\"\n    max_prompts: 1000000\n"
+                                  "    samples_per_prompt: 8\n    temperature: 0.5\n  }\n"));
+  EXPECT_EQ(ResolvedText(ParseRunConfig(resolved, "resolved", {}).value()), resolved);
+  EXPECT_EQ(ErrorOf({}, text("sets { name: 'a' samples_per_prompt: 0 }")),
+            "run.textproto:6:20: eval.sets[0].samples_per_prompt is 0: expected a value from 1 to 4096.");
+  EXPECT_THAT(ErrorOf({}, text("sets { name: 'a' } sets { name: 'b' temperature: -1 }")),
+              HasSubstr("eval.sets[1].temperature is -1: expected a value from 0 to 100"));
+  EXPECT_THAT(ErrorOf({}, text("sets { name: 'a' max_prompts: 0 }")), HasSubstr("eval.sets[0].max_prompts is 0"));
+  EXPECT_THAT(ErrorOf({}, text("sets { }")), HasSubstr("eval.sets[0].name is missing: expected 1 to 63 letters"));
+  EXPECT_THAT(ErrorOf({}, text("sets { name: 'a b' }")), HasSubstr("eval.sets[0].name is \"a b\": expected 1 to 63"));
+  EXPECT_THAT(ErrorOf({}, text("sets { name: 'a' } sets { name: 'a' }")),
+              HasSubstr("eval.sets[1].name is \"a\": expected a name that no other set has, and not \"test\""));
+  EXPECT_THAT(ErrorOf({}, text("sets { name: 'test' }")), HasSubstr("and not \"test\""));
+  EXPECT_THAT(ErrorOf({}, text("sets { name: 'a' test_path: 'b' }")),
+              HasSubstr("eval.sets[0].test_path is given: expected none, as task countdown has one test set"));
+  EXPECT_THAT(ErrorOf({}, text("sets { name: 'a' }", "LAUNCHER")),
+              HasSubstr("eval.sets[0].name is \"a\", with eval.by: LAUNCHER: expected eval.by: ACTORS"));
+  EXPECT_THAT(ErrorOf({"eval.sets.name=a"}), HasSubstr("\"eval.sets\" is a list of groups: expected it in the"));
+  EXPECT_THAT(ErrorOf({"eval.sets=a"}), HasSubstr("\"eval.sets\" is a group of fields"));
 }
 
 TEST(RunConfigTest, ResolvedTextIsCompleteAndStable) {

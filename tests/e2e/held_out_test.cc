@@ -7,11 +7,13 @@
 
 #include <cstdlib>
 #include <fstream>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <set>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_replace.h"
 #include "tests/e2e/job.h"
 
 namespace tactus {
@@ -37,12 +39,12 @@ std::vector<int64_t> StepsOf(const std::vector<HeldOutRecord>& measured) {
 }
 
 // The same weights, measured by a process of its own.
-nlohmann::json Alone(const Job& job, int64_t step, const std::string& how) {
+nlohmann::json Alone(const Job& job, int64_t step, const std::string& how, int prompts = kPrompts) {
   const std::string out = job.folder().root + "/alone.json";
   const std::string model = step == 0 ? SourcePath("models/quickstart")
                                       : absl::StrFormat("%s/step-%06d/model", job.folder().checkpoints(), step);
   const std::string command = absl::StrCat(BuildPath("bin/tactus"), " eval --model ", model, " --config ",
-                                           job.folder().config(), " --prompts ", kPrompts, " ", how, " > ", out);
+                                           job.folder().config(), " --prompts ", prompts, " ", how, " > ", out);
   EXPECT_EQ(std::system(command.c_str()), 0) << command;
   return nlohmann::json::parse(ReadFile(out).value_or("{}"));
 }
@@ -105,6 +107,42 @@ TEST(HeldOutByActorsTest, AKilledActorCostsNoAnswer) {
     solved += record.pass_k;
   }
   EXPECT_GT(solved, 0) << "nothing was ever right, so that nothing is compared";
+}
+
+// Three sets of the run's test prompts; each is what `tactus eval` gives, and the training the same bit for bit.
+TEST(HeldOutByActorsTest, EverySetIsMeasuredAsByTactusEval) {
+  const std::string config = testing::TempDir() + "/tactus_e2e_sets.textproto";
+  std::string text = ReadFile(SourcePath("configs/quickstart.textproto")).value();
+  text = absl::StrReplaceAll(text, {{"\neval {",
+                                     "\neval { sets { name: 'greedy' max_prompts: 12 temperature: 0 } sets { "
+                                     "name: 'many' max_prompts: 8 samples_per_prompt: 6 temperature: 0.7 }"}});
+  ASSERT_TRUE(WriteFileAtomic(config, text).ok());
+  Job job("held_out_sets", ByActors({}), /*fresh=*/true, config);
+  ASSERT_EQ(job.Wait(), 0);
+  EXPECT_EQ(job.WeightsHash(), HashWithoutEvaluation());
+  std::map<std::string, std::vector<HeldOutRecord>> by_set;
+  for (const HeldOutRecord& record : ReadHeldOutSets(job.folder().held_out()).value()) {
+    by_set[record.set].push_back(record);
+  }
+  ASSERT_EQ(by_set.size(), 3u);
+  for (const auto& [set, measured] : by_set) ASSERT_EQ(StepsOf(measured), (std::vector<int64_t>{0, 2, kSteps})) << set;
+  double solved = 0;
+  for (const HeldOutRecord& record : by_set["greedy"]) {
+    const nlohmann::json alone = Alone(job, record.step, "--temperature 0", 12).at("pass@1");
+    EXPECT_EQ(record.pass1, alone.at("value").get<double>()) << "step " << record.step;
+    EXPECT_EQ(record.samples, 1);
+  }
+  for (const HeldOutRecord& record : by_set["many"]) {
+    const nlohmann::json alone = Alone(job, record.step, "--samples 6 --temperature 0.7", 8);
+    EXPECT_EQ(record.pass1, alone.at("pass@1").at("value").get<double>()) << "step " << record.step;
+    EXPECT_EQ(record.low, alone.at("pass@1").at("low").get<double>());
+    EXPECT_EQ(record.pass_k, alone.at("pass@6").at("value").get<double>());
+    EXPECT_EQ(record.pass_k_high, alone.at("pass@6").at("high").get<double>());
+    solved += record.pass_k;
+  }
+  EXPECT_GT(solved, 0) << "nothing was ever right, so that nothing is compared";
+  const std::string report = ReadFile(job.folder().root + "/report.html").value_or("");
+  EXPECT_NE(report.find("<th scope=\"row\">many</th><td>0</td><td>6</td><td>0.7</td>"), std::string::npos);
 }
 
 TEST(HeldOutByActorsTest, AResumedRunMeasuresWhatIsLeft) {

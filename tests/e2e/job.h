@@ -42,7 +42,7 @@ class Job {
     std::vector<std::string> argv = {BuildPath("bin/tactus"), "train"};
     if (fresh) {
       std::filesystem::remove_all(folder_.root);
-      argv.insert(argv.end(), {"--config", SourcePath(config), "--out", folder_.root});
+      argv.insert(argv.end(), {"--config", config[0] == '/' ? config : SourcePath(config), "--out", folder_.root});
       const std::string steps = std::to_string(kDefaultSteps);
       for (const std::string& set : {"model.path=" + SourcePath("models/quickstart"), "learner.steps=" + steps,
                                      std::string("rollout.prompts_per_step=6"),

@@ -155,6 +155,48 @@ TEST_F(PromptSourceTest, HeldOutQuestionsThatTheRunAsksAreLookedAt) {
   EXPECT_THAT(Error({"eval.max_prompts=2"}), HasSubstr(absl::StrCat("the first is ", path, ":2: the prompt has 26")));
 }
 
+TEST_F(PromptSourceTest, SetsHaveTheirOwnQuestionsSamplesAndSampling) {
+  Write("train.jsonl", {"1 5 6=36:"});
+  Write("test.jsonl", {"9 9 9=1:", "8 9 9=1:"});
+  const std::string hard = Write("hard.jsonl", {"7 9 9=1:", "6 9 9=1:", "5 9 9=1:"});
+  config::RunConfig config = Config({"eval.max_prompts=1", "eval.by=ACTORS", "rollout.top_k=3"});
+  config::EvalSet& first = *config.mutable_eval()->add_sets();
+  first.set_name("hard");
+  first.set_test_path(hard);
+  first.set_max_prompts(2);
+  first.set_samples_per_prompt(4);
+  first.set_temperature(0.5);
+  config.mutable_eval()->add_sets()->set_name("whole");
+  const auto source = PromptSource::Create(config, kVocab);
+  ASSERT_TRUE(source.ok()) << source.status();
+  const std::vector<HeldOutSet>& sets = (*source)->held_out();
+  ASSERT_EQ(sets.size(), 3u);
+  EXPECT_EQ(sets[0].name, "");
+  EXPECT_EQ(sets[0].prompts->size(), 1u);
+  EXPECT_EQ(sets[1].name, "hard");
+  ASSERT_EQ(sets[1].prompts->size(), 2u);
+  EXPECT_EQ(sets[1].samples, 4);
+  EXPECT_EQ(sets[1].sampling, (EvaluationSampling{.temperature = 0.5F, .top_p = 1, .top_k = 3}));
+  EXPECT_EQ((*sets[1].prompts)[1].token_ids, (*source)->tokenizer().Encode("6 9 9=1:", /*add_special_tokens=*/false));
+  EXPECT_EQ(sets[2].prompts->size(), 2u) << "all of task.test_path";
+  // An actor claims that 7 is right, and 36 wrong, in the set whose answers are all 36.
+  TrajectoryGroup group;
+  group.prompt_id = 1;
+  for (const char* text : {"7", "36", "36"}) {
+    Completion& completion = group.completions.emplace_back();
+    completion.token_ids = (*source)->tokenizer().Encode(text, /*add_special_tokens=*/false);
+    completion.finish_reason = FinishReason::kLength;
+  }
+  group.completions[0].reward = group.completions[2].reward = {1, 1, 0, "correct"};
+  EXPECT_EQ((*source)->CorrectHeldOut("hard", group).value(), 2);
+  EXPECT_EQ(group.completions[0].reward.correct, 0);
+  EXPECT_EQ(group.completions[1].reward.correct, 1);
+  std::ofstream(hard, std::ios::trunc) << "\n";
+  EXPECT_FALSE(PromptSource::Create(config, kVocab).ok());
+  config.mutable_eval()->mutable_sets(0)->set_test_path(folder_ + "/none.jsonl");
+  EXPECT_THAT(std::string(PromptSource::Create(config, kVocab).status().message()), HasSubstr("none.jsonl"));
+}
+
 TEST_F(PromptSourceTest, ATokenBehindTheEmbeddingIsFound) {
   const std::string path = Write("train.jsonl", {"1 5 6=36:"});
   EXPECT_THAT(Error({}, 5), HasSubstr(absl::StrCat(path, ":1: the prompt holds token ")));

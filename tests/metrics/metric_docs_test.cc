@@ -143,14 +143,17 @@ INSTANTIATE_TEST_SUITE_P(EveryRole, ExpositionTest,
 TEST(ExpositionTest, ARenamedMetricOrLabelIsFound) {
   MetricSet metrics({.role = ProcessRole::kLearner, .task = "countdown", .run_id = "r"});
   metrics.SetStep(FullRecord());
+  for (const char* score : {"pass_1", "pass_k_high"}) metrics.SetOf(Metric::kEvalSetScore, "hard", 0.5, score);
   const std::string text = metrics.Text();
+  EXPECT_THAT(ExpositionProblems(text, ProcessRole::kLearner, EveryMetric()), IsEmpty());
   static constexpr const char* kFewer[] = {"prompt"};
   const std::vector<MetricSpec> all = EveryMetric();
   for (size_t i = 0; i < all.size(); ++i) {
     if (!Exposes(ProcessRole::kLearner, all[i].scope)) continue;
     std::vector<MetricSpec> table = all;
     table[i].name = "tactus_renamed";
-    EXPECT_THAT(ExpositionProblems(text, ProcessRole::kLearner, table), Contains(HasSubstr("tactus_renamed")));
+    EXPECT_THAT(ExpositionProblems(text, ProcessRole::kLearner, table),
+                Contains(HasSubstr(all[i].labels.open == nullptr ? "tactus_renamed" : all[i].name)));
     table = all;
     table[i].help = "Another help.";
     EXPECT_EQ(ExpositionProblems(text, ProcessRole::kLearner, table).size(), 1u) << all[i].name;

@@ -45,6 +45,26 @@ TEST(MetricSetTest, BadUpdatesNeverReachASeries) {
   EXPECT_THAT(text, HasSubstr("\ntactus_metric_updates_rejected_total 5\n"));
 }
 
+TEST(MetricSetTest, AnOpenLabelsSeriesExistsOnceItIsSet) {
+  MetricSet metrics({.role = ProcessRole::kLearner, .task = "t", .run_id = "r"});
+  EXPECT_THAT(metrics.Text(), Not(HasSubstr("tactus_eval_set_score_ratio")));
+  metrics.SetOf(Metric::kEvalSetScore, "hard", 0.25, "pass_1");
+  metrics.SetOf(Metric::kEvalSetScore, "hard", 0.5, "pass_1");
+  metrics.SetOf(Metric::kEvalSetScore, "greedy", 0.125, "pass_k_high");
+  metrics.SetOf(Metric::kEvalSetScore, "hard", std::nan(""), "pass_1");
+  metrics.SetOf(Metric::kEvalSetScore, "hard", 1, "pass_2");  // no such value
+  metrics.SetOf(Metric::kEvalRounds, "hard", 1, "measured");  // has no open label
+  metrics.Set(Metric::kEvalSetScore, 1, "pass_1");            // has one
+  const std::string text = metrics.Text();
+  EXPECT_THAT(text, HasSubstr("tactus_eval_set_score_ratio{env=\"t\",score=\"pass_1\",set=\"hard\"} 0.5\n"));
+  EXPECT_THAT(text, HasSubstr("tactus_eval_set_score_ratio{env=\"t\",score=\"pass_k_high\",set=\"greedy\"} 0.125\n"));
+  EXPECT_THAT(text, HasSubstr("\ntactus_nonfinite_values_total{where=\"metric\"} 1\n"));
+  EXPECT_THAT(text, HasSubstr("\ntactus_metric_updates_rejected_total 3\n"));
+  MetricSet actor({.role = ProcessRole::kActor, .task = "t", .run_id = "r"});
+  actor.SetOf(Metric::kEvalSetScore, "hard", 0.25, "pass_1");
+  EXPECT_THAT(actor.Text(), HasSubstr("\ntactus_metric_updates_rejected_total 1\n"));
+}
+
 TEST(MetricSetTest, AStepsNumberHasNoSampleBeforeItIsMeasuredAndKeepsTheLast) {
   MetricSet metrics({.role = ProcessRole::kLearner, .task = "t", .run_id = "r"});
   StepRecord record;

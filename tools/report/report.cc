@@ -12,6 +12,7 @@
 #include "common/base/log.h"
 #include "common/base/paths.h"
 #include "common/base/status_macros.h"
+#include "common/config/run_config.h"
 #include "common/metrics/build_info.h"
 #include "common/metrics/held_out.h"
 #include "common/rhythm/rhythm.h"
@@ -134,6 +135,33 @@ std::string Table(const std::vector<R>& steps) {
   return out;
 }
 
+std::string IntervalText(double value, double low, double high) {
+  return absl::StrFormat("%.3f [%.3f, %.3f]", value, low, high);
+}
+
+// Every measurement on held-out prompts, set by set.
+std::string HeldOutTable(std::vector<HeldOutRecord> measured) {
+  if (measured.empty()) return "";
+  std::ranges::stable_sort(measured, {}, &HeldOutRecord::set);
+  std::string out =
+      "<h2>Held-out prompts</h2>\n<div class=\"scroll\" tabindex=\"0\"><table><thead><tr><th scope=\"col\">set</th>"
+      "<th scope=\"col\">after step</th><th scope=\"col\">answers to each, k</th><th scope=\"col\">temperature</th>"
+      "<th scope=\"col\">pass@1, mean of k</th><th scope=\"col\">pass@k</th></tr></thead><tbody>\n";
+  const size_t stride = (measured.size() + kMaxTableRows - 1) / kMaxTableRows;
+  for (size_t i = 0; i < measured.size(); i += stride) {
+    const HeldOutRecord& one = measured[i];
+    const bool told = one.samples > 0;
+    absl::StrAppend(&out, "<tr><th scope=\"row\">", EscapeHtml(config::EvalSetName(one.set)), "</th><td>", one.step,
+                    "</td><td>", told ? absl::StrCat(one.samples) : "–", "</td><td>",
+                    told ? absl::StrCat(one.temperature) : "–", "</td><td>", IntervalText(one.pass1, one.low, one.high),
+                    "</td><td>", one.samples > 1 ? IntervalText(one.pass_k, one.pass_k_low, one.pass_k_high) : "–",
+                    "</td></tr>\n");
+  }
+  absl::StrAppend(&out,
+                  "</tbody></table></div>\n<p>Of each pair of brackets the truth is within in 95 % of cases.</p>\n");
+  return out;
+}
+
 // [T], 0 for what the model did not say.
 std::vector<double> SampleDelta(const SampleRecord& sample) {
   if (sample.sampled.empty() || sample.waad.empty()) return DeltaOf(sample.waad);
@@ -177,7 +205,7 @@ std::string ReportHtml(const ReportData& data) {
                                     data.best->held_out.low, data.best->held_out.high, data.best->held_out.step));
   }
   if (!data.steps.empty()) {
-    out += Curves(data.steps) + TimelineHtml(data.timeline) + Table(data.steps);
+    out += Curves(data.steps) + HeldOutTable(data.held_out) + TimelineHtml(data.timeline) + Table(data.steps);
   }
   if (!data.answers.empty()) {
     absl::StrAppend(&out, "<h2>Completions</h2>\n", RhythmSection(data.answers));
@@ -195,8 +223,8 @@ absl::Status WriteReport(const RunFolder& folder, const std::string& path, const
   ReportData data;
   data.title = NameOf(folder.root);
   ASSIGN_OR_RETURN(data.steps, ReadSteps(folder.metrics()));
-  ASSIGN_OR_RETURN(const std::vector<HeldOutRecord> held_out, ReadHeldOut(folder.held_out()));
-  for (StepRecord& step : data.steps) JoinHeldOut(held_out, &step);
+  ASSIGN_OR_RETURN(data.held_out, ReadHeldOutSets(folder.held_out()));
+  for (StepRecord& step : data.steps) JoinHeldOut(data.held_out, &step);
   ASSIGN_OR_RETURN(data.best, FindBestCheckpoint(folder));
   ASSIGN_OR_RETURN(data.timeline, ReadTimeline(folder.timeline(), kTimelineSteps));
   ASSIGN_OR_RETURN(const std::vector<SampleRecord> samples, ReadSamples(folder.samples(), kFirstSamples, kLastSamples));

@@ -21,7 +21,8 @@ struct ReportData {
   std::vector<StepRecord> steps;
   std::vector<RhythmAnswer> answers;  // the samples, as the page shows them
   std::optional<BestCheckpoint> best = {};
-  std::vector<StepTimeline> timeline = {};  // of the last steps
+  std::vector<StepTimeline> timeline = {};   // of the last steps
+  std::vector<HeldOutRecord> held_out = {};  // of all sets
 };
 
 RhythmAnswer AnswerOf(const SampleRecord& sample);

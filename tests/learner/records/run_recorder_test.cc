@@ -6,6 +6,8 @@
 #include <cmath>
 #include <filesystem>
 
+#include "absl/strings/str_cat.h"
+#include "common/base/file.h"
 #include "tests/learner/records/audited_batch.h"
 #include "tests/tree.h"
 
@@ -157,6 +159,35 @@ TEST_F(RunRecorderTest, WhatWasMeasuredBeforeTheRunIsInItsFirstStep) {
   EXPECT_EQ(steps->front().eval_pass1, 0.25);
   EXPECT_TRUE(std::isnan(steps->back().eval_pass1));
   EXPECT_THAT(metrics_.Text(), HasSubstr("tactus_eval_pass_ratio{env=\"t\",k=\"1\"} 0.25\n"));
+  EXPECT_THAT(metrics_.Text(),
+              HasSubstr("tactus_eval_set_score_ratio{env=\"t\",score=\"pass_1_high\",set=\"test\"} 0.3\n"));
+}
+
+TEST_F(RunRecorderTest, EverySetHasItsIntervalsAndTheFirstAloneIsInTheSteps) {
+  ASSERT_TRUE(Record(1, AuditedBatch()).ok());
+  HeldOutRecord hard{.step = 1, .pass1 = 0.125, .low = 0.0625, .high = 0.25, .samples = 4, .version = "1.1"};
+  hard.pass_k = 0.5;
+  hard.pass_k_low = 0.375;
+  hard.pass_k_high = 0.625;
+  hard.set = "hard";
+  EXPECT_THAT(metrics_.Text(), Not(HasSubstr("tactus_eval_set_score_ratio{"))) << "not measured: no sample";
+  ASSERT_TRUE(recorder_->RecordHeldOut(hard).ok());
+  for (const char* line : {"score=\"pass_1\",set=\"hard\"} 0.125", "score=\"pass_1_low\",set=\"hard\"} 0.0625",
+                           "score=\"pass_1_high\",set=\"hard\"} 0.25", "score=\"pass_k\",set=\"hard\"} 0.5",
+                           "score=\"pass_k_low\",set=\"hard\"} 0.375", "score=\"pass_k_high\",set=\"hard\"} 0.625"}) {
+    EXPECT_THAT(metrics_.Text(), HasSubstr(absl::StrCat("tactus_eval_set_score_ratio{env=\"t\",", line, "\n")));
+  }
+  EXPECT_THAT(metrics_.Text(), Not(HasSubstr("tactus_eval_pass_ratio{")));
+  EXPECT_THAT(metrics_.Text(), HasSubstr("tactus_metric_updates_rejected_total 0\n"));
+  ASSERT_TRUE(Record(2, AuditedBatch()).ok());
+  EXPECT_TRUE(std::isnan(ReadSteps(folder_.metrics())->back().eval_pass1));
+  EXPECT_EQ(ReadHeldOutSets(folder_.held_out()).value(), std::vector{hard});
+  std::string events;
+  for (const auto& file : std::filesystem::directory_iterator(folder_.tensorboard())) {
+    events += ReadFile(file.path()).value();
+  }
+  EXPECT_THAT(events, HasSubstr("eval_hard/pass_k_low"));
+  EXPECT_THAT(events, Not(HasSubstr("eval/pass1")));
 }
 
 TEST_F(RunRecorderTest, PromptsThatArePassedOverAreToldWhereTheyMayBe) {

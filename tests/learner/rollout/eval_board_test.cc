@@ -24,7 +24,10 @@ struct EvalBoardTest : ::testing::Test {
   void Begin(PolicyVersion version = kVersion) {
     auto prompts = std::make_shared<std::vector<Prompt>>();
     for (uint64_t i = 0; i < kPrompts; ++i) prompts->push_back(MakePrompt(7 * i));  // rows: some are left out
-    board.Begin({.version = version, .prompts = prompts, .samples = kSamples, .seed = 9, .sampling = kGreedy}, At(0));
+    board.Begin({.version = version,
+                 .sets = {{.name = "", .prompts = prompts, .samples = kSamples, .sampling = kGreedy}},
+                 .seed = 9},
+                At(0));
   }
   std::vector<PromptLease> Lease(const std::string& actor, int count, double now = 0) {
     return board.Lease(actor, count, kVersion, At(now));
@@ -65,11 +68,13 @@ TEST_F(EvalBoardTest, EveryPromptIsAnsweredOnceAndTheResultIsInTheirOrder) {
   EXPECT_EQ(result->given_up, "");
   EXPECT_EQ(result->version, kVersion);
   EXPECT_EQ(result->took, At(2.5));
-  ASSERT_EQ(result->answers.size(), kPrompts);
+  ASSERT_EQ(result->sets.size(), 1u);
+  const std::vector<TrajectoryGroup>& answers = result->sets[0].answers;
+  ASSERT_EQ(answers.size(), kPrompts);
   for (uint64_t i = 0; i < kPrompts; ++i) {
-    EXPECT_EQ(result->answers[i].prompt_id, 7 * i);
-    EXPECT_EQ(result->answers[i].completions.size(), static_cast<size_t>(kSamples));
-    EXPECT_EQ(result->answers[i].completions[0].token_ids.size(), 4u);
+    EXPECT_EQ(answers[i].prompt_id, 7 * i);
+    EXPECT_EQ(answers[i].completions.size(), static_cast<size_t>(kSamples));
+    EXPECT_EQ(answers[i].completions[0].token_ids.size(), 4u);
   }
   EXPECT_FALSE(board.TakeResult().has_value());
 }
@@ -127,7 +132,53 @@ TEST_F(EvalBoardTest, APromptThatKeepsFailingEndsTheRoundWithoutANumber) {
   const std::optional<EvalResult> result = board.TakeResult();
   ASSERT_TRUE(result.has_value());
   EXPECT_THAT(result->given_up, HasSubstr("0 of 5 prompts were answered; held-out prompt 0 had 2 leases"));
-  EXPECT_THAT(result->answers, IsEmpty());
+  EXPECT_THAT(result->sets, IsEmpty());
+}
+
+// Two prompts of one answer and three of four, at another temperature.
+TEST_F(EvalBoardTest, SetsOfOneRoundHaveTheirOwnSamplesAndSampling) {
+  const auto prompts = [](uint64_t first, uint64_t count) {
+    auto made = std::make_shared<std::vector<Prompt>>();
+    for (uint64_t i = 0; i < count; ++i) made->push_back(MakePrompt(first + i));
+    return made;
+  };
+  const EvalRound round{.version = kVersion,
+                        .sets = {{.name = "", .prompts = prompts(0, 2), .samples = 1, .sampling = kGreedy},
+                                 {.name = "hard", .prompts = prompts(0, 3), .samples = 4, .sampling = {}}},
+                        .seed = 9};
+  board.Begin(round, At(0));
+  const std::vector<PromptLease> leases = Lease("a", 8);
+  ASSERT_EQ(leases.size(), 5u);
+  EXPECT_EQ(board.AnswersAwaitedOf("a"), 2 * 1 + 3 * 4);
+  EXPECT_EQ(board.AnswersAwaitedOf("b"), 0);
+  for (size_t i = 0; i < leases.size(); ++i) {
+    EXPECT_EQ(leases[i].prompt.id, i < 2 ? i : i - 2);
+    EXPECT_EQ(leases[i].completions_wanted, i < 2 ? 1 : 4);
+    EXPECT_EQ(leases[i].evaluation, i < 2 ? kGreedy : EvaluationSampling{});
+  }
+  PromptLease as_hard = leases[0];
+  as_hard.completions_wanted = 4;
+  EXPECT_THAT(std::string(Answer(as_hard, "a").message()), HasSubstr("has 4 completions; expected 1"));
+  for (size_t i : {4, 1, 2, 0, 3}) ASSERT_TRUE(Answer(leases[i], "a").ok());
+  std::optional<EvalResult> result = board.TakeResult();
+  ASSERT_TRUE(result.has_value());
+  ASSERT_EQ(result->sets.size(), 2u);
+  EXPECT_EQ(result->sets[0].set, "");
+  EXPECT_EQ(result->sets[0].answers.size(), 2u);
+  EXPECT_EQ(result->sets[1].set, "hard");
+  ASSERT_EQ(result->sets[1].answers.size(), 3u);
+  EXPECT_EQ(result->sets[1].answers[2].completions.size(), 4u);
+  board.Begin(round, At(2));  // and one of which only the second set is answered in time
+  for (const PromptLease& lease : Lease("a", 8, 2)) {
+    if (lease.completions_wanted == 1) continue;
+    ASSERT_TRUE(Answer(lease, "a", 3).ok());
+  }
+  board.GiveUp("it is late", At(4));
+  result = board.TakeResult();
+  ASSERT_TRUE(result.has_value());
+  EXPECT_EQ(result->given_up, "3 of 5 prompts were answered; it is late");
+  ASSERT_EQ(result->sets.size(), 1u);
+  EXPECT_EQ(result->sets[0].set, "hard");
 }
 
 TEST_F(EvalBoardTest, ANewRoundTakesNothingOfTheOneBefore) {

@@ -17,7 +17,8 @@ struct GrpcEvaluation : RolloutFixture {
   absl::Status Begin(PolicyVersion version, size_t prompts) const {
     auto held_out = std::make_shared<std::vector<Prompt>>();
     for (uint64_t row = 0; row < prompts; ++row) held_out->push_back(MakePrompt(row));
-    return server->BeginEvaluation({.version = version, .prompts = held_out, .samples = kSamples, .seed = 1});
+    return server->BeginEvaluation(
+        {.version = version, .sets = {{.name = "", .prompts = held_out, .samples = kSamples}}, .seed = 1});
   }
 };
 
@@ -37,7 +38,7 @@ TEST_F(GrpcEvaluation, HeldOutPromptsGoFirstAndTheirAnswersComeBackApart) {
   EXPECT_TRUE(server->AwaitEvaluation(kLong));
   const std::optional<EvalResult> result = server->TakeEvaluation();
   ASSERT_TRUE(result.has_value());
-  EXPECT_EQ(result->answers.size(), 3u);
+  EXPECT_EQ(result->sets.at(0).answers.size(), 3u);
   for (const PromptLease& lease : training) EXPECT_TRUE(port->Submit(MakeGroup(lease, "a", {0, 0}), kLong).ok());
   EXPECT_THAT(Ids(server->TakeGroups(4, kLong)), testing::ElementsAre(0, 1, 2, 3));
   const LedgerCounters counters = server->Counters();

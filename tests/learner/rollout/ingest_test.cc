@@ -78,10 +78,10 @@ struct IngestTest : ::testing::Test {
   std::vector<PromptLease> LeaseHeldOut() {
     absl::MutexLock lock(&mu);
     board.Begin({.version = {0, 3},
-                 .prompts = std::make_shared<std::vector<Prompt>>(std::vector{MakePrompt(0), MakePrompt(4)}),
-                 .samples = kSamples,
-                 .seed = 1,
-                 .sampling = {}},
+                 .sets = {{.name = "",
+                           .prompts = std::make_shared<std::vector<Prompt>>(std::vector{MakePrompt(0), MakePrompt(4)}),
+                           .samples = kSamples}},
+                 .seed = 1},
                 absl::ZeroDuration());
     return board.Lease("a", 2, {0, 3}, absl::ZeroDuration());
   }
@@ -166,7 +166,7 @@ TEST_F(IngestTest, AnswersToHeldOutPromptsGoToTheirBoardAndNowhereElse) {
   EXPECT_THAT(codes, ElementsAre(Code::kInvalidArgument, Code::kInvalidArgument, Code::kInvalidArgument,
                                  Code::kNotFound, Code::kInvalidArgument, Code::kInvalidArgument, Code::kOk));
   EXPECT_THAT(messages[0], HasSubstr("not wholly of version 0.3"));
-  EXPECT_THAT(messages[1], HasSubstr("has 2 entries; expected 5"));
+  EXPECT_THAT(messages[1], HasSubstr("has 2 completions; expected 5"));
   EXPECT_THAT(messages[2], HasSubstr("credit[1]"));
   EXPECT_EQ(Counters(), before) << "nothing of it is in the ledger's books";
   EXPECT_EQ(LoggedBytes(), 0u);
@@ -176,7 +176,7 @@ TEST_F(IngestTest, AnswersToHeldOutPromptsGoToTheirBoardAndNowhereElse) {
   absl::MutexLock lock(&mu);
   const std::optional<EvalResult> result = board.TakeResult();
   ASSERT_TRUE(result.has_value());
-  EXPECT_EQ(result->answers.size(), 2u);
+  EXPECT_EQ(result->sets.at(0).answers.size(), 2u);
 }
 
 // The lease id alone says what a group is for: neither way can one be smuggled in as the other.
