@@ -1,10 +1,12 @@
 #include "actor/conversations.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
 #include "common/tasks/judge.h"
+#include "proto/config.pb.h"
 
 namespace tactus {
 namespace {
@@ -20,6 +22,16 @@ absl::Status CheckReward(const Reward& reward) {
 }
 
 }  // namespace
+
+ConversationParts ConversationParts::FromProto(const config::RolloutOptions& rollout, Episodes* episodes,
+                                               const TurnEncoder* encoder, const Tokenizer* tokenizer) {
+  const int longest = rollout.max_completion_tokens(), turn = rollout.max_turn_tokens();
+  return {.episodes = episodes,
+          .encoder = encoder,
+          .tokenizer = tokenizer,
+          .max_turns = rollout.max_turns(),
+          .max_turn_tokens = turn == 0 ? longest : std::min(turn, longest)};
+}
 
 void Conversations::Begin(const PromptLease& lease, int max_tokens) {
   EpisodeOpening opening{.question = QuestionOf(*parts_.tokenizer, lease.prompt),

@@ -9,6 +9,7 @@
 
 #include "absl/status/status.h"
 #include "actor/engine/engine.h"
+#include "common/config/config_fwd.h"
 #include "common/data/types.h"
 #include "common/environment/grpc_episodes.h"
 #include "common/tasks/turn_encoder.h"
@@ -22,6 +23,10 @@ struct ConversationParts {
   const Tokenizer* tokenizer = nullptr;
   int max_turns = 1;
   int max_turn_tokens = 1;  // at most the whole answer's
+
+  // The run's bounds, and these, which must outlive what is made of it.
+  static ConversationParts FromProto(const config::RolloutOptions& rollout, Episodes* episodes,
+                                     const TurnEncoder* encoder, const Tokenizer* tokenizer);
 };
 
 // Owned by the engine's thread; never blocks. What it is made of must outlive it.

@@ -133,12 +133,8 @@ absl::StatusOr<std::optional<ConversationParts>> Conversing(const config::RunCon
   if (parts.rewards.episodes == nullptr) return std::nullopt;
   ASSIGN_OR_RETURN(parts.prompts, PromptEncoder::Create(run.model()));
   parts.turns = std::make_unique<const TurnEncoder>(parts.tokenizer.get(), &parts.prompts->chat(), model.vocab_size);
-  const int longest = run.rollout().max_completion_tokens(), turn = run.rollout().max_turn_tokens();
-  return ConversationParts{.episodes = parts.rewards.episodes.get(),
-                           .encoder = parts.turns.get(),
-                           .tokenizer = parts.tokenizer.get(),
-                           .max_turns = run.rollout().max_turns(),
-                           .max_turn_tokens = turn == 0 ? longest : std::min(turn, longest)};
+  return ConversationParts::FromProto(run.rollout(), parts.rewards.episodes.get(), parts.turns.get(),
+                                      parts.tokenizer.get());
 }
 
 absl::StatusOr<Parts> MakeParts(const config::RunConfig& run, const ActorFlags& flags, const std::string& instance,

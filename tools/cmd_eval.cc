@@ -7,16 +7,19 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "actor/conversations.h"
 #include "common/base/monotonic_clock.h"
 #include "common/base/status_macros.h"
 #include "common/base/stop_signals.h"
 #include "common/config/run_config.h"
+#include "common/data/turns.h"
 #include "common/environment/open_task.h"
 #include "common/metrics/eval_stats.h"
 #include "common/tasks/held_out_prompts.h"
 #include "common/tasks/judge.h"
 #include "common/tasks/prompt_encoder.h"
 #include "common/tasks/task.h"
+#include "common/tasks/turn_encoder.h"
 #include "proto/config.pb.h"
 #include "tools/batch/local_model.h"
 #include "tools/batch/run_requests.h"
@@ -70,7 +73,7 @@ absl::StatusOr<config::RunConfig> EvalConfig(const EvalFlags& flags) {
 struct Tally {
   std::vector<int> correct;  // per prompt
   std::map<std::string, int64_t> reasons;
-  int64_t answers = 0, tokens = 0, truncated = 0;
+  int64_t answers = 0, tokens = 0, turns = 0, truncated = 0;
   double reward = 0;
 };
 
@@ -82,7 +85,8 @@ struct EvalQuestion {
 struct Evaluation {
   const config::RunConfig& run;
   const Task& task;
-  Judge& judge;
+  Judge* judge = nullptr;                  // null: answers are conversations, whose server tells the rewards
+  Conversations* conversations = nullptr;  // null: they are not
   const PromptEncoder& encoder;
   const std::vector<TokenId>& stop_ids;
   std::vector<EvalQuestion> questions{};
@@ -103,28 +107,46 @@ absl::Status ReadQuestions(size_t count, int64_t vocab_size, Evaluation& eval) {
 }
 
 EngineRequest MakeRequest(const Evaluation& eval, size_t index) {
+  const Prompt& prompt = eval.questions[index].prompt;
   EngineRequest request;
   request.request_id = index;
-  request.prompt_id = eval.questions[index].prompt.id;
+  request.prompt_id = prompt.id;
   request.seed = eval.seed;
-  request.prompt_ids = eval.questions[index].prompt.token_ids;
+  request.prompt_ids = prompt.token_ids;
   request.num_completions = eval.samples;
   request.max_tokens = eval.run.rollout().max_completion_tokens();
   request.sampling = eval.sampling;
   request.stop_ids = eval.stop_ids;
+  if (eval.conversations != nullptr) {
+    request.max_turn_tokens = eval.conversations->max_turn_tokens();
+    eval.conversations->Begin({.lease_id = index,
+                               .prompt = prompt,
+                               .completions_wanted = eval.samples,
+                               .seed = eval.seed,
+                               .timeout_s = eval.run.rollout().lease_timeout_s(),
+                               .version = {},
+                               .evaluation = std::nullopt},
+                              request.max_tokens);
+  }
   return request;
+}
+
+absl::StatusOr<std::vector<Reward>> RewardsOf(const Evaluation& eval, const EvalQuestion& question) {
+  std::vector<Reward> told;
+  std::vector<Answer> answers;
+  for (const Completion& completion : question.answers) {
+    told.push_back(completion.reward);
+    answers.push_back(AnswerOf(eval.encoder.tokenizer(), completion));
+  }
+  if (eval.judge == nullptr) return told;
+  return eval.judge->Score(QuestionOf(eval.encoder.tokenizer(), question.prompt), answers,
+                           MonotonicNow() + absl::Seconds(eval.run.rollout().lease_timeout_s()));
 }
 
 // All answers to a question at once, as in training.
 absl::Status JudgeAnswers(Evaluation& eval, size_t index, Tally* tally) {
   EvalQuestion& question = eval.questions[index];
-  std::vector<Answer> answers;
-  for (const Completion& completion : question.answers) {
-    answers.push_back(AnswerOf(eval.encoder.tokenizer(), completion));
-  }
-  ASSIGN_OR_RETURN(const std::vector<Reward> rewards,
-                   eval.judge.Score(QuestionOf(eval.encoder.tokenizer(), question.prompt), answers,
-                                    MonotonicNow() + absl::Seconds(eval.run.rollout().lease_timeout_s())));
+  ASSIGN_OR_RETURN(const std::vector<Reward> rewards, RewardsOf(eval, question));
   for (const Reward& reward : rewards) {
     tally->correct[index] += reward.correct > 0 ? 1 : 0;
     ++tally->reasons[reward.reason];
@@ -136,7 +158,8 @@ absl::Status JudgeAnswers(Evaluation& eval, size_t index, Tally* tally) {
 
 absl::Status Collect(Evaluation& eval, FinishedCompletion done, Tally* tally) {
   ++tally->answers;
-  tally->tokens += static_cast<int64_t>(done.completion.token_ids.size());
+  tally->tokens += SampledTokens(done.completion);
+  tally->turns += static_cast<int64_t>(done.completion.turns.size());
   tally->truncated += done.completion.finish_reason == FinishReason::kLength ? 1 : 0;
   std::vector<Completion>& answers = eval.questions[done.request_id].answers;
   answers.push_back(std::move(done.completion));
@@ -148,17 +171,30 @@ absl::Status Collect(Evaluation& eval, FinishedCompletion done, Tally* tally) {
   return StopSignalCount() > 0 ? absl::CancelledError("stopped by Ctrl-C.") : absl::OkStatus();
 }
 
+// What has been said on either side is handed on.
+absl::Status Converse(const Evaluation& eval, FinishAnswer finish) {
+  if (eval.conversations == nullptr) return absl::OkStatus();
+  Conversations::Outcome outcome = eval.conversations->Exchange();
+  if (!outcome.failed.empty()) {
+    const auto& [index, status] = outcome.failed.front();
+    return absl::Status(status.code(), absl::StrCat("a conversation about held-out prompt ",
+                                                    eval.questions[index].prompt.id, ": ", status.message()));
+  }
+  for (FinishedCompletion& one : outcome.finished) RETURN_IF_ERROR(finish(std::move(one)));
+  return StopSignalCount() > 0 ? absl::CancelledError("stopped by Ctrl-C.") : absl::OkStatus();
+}
+
 absl::StatusOr<Tally> Evaluate(Evaluation& eval, Engine& engine) {
   Tally tally;
   tally.correct.resize(eval.questions.size());
   size_t next = 0;
-  const absl::Status status = RunRequests(
-      engine,
-      [&]() -> absl::StatusOr<std::optional<EngineRequest>> {
-        if (next == eval.questions.size()) return std::nullopt;
-        return MakeRequest(eval, next++);
-      },
-      [&](FinishedCompletion done) { return Collect(eval, std::move(done), &tally); });
+  const auto next_request = [&]() -> absl::StatusOr<std::optional<EngineRequest>> {
+    if (next == eval.questions.size()) return std::nullopt;
+    return MakeRequest(eval, next++);
+  };
+  const absl::Status status = RunConversations(
+      engine, next_request, [&](FinishedCompletion done) { return Collect(eval, std::move(done), &tally); },
+      [&](FinishAnswer finish) { return Converse(eval, finish); });
   if (eval.terminal) std::fputc('\n', stderr);
   RETURN_IF_ERROR(status);
   return tally;
@@ -183,6 +219,7 @@ nlohmann::ordered_json Summary(const Evaluation& eval, const Tally& tally, doubl
   const double answers = static_cast<double>(tally.answers);
   json["reward_mean"] = tally.reward / answers;
   json["completion_tokens_mean"] = static_cast<double>(tally.tokens) / answers;
+  if (eval.conversations != nullptr) json["turns_mean"] = static_cast<double>(tally.turns) / answers;
   json["truncated_share"] = static_cast<double>(tally.truncated) / answers;
   json["reasons"] = tally.reasons;
   json["time_s"] = seconds;
@@ -193,14 +230,14 @@ nlohmann::ordered_json Summary(const Evaluation& eval, const Tally& tally, doubl
 absl::Status Run(const EvalFlags& flags) {
   ASSIGN_OR_RETURN(const config::RunConfig run, EvalConfig(flags));
   ASSIGN_OR_RETURN(const std::unique_ptr<Task> task, OpenTestSet(run));
-  ASSIGN_OR_RETURN(const std::unique_ptr<Judge> judge, OpenJudge(run, kEnvironmentWait, /*metrics=*/nullptr));
+  ASSIGN_OR_RETURN(const RewardSource rewards, OpenRewards(run, kEnvironmentWait, /*metrics=*/nullptr));
   ASSIGN_OR_RETURN(const LocalModel model, OpenLocalModel(flags));
   ASSIGN_OR_RETURN(const std::unique_ptr<PromptEncoder> encoder, PromptEncoder::Create(run.model()));
   ASSIGN_OR_RETURN(std::vector<TokenId> stop_ids, StopTokens(model.folder, encoder->tokenizer(), &encoder->chat()));
   stop_ids.insert(stop_ids.end(), run.rollout().stop_token_ids().begin(), run.rollout().stop_token_ids().end());
   const int size = static_cast<int>(task->Size(Split::kTest));
   if (size == 0) return absl::InvalidArgumentError("the test set is empty: nothing to evaluate on.");
-  Evaluation eval{.run = run, .task = *task, .judge = *judge, .encoder = *encoder, .stop_ids = stop_ids};
+  Evaluation eval{.run = run, .task = *task, .judge = rewards.judge.get(), .encoder = *encoder, .stop_ids = stop_ids};
   RETURN_IF_ERROR(ReadQuestions(static_cast<size_t>(flags.prompts == 0 ? size : std::min(flags.prompts, size)),
                                 model.folder.config.vocab_size, eval));
   eval.samples = flags.draw.samples;
@@ -213,6 +250,14 @@ absl::Status Run(const EvalFlags& flags) {
   ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine,
                    OpenLocalEngine(flags, model, flags.draw.batch,
                                    int64_t{run.rollout().max_prompt_tokens()} + run.rollout().max_completion_tokens()));
+  const TurnEncoder turns(&encoder->tokenizer(), &encoder->chat(), model.folder.config.vocab_size);
+  std::optional<Conversations> conversations;
+  if (rewards.episodes != nullptr) {
+    conversations.emplace(
+        ConversationParts::FromProto(run.rollout(), rewards.episodes.get(), &turns, &encoder->tokenizer()),
+        engine.get());
+    eval.conversations = &*conversations;
+  }
   CatchStopSignals();
   const absl::Time start = MonotonicNow();
   ASSIGN_OR_RETURN(const Tally tally, Evaluate(eval, *engine));

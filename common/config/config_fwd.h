@@ -4,6 +4,7 @@
 
 namespace tactus::config {
 
+class RolloutOptions;
 class RunConfig;
 class ModelOptions;
 class TaskOptions;

@@ -80,7 +80,7 @@ absl::StatusOr<std::unique_ptr<Judge>> OpenJudge(const config::RunConfig& run, a
   ASSIGN_OR_RETURN(RewardSource source, OpenRewards(run, wait, metrics));
   if (source.judge != nullptr) return std::move(source.judge);
   return absl::InvalidArgumentError(absl::StrCat("environment.address: environment ", run.environment().address(),
-                                                 " holds conversations, which only the actors of a training run do: "
+                                                 " holds conversations, which a run's actors and `tactus eval` do: "
                                                  "expected one whose Describe says SINGLE_TURN"));
 }
 

@@ -17,7 +17,8 @@ class SecondTry(Conversation):
     def step(self, turn):
         if turn.number == 1:
             return Say(raw=f"\n{self.number}", reward=0.25)
-        return Done(0.5 if len(turn.token_ids) % 2 else 0.0, correct=False, reason="tried_twice", metrics={"tokens": len(turn.token_ids)})
+        odd = len(turn.token_ids) % 2 == 1
+        return Done(0.5 if odd else 0.0, correct=odd, reason="tried_twice", metrics={"tokens": len(turn.token_ids)})
 
 
 if __name__ == "__main__":

@@ -162,6 +162,7 @@ def check_conversation(build: pathlib.Path, folder: pathlib.Path) -> None:
             train(build, folder / strategy, port, [
                 *SMALL, "--set", "learner.steps=3", "--set", "rollout.max_turn_tokens=24", "--set", "rollout.max_turns=3",
                 "--set", f"credit.strategy={strategy}", "--set", "credit.audit_share=1", *options])  # fmt: skip
+        expect_measured_conversations(build, folder / "measured", port)
         verdict = subprocess.run(
             [build / "bin/tactus", "verify", "--config", "configs/quickstart.textproto", "--set", "task.rewards=ENVIRONMENT",
              "--set", f"environment.address=127.0.0.1:{port}", "--input", "-"],
@@ -169,6 +170,27 @@ def check_conversation(build: pathlib.Path, folder: pathlib.Path) -> None:
         assert verdict.returncode != 0 and "holds conversations" in verdict.stderr, verdict.stderr
     for strategy in credits:
         expect_conversation(folder / strategy)
+
+
+def expect_measured_conversations(build: pathlib.Path, run: pathlib.Path, port: int) -> None:
+    """The actors hold conversations about held-out prompts, and `tactus eval` holds the same with the same weights."""
+    prompts, samples = 12, 3
+    measure = ["--set", f"eval.max_prompts={prompts}", "--set", f"eval.samples_per_prompt={samples}", "--set", "eval.by=ACTORS"]
+    turns = ["--set", "rollout.max_turn_tokens=24", "--set", "rollout.max_turns=3"]
+    train(build, run, port, [*SMALL, *turns, *measure, "--set", "learner.steps=2"])
+    measured = [json.loads(line) for line in (run / "held_out.jsonl").read_text().splitlines()]
+    assert [record["step"] for record in measured] == [0, 2], measured
+    for record, model in zip(measured, [ROOT / "models/quickstart", run / "checkpoints/step-000002/model"], strict=True):
+        told = subprocess.run(
+            [build / "bin/tactus", "eval", "--model", model, "--config", run / "config.textproto", "--prompts", str(prompts),
+             "--samples", str(samples)],
+            cwd=ROOT, text=True, capture_output=True, timeout=RUN_S, check=True)  # fmt: skip
+        alone = json.loads(told.stdout)
+        assert [alone["pass@1"][key] for key in ("value", "low", "high")] == [record[key] for key in ("pass1", "low", "high")], (alone, record)
+        assert alone[f"pass@{samples}"]["value"] == record["pass_k"], (alone, record)
+        assert 1.5 < alone["turns_mean"] <= 2 and set(alone["reasons"]) == {"tried_twice"}, alone
+    assert 0 < measured[0]["pass1"] < 1, measured
+    print(f"conversations, measured: pass@1 {[round(record['pass1'], 3) for record in measured]}", flush=True)
 
 
 def expect_conversation(run: pathlib.Path) -> None:

@@ -191,6 +191,44 @@ TEST_F(ActorConversationTest, HandsInWhatWasSaidByWhom) {
   }
 }
 
+// As those to train on, but that none of the model's tokens has another weight than 1; and the learner takes them.
+TEST_F(ActorConversationTest, HeldOutPromptsAreConversationsToo) {
+  credit_ = *CreditAssigner::FromOverrides({"credit.strategy=LOCAL_CHUNK", "credit.audit_share=1"});
+  FakePort port(5);
+  for (PromptLease& lease : port.waiting) {
+    lease.lease_id |= kEvaluationLease;
+    lease.evaluation = EvaluationSampling{};
+  }
+  const std::unique_ptr<Actor> actor = MakeActor(port);
+  ASSERT_TRUE(actor->Run().ok());
+  ASSERT_EQ(port.groups.size(), 5u);
+  for (const auto& [id, group] : port.groups) {
+    ExpectConversations(group);
+    for (const Completion& completion : group.completions) {
+      EXPECT_FALSE(completion.rhythm.has_value());
+      double weights = 0;
+      for (const float weight : completion.credit) weights += weight;
+      EXPECT_EQ(weights, SampledTokens(completion));
+    }
+    TrajectoryGroup bounded = group;
+    for (Completion& completion : bounded.completions) {
+      for (float& logprob : completion.logprobs) logprob = std::min(0.0f, std::max(logprob, -100.0f));
+      for (float& entropy : completion.entropy) entropy = std::min(entropy, 1.0f);
+    }
+    const TrajectoryLimits limits{.max_prompt_tokens = 100,
+                                  .max_completion_tokens = kLongest,
+                                  .completions_per_prompt = 1,
+                                  .vocab_size = kVocab,
+                                  .min_format_reward = -2,
+                                  .max_turns = 4};
+    const absl::Status valid = ValidateGroup(bounded, EvaluationLimits(limits, kCompletions));
+    EXPECT_TRUE(valid.ok()) << valid;
+  }
+  EXPECT_GT(turns_, 2 * 5 * kCompletions);
+  EXPECT_EQ(actor->stats().answers_measured, 5 * kCompletions);
+  EXPECT_EQ(actor->stats().groups_submitted, 0);
+}
+
 // In row t the fake model's local head, which is head 0, has a WAAD of t % 4, t counting all tokens: so Delta is 3
 // where a row of 3 has its successor in the turn, 1 elsewhere in a turn, and 0 at the end of one.
 TEST_F(ActorConversationTest, CreditFromAttentionIsOfTheModelsTokens) {
