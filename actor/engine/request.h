@@ -29,6 +29,9 @@ struct EngineRequest {
   // When not empty: nothing is drawn, every completion is this one, and its log-probs (at sampling.temperature) are
   // what is wanted. stop_ids and max_tokens have no effect then.
   std::vector<TokenId> forced_ids;
+  // Of a conversation that is given: how many of forced_ids each turn has. The caller continues it with what stands
+  // between them, and concludes it after the last; max_tokens is all of forced_ids.
+  std::vector<int> forced_turn_tokens;
   // Measure the attention rhythm of every completion. It then takes one more row, which reads its last token and draws
   // nothing; in a conversation each turn takes one, before it is told to have ended. keep_attention keeps the
   // distributions too: for single answers that people look at.

@@ -43,9 +43,7 @@ absl::Status CheckRequest(const EngineRequest& request, const SchedulerOptions& 
     return invalid("the rhythm is wanted, and the engine has no layers to measure it in.");
   }
   if (request.max_turn_tokens < 0) return invalid("max_turn_tokens is ", request.max_turn_tokens, ".");
-  if (request.max_turn_tokens > 0 && !request.forced_ids.empty()) {
-    return invalid("the tokens of a conversation are not forced.");
-  }
+  if (absl::Status status = CheckForcedTurns(request); !status.ok()) return invalid(status.message());
   // The newest token is fed back for its attention only, and a prefix keeps its own partial page while sequences run.
   const int64_t pages = PagesFor(prompt + new_tokens - (request.measure_rhythm ? 0 : 1)) + 1;
   if (pages > options.num_pages) {
@@ -424,7 +422,7 @@ void Scheduler::Append(Sequence& sequence, const ops::SampledToken& sampled, Pol
   const auto& stops = request.stop_ids;
   const bool stop = !forced && std::find(stops.begin(), stops.end(), token) != stops.end();
   const bool full = completion.token_ids.size() >= max_tokens ||
-                    (converses && completion.turns.back().num_tokens >= request.max_turn_tokens);
+                    (converses && completion.turns.back().num_tokens >= MostTurnTokens(request, completion));
   if (!stop && !full) return;
   completion.finish_reason = stop ? FinishReason::kStop : FinishReason::kLength;  // the last turn's is the completion's
   sequence.complete = true;

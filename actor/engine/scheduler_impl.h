@@ -6,11 +6,17 @@
 #include <memory>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "actor/engine/scheduler.h"
 
 namespace tactus {
 
 inline int64_t PagesFor(int64_t tokens) { return (tokens + kPageTokens - 1) / kPageTokens; }
+
+// Of a conversation that is given: whether its turns fit its tokens; what is wrong otherwise.
+absl::Status CheckForcedTurns(const EngineRequest& request);
+// Of a conversation: what the turn under way may have.
+int MostTurnTokens(const EngineRequest& request, const Completion& completion);
 
 // Where a unit stands in the order of service; a group's prefix stands before its sequences.
 struct Scheduler::Key {

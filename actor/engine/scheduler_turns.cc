@@ -10,6 +10,32 @@
 
 namespace tactus {
 
+absl::Status CheckForcedTurns(const EngineRequest& request) {
+  const std::vector<int>& turns = request.forced_turn_tokens;
+  const bool converses = request.max_turn_tokens > 0, forced = !request.forced_ids.empty();
+  if (converses && forced != !turns.empty()) {
+    return absl::InvalidArgumentError("the tokens of a conversation are forced turn by turn, or not at all.");
+  }
+  if (turns.empty()) return absl::OkStatus();
+  if (!converses) return absl::InvalidArgumentError("there are forced turns, and max_turn_tokens is 0.");
+  int64_t tokens = static_cast<int64_t>(turns.size()) - 1;  // one between two turns, at least
+  for (const int turn : turns) {
+    if (turn < 1)
+      return absl::InvalidArgumentError(absl::StrCat("a forced turn has ", turn, " tokens, expected 1 or more."));
+    tokens += turn;
+  }
+  const auto all = static_cast<int64_t>(request.forced_ids.size());
+  if (tokens <= all && request.max_tokens == all) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("forced turns with ", tokens, " tokens and max_tokens = ",
+                                                 request.max_tokens, " do not fit ", all, " forced_ids."));
+}
+
+int MostTurnTokens(const EngineRequest& request, const Completion& completion) {
+  const std::vector<int>& turns = request.forced_turn_tokens;
+  if (turns.empty()) return request.max_turn_tokens;
+  return completion.turns.size() > turns.size() ? 1 : turns[completion.turns.size() - 1];
+}
+
 void Scheduler::EndTurn(Sequence& sequence) {
   Group& group = *sequence.group;
   sequence.complete = false;

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -62,6 +63,21 @@ inline std::vector<int32_t> PlacesOf(std::span<const Turn> turns, size_t tokens)
     for (int i = 0; i < turn.num_tokens; ++i) places.push_back(turn.start_token + i);
   }
   return places;
+}
+
+// The turns whose tokens stand at `places` of `tokens`: the inverse of PlacesOf. nullopt: they are not increasing and
+// within, or the first or the last token is not among them, as of a conversation they are.
+inline std::optional<std::vector<Turn>> TurnsAt(std::span<const int32_t> places, size_t tokens) {
+  std::vector<Turn> turns;
+  int32_t next = -2;
+  for (const int32_t place : places) {
+    if (place < next || place < 0) return std::nullopt;
+    if (place != next) turns.push_back({.start_token = place});
+    ++turns.back().num_tokens;
+    next = place + 1;
+  }
+  if (turns.empty() || turns.front().start_token != 0 || static_cast<size_t>(next) != tokens) return std::nullopt;
+  return turns;
 }
 
 // Of the i-th of tokens at `places` (empty: one behind the other), i >= 1: whether the one before it stands right

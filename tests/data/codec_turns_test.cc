@@ -150,5 +150,26 @@ TEST(Turns, TellWhichTokensWereSampled) {
   EXPECT_TRUE(GoesOn({}, 3));
 }
 
+TEST(TurnsAtTest, IsTheInverseOfPlacesOf) {
+  const std::vector<Turn> turns = {{.start_token = 0, .num_tokens = 2}, {.start_token = 5, .num_tokens = 1}};
+  const std::vector<int32_t> places = PlacesOf(turns, 6);
+  const std::optional<std::vector<Turn>> back = TurnsAt(places, 6);
+  ASSERT_TRUE(back.has_value());
+  EXPECT_EQ(PlacesOf(*back, 6), places);
+  ASSERT_EQ(back->size(), 2u);
+  EXPECT_EQ((*back)[1].start_token, 5);
+  EXPECT_EQ((*back)[1].num_tokens, 1);
+}
+
+TEST(TurnsAtTest, RefusesWhatIsNoConversation) {
+  using Places = std::vector<int32_t>;
+  for (const Places& bad : {Places{}, Places{1, 2}, Places{0, 1}, Places{0, 0, 2}, Places{2, 1, 0}, Places{-1, 0, 1, 2},
+                            Places{0, 3}, Places{0, 2, 1, 2}}) {
+    EXPECT_FALSE(TurnsAt(bad, 3).has_value()) << bad.size();
+  }
+  EXPECT_TRUE(TurnsAt(Places{0, 2}, 3).has_value());
+  EXPECT_FALSE(TurnsAt(Places{}, 0).has_value());
+}
+
 }  // namespace
 }  // namespace tactus

@@ -1,8 +1,12 @@
 #include "tools/batch/response_jsonl.h"
 
+#include <optional>
+#include <utility>
+
 #include "absl/strings/str_cat.h"
 #include "common/base/json_lines.h"
 #include "common/base/status_macros.h"
+#include "common/data/turns.h"
 #include "tools/batch/prompt_jsonl.h"
 
 namespace tactus {
@@ -16,6 +20,20 @@ absl::StatusOr<std::string> SampleId(const JsonField& sample) {
   return absl::StrCat("\"", step, "/", prompt, "/", completion, "\"");
 }
 
+// Of a conversation.
+absl::Status ReadTurns(const JsonField& field, ScoreItem& item) {
+  ASSIGN_OR_RETURN(const JsonField sampled, field.Member("sampled"));
+  if (sampled.is_null()) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const std::vector<int32_t> places, sampled.Indices());
+  std::optional<std::vector<Turn>> turns = TurnsAt(places, item.response_ids.size());
+  if (!turns.has_value()) {
+    return field.Error(absl::StrCat("sampled: expected the model's places in the response, increasing, with 0 and ",
+                                    static_cast<int64_t>(item.response_ids.size()) - 1, " among them"));
+  }
+  item.turns = *std::move(turns);
+  return absl::OkStatus();
+}
+
 absl::StatusOr<ResponseLine> ReadResponse(const JsonField& field, const ResponseLimits& limits) {
   ResponseLine line;
   line.where = std::string(field.source());
@@ -23,7 +41,7 @@ absl::StatusOr<ResponseLine> ReadResponse(const JsonField& field, const Response
   if (sample) {
     ASSIGN_OR_RETURN(line.id_json, SampleId(field));
   } else {
-    RETURN_IF_ERROR(field.CheckKeys({"id", "prompt_ids", "response_ids"}));
+    RETURN_IF_ERROR(field.CheckKeys({"id", "prompt_ids", "response_ids", "sampled"}));
     JSON_MEMBER(line.id_json, field, "id", Id());
   }
   JSON_MEMBER(line.item.prompt_ids, field, "prompt_ids", Indices());
@@ -31,6 +49,7 @@ absl::StatusOr<ResponseLine> ReadResponse(const JsonField& field, const Response
   if (line.item.prompt_ids.empty()) return field.Error("prompt_ids: expected at least one token id");
   RETURN_IF_ERROR(CheckIds(field, "prompt_ids", line.item.prompt_ids, limits.vocab_size));
   RETURN_IF_ERROR(CheckIds(field, "response_ids", line.item.response_ids, limits.vocab_size));
+  RETURN_IF_ERROR(ReadTurns(field, line.item));
   const size_t tokens = line.item.prompt_ids.size() + line.item.response_ids.size();
   if (static_cast<int64_t>(tokens) > limits.max_position) {
     return field.Error(absl::StrCat("prompt and response have ", tokens, " tokens, more than the model's ",

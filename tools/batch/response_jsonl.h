@@ -1,6 +1,7 @@
 // Given responses as JSON lines, the input of `tactus score` and `tactus rhythm`:
-// {"id", "prompt_ids": [int], "response_ids": [int]}; `id` is a string or an integer and comes back as it is. A line of
-// a run's samples.jsonl is one too: its id is "step/prompt/completion".
+// {"id", "prompt_ids": [int], "response_ids": [int], "sampled": [int]}; `id` is a string or an integer and comes back
+// as it is; `sampled` is there for a conversation, with the places of the model's tokens. A line of a run's
+// samples.jsonl is one too: its id is "step/prompt/completion".
 #pragma once
 
 #include <cstdint>

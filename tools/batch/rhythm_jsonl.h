@@ -6,7 +6,8 @@
 //      "flow_discarded", "logprobs", "entropy", "gamma"}, in the order of the input; heads are [layer, head], gamma has
 //      a list for each strategy that needs no seed, as it is before any shuffle. The flow is there where the probe
 //      keeps rows for it: each token's throughput, [first, one past the last] token of the answer, and the share of
-//      attention that was not kept.
+//      attention that was not kept. Lists have a value for each token; for those of a conversation that are not the
+//      model's it is 0, but in flow.
 #pragma once
 
 #include <istream>
@@ -32,15 +33,15 @@ namespace tactus {
 struct MeasuredResponse {
   ScoreItem item;
   Completion completion;
-  Rhythm rhythm;
-  Flow flow;  // of no token where the probe keeps no rows for it
+  Rhythm rhythm;  // of the model's tokens alone, as they follow each other
+  Flow flow;      // of no token where the probe keeps no rows for it
   std::unique_ptr<RhythmMeter> meter;
 };
 
 // Weights of every strategy that needs no seed, by its name in the configuration.
 struct NamedWeights {
   std::string strategy;
-  std::vector<float> weights;  // [N]
+  std::vector<float> weights;  // [N]; 0 for tokens that are not the model's
 };
 std::vector<NamedWeights> AllWeights(const CreditParams& params, const MeasuredResponse& response);
 

@@ -17,6 +17,7 @@ namespace tactus {
 struct ScoreItem {
   std::vector<TokenId> prompt_ids;    // at least one
   std::vector<TokenId> response_ids;  // [N]
+  std::vector<Turn> turns = {};       // of a conversation: what of it is the model's, for those who look at it
 };
 
 // Scores a batch of responses: log-probs at temperature 1, nats, [items][N]. Not thread-safe.

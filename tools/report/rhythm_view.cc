@@ -12,6 +12,7 @@
 #include "common/base/status_macros.h"
 #include "common/config/run_config.h"
 #include "common/config/storage_dtype.h"
+#include "common/data/turns.h"
 #include "learner/checkpoint/checkpointer.h"
 #include "proto/config.pb.h"
 
@@ -142,9 +143,13 @@ RhythmAnswer AnswerOf(const MeasuredResponse& response, const CreditAssigner& cr
   // The page shows the first one; the reader may choose another.
   std::stable_partition(answer.credits.begin(), answer.credits.end(),
                         [](const TokenCredit& one) { return one.strategy == "COUPLED"; });
-  answer.waad = rhythm.waad;
-  answer.delta = rhythm.delta;
-  answer.fai = rhythm.fai;
+  const auto among = [&](const std::vector<double>& values) {
+    const Completion& completion = response.completion;
+    return AmongTokens(completion.turns, std::span<const double>(values), completion.token_ids.size());
+  };
+  answer.waad = among(rhythm.waad);
+  answer.delta = among(rhythm.delta);
+  answer.fai = among(rhythm.fai);
   AddFlow(response, answer);
   answer.entropy = Widen(response.completion.entropy);
   answer.logprobs = Widen(response.completion.logprobs);
@@ -167,7 +172,9 @@ absl::Status AddAttention(const RunFolder& folder, const std::vector<SampleRecor
     std::vector<ScoreItem> items(count);  // one of an older file stays empty, and its answer as it is
     for (size_t i = 0; i < count; ++i) {
       const SampleRecord& sample = samples[first + i];
-      if (!sample.prompt_ids.empty()) items[i] = {sample.prompt_ids, sample.token_ids};
+      if (sample.prompt_ids.empty()) continue;
+      items[i] = {sample.prompt_ids, sample.token_ids,
+                  TurnsAt(sample.sampled, sample.token_ids.size()).value_or(std::vector<Turn>())};
     }
     ASSIGN_OR_RETURN(const std::vector<MeasuredResponse> measured,
                      MeasureResponses(*run.engine, *run.credit, std::move(items),

@@ -19,6 +19,7 @@
 #include "tests/actor/engine/run_all.h"
 #include "tests/rhythm/flow_reference.h"
 #include "tests/rhythm/reference.h"
+#include "tools/batch/rhythm_jsonl.h"
 
 namespace tactus {
 namespace {
@@ -239,6 +240,63 @@ TEST(ConversationMeasuringTest, ChangesNoTokenAndNoLogProb) {
   EXPECT_TRUE(plain.sums.empty());
   EXPECT_EQ(plain.stats.final_rows, 0);
   EXPECT_EQ(measured.stats.final_rows, turns) << "one more row a turn, which reads its last token";
+}
+
+// As `tactus rhythm` measures one: fed turn by turn, with room for two of them at once.
+TEST(ConversationMeasuringTest, AGivenConversationHasTheBitsOfTheOneThatWasSampled) {
+  const ModelFolder folder = Folder("qwen3");
+  EngineOptions options = WithProbe({.max_sequences = 8}, {0, 1});
+  options.probe.flow_row_entries = kWholeRow;
+  const std::vector<EngineRequest> requests = SampledConversations(folder.config, /*measured=*/true);
+  const Outcome said = Talk(folder, options, 100, kFloat32, requests,
+                            [&](const EndedTurn& turn) { return Words(turn, folder.config.vocab_size); });
+  std::vector<ScoreItem> items;
+  std::vector<std::pair<uint64_t, int>> keys;
+  size_t several = 0;
+  for (const auto& [key, completion] : said.completions) {
+    keys.push_back(key);
+    items.push_back(
+        {requests[key.first].prompt_ids, completion.token_ids,
+         TurnsAt(PlacesOf(completion.turns, completion.token_ids.size()), completion.token_ids.size()).value()});
+    EXPECT_EQ(items.back().turns.size(), completion.turns.size());
+    several += completion.turns.size() > 1 ? 1 : 0;
+  }
+  EXPECT_GT(several, 6u);
+  const CreditAssigner credit = *CreditAssigner::FromOverrides({"credit.strategy=COUPLED"});
+  options.max_sequences = 2;
+  auto engine = *Engine::Create(options, *CreateModelRunner(folder, {.weights_dtype = kFloat32, .max_pages = 40}));
+  const auto given =
+      MeasureResponses(*engine, credit, items, /*head_classes=*/nullptr, /*keep_attention_bytes=*/1 << 30);
+  ASSERT_TRUE(given.ok()) << given.status();
+  for (size_t i = 0; i < keys.size(); ++i) {
+    const Completion& completion = said.completions.at(keys[i]);
+    const MeasuredResponse& response = (*given)[i];
+    EXPECT_EQ(response.completion.token_ids, completion.token_ids);
+    ASSERT_EQ(response.completion.turns.size(), completion.turns.size());
+    EXPECT_EQ(Bits(response.completion.logprobs), Bits(completion.logprobs)) << i;
+    EXPECT_EQ(Bits(response.completion.entropy), Bits(completion.entropy)) << i;
+    const Rhythm rhythm = ComputeRhythm(said.sums.at(keys[i]), credit.rhythm_options());
+    EXPECT_EQ(response.rhythm.places, rhythm.places);
+    EXPECT_EQ(response.rhythm.waad, rhythm.waad);
+    EXPECT_EQ(response.rhythm.delta, rhythm.delta);
+    EXPECT_EQ(response.rhythm.fai, rhythm.fai);
+    EXPECT_EQ(response.rhythm.span, rhythm.span);
+    const FlowRows& rows = said.flows.at(keys[i]);
+    const Turn& last = completion.turns.back();
+    const int64_t tokens = rows.response_tokens();
+    const Flow flow = TraceFlow(rows, {std::max<int64_t>(last.start_token, tokens - 8), tokens});
+    EXPECT_EQ(response.flow.throughput, flow.throughput);
+    const std::vector<bool> others = [&] {
+      std::vector<bool> all(completion.token_ids.size(), true);
+      for (const int32_t place : rhythm.places) all[static_cast<size_t>(place)] = false;
+      return all;
+    }();
+    for (const NamedWeights& one : AllWeights(credit.params(), response)) {
+      ASSERT_EQ(one.weights.size(), others.size());
+      for (size_t t = 0; t < others.size(); ++t) EXPECT_EQ(one.weights[t] == 0, others[t]) << one.strategy << " " << t;
+    }
+    EXPECT_TRUE(response.meter->attention().empty());
+  }
 }
 
 // A turn that ended before a swap is the old weights' to its last row; the environment's words are read by the new

@@ -290,7 +290,19 @@ TEST(SchedulerTurnsTest, RefusesWhatCannotGoOn) {
   EXPECT_EQ(rig.engine->Continue(1, 0, word).code(), absl::StatusCode::kNotFound) << "it goes on already";
   EngineRequest forced = Conversation(3, 4, 1, 9, 3);
   forced.forced_ids = {1};
-  EXPECT_THAT(std::string(rig.engine->Add(forced).message()), HasSubstr("not forced"));
+  const auto error = [&] { return std::string(rig.engine->Add(forced).message()); };
+  EXPECT_THAT(error(), HasSubstr("turn by turn, or not at all"));
+  forced.forced_ids = {1, 2, 3, 4, 5};
+  forced.max_tokens = 5;
+  forced.forced_turn_tokens = {2, 0};
+  EXPECT_THAT(error(), HasSubstr("a forced turn has 0 tokens"));
+  forced.forced_turn_tokens = {2, 3};
+  EXPECT_THAT(error(), HasSubstr("forced turns with 6 tokens and max_tokens = 5 do not fit 5 forced_ids"));
+  forced.forced_turn_tokens = {2, 2};
+  forced.max_tokens = 6;
+  EXPECT_THAT(error(), HasSubstr("max_tokens = 6 do not fit 5"));
+  forced.max_turn_tokens = 0;
+  EXPECT_THAT(error(), HasSubstr("max_turn_tokens is 0"));
 }
 
 TEST(SchedulerTurnsTest, ATurnAfterASwapIsTheNewVersions) {

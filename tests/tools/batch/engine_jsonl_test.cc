@@ -219,6 +219,12 @@ TEST(ScoreJsonlTest, NamesTheLineOfAMistake) {
     EXPECT_TRUE(absl::IsInvalidArgument(result.status)) << line;
     EXPECT_THAT(std::string(result.status.message()), HasSubstr("in.jsonl:2")) << line;
   }
+  const Result places = Score(good + R"({"id":1,"prompt_ids":[3],"response_ids":[4,5,6],"sampled":[0,1]})" + "\n");
+  EXPECT_EQ(places.status.message(),
+            "in.jsonl:2: sampled: expected the model's places in the response, increasing, with 0 and 2 among them");
+  EXPECT_TRUE(Score(R"({"id":1,"prompt_ids":[3],"response_ids":[4,5,6],"sampled":[0,2]})"
+                    "\n")
+                  .status.ok());
   const Result unknown = Score(good + "{\"id\":1,\"prompt_ids\":[3],\"response_ids\":[4,60]}\n");
   EXPECT_EQ(unknown.status.message(), "in.jsonl:2: response_ids[1] is 60, expected an id below the model's 60");
   EXPECT_EQ(unknown.out, "") << "found before the lines of its batch were scored";
