@@ -75,13 +75,15 @@ absl::Status Rank::ServeMetrics() {
 
 absl::Status Rank::Join() {
   readiness_.Watch([] { return std::string("joining the other ranks"); });
+  readiness_.WatchLife([this] { return heartbeat_.Hung(); });
   ASSIGN_OR_RETURN(std::unique_ptr<Collective> collective,
                    CreateCollective({.rank = options_.rank,
                                      .world = options_.world,
                                      .store_host = options_.store_host,
                                      .store_port = options_.store_port,
                                      .timeout = absl::Seconds(options_.config->learner().collective_timeout_s()),
-                                     .device = options_.device.Text()}));
+                                     .device = options_.device.Text(),
+                                     .on_overdue = [this](const std::string& what) { heartbeat_.Overdue(what); }}));
   collective_ = std::make_unique<CountedCollective>(std::move(collective), metrics_.get());
   options_.joined();
   return absl::OkStatus();
@@ -245,7 +247,6 @@ absl::Status Rank::Save() {
 
 absl::Status Rank::WhileReady(absl::FunctionRef<absl::Status()> run) {
   readiness_.Watch([this] { return std::string(*stop_ || TimeIsOver() ? "asked to stop: finishing the step" : ""); });
-  readiness_.WatchLife([this] { return heartbeat_.Hung(); });
   absl::Status status = run();
   readiness_.WatchLife([] { return std::string(); });
   readiness_.Watch([] { return std::string("stopped"); });

@@ -74,7 +74,8 @@ class Rank {
   absl::Status CompareParameters();
 
   // Runs it; /readyz says 200 meanwhile, until a stop is asked for, and "stopped" afterwards. /healthz says 503 when
-  // neither an exchange nor a step has ended for ten times the longest step, and an hour at least.
+  // neither an exchange nor a step has ended for ten times the longest step, and an hour at least; and from joining the
+  // ranks on when the collective has not returned from a call in time.
   absl::Status WhileReady(absl::FunctionRef<absl::Status()> run);
 
   // Collective. What all ranks do next: `order` becomes rank 0's. The errors of ExchangeStepOrder.

@@ -23,7 +23,7 @@ absl::Status StatusOfException(std::exception_ptr error);
 std::chrono::milliseconds CeilMilliseconds(absl::Duration duration);  // at least 1
 
 // Makes the communicator in which all ranks have met; `store` is for its own keys. `places` by rank. May throw.
-using BackendFactory = std::function<absl::StatusOr<std::unique_ptr<CommBackend>>(
+using BackendFactory = std::function<absl::StatusOr<std::shared_ptr<CommBackend>>(
     const c10::intrusive_ptr<c10d::Store>& store, const std::vector<std::string>& places)>;
 
 // Opens the TCP store (in a world of 1 one within this process), meets the other ranks there and, with the communicator

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -64,7 +65,8 @@ class Collective {
   absl::Status AllGather(std::span<const double> mine, std::span<double> all);  // all: [size * mine.size()]
   virtual absl::Status Broadcast(std::span<char> bytes, int root) = 0;
   virtual absl::Status Barrier() = 0;
-  // Unblocks this rank's pending and future calls with Aborted. Idempotent; may take up to the timeout on a GPU.
+  // Unblocks this rank's pending and future calls with Aborted. Idempotent; takes up to half a minute on a GPU. Where
+  // the library does not let go of the memory by then, the process ends with a sentence.
   virtual void Abort() = 0;
 };
 
@@ -75,6 +77,9 @@ struct CollectiveOptions {
   int store_port = 0;
   absl::Duration timeout = absl::Minutes(5);
   std::string device = "cpu";  // or cuda:N
+  // Told, on another thread, what has not returned in time, before the group is aborted and, where that does not help,
+  // the process ended. Does not block.
+  std::function<void(const std::string&)> on_overdue = [](const std::string&) {};
 };
 
 // `cpu`: Gloo over TCP; a world of 1 needs no store and no threads. `cuda:N`: NCCL, also in a world of 1.

@@ -25,8 +25,8 @@ struct CommRequest {
 class CommOperation {
  public:
   virtual ~CommOperation() = default;
-  virtual bool Done() = 0;             // finished, well or not; does not block
-  virtual absl::Status Collect() = 0;  // once, when Done: the result is in the request's values, or why it is not
+  virtual absl::StatusOr<bool> Done() = 0;  // finished, well or not; does not block. An error: nobody will know
+  virtual absl::Status Collect() = 0;       // once, when Done: the result is in the request's values, or why it is not
 };
 
 struct CommLimits {
@@ -41,10 +41,12 @@ class CommBackend {
   virtual ~CommBackend() = default;  // after Abort: does not wait for operations
   virtual CommLimits limits() const = 0;
   // Operations run in the order of their start. `wake` may be called on any thread when one may be done, even after
-  // this object is gone. Unavailable, or DeadlineExceeded where the library has its own timeout.
+  // this object is gone. Unavailable, or DeadlineExceeded where the library has its own timeout. May hang, as the rest
+  // of this interface may: a group bounds the calls (hang_watch.h).
   virtual absl::StatusOr<std::unique_ptr<CommOperation>> Start(const CommRequest& request,
                                                                std::function<void()> wake) = 0;
-  // Any thread, once. Afterwards no operation touches its spans, and the other ranks' operations fail soon.
+  // Any thread, once, also while Start or Collect is under way. Afterwards no operation touches its spans, and the
+  // other ranks' operations fail soon.
   virtual void Abort() = 0;
 };
 

@@ -79,7 +79,7 @@ class GlooOperation : public CommOperation {
     });
   }
 
-  bool Done() override { return *done_; }
+  absl::StatusOr<bool> Done() override { return done_->load(); }
 
   absl::Status Collect() override {
     try {
@@ -204,11 +204,11 @@ absl::StatusOr<std::unique_ptr<Collective>> CreateGlooCollective(const Collectiv
   IgnoreBrokenPipes();
   return JoinC10dGroup(options, "cpu",
                        [&](const c10::intrusive_ptr<c10d::Store>& store,
-                           const std::vector<std::string>&) -> absl::StatusOr<std::unique_ptr<CommBackend>> {
+                           const std::vector<std::string>&) -> absl::StatusOr<std::shared_ptr<CommBackend>> {
                          auto group_options = ProcessGroupGloo::Options::create(CeilMilliseconds(options.timeout));
                          group_options->threads = 1;
                          ASSIGN_OR_RETURN(group_options->devices, ChooseDevices(options.store_host));
-                         return std::make_unique<GlooBackend>(
+                         return std::make_shared<GlooBackend>(
                              c10::make_intrusive<GlooGroup>(store, options.rank, options.world, group_options));
                        });
 }

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
+#include "common/collective/bounded_call.h"
 
 namespace tactus {
 namespace {
@@ -19,14 +20,33 @@ std::span<char> Bytes(std::span<T> values) {
 
 }  // namespace
 
-GroupCollective::GroupCollective(const CollectiveOptions& options, std::unique_ptr<CommBackend> backend,
-                                 std::unique_ptr<RankWatch> watch)
+GroupCollective::GroupCollective(const CollectiveOptions& options, std::shared_ptr<CommBackend> backend,
+                                 std::unique_ptr<RankWatch> watch, const GroupPatience& patience)
     : options_(options),
       backend_(std::move(backend)),
       limits_(backend_->limits()),
+      patience_(patience),
       state_(std::make_shared<State>()),
+      hang_watch_(HangWatchOptions()),
       watch_(std::move(watch)) {
-  watch_->OnTrouble([this] { Break(Cause::kOtherRank); });
+  watch_->OnTrouble([this] {
+    Break(Cause::kOtherRank);
+    hang_watch_.Hurry();
+  });
+}
+
+HangWatch::Options GroupCollective::HangWatchOptions() {
+  HangWatch::Options options;
+  options.who = absl::StrCat("Rank ", rank(), " of ", size());
+  options.limit = options_.timeout;
+  options.grace = patience_.abort;
+  options.overdue = options_.on_overdue;
+  options.abort = [this] {
+    Break(Cause::kHang);
+    EndBackend();
+  };
+  options.end_process = patience_.end_process;
+  return options;
 }
 
 GroupCollective::~GroupCollective() {
@@ -96,11 +116,15 @@ absl::Status GroupCollective::Enqueue(const char* name, const CommRequest& reque
   Pending next = {name, sequence_, absl::StrCat(name, " ", sequence_, " of ", request.values.size(), " bytes"),
                   nullptr};
   watch_->Arrived(next.sequence, next.what);
-  auto operation = backend_->Start(request, [state = state_] {
-    absl::MutexLock lock(&state->mutex);
-    state->woken = true;
-    state->changed.SignalAll();
-  });
+  absl::StatusOr<std::unique_ptr<CommOperation>> operation = absl::InternalError("not started");
+  {
+    const HangWatch::Call call(hang_watch_, absl::StrCat("starting ", next.what));
+    operation = backend_->Start(request, [state = state_] {
+      absl::MutexLock lock(&state->mutex);
+      state->woken = true;
+      state->changed.SignalAll();
+    });
+  }
   if (!operation.ok()) return Fail(next, operation.status());
   next.operation = *std::move(operation);
   pending_.push_back(std::move(next));
@@ -114,23 +138,21 @@ absl::Status GroupCollective::Wait() {
 
 absl::Status GroupCollective::FinishOldest() {
   const Pending& oldest = pending_.front();
-  switch (Await(*oldest.operation)) {
-    case Outcome::kDone: {
-      const absl::Status collected = oldest.operation->Collect();
-      if (!collected.ok()) return Fail(oldest, collected);
-      pending_.pop_front();
-      return absl::OkStatus();
-    }
-    case Outcome::kTimedOut:
-      return Fail(oldest, absl::DeadlineExceededError(
-                              absl::StrCat("timed out after ", absl::FormatDuration(options_.timeout))));
-    case Outcome::kAborted:
-      break;
+  absl::Status status = Await(*oldest.operation);
+  if (status.ok()) {
+    const HangWatch::Call call(hang_watch_, absl::StrCat("collecting ", oldest.what));
+    status = oldest.operation->Collect();
   }
-  return Fail(oldest, absl::AbortedError("aborted"));
+  if (!status.ok()) return Fail(oldest, status);
+  pending_.pop_front();
+  return absl::OkStatus();
 }
 
-GroupCollective::Outcome GroupCollective::Await(CommOperation& operation) {
+absl::Status GroupCollective::TimedOut() const {
+  return absl::DeadlineExceededError(absl::StrCat("timed out after ", absl::FormatDuration(options_.timeout)));
+}
+
+absl::Status GroupCollective::Await(CommOperation& operation) {
   using Clock = std::chrono::steady_clock;
   const Clock::time_point start = Clock::now();
   const auto roused = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(state_->mutex) {
@@ -139,12 +161,13 @@ GroupCollective::Outcome GroupCollective::Await(CommOperation& operation) {
   while (true) {
     {
       absl::MutexLock lock(&state_->mutex);
-      if (state_->broken != Cause::kNone) return Outcome::kAborted;
+      if (state_->broken != Cause::kNone) return absl::AbortedError("aborted");
       state_->woken = false;
     }
-    if (operation.Done()) return Outcome::kDone;
+    ASSIGN_OR_RETURN(const bool done, operation.Done());
+    if (done) return absl::OkStatus();
     const absl::Duration left = options_.timeout - absl::FromChrono(Clock::now() - start);
-    if (left <= absl::ZeroDuration()) return Outcome::kTimedOut;
+    if (left <= absl::ZeroDuration()) return TimedOut();
     absl::MutexLock lock(&state_->mutex);
     state_->changed.AwaitFor(&state_->mutex, std::min(left, limits_.poll_interval), roused);
   }
@@ -163,11 +186,19 @@ void GroupCollective::EndBackend() {
     absl::MutexLock lock(&state_->mutex);
     if (std::exchange(state_->backend_ending, true)) {
       const auto ended = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(state_->mutex) { return state_->backend_ended; };
-      state_->changed.AwaitFor(&state_->mutex, options_.timeout, ended);
+      state_->changed.AwaitFor(&state_->mutex, patience_.abort, ended);
       return;
     }
   }
-  backend_->Abort();
+  const std::function<bool()> abort = [backend = backend_] {
+    backend->Abort();
+    return true;
+  };
+  if (!CallBounded(patience_.abort, abort).has_value()) {
+    patience_.end_process(absl::StrCat("Rank ", rank(), " of ", size(), ": the communicator was not aborted within ",
+                                       absl::FormatDuration(patience_.abort),
+                                       ", and may still use memory: the process ends."));
+  }
   absl::MutexLock lock(&state_->mutex);
   state_->backend_ended = true;
   state_->changed.SignalAll();
@@ -195,10 +226,10 @@ absl::Status GroupCollective::Fail(const Pending& failed, const absl::Status& er
   if (std::exchange(told_, true) || cause == Cause::kOwner)
     return absl::AbortedError(absl::StrCat(where, "the group was aborted or had failed before."));
   watch_->Failed();
-  const bool ours = cause == Cause::kError;
-  return absl::Status(ours ? error.code() : absl::StatusCode::kUnavailable,
-                      absl::StrCat(where, ours ? error.message() : "another rank has given up", "; ",
-                                   watch_->WhoIsMissing(sequence, what), "."));
+  absl::Status why = error;
+  if (cause == Cause::kHang) why = TimedOut();
+  if (cause == Cause::kOtherRank) why = absl::UnavailableError("another rank has given up");
+  return absl::Status(why.code(), absl::StrCat(where, why.message(), "; ", watch_->WhoIsMissing(sequence, what), "."));
 }
 
 absl::Status GroupCollective::CheckUsable(const char* name) {

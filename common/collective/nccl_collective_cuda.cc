@@ -19,6 +19,7 @@
 #include "common/base/status_macros.h"
 #include "common/collective/bounded_call.h"
 #include "common/collective/c10d_group.h"
+#include "common/collective/connect_bounded.h"
 #include "common/collective/shared_gpus.h"
 
 namespace tactus {
@@ -33,6 +34,7 @@ constexpr CommLimits kLimits = {
     .piece_bytes = size_t{64} << 20, .max_in_flight = 16, .poll_interval = absl::Microseconds(50)};
 
 constexpr absl::Duration kMargin = absl::Seconds(1);
+constexpr absl::Duration kAbortPatience = absl::Seconds(30);
 
 // By default c10d's threads end the process when an operation fails or takes long; here that is for the caller to
 // judge.
@@ -70,7 +72,13 @@ class NcclOperation : public CommOperation {
   NcclOperation(c10::intrusive_ptr<c10d::Work> work, at::Tensor input, Staged result, std::span<char> output)
       : work_(std::move(work)), input_(std::move(input)), result_(std::move(result)), output_(output) {}
 
-  bool Done() override { return work_->isCompleted(); }
+  absl::StatusOr<bool> Done() override {
+    try {
+      return work_->isCompleted();
+    } catch (...) {  // the event that is asked may tell of a failed kernel
+      return StatusOfException(std::current_exception());
+    }
+  }
 
   absl::Status Collect() override {
     try {
@@ -102,7 +110,9 @@ class NcclBackend : public CommBackend {
 
   // A group whose abort failed still has threads inside NCCL: it is left behind with them.
   ~NcclBackend() override {
-    if (!aborted_ && !ShutDown()) Abort();
+    // The regular end waits for the other ranks to have read what this one sent.
+    if (!aborted_) ended_ = EndsWithin(timeout_, &ProcessGroupNCCL::shutdown);
+    if (!aborted_ && !ended_) ended_ = EndsWithin(kAbortPatience, &ProcessGroupNCCL::abort);
     if (!ended_) group_.release();
   }
 
@@ -119,29 +129,24 @@ class NcclBackend : public CommBackend {
 
   void Abort() override {
     aborted_ = true;
-    try {
-      const c10::cuda::CUDAGuard guard(device_);
-      group_->abort();
-      ended_ = true;
-    } catch (...) {
-      ended_ = false;  // NCCL did not come back in time; nothing more can be done about it
-    }
+    ended_ = Ends(group_, device_, &ProcessGroupNCCL::abort);
   }
 
  private:
-  // The regular end, which waits for the other ranks to have read what this one sent.
-  bool ShutDown() {
-    const std::function<bool()> shut_down = [group = group_, device = device_] {
-      try {
-        const c10::cuda::CUDAGuard guard(device);
-        group->shutdown();
-        return true;
-      } catch (...) {
-        return false;
-      }
-    };
-    ended_ = CallBounded(timeout_, shut_down).value_or(false);
-    return ended_;
+  using End = void (ProcessGroupNCCL::*)();
+  // Whether NCCL let go of everything.
+  static bool Ends(const Group& group, c10::Device device, End end) {
+    try {
+      const c10::cuda::CUDAGuard guard(device);
+      (group.get()->*end)();
+      return true;
+    } catch (...) {
+      return false;  // NCCL did not come back in time; nothing more can be done about it
+    }
+  }
+  bool EndsWithin(absl::Duration patience, End end) const {
+    const std::function<bool()> call = [group = group_, device = device_, end] { return Ends(group, device, end); };
+    return CallBounded(patience, call).value_or(false);
   }
 
   std::unique_ptr<CommOperation> Begin(const CommRequest& request) {
@@ -215,7 +220,7 @@ absl::StatusOr<std::string> GpuId(int device_index) {
 }
 
 // Connects with the other ranks. May throw.
-absl::StatusOr<std::unique_ptr<CommBackend>> Connect(const CollectiveOptions& options, c10::Device device,
+absl::StatusOr<std::shared_ptr<CommBackend>> Connect(const CollectiveOptions& options, c10::Device device,
                                                      const c10::intrusive_ptr<c10d::Store>& store) {
   for (const char* variable : kLeaveErrorsToUs) setenv(variable, "0", 0);
   auto group_options = ProcessGroupNCCL::Options::create();
@@ -230,12 +235,9 @@ absl::StatusOr<std::unique_ptr<CommBackend>> Connect(const CollectiveOptions& op
       return StatusOfException(std::current_exception());
     }
   };
-  auto backend = std::make_unique<NcclBackend>(group, device, options.timeout);
-  const absl::Status connected = CallBounded(options.timeout, connect)
-                                     .value_or(absl::DeadlineExceededError(absl::StrCat(
-                                         "no communicator within ", absl::FormatDuration(options.timeout))));
+  const auto backend = std::make_shared<NcclBackend>(group, device, options.timeout);
+  const absl::Status connected = ConnectBounded(backend, options.timeout, kAbortPatience, connect);
   if (connected.ok()) return backend;
-  backend->Abort();
   return absl::UnavailableError(absl::StrCat("Rank ", options.rank, " of ", options.world, " connecting by NCCL on ",
                                              options.device, ": ", connected.message()));
 }
@@ -249,7 +251,7 @@ absl::StatusOr<std::unique_ptr<Collective>> CreateNcclCollective(const Collectiv
     return JoinC10dGroup(
         options, gpu,
         [&](const c10::intrusive_ptr<c10d::Store>& store,
-            const std::vector<std::string>& places) -> absl::StatusOr<std::unique_ptr<CommBackend>> {
+            const std::vector<std::string>& places) -> absl::StatusOr<std::shared_ptr<CommBackend>> {
           int version = 0;
           ncclGetVersion(&version);
           const char* enabled = std::getenv("NCCL_MULTI_RANK_GPU_ENABLE");

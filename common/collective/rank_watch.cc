@@ -229,7 +229,10 @@ class RankWatch::Pulse : public std::enable_shared_from_this<RankWatch::Pulse> {
       stopped_ = true;
       changed_.SignalAll();
       if (record_.state == Record::State::kAlive) record_.state = Record::State::kLeft;
-      Publish();
+    }
+    Publish();
+    {
+      absl::MutexLock lock(&mutex_);
       ended = changed_.AwaitFor(&mutex_, kPatience, [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return ended_; });
     }
     if (!thread_.joinable()) return;
@@ -249,12 +252,13 @@ class RankWatch::Pulse : public std::enable_shared_from_this<RankWatch::Pulse> {
     absl::MutexLock lock(&mutex_);
     record_.sequence = sequence;
     record_.what = what;
-    Publish();
   }
 
   void SetState(Record::State state) {
-    absl::MutexLock lock(&mutex_);
-    record_.state = state;
+    {
+      absl::MutexLock lock(&mutex_);
+      record_.state = state;
+    }
     Publish();
     if (state == Record::State::kFailed || state == Record::State::kAborted)
       board_->Write(kTroubleKey, "x").IgnoreError();
@@ -263,8 +267,15 @@ class RankWatch::Pulse : public std::enable_shared_from_this<RankWatch::Pulse> {
   const RankBoard& board() const { return *board_; }
 
  private:
-  void Publish() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    board_->Write(RecordKey(options_.rank), record_.Text()).IgnoreError();
+  // A board that hangs holds up who publishes, and not Arrived.
+  void Publish() ABSL_LOCKS_EXCLUDED(mutex_) {
+    absl::MutexLock in_order(&publish_mutex_);
+    std::string text;
+    {
+      absl::MutexLock lock(&mutex_);
+      text = record_.Text();
+    }
+    board_->Write(RecordKey(options_.rank), text).IgnoreError();
   }
 
   void Run() {
@@ -283,8 +294,8 @@ class RankWatch::Pulse : public std::enable_shared_from_this<RankWatch::Pulse> {
         absl::MutexLock lock(&mutex_);
         if (stopped_) return;
         record_.beats += 1;
-        Publish();
       }
+      Publish();
       if (reader.ok() && !trouble) {
         const auto text = (*reader)->Read(kTroubleKey);
         unanswered = text.ok() ? 0 : unanswered + 1;
@@ -303,6 +314,7 @@ class RankWatch::Pulse : public std::enable_shared_from_this<RankWatch::Pulse> {
 
   const Options options_;
   const std::shared_ptr<RankBoard> board_;
+  absl::Mutex publish_mutex_ ABSL_ACQUIRED_BEFORE(mutex_);
   absl::Mutex mutex_;
   CondVar changed_;  // stopped_ or ended_
   Record record_ ABSL_GUARDED_BY(mutex_);

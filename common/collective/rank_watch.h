@@ -42,7 +42,8 @@ class RankWatch {
   // beats after the board has gone, and rank 0 with it. Not all libraries notice a rank that is gone. Never during or
   // after the destructor.
   void OnTrouble(std::function<void()> give_up);
-  // `what` tells one operation from another, with its size.
+  // `what` tells one operation from another, with its size. Only noted, the others read of it within a beat: it is
+  // called for every operation, and does not wait for the board.
   void Arrived(int64_t sequence, const std::string& what);
   void Aborted();
   void Failed();

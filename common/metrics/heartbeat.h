@@ -1,5 +1,6 @@
 // Notices that a loop stands still: what it does is timed, and when it has done nothing for ten times the longest work
 // before, and an hour at least, it hangs. Before the first work has ended nothing is known of it, and nothing is said.
+// Work with a deadline of its own hangs when somebody who watches it says so, for good.
 // Thread-safe.
 #pragma once
 
@@ -30,9 +31,15 @@ class Heartbeat {
     longest_ = std::max(longest_.value_or(absl::ZeroDuration()), now - last_);
     last_ = now;
   }
+  // `what` has exceeded its deadline: one line for people. The first counts.
+  void Overdue(const std::string& what) {
+    absl::MutexLock lock(&mu_);
+    if (overdue_.empty()) overdue_ = what;
+  }
   // Empty = it goes on; otherwise one line for people.
   std::string Hung(absl::Time now = MonotonicNow()) const {
     absl::MutexLock lock(&mu_);
+    if (!overdue_.empty()) return overdue_;
     if (!longest_.has_value() || now - last_ <= std::max(kLeast, 10 * *longest_)) return "";
     return absl::StrCat("no progress for ", absl::FormatDuration(absl::Trunc(now - last_, absl::Seconds(1))),
                         "; the longest step took ",
@@ -43,6 +50,7 @@ class Heartbeat {
   mutable absl::Mutex mu_;
   absl::Time last_ ABSL_GUARDED_BY(mu_) = MonotonicNow();
   std::optional<absl::Duration> longest_ ABSL_GUARDED_BY(mu_);
+  std::string overdue_ ABSL_GUARDED_BY(mu_);
 };
 
 }  // namespace tactus

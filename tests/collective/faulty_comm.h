@@ -19,7 +19,16 @@
 
 namespace tactus {
 
-enum class Fault { kNone, kHang, kError, kRefuse };
+enum class Fault {
+  kNone,
+  kHang,
+  kError,
+  kRefuse,
+  kLost,          // whether it is done is not known
+  kStartHangs,    // until the backend is aborted
+  kStartIsStuck,  // and even then, until the test lets it go
+  kCollectHangs,  // until the backend is aborted
+};
 
 // What a FaultyBackend is to do, and what it did. Outlives the backend.
 struct FaultyScript {
@@ -27,6 +36,8 @@ struct FaultyScript {
   std::map<size_t, Fault> faults;  // by operation, from 0
   bool wakes = true;               // on another thread; otherwise it has to be polled
   absl::Notification* before_abort_ends = nullptr;
+  absl::Notification unstuck;  // kStartIsStuck
+  absl::Notification aborted;  // Abort was called
 
   absl::Mutex mutex;
   std::vector<CommRequest> requests ABSL_GUARDED_BY(mutex);
@@ -53,8 +64,15 @@ class FaultyOperation : public CommOperation {
   ~FaultyOperation() override {
     if (thread_.joinable()) thread_.join();
   }
-  bool Done() override { return done_; }
+  absl::StatusOr<bool> Done() override {
+    if (fault_ == Fault::kLost) return absl::UnavailableError("the twin lost its event");
+    return done_.load();
+  }
   absl::Status Collect() override {
+    if (fault_ == Fault::kCollectHangs) {
+      script_.aborted.WaitForNotification();
+      return absl::UnavailableError("the twin was aborted");
+    }
     {
       absl::MutexLock lock(&script_.mutex);
       script_.collected.push_back(index_);
@@ -83,20 +101,27 @@ class FaultyBackend : public CommBackend {
 
   absl::StatusOr<std::unique_ptr<CommOperation>> Start(const CommRequest& request,
                                                        std::function<void()> wake) override {
-    absl::MutexLock lock(&script_.mutex);
-    const size_t index = script_.requests.size();
-    script_.requests.push_back(request);
-    script_.wakers.push_back(wake);
+    size_t index = 0;
+    {
+      absl::MutexLock lock(&script_.mutex);
+      index = script_.requests.size();
+      script_.requests.push_back(request);
+      script_.wakers.push_back(wake);
+    }
     const auto fault = script_.faults.find(index);
     const Fault kind = fault == script_.faults.end() ? Fault::kNone : fault->second;
     if (kind == Fault::kRefuse) return absl::UnavailableError("the twin refuses");
+    if (kind == Fault::kStartHangs || kind == Fault::kStartIsStuck) {
+      (kind == Fault::kStartHangs ? script_.aborted : script_.unstuck).WaitForNotification();
+      return absl::UnavailableError("the twin was aborted");
+    }
     return std::make_unique<FaultyOperation>(script_, index, kind, request, std::move(wake));
   }
 
   void Abort() override {
     {
       absl::MutexLock lock(&script_.mutex);
-      ++script_.aborts;
+      if (++script_.aborts == 1) script_.aborted.Notify();
     }
     if (script_.before_abort_ends != nullptr) script_.before_abort_ends->WaitForNotification();
     absl::MutexLock lock(&script_.mutex);
@@ -113,7 +138,8 @@ class MemoryBoard : public RankBoard {
   struct Texts {
     absl::Mutex mutex;
     std::map<std::string, std::string> by_key ABSL_GUARDED_BY(mutex);
-    bool gone ABSL_GUARDED_BY(mutex) = false;     // every call fails
+    bool gone ABSL_GUARDED_BY(mutex) = false;  // every call fails
+    std::map<std::thread::id, int64_t> writes ABSL_GUARDED_BY(mutex);
     absl::Notification* answers_after = nullptr;  // Read hangs until then
   };
 
@@ -127,6 +153,7 @@ class MemoryBoard : public RankBoard {
 
   absl::Status Write(const std::string& key, const std::string& value) override {
     absl::MutexLock lock(&texts_->mutex);
+    ++texts_->writes[std::this_thread::get_id()];
     if (texts_->gone) return absl::UnavailableError("the board is gone");
     if (!silent_) texts_->by_key[key] = value;
     return absl::OkStatus();

@@ -4,9 +4,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <thread>
 #include <vector>
 
+#include "common/collective/connect_bounded.h"
 #include "tests/collective/faulty_comm.h"
 
 namespace tactus {
@@ -23,11 +25,32 @@ class GroupCollectiveTest : public testing::Test {
     CollectiveOptions options;
     options.world = 2;
     options.timeout = timeout;
+    options.on_overdue = [this](const std::string& what) {
+      absl::MutexLock lock(&told_mutex_);
+      overdue_.push_back(what);
+    };
     RankWatch::Options watch;
     watch.world = 2;
     watch.grace = absl::Milliseconds(100);
-    return std::make_unique<GroupCollective>(options, std::make_unique<FaultyBackend>(script_),
-                                             std::make_unique<RankWatch>(watch, std::make_shared<MemoryBoard>(texts_)));
+    GroupPatience patience;
+    patience.abort = abort_patience_;
+    patience.end_process = [this](const std::string& sentence) {
+      absl::MutexLock lock(&told_mutex_);
+      last_words_.push_back(sentence);
+      if (!script_.unstuck.HasBeenNotified()) script_.unstuck.Notify();
+    };
+    return std::make_unique<GroupCollective>(options, std::make_shared<FaultyBackend>(script_),
+                                             std::make_unique<RankWatch>(watch, std::make_shared<MemoryBoard>(texts_)),
+                                             patience);
+  }
+  std::vector<std::string> Overdue() {
+    absl::MutexLock lock(&told_mutex_);
+    return overdue_;
+  }
+  // What the process would have ended with.
+  std::vector<std::string> LastWords() {
+    absl::MutexLock lock(&told_mutex_);
+    return last_words_;
   }
 
   std::vector<size_t> RequestBytes() {
@@ -58,6 +81,9 @@ class GroupCollectiveTest : public testing::Test {
   }
 
   FaultyScript script_;
+  absl::Duration abort_patience_ = absl::Seconds(30);
+  absl::Mutex told_mutex_;
+  std::vector<std::string> overdue_ ABSL_GUARDED_BY(told_mutex_), last_words_ ABSL_GUARDED_BY(told_mutex_);
   const std::shared_ptr<MemoryBoard::Texts> texts_ = std::make_shared<MemoryBoard::Texts>();
 };
 
@@ -221,6 +247,109 @@ TEST_F(GroupCollectiveTest, StartingBeyondTheBoundFailsWithTheOldest) {
   ASSERT_TRUE(group->StartAllReduceSum(a).ok());
   EXPECT_EQ(group->StartAllReduceSum(b).code(), absl::StatusCode::kUnavailable);
   EXPECT_EQ(group->Wait().code(), absl::StatusCode::kAborted);
+}
+
+// As NCCL's first operation does, where a rank is gone that it would be connected to: no operation is there to be
+// waited for, and the thread that trains is inside the library.
+TEST_F(GroupCollectiveTest, AStartThatHangsEndsInATimeoutWithTheCommunicatorAborted) {
+  script_.faults[0] = Fault::kStartHangs;
+  const auto group = Group(absl::Milliseconds(50));
+  const absl::Status status = group->Barrier();
+  EXPECT_EQ(status.code(), absl::StatusCode::kDeadlineExceeded);
+  EXPECT_EQ(status.message(), "Barrier on rank 0 of 2: timed out after 50ms; rank 1 shows no sign of life.");
+  EXPECT_EQ(Aborts(), 1);
+  ASSERT_EQ(Overdue().size(), 1u);
+  EXPECT_THAT(Overdue()[0], testing::MatchesRegex("starting Barrier 1 of 4 bytes has not returned for .*ms, longer "
+                                                  "than 50ms"));
+  EXPECT_THAT(LastWords(), ElementsAre());
+  ExpectUnusable(*group);
+}
+
+TEST_F(GroupCollectiveTest, ACollectThatHangsIsAbortedToo) {
+  script_.faults[0] = Fault::kCollectHangs;
+  const auto group = Group(absl::Milliseconds(50));
+  EXPECT_EQ(group->Barrier().code(), absl::StatusCode::kDeadlineExceeded);
+  EXPECT_EQ(Aborts(), 1);
+  EXPECT_THAT(LastWords(), ElementsAre());
+}
+
+TEST_F(GroupCollectiveTest, ACallThatNotEvenAnAbortEndsEndsTheProcess) {
+  script_.faults[0] = Fault::kStartIsStuck;
+  abort_patience_ = absl::Milliseconds(60);
+  const auto group = Group(absl::Milliseconds(50));
+  EXPECT_FALSE(group->Barrier().ok());  // as the process did not really end
+  EXPECT_EQ(Aborts(), 1);
+  EXPECT_THAT(LastWords(),
+              ElementsAre("Rank 0 of 2: starting Barrier 1 of 4 bytes did not return within 60ms after the "
+                          "communicator was aborted: the process ends."));
+}
+
+TEST_F(GroupCollectiveTest, AnAbortThatHangsEndsTheProcess) {
+  script_.faults[0] = Fault::kHang;
+  script_.before_abort_ends = &script_.unstuck;
+  abort_patience_ = absl::Milliseconds(60);
+  const auto group = Group(absl::Milliseconds(50));
+  EXPECT_EQ(group->Barrier().code(), absl::StatusCode::kDeadlineExceeded);
+  EXPECT_THAT(LastWords(), ElementsAre("Rank 0 of 2: the communicator was not aborted within 60ms, and may still use "
+                                       "memory: the process ends."));
+}
+
+// The other rank's trouble does not wait for the timeout.
+TEST_F(GroupCollectiveTest, AnotherRanksTroubleEndsAStartThatHangs) {
+  script_.faults[0] = Fault::kStartHangs;
+  const auto group = Group(absl::Minutes(10));
+  RankWatch::Options options;
+  options.rank = 1;
+  options.world = 2;
+  RankWatch neighbour(options, std::make_shared<MemoryBoard>(texts_));
+  neighbour.Aborted();
+  EXPECT_EQ(group->Barrier().message(), "Barrier on rank 0 of 2: another rank has given up; rank 1 has aborted.");
+  EXPECT_EQ(Aborts(), 1);
+}
+
+TEST_F(GroupCollectiveTest, AnOperationWhoseEndCannotBeAskedForBreaksTheGroup) {
+  script_.faults[0] = Fault::kLost;
+  const auto group = Group();
+  const absl::Status status = group->Barrier();
+  EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("Barrier on rank 0 of 2: the twin lost its event"));
+  EXPECT_THAT(Collected(), ElementsAre());
+  ExpectUnusable(*group);
+}
+
+// The board is rank 0's, a network away.
+TEST_F(GroupCollectiveTest, NoOperationWritesToTheBoardOnItsThread) {
+  const auto group = Group();
+  for (int i = 0; i < 50; ++i) ASSERT_TRUE(group->Barrier().ok());
+  absl::MutexLock lock(&texts_->mutex);
+  EXPECT_EQ(texts_->writes[std::this_thread::get_id()], 0);
+  EXPECT_FALSE(texts_->writes.empty()) << "signs of life";
+}
+
+TEST_F(GroupCollectiveTest, ACommunicatorThatNeverConnectsIsLeftBehindInTime) {
+  const auto backend = std::make_shared<FaultyBackend>(script_);
+  std::atomic<int> over = 0;
+  const auto connect = [this, &over](bool aborts) {
+    return [this, &over, aborts] {
+      (aborts ? script_.aborted : script_.unstuck).WaitForNotification();
+      ++over;
+      return absl::UnavailableError("too late");
+    };
+  };
+  const absl::Duration soon = absl::Milliseconds(50);
+  EXPECT_EQ(ConnectBounded(backend, soon, soon, connect(true)),
+            absl::DeadlineExceededError("no communicator within 50ms"));
+  EXPECT_EQ(Aborts(), 1);
+  script_.before_abort_ends = &script_.unstuck;  // now its end hangs as well
+  EXPECT_EQ(ConnectBounded(backend, soon, soon, connect(false)),
+            absl::DeadlineExceededError("no communicator within 50ms"));
+  EXPECT_EQ(Aborts(), 2);
+  script_.unstuck.Notify();
+  while (over < 2 || backend.use_count() > 1) std::this_thread::yield();  // the threads that were left behind
+  EXPECT_EQ(ConnectBounded(backend, soon, soon, [] { return absl::OkStatus(); }), absl::OkStatus());
+  EXPECT_EQ(ConnectBounded(backend, soon, soon, [] { return absl::UnavailableError("no route"); }),
+            absl::UnavailableError("no route"));
+  EXPECT_EQ(Aborts(), 3);
 }
 
 // The waiting thread may give its memory back when it returns: only after the library has let go of it.

@@ -7,6 +7,7 @@
 #include <atomic>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "common/collective/shared_gpus.h"
@@ -53,6 +54,7 @@ TEST_F(RankWatchTest, ARankThatDiedInTheOperationIsNamed) {
   const auto board = Board();
   const auto judge = Watch(1, 3), victim = Watch(0, 3), dead = Watch(2, 3, board);
   dead->Arrived(7, kSum);
+  while (Board()->Read("record/2")->find(kSum) == std::string::npos) std::this_thread::yield();
   board->Silence();
   victim->Arrived(7, kSum);
   victim->Failed();

@@ -27,5 +27,14 @@ TEST(HeartbeatTest, WaitingIsNoHangAndNoWork) {
   EXPECT_EQ(heartbeat.Hung(now + absl::Minutes(61)), "no progress for 1h1m; the longest step took 2s");
 }
 
+TEST(HeartbeatTest, WhatExceedsItsDeadlineHangsAtOnceAndForGood) {
+  Heartbeat heartbeat;
+  heartbeat.Overdue("starting Barrier 1 has not returned for 5m, longer than 5m");
+  heartbeat.Overdue("something later");
+  EXPECT_EQ(heartbeat.Hung(), "starting Barrier 1 has not returned for 5m, longer than 5m");
+  heartbeat.Worked();
+  EXPECT_EQ(heartbeat.Hung(), "starting Barrier 1 has not returned for 5m, longer than 5m");
+}
+
 }  // namespace
 }  // namespace tactus
