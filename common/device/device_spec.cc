@@ -1,5 +1,7 @@
 #include "common/device/device_spec.h"
 
+#include <algorithm>
+
 #include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -39,6 +41,10 @@ absl::StatusOr<DeviceSpec> ParseDeviceSpec(absl::string_view text) {
   }
   return absl::InvalidArgumentError(
       absl::StrCat("is \"", text, "\": expected \"auto\", \"cpu\" or \"cuda:N\", N counting the GPUs from 0"));
+}
+
+std::optional<int64_t> FreeBytesOf(std::optional<int64_t> told, int64_t total_bytes) {
+  return told.has_value() ? std::optional(std::min(*told, total_bytes)) : std::nullopt;
 }
 
 const GpuInfo* FindGpu(const GpuList& list, int index) {

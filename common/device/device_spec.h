@@ -38,6 +38,10 @@ struct GpuInfo {
   int compute_major = 0, compute_minor = 0;
 };
 
+// What is free of a GPU of `total_bytes` where the driver tells `told`: of a slice of a GPU (MIG) it tells what is free
+// of the whole, more than the slice has.
+std::optional<int64_t> FreeBytesOf(std::optional<int64_t> told, int64_t total_bytes);
+
 // The GPUs a process may use. Without any, why: a clause such as "this build is for CPUs only".
 struct GpuList {
   std::vector<GpuInfo> gpus;

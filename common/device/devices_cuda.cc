@@ -86,12 +86,13 @@ GpuList ListGpus() {
       list.why_none = WhyNone(asked);
       continue;
     }
-    GpuInfo gpu{.index = i,
-                .name = properties.name,
-                .total_bytes = static_cast<int64_t>(properties.totalGlobalMem),
-                .free_bytes = management.FreeBytes(bus_id),
-                .compute_major = properties.major,
-                .compute_minor = properties.minor};
+    GpuInfo gpu{
+        .index = i,
+        .name = properties.name,
+        .total_bytes = static_cast<int64_t>(properties.totalGlobalMem),
+        .free_bytes = FreeBytesOf(management.FreeBytes(bus_id), static_cast<int64_t>(properties.totalGlobalMem)),
+        .compute_major = properties.major,
+        .compute_minor = properties.minor};
     if (gpu.compute_major < kOldestMajor) {
       list.why_none = absl::StrCat("the GPU here is too old: ", GpuText(gpu), ", and this build needs ", kOldestMajor,
                                    ".0 or newer");

@@ -67,6 +67,13 @@ TEST(DeviceSpecTest, WhatIsAskedForIsTakenOrRefused) {
                 "\"auto\" to use a GPU where there is one."));
 }
 
+// The driver tells what is free of the whole GPU that a slice is a part of.
+TEST(DeviceSpecTest, ASliceHasNoMoreFreeThanItHas) {
+  EXPECT_EQ(FreeBytesOf(70 * kGiB, 10 * kGiB), 10 * kGiB);
+  EXPECT_EQ(FreeBytesOf(3 * kGiB, 10 * kGiB), 3 * kGiB);
+  EXPECT_EQ(FreeBytesOf(std::nullopt, 10 * kGiB), std::nullopt);
+}
+
 TEST(DeviceSpecTest, WithoutAGpuThisMachineSaysWhy) {
   const GpuList here = ListGpus();
   EXPECT_NE(here.gpus.empty(), here.why_none.empty());
