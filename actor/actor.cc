@@ -326,7 +326,7 @@ absl::Status Actor::Stage(NewWeights& weights) {
   if (!weights.shared.has_value()) return engine_->StageWeights(std::move(weights.parameters));
   absl::Status status = engine_->StageSharedWeights(*weights.shared);
   if (status.ok() || absl::IsAborted(status)) return status;
-  TACTUS_LOG(WARNING) << "weights will come over the network, as the learner's GPU memory is out of reach: "
+  TACTUS_LOG(WARNING) << "weights will come over the network, as those in the learner's GPU memory are of no use: "
                       << status.message();
   weights_->DeclineShared();
   return absl::AbortedError("to be fetched again");

@@ -3,7 +3,8 @@
 #
 #   TACTUS_CUDA=ON   nvcc compiles *.cu for TACTUS_CUDA_ARCHITECTURES, g++ the rest; cudart is linked. No GPU is needed.
 #   TACTUS_CUDA=OFF  g++ compiles all of it as C++, with TACTUS_CUDA_EMULATED defined: common/device/runtime_cuda.h then
-#                    runs kernels on the CPU, for tests. No CUDA header or library is touched.
+#                    runs kernels on the CPU, for tests. No CUDA header or library is touched, but by runtime_api_test
+#                    (tests/device), which has the real runtime over a stub of CUDA's.
 #
 # What can't be emulated (NCCL, cuBLAS, the driver) is added as a plain library under `if(TACTUS_CUDA)`, with one of
 #   tactus::cudart, tactus::cublas, tactus::nccl, tactus::torch_cuda   (only there with TACTUS_CUDA=ON)

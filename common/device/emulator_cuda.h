@@ -47,6 +47,18 @@ void RunGrid(dim3 grid, dim3 block, size_t shared_bytes, absl::FunctionRef<void(
 // anything else: shuffled by it. A correct kernel gives the same bits in every order.
 void SetOrder(uint64_t seed);
 
+// From now on, until it is told otherwise, no graph can be recorded: as where a library does what a GPU will not have
+// in one.
+void RefuseGraphs(bool refuse);
+
+// Bytes of device memory that this process has taken through runtime_cuda.h: what a GPU would hold of them, and the
+// most since the last ResetPeak.
+struct DeviceBytes {
+  int64_t now = 0, peak = 0;
+};
+DeviceBytes TakenBytes();
+void ResetPeak();
+
 // Of the fiber that asks.
 const dim3& ThreadIndex();
 const dim3& BlockIndex();

@@ -1,16 +1,19 @@
 #include "common/device/runtime_cuda.h"
 
-#include <ATen/cuda/CUDAGraph.h>
 #include <ATen/ops/empty.h>
-#include <c10/cuda/CUDACachingAllocator.h>
+#include <c10/core/Allocator.h>
 #include <c10/cuda/CUDAException.h>
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
-#include <cuda_runtime.h>
+#include <c10/util/ThreadLocalDebugInfo.h>
+#include <cuda_runtime_api.h>
 
 #include <cstring>
+#include <exception>
+#include <memory>
 #include <optional>
 #include <stdexcept>
+#include <type_traits>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -24,6 +27,41 @@ thread_local int64_t synchronize_count = 0;
 
 // The host spins this long before it starts to sleep between two looks: a decode step is shorter than a wake-up.
 constexpr absl::Duration kSpin = absl::Milliseconds(20);
+
+// What a destructor gives back belongs to one GPU, and its thread may be at another, or at none: then CUDA would make a
+// context on GPU 0, half a GB that nobody asked for. Does not throw.
+class AtDevice {
+ public:
+  explicit AtDevice(int index) {
+    C10_CUDA_CHECK_WARN(cudaGetDevice(&before_));
+    C10_CUDA_CHECK_WARN(cudaSetDevice(index));
+  }
+  ~AtDevice() { C10_CUDA_CHECK_WARN(cudaSetDevice(before_)); }
+  AtDevice(const AtDevice&) = delete;
+  AtDevice& operator=(const AtDevice&) = delete;
+
+ private:
+  int before_ = 0;
+};
+
+int CurrentDevice() {
+  int index = 0;
+  C10_CUDA_CHECK(cudaGetDevice(&index));
+  return index;
+}
+
+// Counts the device memory that the thread takes from libtorch's allocator while it is told to.
+class AllocationCount : public c10::MemoryReportingInfoBase {
+ public:
+  void reportMemoryUsage(void*, int64_t bytes, size_t, size_t, c10::Device device) override {
+    if (bytes > 0 && device.is_cuda()) ++count_;
+  }
+  bool memoryProfilingEnabled() const override { return true; }
+  int64_t count() const { return count_; }
+
+ private:
+  int64_t count_ = 0;
+};
 
 }  // namespace
 
@@ -78,7 +116,11 @@ int64_t SynchronizeCount() { return synchronize_count; }
 
 struct Event::Impl {
   Impl() { C10_CUDA_CHECK(cudaEventCreateWithFlags(&event, cudaEventDisableTiming)); }
-  ~Impl() { C10_CUDA_CHECK_WARN(cudaEventDestroy(event)); }
+  ~Impl() {
+    const AtDevice at(device);
+    C10_CUDA_CHECK_WARN(cudaEventDestroy(event));
+  }
+  const int device = CurrentDevice();
   cudaEvent_t event = nullptr;
 };
 Event::Event() = default;
@@ -100,47 +142,87 @@ bool Event::Reached() const {
 }
 
 struct Graph::Impl {
-  at::cuda::CUDAGraph graph;
+  ~Impl() {
+    if (launchable == nullptr) return;
+    const AtDevice at(device);
+    C10_CUDA_CHECK_WARN(cudaGraphExecDestroy(launchable));
+  }
+  const int device = CurrentDevice();
+  cudaGraphExec_t launchable = nullptr;
 };
 Graph::Graph() = default;
 Graph::~Graph() = default;
 Graph::Graph(Graph&&) noexcept = default;
 Graph& Graph::operator=(Graph&&) noexcept = default;
 
-void Graph::Record(absl::FunctionRef<void()> record) {
-  auto impl = std::make_unique<Impl>();
+namespace {
+
+struct DestroyGraph {
+  void operator()(cudaGraph_t graph) const { C10_CUDA_CHECK_WARN(cudaGraphDestroy(graph)); }
+};
+using CapturedGraph = std::unique_ptr<std::remove_pointer_t<cudaGraph_t>, DestroyGraph>;
+
+// What `record` enqueues on the current stream. The capture is ended whatever happens.
+CapturedGraph Capture(absl::FunctionRef<void()> record) {
+  const c10::cuda::CUDAStream stream = c10::cuda::getCurrentCUDAStream();
   // Other threads of the process may go on allocating and copying.
-  impl->graph.capture_begin({0, 0}, cudaStreamCaptureModeThreadLocal);
+  C10_CUDA_CHECK(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
+  std::exception_ptr failure;
+  const auto allocations = std::make_shared<AllocationCount>();
   try {
+    const c10::DebugInfoGuard guard(c10::DebugInfoKind::PROFILER_STATE, allocations);
     record();
   } catch (...) {
-    try {
-      impl->graph.capture_end();
-    } catch (const std::exception&) {  // the first failure is the one to report
-    }
-    throw;
+    failure = std::current_exception();
   }
-  impl->graph.capture_end();
+  cudaGraph_t captured = nullptr;
+  const cudaError_t ended = cudaStreamEndCapture(stream, &captured);
+  CapturedGraph graph(captured);
+  if (ended != cudaSuccess) cudaGetLastError();  // so that no later call is blamed for it
+  if (failure != nullptr) std::rethrow_exception(failure);
+  if (ended != cudaSuccess) {
+    throw std::runtime_error(absl::StrCat("a graph can't be recorded: ", cudaGetErrorString(ended)));
+  }
+  // libtorch's allocator knows nothing of the graph, and would give the same memory to others.
+  if (allocations->count() > 0) throw std::logic_error("device memory is allocated while a graph is recorded");
+  return graph;
+}
+
+}  // namespace
+
+void Graph::Record(absl::FunctionRef<void()> record) {
+  const CapturedGraph graph = Capture(record);
+  auto impl = std::make_unique<Impl>();
+  const cudaError_t made = cudaGraphInstantiate(&impl->launchable, graph.get(), 0);
+  if (made != cudaSuccess) {
+    cudaGetLastError();
+    impl->launchable = nullptr;
+    throw std::runtime_error(absl::StrCat("a recorded graph can't be launched: ", cudaGetErrorString(made)));
+  }
   impl_ = std::move(impl);
 }
 void Graph::Launch() {
   if (impl_ == nullptr) throw std::logic_error("a graph is launched before it is recorded");
-  impl_->graph.replay();
+  C10_CUDA_CHECK(cudaGraphLaunch(impl_->launchable, c10::cuda::getCurrentCUDAStream()));
 }
 bool Graph::recorded() const { return impl_ != nullptr; }
 
 // cudaMalloc itself, as the caching allocator's blocks are parts of what a handle would stand for.
 struct ExportedMemory::Impl {
+  explicit Impl(int index) : device(index) {}
   ~Impl() {
-    if (data != nullptr) C10_CUDA_CHECK_WARN(cudaFree(data));
+    if (data == nullptr) return;
+    const AtDevice at(device);
+    C10_CUDA_CHECK_WARN(cudaFree(data));
   }
+  const int device;
   void* data = nullptr;
   cudaIpcMemHandle_t handle = {};
 };
-ExportedMemory::ExportedMemory(int index, size_t bytes) : impl_(std::make_unique<Impl>()) {
+ExportedMemory::ExportedMemory(int index, size_t bytes) : impl_(std::make_unique<Impl>(index)) {
   const c10::cuda::CUDAGuard guard(static_cast<c10::DeviceIndex>(index));
   C10_CUDA_CHECK(cudaMalloc(&impl_->data, bytes));
-  C10_CUDA_CHECK(cudaMemset(impl_->data, 0, bytes));
+  ZeroAsync(impl_->data, bytes);
   C10_CUDA_CHECK(cudaIpcGetMemHandle(&impl_->handle, impl_->data));
 }
 ExportedMemory::~ExportedMemory() = default;
@@ -150,12 +232,16 @@ void* ExportedMemory::data() const { return impl_->data; }
 std::string ExportedMemory::handle() const { return {impl_->handle.reserved, sizeof(impl_->handle.reserved)}; }
 
 struct ImportedMemory::Impl {
+  explicit Impl(int index) : device(index) {}
   ~Impl() {
-    if (data != nullptr) C10_CUDA_CHECK_WARN(cudaIpcCloseMemHandle(data));
+    if (data == nullptr) return;
+    const AtDevice at(device);
+    C10_CUDA_CHECK_WARN(cudaIpcCloseMemHandle(data));
   }
+  const int device;
   void* data = nullptr;
 };
-ImportedMemory::ImportedMemory(int index, const std::string& handle) : impl_(std::make_unique<Impl>()) {
+ImportedMemory::ImportedMemory(int index, const std::string& handle) : impl_(std::make_unique<Impl>(index)) {
   const c10::cuda::CUDAGuard guard(static_cast<c10::DeviceIndex>(index));
   cudaIpcMemHandle_t opened;
   if (handle.size() != sizeof(opened.reserved)) throw std::invalid_argument("the handle of shared memory is malformed");

@@ -88,7 +88,9 @@ class Event {
 
 // A recorded sequence of kernels, copies and products that is enqueued by one call. What it reads and writes is fixed
 // by address when it is recorded. Nothing that blocks or allocates may happen inside `record`, which runs nothing
-// itself: run the same work once before, so that libraries have made what they keep.
+// itself: run the same work once before, so that libraries have made what they keep. Where `record` throws, allocates
+// device memory, or the library will not have the graph, Record throws and leaves the queue as it was: the same work
+// can be run without a graph.
 class Graph {
  public:
   Graph();
@@ -104,7 +106,8 @@ class Graph {
   std::unique_ptr<Impl> impl_;
 };
 
-// Device memory, zero at first, that another process of this machine can open by a handle.
+// Device memory that another process of this machine can open by a handle. Zero once the queue that was current when it
+// was made has come so far: what this queue gets afterwards finds it so.
 class ExportedMemory {
  public:
   ExportedMemory(int index, size_t bytes);

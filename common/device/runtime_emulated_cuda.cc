@@ -1,6 +1,9 @@
 // runtime_cuda.h on the CPU: work runs when it is enqueued, so every queue is always empty.
 #include <ATen/ops/empty.h>
+#include <ATen/ops/from_blob.h>
 
+#include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <functional>
 #include <map>
@@ -20,6 +23,22 @@ namespace {
 using Recording = std::vector<std::function<void()>>;
 thread_local Recording* recording = nullptr;
 thread_local int64_t synchronize_count = 0;
+std::atomic<bool> graphs_refused = false;
+
+// What is taken of device memory, and its largest.
+struct Account {
+  std::mutex mutex;
+  emulated::DeviceBytes bytes;
+  void Add(int64_t more) {
+    const std::lock_guard lock(mutex);
+    bytes.now += more;
+    bytes.peak = std::max(bytes.peak, bytes.now);
+  }
+};
+Account& TheAccount() {
+  static auto* const account = new Account;  // tensors of the process's end still tell it
+  return *account;
+}
 
 void RefuseWhileRecording(const char* what) {
   if (recording != nullptr) throw std::logic_error(std::string(what) + " while a graph is recorded");
@@ -37,6 +56,17 @@ void Enqueue(std::function<void()> work) {
   }
 }
 
+DeviceBytes TakenBytes() {
+  const std::lock_guard lock(TheAccount().mutex);
+  return TheAccount().bytes;
+}
+void ResetPeak() {
+  const std::lock_guard lock(TheAccount().mutex);
+  TheAccount().bytes.peak = TheAccount().bytes.now;
+}
+
+void RefuseGraphs(bool refuse) { graphs_refused = refuse; }
+
 }  // namespace emulated
 
 bool Emulated() { return true; }
@@ -52,10 +82,18 @@ QueueGuard::QueueGuard(const Queue&) {}
 QueueGuard::~QueueGuard() = default;
 
 at::Tensor DeviceEmpty(int, at::IntArrayRef sizes, at::ScalarType type) {
+  at::Tensor memory = PinnedEmpty(sizes, type);
+  const auto bytes = static_cast<int64_t>(memory.nbytes());
+  TheAccount().Add(bytes);
+  void* const data = memory.data_ptr();
+  return at::from_blob(
+      data, sizes, [memory = std::move(memory), bytes](void*) { TheAccount().Add(-bytes); },
+      at::TensorOptions().dtype(type));
+}
+at::Tensor PinnedEmpty(at::IntArrayRef sizes, at::ScalarType type) {
   RefuseWhileRecording("memory is allocated");
   return at::empty(sizes, at::TensorOptions().dtype(type));
 }
-at::Tensor PinnedEmpty(at::IntArrayRef sizes, at::ScalarType type) { return DeviceEmpty(0, sizes, type); }
 
 void CopyAsync(void* to, const void* from, size_t bytes) {
   emulated::Enqueue([=] { std::memcpy(to, from, bytes); });
@@ -98,6 +136,7 @@ void Graph::Record(absl::FunctionRef<void()> record) {
     throw;
   }
   recording = nullptr;
+  if (graphs_refused) throw std::runtime_error("a graph can't be recorded: the emulation refuses");
   impl_ = std::move(impl);
 }
 void Graph::Launch() {
@@ -123,6 +162,7 @@ Exports& AllExports() {
 
 struct ExportedMemory::Impl {
   ~Impl() {
+    TheAccount().Add(-static_cast<int64_t>(memory->size()));
     const std::lock_guard lock(AllExports().mutex);
     AllExports().by_handle.erase(handle);
   }
@@ -131,6 +171,7 @@ struct ExportedMemory::Impl {
 };
 ExportedMemory::ExportedMemory(int, size_t bytes) : impl_(std::make_unique<Impl>()) {
   impl_->memory = std::make_shared<std::vector<char>>(bytes);
+  TheAccount().Add(static_cast<int64_t>(bytes));
   Exports& exports = AllExports();
   const std::lock_guard lock(exports.mutex);
   impl_->handle = "emulated " + std::to_string(exports.next++);

@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/data/codec.h"
+#include "common/weights/content_digest_cuda.h"
 
 namespace tactus {
 namespace {
@@ -23,16 +24,19 @@ struct Header {
   uint64_t magic = 0;  // 0: being written
   uint64_t incarnation = 0, step = 0;
   uint64_t elements = 0, element_bytes = 0;
+  uint64_t digest = 0;  // of the elements
+
   bool operator==(const Header&) const = default;
 };
 static_assert(sizeof(Header) <= kHeaderBytes);
 
-Header HeaderOf(const SharedWeights& weights) {
+Header HeaderOf(const SharedWeights& weights, uint64_t digest) {
   return {.magic = kMagic,
           .incarnation = static_cast<uint64_t>(weights.version.incarnation),
           .step = static_cast<uint64_t>(weights.version.step),
           .elements = weights.elements,
-          .element_bytes = static_cast<uint64_t>(BytesPerElement(weights.dtype))};
+          .element_bytes = static_cast<uint64_t>(BytesPerElement(weights.dtype)),
+          .digest = digest};
 }
 
 at::ScalarType TypeOf(StorageDType dtype) { return dtype == StorageDType::kFloat32 ? at::kFloat : at::kBFloat16; }
@@ -43,8 +47,21 @@ size_t BytesOf(const SharedWeights& weights) {
 
 }  // namespace
 
+uint64_t ContentDigest::Of(const void* data, int64_t bytes) {
+  if (!parts_.defined()) {
+    constexpr auto kBytes = static_cast<int64_t>(kMostDigestParts * sizeof(uint64_t));
+    parts_ = device::DeviceEmpty(gpu_, {kBytes}, at::kByte);
+    host_parts_ = device::PinnedEmpty({kBytes}, at::kByte);
+  }
+  const auto count = static_cast<size_t>(DigestParts(bytes));
+  DigestContent(data, bytes, static_cast<uint64_t*>(parts_.data_ptr()));
+  device::CopyAsync(host_parts_.data_ptr(), parts_.const_data_ptr(), count * sizeof(uint64_t));
+  device::Synchronize();
+  return DigestOf({static_cast<const uint64_t*>(host_parts_.const_data_ptr()), count});
+}
+
 SharedWeightExport::SharedWeightExport(int gpu, int64_t elements, StorageDType dtype)
-    : gpu_(gpu), elements_(elements), dtype_(dtype) {}
+    : gpu_(gpu), elements_(elements), dtype_(dtype), digest_(gpu) {}
 
 absl::StatusOr<SharedWeights> SharedWeightExport::Publish(PolicyVersion version, const at::Tensor& flat) {
   SharedWeights out{.machine = ThisMachine(),
@@ -64,7 +81,7 @@ absl::StatusOr<SharedWeights> SharedWeightExport::Publish(PolicyVersion version,
     device::ZeroAsync(memory, kHeaderBytes);
     const at::Tensor content = at::from_blob(memory + kHeaderBytes, {elements_}, flat.options().dtype(TypeOf(dtype_)));
     content.copy_(flat.reshape({elements_}), /*non_blocking=*/true);
-    const Header header = HeaderOf(out);
+    const Header header = HeaderOf(out, digest_.Of(memory + kHeaderBytes, static_cast<int64_t>(BytesOf(out))));
     std::memcpy(header_.data_ptr(), &header, sizeof(header));
     device::CopyAsync(memory, header_.data_ptr(), sizeof(header));
     device::Synchronize();
@@ -75,7 +92,7 @@ absl::StatusOr<SharedWeights> SharedWeightExport::Publish(PolicyVersion version,
   return out;
 }
 
-SharedWeightImport::SharedWeightImport(int gpu) : gpu_(gpu) {}
+SharedWeightImport::SharedWeightImport(int gpu) : gpu_(gpu), digest_(gpu) {}
 
 absl::Status SharedWeightImport::CopyTo(const SharedWeights& weights, void* to) {
   const std::string name = absl::StrCat("shared weights of version ", VersionName(weights.version));
@@ -89,18 +106,20 @@ absl::Status SharedWeightImport::CopyTo(const SharedWeights& weights, void* to) 
     }
     const auto* const memory = static_cast<const std::byte*>(found->second.data());
     auto* const headers = static_cast<std::byte*>(headers_.data_ptr());
-    const Header wanted = HeaderOf(weights);
     Header before, after;
     // What the header says decides whether there are so many bytes at all.
     device::CopyAsync(headers, memory, sizeof(Header));
     device::Synchronize();
     std::memcpy(&before, headers, sizeof(before));
-    if (before == wanted) {
+    if (before == HeaderOf(weights, before.digest)) {
       device::CopyAsync(to, memory + kHeaderBytes, BytesOf(weights));
       device::CopyAsync(headers + kHeaderBytes, memory, sizeof(Header));
       device::Synchronize();
       std::memcpy(&after, headers + kHeaderBytes, sizeof(after));
-      if (after == wanted) return absl::OkStatus();
+      const bool whole = after == before;
+      if (whole && digest_.Of(to, static_cast<int64_t>(BytesOf(weights))) == before.digest) return absl::OkStatus();
+      if (whole)
+        return absl::DataLossError(absl::StrCat(name, " have another digest than the learner wrote beside them"));
     }
     return absl::AbortedError(absl::StrCat(name, " were overwritten by newer ones"));
   } catch (const std::exception& e) {

@@ -4,7 +4,8 @@
 // A set lies behind a header that names its version. The learner writes version v + 1 beside v and v + 2 over v, so a
 // reader that takes longer than a learner's step may be overwritten: it reads the header before and after the weights,
 // and takes them only if both times it named the version. The writer takes the header away first and puts it back last;
-// both sides' copies run in the order of their queues.
+// both sides' copies run in the order of their queues. The header also has the digest of the set as it lies in the
+// memory, and a reader takes what it copied only if that has the same.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -21,6 +22,18 @@
 
 namespace tactus {
 
+// What makes digests on one GPU. Owned by one thread.
+class ContentDigest {
+ public:
+  explicit ContentDigest(int gpu) : gpu_(gpu) {}
+  // Of `bytes` of device memory, as the current queue leaves them: waits for it.
+  uint64_t Of(const void* data, int64_t bytes);
+
+ private:
+  const int gpu_;
+  at::Tensor parts_, host_parts_;  // on the GPU; pinned
+};
+
 // The learner's end. Owned by one thread.
 class SharedWeightExport {
  public:
@@ -35,6 +48,7 @@ class SharedWeightExport {
   const int gpu_;
   const int64_t elements_;
   const StorageDType dtype_;
+  ContentDigest digest_;
   at::Tensor header_;  // pinned
   std::map<int, device::ExportedMemory> sets_;
   int next_ = 0;
@@ -47,10 +61,12 @@ class SharedWeightImport {
 
   // Copies the set to `to`, device memory for its elements, and waits until it is there.
   // Aborted: the learner has overwritten it: there is a newer one. Unavailable: the memory can't be opened from here.
+  // DataLoss: what came is not what the learner wrote.
   absl::Status CopyTo(const SharedWeights& weights, void* to);
 
  private:
   const int gpu_;
+  ContentDigest digest_;
   at::Tensor headers_;  // pinned: before and after
   std::map<std::string, device::ImportedMemory> open_;
 };

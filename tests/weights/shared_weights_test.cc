@@ -7,6 +7,7 @@
 #include <cstring>
 #include <vector>
 
+#include "common/device/emulator_cuda.h"
 #include "common/weights/shared_weights_cuda.h"
 
 namespace tactus {
@@ -53,6 +54,59 @@ TEST(SharedWeightsTest, WeightsBeingWrittenAreNotTaken) {
   std::memset(const_cast<void*>(memory.data()), 0, 64);
   std::vector<float> got(kElements, 0);
   EXPECT_EQ(SharedWeightImport(0).CopyTo(shared, got.data()).code(), absl::StatusCode::kAborted);
+}
+
+// As by a late write of another queue: the header is right, the weights are not.
+TEST(SharedWeightsTest, ASetThatIsNotWhatWasWrittenIsRefused) {
+  SharedWeightExport learner(0, kElements, StorageDType::kFloat32);
+  const SharedWeights shared = *learner.Publish({1, 1}, Filled(1));
+  const device::ImportedMemory memory(0, shared.handle);
+  auto* const weights = static_cast<char*>(const_cast<void*>(memory.data())) + 256;
+  std::vector<float> got(kElements, 0);
+  const auto copy = [&] { return SharedWeightImport(0).CopyTo(shared, got.data()); };
+  ASSERT_TRUE(copy().ok());
+  for (const size_t place : {size_t{0}, kElements * sizeof(float) / 2, kElements * sizeof(float) - 1}) {
+    weights[place] ^= 1;
+    EXPECT_EQ(copy(), absl::DataLossError("shared weights of version 1.1 have another digest than the learner wrote "
+                                          "beside them"));
+    weights[place] ^= 1;
+  }
+  std::memset(weights, 0, kElements * sizeof(float));
+  EXPECT_EQ(copy().code(), absl::StatusCode::kDataLoss);
+}
+
+// The same definition in a loop.
+uint64_t ReferenceDigest(const std::vector<unsigned char>& bytes) {
+  uint64_t sum = 0;
+  const auto add = [&](uint64_t word, uint64_t place) {
+    uint64_t z = word + (place + 1) * 0x9e3779b97f4a7c15ull;
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
+    sum += z ^ (z >> 31);
+  };
+  for (size_t at = 0; at <= bytes.size(); at += 8) {
+    uint64_t word = 0;
+    for (size_t i = 0; i < 8 && at + i < bytes.size(); ++i) word |= static_cast<uint64_t>(bytes[at + i]) << (8 * i);
+    add(word, at / 8);
+  }
+  add(bytes.size(), ~uint64_t{1});
+  return sum;
+}
+
+TEST(ContentDigestTest, IsThatOfALoopInEveryOrderAndDependsOnEachPlace) {
+  for (const size_t count : {size_t{0}, size_t{3}, size_t{8}, size_t{4001}, size_t{70000}}) {
+    std::vector<unsigned char> bytes(count);
+    for (size_t i = 0; i < count; ++i) bytes[i] = static_cast<unsigned char>(i * 37 + i / 256);
+    for (const uint64_t order : {0, 3}) {
+      device::emulated::SetOrder(order);
+      EXPECT_EQ(ContentDigest(0).Of(bytes.data(), static_cast<int64_t>(count)), ReferenceDigest(bytes)) << count;
+    }
+    device::emulated::SetOrder(0);
+  }
+  std::vector<unsigned char> bytes(64, 0), longer(72, 0), moved(64, 0);
+  bytes[3] = moved[11] = 1;
+  EXPECT_NE(ReferenceDigest(bytes), ReferenceDigest(moved));
+  EXPECT_NE(ReferenceDigest(std::vector<unsigned char>(64, 0)), ReferenceDigest(longer));
 }
 
 TEST(SharedWeightsTest, WhatCannotBeOpenedIsUnavailable) {
