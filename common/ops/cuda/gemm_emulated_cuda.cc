@@ -1,4 +1,5 @@
-// gemm_cuda.h on the CPU: plain loops whose order depends on the depth alone.
+// gemm_cuda.h on the CPU: plain loops. As cuBLAS chooses another algorithm for another number of rows, so the order of
+// a sum depends here on that number: who relies on equal bits between two numbers of rows fails in the emulation too.
 #include "common/device/emulator_cuda.h"
 #include "common/ops/cuda/dispatch_cuda.h"
 #include "common/ops/cuda/gemm_cuda.h"
@@ -13,17 +14,24 @@ struct Factor {
   int64_t row, column;
 };
 
+// The products of [begin, end) of the depth.
+template <typename T>
+float SumOf(Factor<T> a, Factor<T> b, int64_t i, int64_t j, int64_t begin, int64_t end) {
+  constexpr int64_t kLanes = 4;  // sums that the processor can work on side by side
+  float sums[kLanes] = {};
+  for (int64_t k = begin; k < end; ++k) {
+    sums[k % kLanes] +=
+        static_cast<float>(a.data[i * a.row + k * a.column]) * static_cast<float>(b.data[k * b.row + j * b.column]);
+  }
+  return (sums[0] + sums[1]) + (sums[2] + sums[3]);
+}
+
 template <typename T, typename Out>
 void Multiply(Factor<T> a, Factor<T> b, int64_t rows, int64_t columns, int64_t depth, bool accumulate, Out* c) {
-  constexpr int64_t kLanes = 4;  // sums that the processor can work on side by side
+  const int64_t cut = depth * (rows % 8) / 8;
   for (int64_t i = 0; i < rows; ++i) {
     for (int64_t j = 0; j < columns; ++j) {
-      float sums[kLanes] = {};
-      for (int64_t k = 0; k < depth; ++k) {
-        sums[k % kLanes] +=
-            static_cast<float>(a.data[i * a.row + k * a.column]) * static_cast<float>(b.data[k * b.row + j * b.column]);
-      }
-      const float sum = (sums[0] + sums[1]) + (sums[2] + sums[3]);
+      const float sum = SumOf(a, b, i, j, 0, cut) + SumOf(a, b, i, j, cut, depth);
       Out& to = c[i * columns + j];
       to = static_cast<Out>(accumulate ? static_cast<float>(to) + sum : sum);
     }
