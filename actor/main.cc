@@ -182,7 +182,7 @@ absl::StatusOr<Parts> MakeParts(const config::RunConfig& run, const ActorFlags& 
                                                         .actor_id = port.actor_id,
                                                         .layout = folder.layout,
                                                         .calibrated_heads = port.limits.calibrated_heads,
-                                                        .reads_shared = device.is_gpu(),
+                                                        .reads_shared = device.is_gpu() && run.gpu().shared_weights(),
                                                         .metrics = metrics,
                                                         .relay = RelayOf(parts.relaying.get())},
                                                        parts.port.get()));

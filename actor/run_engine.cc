@@ -11,6 +11,7 @@ absl::StatusOr<std::unique_ptr<Engine>> MakeRunEngine(const config::RunConfig& r
                                                       const CreditAssigner& credit, const Device& device) {
   EngineSetup setup;
   setup.device = device;
+  setup.gpu_ways = {.graphs = run.gpu().graphs(), .flash_attention = run.gpu().flash_attention()};
   if (credit.MeasuresAttention()) {
     ASSIGN_OR_RETURN(setup.engine.probe, credit.Probe(folder.config.num_layers, folder.config.num_heads));
   }

@@ -147,7 +147,8 @@ absl::Status Rank::CheckMemory() {
                      << " ranks: " << BytesText(need.total()) << " each, as predicted";
   }
   RETURN_IF_ERROR(CheckOwnMemory(need, options_.device, config.learner().gpu_memory_mib(), gpus));
-  room_for_shared_weights_ = options_.device.is_gpu() && need.total() + SharedWeightsBytes(shape, config) <= budget;
+  room_for_shared_weights_ = options_.device.is_gpu() && config.gpu().shared_weights() &&
+                             need.total() + SharedWeightsBytes(shape, config) <= budget;
   return absl::OkStatus();
 }
 

@@ -112,7 +112,8 @@ class Rank {
   int64_t step() const { return step_; }              // batches trained
   bool sharded() const { return sharding_.shard != Shard::kNone; }
   bool parameters_divided() const { return sharding_.shard == Shard::kParameters; }
-  // Whether the device has room for a copy of the weights beside the training, as found before it began.
+  // Whether weights are to be shared in the device's memory, and it had room for it beside the training before that
+  // began.
   bool room_for_shared_weights() const { return room_for_shared_weights_; }
 
  private:

@@ -34,6 +34,7 @@ absl::StatusOr<std::unique_ptr<ModelRunner>> LoadRunner(const ModelFolder& folde
                                     .kv_cache_mib = setup.kv_cache_mib,
                                     .max_pages = std::min<int64_t>(useful, int64_t{1} << 30),
                                     .device = setup.device,
+                                    .gpu_ways = setup.gpu_ways,
                                     .max_sequences = setup.engine.max_sequences,
                                     .max_step_tokens = setup.engine.max_step_tokens,
                                     .max_sequence_tokens = longest});

@@ -14,6 +14,7 @@ namespace tactus {
 
 struct EngineSetup {
   Device device = {};
+  GpuWays gpu_ways = {};
   StorageDType weights_dtype = StorageDType::kFloat32;
   bool load_weights = true;  // false: they are 0 until Engine::SwapWeights
   EngineOptions engine;

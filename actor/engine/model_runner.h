@@ -50,12 +50,19 @@ class ModelRunner {
   std::vector<float> staged_;
 };
 
+// Ways of a GPU's runner that have a plainer one beside them (config: GpuOptions).
+struct GpuWays {
+  bool graphs = true;
+  bool flash_attention = true;
+};
+
 struct ModelRunnerOptions {
   StorageDType weights_dtype = StorageDType::kFloat32;
   bool load_weights = true;  // false: they are 0 until SetWeights
   int64_t kv_cache_mib = 1024;
   int64_t max_pages = 1 << 30;  // more than the caller can use are not allocated
   Device device = {};
+  GpuWays gpu_ways = {};
   // What a GPU's buffers are made for; larger steps work, and cost a new allocation.
   int64_t max_sequences = 32, max_step_tokens = 2048, max_sequence_tokens = 0;
 };

@@ -1,5 +1,6 @@
 #include "common/config/run_config.h"
 
+#include <cstdlib>
 #include <optional>
 #include <utility>
 
@@ -38,6 +39,25 @@ std::string Where(absl::string_view path, absl::string_view source, const std::v
   return PlaceOf(path, source, *RunConfig::descriptor(), locations);
 }
 
+// The switches of GpuOptions that the environment sets, as overrides.
+absl::StatusOr<std::vector<std::string>> SwitchesOfEnvironment() {
+  std::vector<std::string> overrides;
+  for (const auto& [variable, field] :
+       {std::pair("TACTUS_GPU_GRAPHS", "gpu.graphs"), std::pair("TACTUS_GPU_FLASH_ATTENTION", "gpu.flash_attention"),
+        std::pair("TACTUS_GPU_SHARED_WEIGHTS", "gpu.shared_weights")}) {
+    const char* const text = std::getenv(variable);
+    if (text == nullptr || *text == '\0') continue;
+    const absl::string_view value = text;
+    const bool on = value == "1" || value == "true";
+    if (!on && value != "0" && value != "false") {
+      return absl::InvalidArgumentError(
+          absl::StrCat(variable, " cannot be \"", value, "\": expected 1, true, 0 or false."));
+    }
+    overrides.push_back(absl::StrCat(field, "=", on ? "true" : "false"));
+  }
+  return overrides;
+}
+
 }  // namespace
 
 absl::StatusOr<RunConfig> ParseRunConfig(absl::string_view text, absl::string_view source,
@@ -56,7 +76,9 @@ absl::StatusOr<RunConfig> ParseRunConfig(absl::string_view text, absl::string_vi
 
 absl::StatusOr<RunConfig> LoadRunConfig(const std::string& path, const std::vector<std::string>& overrides) {
   ASSIGN_OR_RETURN(const std::string text, ReadFile(path, kMaxConfigBytes));
-  return ParseRunConfig(WithoutByteOrderMark(text), path, overrides);
+  ASSIGN_OR_RETURN(std::vector<std::string> all, SwitchesOfEnvironment());
+  all.insert(all.end(), overrides.begin(), overrides.end());
+  return ParseRunConfig(WithoutByteOrderMark(text), path, all);
 }
 
 absl::Status CheckTaskOptions(const TaskOptions& options) {

@@ -24,9 +24,11 @@ inline std::string EvalSetName(const std::string& name) { return name.empty() ? 
 // Larger files are refused unread: a configuration is a page of text.
 inline constexpr size_t kMaxConfigBytes = size_t{1} << 20;
 
-// Reads a textproto, applies `overrides` ("path.to.field=value", in order; a repeated field takes "1,2,3" and is
-// replaced whole), fills in the defaults and checks every field. NotFound: no such file. InvalidArgument: one sentence
-// that names the file with line and column, or the --set, and says what was expected.
+// Reads a textproto, applies the environment's TACTUS_GPU_GRAPHS, TACTUS_GPU_FLASH_ATTENTION and
+// TACTUS_GPU_SHARED_WEIGHTS (1, true, 0 or false), then `overrides` ("path.to.field=value", in order; a repeated field
+// takes "1,2,3" and is replaced whole), fills in the defaults and checks every field. NotFound: no such file.
+// InvalidArgument: one sentence that names the file with line and column, the variable, or the --set, and says what was
+// expected.
 absl::StatusOr<RunConfig> LoadRunConfig(const std::string& path, const std::vector<std::string>& overrides);
 
 // The same for text in memory; `source` stands for the file's name in errors.

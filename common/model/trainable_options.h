@@ -7,6 +7,7 @@ struct TrainableOptions {
   bool activation_checkpointing = false;
   int logprob_chunk_tokens = 256;  // rows of logits that exist at once
   float temperature = 1.0f;        // log-probs are of softmax(logits / temperature)
+  bool flash_attention = true;     // on a GPU, where the weights' type has it
 };
 
 }  // namespace tactus

@@ -43,7 +43,8 @@ PolicyOptions PolicyOptions::FromProto(const config::RunConfig& run) {
   options.dtype = StorageDTypeOf(run.model().dtype());
   options.trainable = {.activation_checkpointing = run.learner().activation_checkpointing(),
                        .logprob_chunk_tokens = run.learner().logprob_chunk_tokens(),
-                       .temperature = static_cast<float>(run.rollout().temperature())};
+                       .temperature = static_cast<float>(run.rollout().temperature()),
+                       .flash_attention = run.gpu().flash_attention()};
   return options;
 }
 

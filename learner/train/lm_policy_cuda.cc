@@ -13,7 +13,9 @@ class LmPolicyCuda : public TrainablePolicy {
  public:
   LmPolicyCuda(const ModelConfig& config, StorageDType dtype, const TrainableOptions& options, int gpu,
                const Sharding& sharding)
-      : vocab_(config.vocab_size), state_(config, dtype, gpu, sharding), trainable_(state_.weights(), options) {}
+      : vocab_(config.vocab_size),
+        state_(config, dtype, gpu, sharding, options.flash_attention),
+        trainable_(state_.weights(), options) {}
 
   const ParameterLayout& layout() const override { return state_.layout(); }
   int64_t vocab_size() const override { return vocab_; }

@@ -40,7 +40,8 @@ cuda::AdamWUpdateArgs AdamWArgsOf(const AdamWCoefficients& c) {
           .inverse_sqrt_correction = c.inverse_sqrt_correction};
 }
 
-ParametersCuda::ParametersCuda(const ModelConfig& config, StorageDType dtype, int gpu, const Sharding& sharding)
+ParametersCuda::ParametersCuda(const ModelConfig& config, StorageDType dtype, int gpu, const Sharding& sharding,
+                               bool flash)
     : layout_(MakeParameterLayout(config)),
       dtype_(dtype),
       gpu_(gpu),
@@ -53,7 +54,7 @@ ParametersCuda::ParametersCuda(const ModelConfig& config, StorageDType dtype, in
                dtype == StorageDType::kFloat32 && !sharded_
                    ? masters_
                    : device::DeviceEmpty(gpu, {layout_.total_numel}, ops::TorchTypeOf(dtype)),
-               gpu) {}
+               gpu, flash) {}
 
 absl::Status ParametersCuda::Start(std::span<const float> parameters) {
   RETURN_IF_ERROR(CheckState({parameters, {}, {}}, static_cast<size_t>(layout_.total_numel)));

@@ -28,8 +28,8 @@ ops::cuda::AdamWUpdateArgs AdamWArgsOf(const AdamWCoefficients& coefficients);
 
 class ParametersCuda : public TrainableParameters {
  public:
-  // Throws what the device library throws. Parameters are undefined until Start.
-  ParametersCuda(const ModelConfig& config, StorageDType dtype, int gpu, const Sharding& sharding);
+  // Throws what the device library throws. Parameters are undefined until Start. `flash`: of the model's backend.
+  ParametersCuda(const ModelConfig& config, StorageDType dtype, int gpu, const Sharding& sharding, bool flash = true);
   // Begins with `parameters` [layout.total_numel], the same on every rank. InvalidArgument: another size.
   absl::Status Start(std::span<const float> parameters);
 

@@ -148,6 +148,9 @@ constexpr const char* kFrozen[] = {
     "service.relay_fan_out",
     "environment.address",
     "environment.timeout_s",
+    "gpu.graphs",
+    "gpu.flash_attention",
+    "gpu.shared_weights",
 };
 
 TEST(FieldPathsTest, PathsAreFrozen) {

@@ -1,6 +1,7 @@
 // Parsing, overrides, defaults and validation, with a bad input for each rule.
 #include "common/config/run_config.h"
 
+#include <cstdlib>
 #include <fstream>
 
 #include "absl/strings/str_cat.h"
@@ -293,6 +294,32 @@ TEST(RunConfigTest, DevicesHaveNames) {
   EXPECT_EQ(ErrorOf({}, std::string(kMinimal) + "actor { device: \"\" }"),
             "run.textproto:4:9: actor.device is \"\": expected \"auto\", \"cpu\" or \"cuda:N\", N counting the GPUs "
             "from 0.");
+}
+
+TEST(RunConfigTest, SwitchesOfAGpuAreSetByTheFileTheEnvironmentAndSet) {
+  const std::string path = ::testing::TempDir() + "/gpu_switches.textproto";
+  std::ofstream(path) << kMinimal << "gpu { flash_attention: false }";
+  const auto load = [&](const std::vector<std::string>& overrides = {}) { return LoadRunConfig(path, overrides); };
+  EXPECT_TRUE(load()->gpu().graphs());
+  EXPECT_TRUE(load()->gpu().shared_weights());
+  EXPECT_FALSE(load()->gpu().flash_attention());
+  const std::string base = Fingerprint(*load());
+  setenv("TACTUS_GPU_GRAPHS", "0", 1);
+  setenv("TACTUS_GPU_FLASH_ATTENTION", "true", 1);
+  setenv("TACTUS_GPU_SHARED_WEIGHTS", "false", 1);
+  EXPECT_FALSE(load()->gpu().graphs());
+  EXPECT_TRUE(load()->gpu().flash_attention()) << "whatever the file says";
+  EXPECT_FALSE(load()->gpu().shared_weights());
+  EXPECT_TRUE(load({"gpu.graphs=true"})->gpu().graphs()) << "whatever the environment says";
+  EXPECT_EQ(Fingerprint(*load()), base) << "of a process";
+  setenv("TACTUS_GPU_GRAPHS", "off", 1);
+  EXPECT_EQ(load().status(),
+            absl::InvalidArgumentError("TACTUS_GPU_GRAPHS cannot be \"off\": expected 1, true, 0 or false."));
+  setenv("TACTUS_GPU_GRAPHS", "", 1);
+  EXPECT_TRUE(load()->gpu().graphs()) << "as if it were not there";
+  for (const char* name : {"TACTUS_GPU_GRAPHS", "TACTUS_GPU_FLASH_ATTENTION", "TACTUS_GPU_SHARED_WEIGHTS"}) {
+    unsetenv(name);
+  }
 }
 
 TEST(RunConfigTest, AnEnvironmentHasAnAddressAndIsAsked) {

@@ -4,12 +4,14 @@
 #include <exception>
 #include <map>
 #include <stdexcept>
+#include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "actor/engine/cuda/device_io_cuda.h"
 #include "actor/engine/cuda/device_step.h"
+#include "common/base/log.h"
 #include "common/base/status_macros.h"
 #include "common/device/runtime_cuda.h"
 #include "common/model/cuda/decoder_cuda.h"
@@ -30,10 +32,11 @@ class ModelRunnerCudaImpl : public ModelRunnerCuda {
       : options_(options),
         logit_rows_(std::max<int64_t>(1, options.max_sequences)),
         cuda_(cuda),
+        use_graphs_(options.gpu_ways.graphs),
         queue_(gpu),
         weights_(config, options.weights_dtype, gpu),
         import_(gpu),
-        decoder_(config, ops::CudaBackend(options.weights_dtype, gpu),
+        decoder_(config, ops::CudaBackend(options.weights_dtype, gpu, options.gpu_ways.flash_attention),
                  ops::KvCacheCuda(AttentionShapeOf(config), options.weights_dtype, config.num_layers, pages, gpu)),
         io_(gpu) {
     const int64_t table_pages = PageBucket(options.max_sequence_tokens / kPageTokens + 1);
@@ -127,17 +130,31 @@ class ModelRunnerCudaImpl : public ModelRunnerCuda {
     if (decoder_moved || io_moved) graphs_.clear();
     io_.Fill(step_, plan);
     const auto enqueue = [&] { Enqueue(plan, shape); };
-    if (!cuda_.use_graphs || !step_.recurring) return enqueue();
+    if (!use_graphs_ || !step_.recurring) return enqueue();
     if (graphs_.size() >= kMostShapes) graphs_.clear();
     const auto [found, first_time] = graphs_.try_emplace({weights_.current_set(), shape});
     if (first_time) return enqueue();  // libraries make what they keep in this first run
-    device::Graph& graph = found->second;
-    if (!graph.recorded()) {
-      graph.Record(enqueue);
-      ++stats_.recorded_graphs;
+    if (!Replay(enqueue, found->second)) enqueue();
+  }
+
+  // False: nothing was enqueued, and there will be no more graphs.
+  bool Replay(absl::FunctionRef<void()> enqueue, device::Graph& graph) {
+    try {
+      if (!graph.recorded()) {
+        graph.Record(enqueue);
+        ++stats_.recorded_graphs;
+      }
+      graph.Launch();
+      ++stats_.replayed_steps;
+      return true;
+    } catch (const std::exception& e) {
+      const std::string text = e.what();  // of libtorch: a stack follows
+      TACTUS_LOG(WARNING) << "steps are no longer recorded as CUDA graphs, so each takes longer: "
+                          << text.substr(0, text.find('\n'));
+      use_graphs_ = false;
+      graphs_.clear();
+      return false;
     }
-    graph.Launch();
-    ++stats_.replayed_steps;
   }
 
   void Enqueue(const StepPlan& plan, const StepShape& shape) {
@@ -181,6 +198,7 @@ class ModelRunnerCudaImpl : public ModelRunnerCuda {
   const ModelRunnerOptions options_;
   const int64_t logit_rows_;
   const ModelRunnerCudaOptions cuda_;
+  bool use_graphs_;
   device::Queue queue_;
   StagedWeightsCuda weights_;
   SharedWeightImport import_;  // the staging thread's

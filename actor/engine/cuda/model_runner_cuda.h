@@ -2,7 +2,8 @@
 //
 // A step is planned on the host (device_step.h), goes to the device in one copy, and comes back in one; the host waits
 // once a step, at its end. Steps that only decode recur in few shapes: from its second occurrence on a shape is
-// replayed as a recorded graph.
+// replayed as a recorded graph, until a recording or a replay fails: then, after a line in the log, all steps are
+// enqueued one by one.
 //
 // What is promised of bits: a step's results do not depend on whether it was replayed. A row's do not depend on its
 // batch neighbours in steps of the same bucket of rows; between buckets, and between decode rows and runs, cuBLAS and
@@ -30,7 +31,6 @@ class ModelRunnerCuda : public ModelRunner {
 };
 
 struct ModelRunnerCudaOptions {
-  bool use_graphs = true;
   int64_t fewest_rows = 1;  // of a step that only decodes: smaller ones are padded to it
 };
 

@@ -7,8 +7,8 @@
 
 namespace tactus {
 
-DecoderWeightsCuda::DecoderWeights(const ModelConfig& config, at::Tensor flat, int gpu)
-    : config_(config), gpu_(gpu), flat_(std::move(flat)) {
+DecoderWeightsCuda::DecoderWeights(const ModelConfig& config, at::Tensor flat, int gpu, bool flash)
+    : config_(config), gpu_(gpu), flash_(flash), flat_(std::move(flat)) {
   const DecoderOffsets offsets = OffsetsOf(config, MakeParameterLayout(config));
   norms_ = NormsOf(config, offsets);
   int64_t norm_numel = 0;
@@ -34,7 +34,8 @@ DecoderWeightsCuda::DecoderWeights(const ModelConfig& config, at::Tensor flat, i
 }
 
 ops::CudaBackend DecoderWeightsCuda::backend() const {
-  return ops::CudaBackend(flat_.scalar_type() == at::kFloat ? StorageDType::kFloat32 : StorageDType::kBFloat16, gpu_);
+  return ops::CudaBackend(flat_.scalar_type() == at::kFloat ? StorageDType::kFloat32 : StorageDType::kBFloat16, gpu_,
+                          flash_);
 }
 
 void DecoderWeightsCuda::NormsChanged() {

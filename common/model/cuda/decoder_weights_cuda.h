@@ -19,8 +19,8 @@ template <>
 class DecoderWeights<ops::CudaBackend> {
  public:
   // `flat`: T [layout.total_numel] on GPU `gpu`, kept by reference. Call NormsChanged once it is filled. The model has
-  // passed CheckDecoderShape.
-  DecoderWeights(const ModelConfig& config, at::Tensor flat, int gpu);
+  // passed CheckDecoderShape. `flash`: of the backend.
+  DecoderWeights(const ModelConfig& config, at::Tensor flat, int gpu, bool flash = true);
 
   // After `flat` was written to.
   void NormsChanged();
@@ -35,6 +35,7 @@ class DecoderWeights<ops::CudaBackend> {
  private:
   const ModelConfig config_;
   const int gpu_;
+  const bool flash_;
   const at::Tensor flat_;
   std::vector<NormSpan> norms_;
   at::Tensor norm_values_;  // float32, of norms_

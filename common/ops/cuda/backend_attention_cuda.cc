@@ -87,7 +87,7 @@ void CudaBackend::FinishQkvBackward(const AttentionShape& shape, const QkvWeight
 void CudaBackend::ReservePaged(const AttentionShape& shape, int64_t rows, int64_t decode_rows, int64_t table_pages,
                                Attention& attention) {
   RowsIn(attention.out, rows * shape.num_heads * shape.head_dim);
-  const int64_t run_rows = cuda::HasFlashAttention(type_) ? 0 : std::min(rows, kRunRows);
+  const int64_t run_rows = flash_ ? 0 : std::min(rows, kRunRows);
   const size_t bytes = cuda::DecodeWorkspaceBytes(shape, std::max(decode_rows, run_rows), table_pages * kPageTokens);
   BytesIn(paged_workspace_, std::max<int64_t>(1, static_cast<int64_t>(bytes)));  // 0 where no row is split
 }
@@ -99,7 +99,7 @@ const void* CudaBackend::Attend(const AttentionShape& shape, const PagedBatch& b
   void* const out = attention.out.data_ptr();
   AttendRows(shape, batch, qkv, out, 0, batch.decode_rows, batch.measured ? &batch.tap : nullptr);
   if (batch.runs.empty()) return out;
-  if (cuda::HasFlashAttention(type_)) {
+  if (flash_) {
     AttendRunsByFlash(shape, batch, qkv, out);
     return out;
   }
@@ -168,7 +168,7 @@ void CudaBackend::AttendRunsByFlash(const AttentionShape& shape, const PagedBatc
 const void* CudaBackend::Attend(const AttentionShape& shape, const SequenceBatch& batch, const void* qkv,
                                 Attention& attention) {
   attention.paged = false;
-  attention.whole = cuda::TrainingAttention(shape, batch.sequences, View(qkv, {batch.rows(), Columns(shape)}));
+  attention.whole = cuda::TrainingAttention(shape, batch.sequences, View(qkv, {batch.rows(), Columns(shape)}), flash_);
   return Output(attention);
 }
 

@@ -8,6 +8,7 @@
 
 #include "common/device/runtime_cuda.h"
 #include "common/ops/cuda/backward_cuda.h"
+#include "common/ops/cuda/flash_attention_cuda.h"
 #include "common/ops/cuda/gemm_cuda.h"
 #include "common/ops/cuda/rows_cuda.h"
 #include "common/ops/cuda/sampling_cuda.h"
@@ -15,6 +16,9 @@
 namespace tactus::ops {
 
 at::ScalarType TorchTypeOf(StorageDType dtype) { return dtype == StorageDType::kFloat32 ? at::kFloat : at::kBFloat16; }
+
+CudaBackend::CudaBackend(StorageDType dtype, int gpu, bool flash)
+    : type_(TorchTypeOf(dtype)), gpu_(gpu), flash_(flash && cuda::HasFlashAttention(type_)) {}
 
 void CudaBackend::SequenceBatch::Add(std::span<const int32_t> tokens, const PackedLayout& layout, Upload& upload) {
   const std::vector<PackedSequence> packed = SequencesOf(layout);

@@ -1,9 +1,8 @@
 // The decoder's ops on a GPU: see ops/backend.h. T is the weights' storage type: float32, bfloat16 or half.
 //
 // Kernels are the ones of this folder. Own kernels give a row the same bits whatever stands beside it; cuBLAS promises
-// that only for one number of rows, and FlashAttention, which takes rows of many tokens where HasFlashAttention says
-// so, rounds differently from decode attention. A stream's product stays pending until the next norm, which adds it in
-// the same kernel.
+// that only for one number of rows, and FlashAttention, which takes rows of many tokens where it is wanted and there,
+// rounds differently from decode attention. A stream's product stays pending until the next norm's kernel adds it.
 //
 // Calls enqueue on the current queue and return, but for ToHost and Keep, which wait. Paged steps without runs can be
 // recorded in a device::Graph once Buffers have reached their size. Pointers are device memory that stays until the
@@ -118,7 +117,7 @@ class CudaBackend {
     int64_t starts_at_ = 0, k_starts_at_ = 0, k_rows_at_ = 0, distinct_at_ = 0, distinct_starts_at_ = 0, rows_at_ = 0;
   };
 
-  CudaBackend(StorageDType dtype, int gpu) : type_(TorchTypeOf(dtype)), gpu_(gpu) {}
+  CudaBackend(StorageDType dtype, int gpu, bool flash = true);  // flash: FlashAttention, where the type has it
 
   Rows RowsIn(Buffer& buffer, int64_t count) { return BytesIn(buffer, count * width()); }
   float* FloatsIn(Buffer& buffer, int64_t count) { return In<float>(buffer, count); }
@@ -191,6 +190,7 @@ class CudaBackend {
 
   const at::ScalarType type_;  // T
   const int gpu_;
+  const bool flash_;
   int64_t memory_moves_ = 0;
   Buffer workspace_, paged_workspace_;  // of the gradients' sums; of decode attention
   at::Tensor pinned_stats_;

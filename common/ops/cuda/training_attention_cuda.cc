@@ -84,9 +84,9 @@ void BackwardByParts(const AttentionShape& shape, const PackedSequences& sequenc
 
 }  // namespace
 
-AttentionResult TrainingAttention(const AttentionShape& shape, const PackedSequences& sequences,
-                                  const at::Tensor& qkv) {
-  if (HasFlashAttention(qkv.scalar_type())) return AttentionByParts(shape, sequences, qkv);
+AttentionResult TrainingAttention(const AttentionShape& shape, const PackedSequences& sequences, const at::Tensor& qkv,
+                                  bool flash) {
+  if (flash) return AttentionByParts(shape, sequences, qkv);
   AttentionResult result;
   result.out = at::empty({sequences.rows, shape.num_heads, shape.head_dim}, qkv.options());
   result.log_sum_exp = at::empty({sequences.rows, shape.num_heads}, qkv.options().dtype(at::kFloat));
@@ -96,7 +96,7 @@ AttentionResult TrainingAttention(const AttentionShape& shape, const PackedSeque
 
 void TrainingAttentionBackward(const AttentionShape& shape, const PackedSequences& sequences, const at::Tensor& qkv,
                                const AttentionResult& result, const at::Tensor& dout, at::Tensor& dqkv) {
-  if (HasFlashAttention(qkv.scalar_type())) return BackwardByParts(shape, sequences, qkv, result, dout, dqkv);
+  if (!result.parts.empty()) return BackwardByParts(shape, sequences, qkv, result, dout, dqkv);
   DenseAttentionArgs args = DenseArgs(shape, sequences, qkv, result);
   const at::Tensor delta = at::empty_like(result.log_sum_exp);
   args.dout = dout.const_data_ptr();

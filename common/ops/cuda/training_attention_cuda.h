@@ -50,10 +50,12 @@ struct AttentionResult {
   std::vector<FlashResult> parts;  // FlashAttention's, each part's `out` a view of the one above
 };
 
-// qkv T [T, (Hq + 2 Hk) D]: a row's query heads, key heads, value heads.
-AttentionResult TrainingAttention(const AttentionShape& shape, const PackedSequences& sequences, const at::Tensor& qkv);
+// qkv T [T, (Hq + 2 Hk) D]: a row's query heads, key heads, value heads. `flash`: by FlashAttention, which the type
+// has; else by kernels of our own.
+AttentionResult TrainingAttention(const AttentionShape& shape, const PackedSequences& sequences, const at::Tensor& qkv,
+                                  bool flash);
 
-// dqkv, as qkv, from dout T [T, Hq, D].
+// dqkv, as qkv, from dout T [T, Hq, D]; the same way as forward.
 void TrainingAttentionBackward(const AttentionShape& shape, const PackedSequences& sequences, const at::Tensor& qkv,
                                const AttentionResult& result, const at::Tensor& dout, at::Tensor& dqkv);
 

@@ -10,6 +10,7 @@
 
 #include "common/ops/cpu/sampling.h"
 #include "common/ops/cuda/backward_cuda.h"
+#include "common/ops/cuda/flash_attention_cuda.h"
 #include "common/ops/cuda/training_attention_cuda.h"
 #include "tests/ops/cuda/device_array.h"
 #include "tests/ops/slopes.h"
@@ -367,7 +368,7 @@ TYPED_TEST(BackwardTest, Attention) {
                                     .longest = rows};
     std::vector<T> out(dout.size());
     const auto result = InEveryOrder([&] {
-      const AttentionResult kept = TrainingAttention(s, sequences, qkv_tensor);
+      const AttentionResult kept = TrainingAttention(s, sequences, qkv_tensor, HasFlashAttention(TypeOf<T>()));
       device::CopyAsync(out.data(), kept.out.const_data_ptr(), out.size() * sizeof(T));
       DeviceArray<T> dqkv(qkv.size());
       at::Tensor gradient = tensor(dqkv.get(), {rows, columns}, TypeOf<T>());
@@ -429,7 +430,7 @@ TEST(BackwardRowsTest, UnsupportedShapesAndTypesAreRefused) {
   EXPECT_THROW(FinishQkvBackward(qkv), std::invalid_argument);
   EXPECT_THROW(Round(nullptr, 0, at::kInt, nullptr), std::invalid_argument);
   const at::Tensor odd = at::empty({0, 3 * 20});
-  EXPECT_THROW(TrainingAttention({1, 1, 20}, {}, odd), std::invalid_argument);
+  EXPECT_THROW(TrainingAttention({1, 1, 20}, {}, odd, false), std::invalid_argument);
 }
 
 }  // namespace

@@ -34,11 +34,13 @@ ModelFolder Folder(const std::string& name) { return *OpenModelFolder(GoldenMode
 constexpr StorageDType kFloat32 = StorageDType::kFloat32, kBFloat16 = StorageDType::kBFloat16;
 
 std::unique_ptr<ModelRunnerCuda> Runner(const ModelFolder& folder, int64_t pages, StorageDType dtype = kFloat32,
-                                        const ModelRunnerCudaOptions& cuda = {}, int64_t sequences = 8) {
+                                        const ModelRunnerCudaOptions& cuda = {}, int64_t sequences = 8,
+                                        const GpuWays& ways = {}) {
   auto runner = CreateModelRunnerCuda(folder,
                                       {.weights_dtype = dtype,
                                        .max_pages = pages,
                                        .device = {.gpu = 0},
+                                       .gpu_ways = ways,
                                        .max_sequences = sequences,
                                        .max_step_tokens = 64,
                                        .max_sequence_tokens = 200},
@@ -48,8 +50,8 @@ std::unique_ptr<ModelRunnerCuda> Runner(const ModelFolder& folder, int64_t pages
 }
 
 Outcome RunCuda(const ModelFolder& folder, const EngineOptions& options, int64_t pages, StorageDType dtype,
-                const std::vector<EngineRequest>& requests, const ModelRunnerCudaOptions& cuda = {}) {
-  auto engine = *Engine::Create(options, Runner(folder, pages, dtype, cuda, options.max_sequences));
+                const std::vector<EngineRequest>& requests, const GpuWays& ways = {}) {
+  auto engine = *Engine::Create(options, Runner(folder, pages, dtype, {}, options.max_sequences, ways));
   return RunAll(*engine, requests);
 }
 
@@ -269,7 +271,7 @@ TEST_F(CudaEngineTest, ReplayedStepsHaveTheBitsOfEagerOnes) {
   std::vector<EngineRequest> requests = Requests(folder.config);
   for (EngineRequest& request : requests) request.measure_rhythm = request.request_id % 2 == 0;
   const EngineOptions options = WithProbe({.max_sequences = 8});
-  const Outcome eager = RunCuda(folder, options, 60, kFloat32, requests, {.use_graphs = false});
+  const Outcome eager = RunCuda(folder, options, 60, kFloat32, requests, {.graphs = false});
   auto runner = Runner(folder, 60, kFloat32);
   ModelRunnerCuda* const cuda = runner.get();
   auto engine = *Engine::Create(options, std::move(runner));
@@ -285,6 +287,32 @@ TEST_F(CudaEngineTest, ReplayedStepsHaveTheBitsOfEagerOnes) {
   device::emulated::SetOrder(0);
 #endif
 }
+
+#ifdef TACTUS_CUDA_EMULATED
+// What a library does may not be recorded: the run goes on without, with the same bits, and says so once.
+TEST_F(CudaEngineTest, WhereARecordingFailsStepsAreRunWithoutAGraph) {
+  const ModelFolder folder = Folder("llama");
+  const std::vector<EngineRequest> requests = Requests(folder.config);
+  const EngineOptions options{.max_sequences = 8};
+  const Outcome eager = RunCuda(folder, options, 60, kFloat32, requests, {.graphs = false});
+  auto runner = Runner(folder, 60, kFloat32);
+  ModelRunnerCuda* const cuda = runner.get();
+  auto engine = *Engine::Create(options, std::move(runner));
+  device::emulated::RefuseGraphs(true);
+  ::testing::internal::CaptureStderr();
+  ExpectSameBits(RunAll(*engine, requests), eager);
+  const std::string log = ::testing::internal::GetCapturedStderr();
+  device::emulated::RefuseGraphs(false);
+  const std::string line =
+      "steps are no longer recorded as CUDA graphs, so each takes longer: a graph can't be recorded: the emulation "
+      "refuses";
+  EXPECT_THAT(log, ::testing::HasSubstr(line));
+  EXPECT_EQ(log.find(line), log.rfind(line)) << "said twice";
+  ExpectSameBits(RunAll(*engine, requests), eager);
+  EXPECT_EQ(cuda->stats().recorded_graphs, 0);
+  EXPECT_EQ(cuda->stats().replayed_steps, 0);
+}
+#endif
 
 TEST_F(CudaEngineTest, PreemptionAndSharedPrefixesChangeNoToken) {
   const ModelFolder folder = Folder("qwen2");
