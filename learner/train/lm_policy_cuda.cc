@@ -55,7 +55,7 @@ absl::StatusOr<std::unique_ptr<TrainablePolicy>> MakeLmPolicyCuda(const ModelCon
                                                                   std::span<const float> parameters,
                                                                   const TrainableOptions& options, int gpu,
                                                                   const Sharding& sharding) {
-  RETURN_IF_ERROR(CheckDecoderShape(config));
+  RETURN_IF_ERROR(CheckDecoderShapeCuda(config));
   std::unique_ptr<LmPolicyCuda> policy;
   RETURN_IF_ERROR(ParametersCuda::Guarded([&] {
     policy = std::make_unique<LmPolicyCuda>(config, dtype, options, gpu, sharding);

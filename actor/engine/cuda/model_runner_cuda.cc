@@ -216,7 +216,7 @@ class ModelRunnerCudaImpl : public ModelRunnerCuda {
 absl::StatusOr<std::unique_ptr<ModelRunnerCuda>> CreateModelRunnerCuda(const ModelFolder& folder,
                                                                        const ModelRunnerOptions& options,
                                                                        const ModelRunnerCudaOptions& cuda) {
-  RETURN_IF_ERROR(CheckDecoderShape(folder.config));
+  RETURN_IF_ERROR(CheckDecoderShapeCuda(folder.config));
   ASSIGN_OR_RETURN(const int64_t pages, PagesOf(folder.config, options));
   try {
     const int gpu = options.device.gpu.value_or(0);

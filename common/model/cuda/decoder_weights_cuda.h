@@ -19,7 +19,7 @@ template <>
 class DecoderWeights<ops::CudaBackend> {
  public:
   // `flat`: T [layout.total_numel] on GPU `gpu`, kept by reference. Call NormsChanged once it is filled. The model has
-  // passed CheckDecoderShape. `flash`: of the backend.
+  // passed CheckDecoderShapeCuda. `flash`: of the backend.
   DecoderWeights(const ModelConfig& config, at::Tensor flat, int gpu, bool flash = true);
 
   // After `flat` was written to.

@@ -24,7 +24,7 @@ namespace tactus {
 // Owned by one thread, but for Stage*, which one other thread may call while the owner does anything but Use.
 class StagedWeightsCuda {
  public:
-  // Allocates nothing yet. The model has passed CheckDecoderShape.
+  // Allocates nothing yet. The model has passed CheckDecoderShapeCuda.
   StagedWeightsCuda(const ModelConfig& config, StorageDType dtype, int gpu);
 
   // Fill the set that is not in use, and block until it is there. Throw what the device library throws.

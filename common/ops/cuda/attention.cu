@@ -14,7 +14,6 @@ extern template void LaunchDecode<device::half>(const DecodeParams&, int, int);
 
 namespace {
 
-constexpr int kMaxHeadDim = 128;
 constexpr int kCombineThreads = 128;
 
 // Merges the splits of one row and head, in order. Grid: (rows, query heads). Rows with one split are done already.
@@ -74,7 +73,7 @@ __global__ void __launch_bounds__(kGatherThreads) GatherKernel(GatherParams p) {
 void CheckShape(const AttentionShape& shape, const char* what) {
   if (shape.head_dim <= 0 || shape.head_dim % 16 != 0 || shape.head_dim > kMaxHeadDim) {
     throw std::invalid_argument(std::string(what) + ": the head size is " + std::to_string(shape.head_dim) +
-                                ", expected a multiple of 16 that is at most 128");
+                                ", expected a multiple of 16 that is at most " + std::to_string(kMaxHeadDim));
   }
   if (shape.num_kv_heads <= 0 || shape.num_heads % shape.num_kv_heads != 0) {
     throw std::invalid_argument(std::string(what) + ": " + std::to_string(shape.num_heads) +

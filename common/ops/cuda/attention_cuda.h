@@ -20,6 +20,8 @@
 
 namespace tactus::ops::cuda {
 
+inline constexpr int64_t kMaxHeadDim = 128;
+
 // Keys of a row are cut into splits of SplitTokens(n) tokens, which depends on the row's own number of keys alone: so a
 // row's bits do not depend on its neighbours, nor on the launch it is part of.
 inline constexpr int64_t kSplitTokens = 256, kMaxSplits = 64;

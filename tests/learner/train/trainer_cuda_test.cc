@@ -248,6 +248,10 @@ TEST_F(CudaTrainerTest, ShapesTheKernelsDoNotComputeAreRefused) {
   folder.config.intermediate_size = 97;
   EXPECT_EQ(MakeLmPolicyCuda(folder.config, StorageDType::kFloat32, {}, {}, 0).status().code(),
             absl::StatusCode::kUnimplemented);
+  folder = Folder("qwen3");
+  folder.config.head_dim = 256;
+  EXPECT_EQ(MakeLmPolicyCuda(folder.config, StorageDType::kFloat32, {}, {}, 0).status().code(),
+            absl::StatusCode::kUnimplemented);
 }
 
 // Weights without masters give the same log-probs, and so the same KL term.

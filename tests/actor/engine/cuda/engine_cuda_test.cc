@@ -461,6 +461,17 @@ TEST_F(CudaEngineTest, RefusesWhatCannotWork) {
   ModelFolder odd = folder;
   odd.config.hidden_size = 60;
   EXPECT_EQ(CreateModelRunnerCuda(odd, gpu).status().code(), absl::StatusCode::kUnimplemented);
+  odd = folder;
+  odd.config.head_dim = 256;  // which the CPU computes
+  EXPECT_EQ(
+      CreateModelRunnerCuda(odd, gpu).status(),
+      absl::UnimplementedError(absl::StrCat("a GPU's kernels need a head size that is a multiple of 16 of at most "
+                                            "128 and a vocabulary of at most 1048576 tokens; this model's are 256 "
+                                            "and ",
+                                            folder.config.vocab_size, ".")));
+  odd = folder;
+  odd.config.vocab_size = (1 << 20) + 1;
+  EXPECT_EQ(CreateModelRunnerCuda(odd, gpu).status().code(), absl::StatusCode::kUnimplemented);
   const std::vector<int32_t> pages = {0};
   StepPlan plan;
   plan.batch.token_ids = {5};
