@@ -142,8 +142,11 @@ absl::StatusOr<Parts> MakeParts(const config::RunConfig& run, const ActorFlags& 
   Parts parts;
   ASSIGN_OR_RETURN(const ModelFolder folder, OpenModelFolder(run.model().path()));
   RETURN_IF_ERROR(CheckSequenceFits(run, folder.config));
-  RETURN_IF_ERROR(CheckOwnMemory(ActorMemory(instance, folder.config, run, device), device,
-                                 run.actor().gpu_memory_mib(), ListGpus()));
+  ASSIGN_OR_RETURN(const ops::AttentionProbe probe,
+                   ProbeOfRun(run.credit(), folder.config.num_layers, folder.config.num_heads));
+  RETURN_IF_ERROR(CheckOwnMemory(ActorMemory(instance, folder.config, run, device, probe),
+                                 ActorHostMemory(instance, folder.config, run), device, run.actor().gpu_memory_mib(),
+                                 ListGpus()));
   ASSIGN_OR_RETURN(parts.tokenizer, Tokenizer::FromFile(absl::StrCat(run.model().path(), "/tokenizer.json")));
   ASSIGN_OR_RETURN(const std::vector<TokenId> stop_ids, ModelStopIds(run, folder, *parts.tokenizer));
   ASSIGN_OR_RETURN(parts.rewards, OpenRewards(run, absl::Seconds(flags.learner_timeout_s), metrics));

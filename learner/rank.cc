@@ -140,13 +140,14 @@ absl::Status Rank::CheckMemory() {
   std::vector<double> all(static_cast<size_t>(options_.world));  // the rank with the least memory decides for all
   RETURN_IF_ERROR(collective_->AllGather(std::span(&mine, 1), all));
   sharding_.shard = static_cast<Shard>(std::ranges::max(all));
-  const MemoryNeed need =
-      LearnerMemory(absl::StrCat("learner-", options_.rank), shape, config, options_.device, sharding_);
+  const std::string name = absl::StrCat("learner-", options_.rank);
+  const MemoryNeed need = LearnerMemory(name, shape, config, options_.device, sharding_);
   if (options_.world > 1 && options_.rank == 0) {
     TACTUS_LOG(INFO) << "learner.shard " << ShardName(sharding_.shard) << " on " << options_.world
                      << " ranks: " << BytesText(need.total()) << " each, as predicted";
   }
-  RETURN_IF_ERROR(CheckOwnMemory(need, options_.device, config.learner().gpu_memory_mib(), gpus));
+  RETURN_IF_ERROR(CheckOwnMemory(need, LearnerHostMemory(name, shape, config, sharding_), options_.device,
+                                 config.learner().gpu_memory_mib(), gpus));
   room_for_shared_weights_ = options_.device.is_gpu() && config.gpu().shared_weights() &&
                              need.total() + SharedWeightsBytes(shape, config) <= budget;
   return absl::OkStatus();

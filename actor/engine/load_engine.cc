@@ -37,7 +37,8 @@ absl::StatusOr<std::unique_ptr<ModelRunner>> LoadRunner(const ModelFolder& folde
                                     .gpu_ways = setup.gpu_ways,
                                     .max_sequences = setup.engine.max_sequences,
                                     .max_step_tokens = setup.engine.max_step_tokens,
-                                    .max_sequence_tokens = longest});
+                                    .max_sequence_tokens = longest,
+                                    .probe = setup.engine.probe});
 }
 
 absl::StatusOr<std::unique_ptr<Engine>> LoadEngine(const ModelFolder& folder, const EngineSetup& setup) {

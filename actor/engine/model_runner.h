@@ -63,8 +63,9 @@ struct ModelRunnerOptions {
   int64_t max_pages = 1 << 30;  // more than the caller can use are not allocated
   Device device = {};
   GpuWays gpu_ways = {};
-  // What a GPU's buffers are made for; larger steps work, and cost a new allocation.
+  // What a GPU's buffers are made for; larger steps work, and cost a new allocation. No layers: nothing is measured.
   int64_t max_sequences = 32, max_step_tokens = 2048, max_sequence_tokens = 0;
+  ops::AttentionProbe probe = {};
 };
 
 // For implementations. InvalidArgument: `size` parameters are not the `own` of the model.

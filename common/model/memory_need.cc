@@ -7,9 +7,11 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "common/base/dtype.h"
+#include "common/base/status_macros.h"
 #include "common/config/storage_dtype.h"
 #include "common/device/host_limits.h"
-#include "common/ops/attention_types.h"
+#include "common/ops/step_sizes.h"
+#include "common/ops/token_types.h"
 #include "proto/config.pb.h"
 
 namespace tactus {
@@ -53,6 +55,7 @@ struct Weights {
   Shape shape;
   int64_t element;  // bytes
   bool gpu;
+  bool flash;  // rows of prompts go to FlashAttention
 };
 
 MemoryNeed WithoutZeros(MemoryNeed need) {
@@ -179,10 +182,54 @@ int64_t ReferenceBytes(const Weights& w, const config::RunConfig& run, const Div
 int64_t StepRow(const Weights& w) {
   const Shape& s = w.shape;
   if (!w.gpu) return HostStepRow(s) * kFloat;
-  // x; normed, delta, qkv, attention, gate_up, activated; and for prompts keys and values side by side, and the output.
-  return (s.H + s.qk_norms + s.out) * kFloat +
-         (s.H + s.H + s.qkv + s.q + 2 * s.I + s.I + 2 * s.kv + s.q + s.out) * w.element;
+  // x; normed, delta, qkv, attention, gate_up, activated; FlashAttention's output and statistics.
+  const int64_t flash = w.flash ? s.q * w.element + s.heads * kFloat : 0;
+  return (s.H + s.qk_norms + s.out) * kFloat + (s.H + s.H + s.qkv + s.q + 2 * s.I + s.I + s.out) * w.element + flash;
 }
+
+// The names of a GPU's step are those of StepIo, StepShape and CudaBackend.
+class GpuStep {
+ public:
+  GpuStep(const Weights& w, const ModelConfig& model, const config::RunConfig& run, const ops::AttentionProbe& probe)
+      : w_(w),
+        attention_{.num_heads = model.num_heads, .num_kv_heads = model.num_kv_heads, .head_dim = model.head_dim},
+        rows_(run.actor().max_step_tokens()),
+        sequences_(run.actor().max_sequences()),
+        longest_(std::min<int64_t>(LongestSequence(run), model.max_position)),
+        table_pages_(ops::TablePages(longest_)),
+        heads_(static_cast<int64_t>(probe.layers.size()) * model.num_heads),
+        fai_tokens_(heads_ > 0 ? ops::FaiTokens(probe, longest_) : 0) {}
+
+  // Of an attention that is cut over keys.
+  int64_t SplitBytes() const {
+    const int64_t rows = std::max(sequences_, w_.flash ? 0 : std::min(rows_, ops::kRunRows));
+    return ops::DecodeWorkspaceFloats(attention_, rows, table_pages_ * kPageTokens) * kFloat;
+  }
+  // Keys and values of prompts end to end, as FlashAttention reads them: a step's rows, and what one of their sequences
+  // has in its pages already.
+  int64_t PrefixBytes() const { return w_.flash ? 2 * (rows_ + longest_) * w_.shape.kv * w_.element : 0; }
+  // What goes to the GPU before a step and comes back after it, but for what is measured.
+  int64_t BlockBytes() const {
+    const int64_t in = 5 * rows_ + 2 * sequences_ * table_pages_ + 3 * sequences_;
+    const auto draw = static_cast<int64_t>(sizeof(ops::SamplingParams) + sizeof(ops::SampledToken) +
+                                           sizeof(ops::TokenLogProb) + 2 * sizeof(int32_t));
+    return in * static_cast<int64_t>(sizeof(int32_t)) + rows_ * draw;
+  }
+  int64_t MeasuredBytes() const { return sequences_ * heads_ * (2 + fai_tokens_) * kFloat; }
+  // Every shape that a step which only decodes can have, for each set of weights; twelve kernels a layer and eight
+  // more.
+  int64_t GraphBytes() const {
+    int64_t buckets = 0, page_buckets = 0;
+    for (int64_t rows = 1; rows <= sequences_; rows = ops::RowBucket(rows, sequences_) + 1) ++buckets;
+    for (int64_t pages = 1; pages <= table_pages_; pages = ops::PageBucket(pages) + 1) ++page_buckets;
+    return 2 * buckets * page_buckets * (12 * w_.shape.L + 8) * kGraphNodeBytes;
+  }
+
+ private:
+  const Weights& w_;
+  const ops::AttentionShape attention_;
+  const int64_t rows_, sequences_, longest_, table_pages_, heads_, fai_tokens_;
+};
 
 int64_t KvCacheBytes(const Weights& w, const config::RunConfig& run) {
   const int64_t page = 2 * w.shape.L * w.shape.kv * kPageTokens * w.element;
@@ -191,9 +238,18 @@ int64_t KvCacheBytes(const Weights& w, const config::RunConfig& run) {
   return std::min(int64_t{run.actor().kv_cache_mib()} * kMiB / page, useful) * page;
 }
 
+// Of a parameter of the last set: of bfloat16 for a delta, with relays for other actors.
+int64_t KeptWireBytes(const Weights& w, const config::RunConfig& run) {
+  const bool for_nobody = w.element == kFloat && run.service().relay_fan_out() == 0;
+  return for_nobody ? 0 : w.element;
+}
+
 Weights WeightsOf(const ModelConfig& model, const config::RunConfig& run, const Device& device) {
-  return {
-      .shape = Shape(model), .element = BytesPerElement(StorageDTypeOf(run.model().dtype())), .gpu = device.is_gpu()};
+  const StorageDType dtype = StorageDTypeOf(run.model().dtype());
+  return {.shape = Shape(model),
+          .element = BytesPerElement(dtype),
+          .gpu = device.is_gpu(),
+          .flash = device.is_gpu() && dtype != StorageDType::kFloat32 && run.gpu().flash_attention()};
 }
 
 }  // namespace
@@ -258,26 +314,53 @@ Shard ChooseShard(const ModelConfig& model, const config::RunConfig& run, const 
 }
 
 MemoryNeed ActorMemory(const std::string& process, const ModelConfig& model, const config::RunConfig& run,
-                       const Device& device) {
+                       const Device& device, const ops::AttentionProbe& probe) {
   const Weights w = WeightsOf(model, run, device);
   const Shape& s = w.shape;
   // While a version arrives at a CPU, two more float32 sets were seen (peaks of resident size), and the bytes of the
-  // last set are kept: of bfloat16 for a delta, with relays for other actors. A GPU's actor has those in host memory.
-  const bool kept_for_nobody = w.element == kFloat && run.service().relay_fan_out() == 0;
-  const int64_t kept = kept_for_nobody ? 0 : w.element;
-  const int64_t arriving = s.parameters * (w.gpu ? w.element : 2 * kFloat + kept);
-  // On the CPU with copies of a prompt's row.
-  const int64_t logit_rows = w.gpu ? std::max<int64_t>(kLogitRows, run.actor().max_sequences()) : 2 * kLogitRows;
+  // last set are kept. A GPU's actor has those in host memory.
+  const int64_t arriving = s.parameters * (w.gpu ? w.element : 2 * kFloat + KeptWireBytes(w, run));
+  const GpuStep step(w, model, run, probe);
+  // On the CPU with copies of a prompt's row; on a GPU beside chosen and normed states and their inverse norms.
+  const int64_t logit_rows = w.gpu ? run.actor().max_sequences() : 2 * kLogitRows;
+  const int64_t logit = s.V * kFloat + (w.gpu ? s.H * (kFloat + w.element) + kFloat : 0);
   const int64_t rotary = w.gpu ? model.max_position * s.head_dim * kFloat : 0;
+  const int64_t block = w.gpu ? step.BlockBytes() : 0;
   return WithoutZeros(
       {.process = process,
-       .items = {{"weights", w.gpu ? s.parameters * w.element : ProductWeights(w), "model.dtype"},
-                 {"master weights", w.gpu ? 0 : s.parameters * kFloat},
-                 {"weights, next version", arriving, "model.dtype"},
-                 {"key/value cache", KvCacheBytes(w, run), "actor.kv_cache_mib, actor.max_sequences"},
-                 {"activations", int64_t{run.actor().max_step_tokens()} * StepRow(w) + rotary, "actor.max_step_tokens"},
-                 {"logits", logit_rows * s.V * kFloat, w.gpu ? "actor.max_sequences" : ""},
-                 Base(w.gpu)}});
+       .items = {
+           {"weights", w.gpu ? s.parameters * w.element : ProductWeights(w), "model.dtype"},
+           {"master weights", w.gpu ? 0 : s.parameters * kFloat},
+           {"weights, next version", arriving, "model.dtype"},
+           {"key/value cache", KvCacheBytes(w, run), "actor.kv_cache_mib, actor.max_sequences"},
+           {"activations", int64_t{run.actor().max_step_tokens()} * StepRow(w) + rotary + block,
+            "actor.max_step_tokens"},
+           {"attention, splits", w.gpu ? step.SplitBytes() : 0, "actor.max_sequences, rollout.max_completion_tokens"},
+           {"attention, prompts", step.PrefixBytes(), "rollout.max_completion_tokens, actor.max_step_tokens"},
+           {"attention, measured", w.gpu ? step.MeasuredBytes() : 0, "credit.horizon_max_tokens, actor.max_sequences"},
+           {"logits", logit_rows * logit, w.gpu ? "actor.max_sequences" : ""},
+           {"graphs", w.gpu && run.gpu().graphs() ? step.GraphBytes() : 0, "gpu.graphs"},
+           Base(w.gpu)}});
+}
+
+MemoryNeed LearnerHostMemory(const std::string& process, const ModelConfig& model, const config::RunConfig& run,
+                             const Sharding& sharding) {
+  const Weights w = WeightsOf(model, run, Device{0});
+  const int64_t parameters = w.shape.parameters, share = Division(w.shape, sharding).optimizer;
+  // Before the first step the folder's weights in float32, later a checkpoint's copy: never both.
+  const bool publishes = sharding.rank == 0;
+  return WithoutZeros({.process = process,
+                       .items = {{"weights as loaded, or checkpoint", std::max(parameters, 3 * share) * kFloat},
+                                 {"published copies", publishes ? 2 * parameters * w.element : 0, "model.dtype"},
+                                 {"process", kGpuHostBytes}}});
+}
+
+MemoryNeed ActorHostMemory(const std::string& process, const ModelConfig& model, const config::RunConfig& run) {
+  const Weights w = WeightsOf(model, run, Device{0});
+  return WithoutZeros({.process = process,
+                       .items = {{"weights, next version", w.shape.parameters * kFloat},
+                                 {"weights as they came", w.shape.parameters * KeptWireBytes(w, run), "model.dtype"},
+                                 {"process", kGpuHostBytes}}});
 }
 
 int64_t SharedWeightsBytes(const ModelConfig& model, const config::RunConfig& run) {
@@ -311,8 +394,12 @@ absl::Status CheckMemory(const std::vector<MemoryNeed>& needs, const std::string
                    " can be had: expected a smaller model, or less of what takes most: ", largest, "."));
 }
 
-absl::Status CheckOwnMemory(const MemoryNeed& need, const Device& device, int32_t gpu_memory_mib, const GpuList& gpus) {
+absl::Status CheckOwnMemory(const MemoryNeed& need, const MemoryNeed& host, const Device& device,
+                            int32_t gpu_memory_mib, const GpuList& gpus) {
   if (!device.is_gpu()) return absl::OkStatus();
+  if (const int64_t here = AvailableBytes(Device{}, gpus); here > 0) {  // 0: the system does not say
+    RETURN_IF_ERROR(CheckMemory({host}, "the host", here));
+  }
   const auto with = [&](int64_t bytes) {
     return CheckMemory({need}, device.Text(), BudgetBytes(gpu_memory_mib, bytes));
   };

@@ -3,8 +3,8 @@
 //
 // The terms are those of the code: parameters and what is kept for each, the buffers of a micro-batch, pages, one
 // step's rows. On the CPU activations are float32; on a GPU they are of the weights' type, beside a float32 residual
-// stream. There it is the GPU's memory alone: what a process keeps on the host (weights on their way, checkpoints) is
-// not in it.
+// stream. There it is the GPU's memory alone: what a process keeps on the host beside it, weights on their way and
+// checkpoints, is a need of its own.
 #pragma once
 
 #include <cstdint>
@@ -16,6 +16,7 @@
 #include "common/device/device_spec.h"
 #include "common/model/folder/model_config.h"
 #include "common/model/shard.h"
+#include "common/ops/attention_types.h"
 
 namespace tactus {
 
@@ -33,9 +34,12 @@ struct MemoryNeed {
   int64_t total() const;
 };
 
-// Allowances, not measurements: what a process takes before it computes anything.
+// Allowances, not measurements: what a process takes before it computes anything, and what the driver takes for a
+// kernel of a recorded graph.
 inline constexpr int64_t kGpuContextBytes = int64_t{1} << 30;     // context, modules, cuBLAS and NCCL workspaces
 inline constexpr int64_t kHostProcessBytes = int64_t{256} << 20;  // program and libraries, as far as they are resident
+inline constexpr int64_t kGpuHostBytes = int64_t{2} << 30;  // the same with CUDA's libraries and the driver's part
+inline constexpr int64_t kGraphNodeBytes = int64_t{2} << 10;
 
 // `sharding`: of the rank; the largest share is taken.
 MemoryNeed LearnerMemory(const std::string& process, const ModelConfig& model, const config::RunConfig& run,
@@ -45,8 +49,14 @@ MemoryNeed LearnerMemory(const std::string& process, const ModelConfig& model, c
 // `available_bytes`, the most that the device can do where none does. One rank has nothing to share.
 Shard ChooseShard(const ModelConfig& model, const config::RunConfig& run, const Device& device, int world,
                   int64_t available_bytes);
+// `probe`: what credit.strategy measures; without layers nothing.
 MemoryNeed ActorMemory(const std::string& process, const ModelConfig& model, const config::RunConfig& run,
-                       const Device& device);
+                       const Device& device, const ops::AttentionProbe& probe);
+
+// What a process on a GPU takes of the host's memory at its most.
+MemoryNeed LearnerHostMemory(const std::string& process, const ModelConfig& model, const config::RunConfig& run,
+                             const Sharding& sharding = {});
+MemoryNeed ActorHostMemory(const std::string& process, const ModelConfig& model, const config::RunConfig& run);
 
 // What a learner rank 0 on a GPU takes beyond its need where it shares its published weights with the actors of its
 // machine: two sets. They travel otherwise too, so it does so only where they fit beside everything else.
@@ -66,9 +76,10 @@ int64_t RankBudgetBytes(const config::RunConfig& run, const Device& device, int 
 // as far as this process's control groups let it take it.
 int64_t AvailableBytes(const Device& device, const GpuList& gpus);
 
-// What a process does before it loads anything: CheckMemory of its own need within its budget, on a GPU. The CPU's
-// memory is shared with everything else and is not checked. Unavailable where it will fit once others have left the
-// GPU.
-absl::Status CheckOwnMemory(const MemoryNeed& need, const Device& device, int32_t gpu_memory_mib, const GpuList& gpus);
+// What a process does before it loads anything: CheckMemory of its own need within its budget, on a GPU, and of `host`
+// within the host's memory, as far as its control groups let it take that. A process on the CPU shares its memory with
+// everything else and is not checked. Unavailable where it will fit once others have left the GPU.
+absl::Status CheckOwnMemory(const MemoryNeed& need, const MemoryNeed& host, const Device& device,
+                            int32_t gpu_memory_mib, const GpuList& gpus);
 
 }  // namespace tactus

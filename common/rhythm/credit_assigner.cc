@@ -126,4 +126,11 @@ absl::StatusOr<int> CreditAssigner::CalibratedHeads(int64_t num_layers, int64_t 
   return static_cast<int>(static_cast<int64_t>(probe.layers.size()) * heads_per_layer);
 }
 
+absl::StatusOr<ops::AttentionProbe> ProbeOfRun(const config::CreditOptions& options, int64_t num_layers,
+                                               int64_t heads_per_layer) {
+  ASSIGN_OR_RETURN(const CreditAssigner credit, CreditAssigner::FromProto(options));
+  if (!credit.MeasuresAttention()) return ops::AttentionProbe();
+  return credit.Probe(num_layers, heads_per_layer);
+}
+
 }  // namespace tactus

@@ -66,4 +66,9 @@ class CreditAssigner {
   int64_t calibrate_every_versions_ = 1;
 };
 
+// What the engine must measure for `options` in a model of this shape; without layers where it is nothing.
+// InvalidArgument: as FromProto and Probe.
+absl::StatusOr<ops::AttentionProbe> ProbeOfRun(const config::CreditOptions& options, int64_t num_layers,
+                                               int64_t heads_per_layer);
+
 }  // namespace tactus

@@ -25,6 +25,10 @@ config::RunConfig Configured(std::vector<std::string> overrides) {
   return config::ParseRunConfig(kText, "t", overrides).value();
 }
 
+// As by default: five layers, distances 10 to 100.
+const ops::AttentionProbe kMeasured{
+    .layers = {9, 11, 14, 16, 18}, .window_tokens = 10, .horizon_min_tokens = 10, .horizon_max_tokens = 100};
+
 int64_t BytesOf(const MemoryNeed& need, const std::string& name) {
   for (const MemoryItem& item : need.items) {
     if (item.name == name) return item.bytes;
@@ -208,19 +212,70 @@ TEST(MemoryNeedTest, TheLeastShardingThatFitsIsChosen) {
 TEST(MemoryNeedTest, ActorOfQwen06OnAGpu) {
   const config::RunConfig run =
       Configured({"actor.kv_cache_mib=4096", "actor.max_sequences=64", "actor.max_step_tokens=2048"});
-  const MemoryNeed need = ActorMemory("actor-0", Model("qwen3-0.6b"), run, Device{0});
+  const MemoryNeed need = ActorMemory("actor-0", Model("qwen3-0.6b"), run, Device{0}, kMeasured);
   EXPECT_EQ(BytesOf(need, "weights"), 1'192'099'840);
   EXPECT_EQ(BytesOf(need, "weights, next version"), 1'192'099'840) << "made ready beside those in use";
   // A page: keys and values of 16 tokens in 28 layers of 1024 columns, bf16: 1,835,008 bytes; 2340 of them fit.
   EXPECT_EQ(BytesOf(need, "key/value cache"), int64_t{2340} * 1'835'008);
   // A row: the stream 1024 floats and 24 of the norms of heads; in bf16 normed and delta 2048, qkv 4096, attention
-  // 2048, gate_up 6144, activated 3072, keys and values 2048, output 2048. Rotary tables for 40960 positions of 128.
-  EXPECT_EQ(BytesOf(need, "activations"), int64_t{2048} * (1048 * 4 + 21504 * 2) + 40960 * 128 * 4);
-  EXPECT_EQ(BytesOf(need, "logits"), 128 * 151936 * 4) << "128 rows at least";
+  // 2048, gate_up 6144, activated 3072; FlashAttention's output 2048 and 16 floats. Rotary tables for 40960 positions
+  // of 128. To the GPU and back: 5 numbers a row, page tables of 128 for 64 running sequences and as many runs, and
+  // three numbers for each; a draw's parameters, results and places, 68 bytes a row.
+  EXPECT_EQ(BytesOf(need, "activations"),
+            int64_t{2048} * (1064 * 4 + 19456 * 2 + 5 * 4 + 68) + 40960 * 128 * 4 + (2 * 64 * 128 + 3 * 64) * 4);
+  // 1024 tokens take 65 pages, a table of 128, which is 2048 keys in 8 splits of 4 numbers and an output.
+  EXPECT_EQ(BytesOf(need, "attention, splits"), 64 * 16 * 8 * (4 + 128) * 4);
+  EXPECT_EQ(BytesOf(need, "attention, prompts"), (2048 + 1024) * 2 * 1024 * 2);
+  EXPECT_EQ(BytesOf(need, "attention, measured"), 64 * (5 * 16) * (2 + 91) * 4) << "span, WAAD, distances 10 to 100";
+  EXPECT_EQ(BytesOf(need, "logits"), 64 * (151936 * 4 + 1024 * (4 + 2) + 4));
+  // 9 buckets of rows, 4 of pages, for two sets of weights; 12 kernels a layer and 8 more.
+  EXPECT_EQ(BytesOf(need, "graphs"), 2 * 9 * 4 * (12 * 28 + 8) * kGraphNodeBytes);
   // No more than 64 running and 64 waiting sequences of 1024 tokens with 2 pages to spare can use.
   const config::RunConfig large = Configured({"actor.kv_cache_mib=40960", "actor.max_sequences=64"});
-  EXPECT_EQ(BytesOf(ActorMemory("actor-0", Model("qwen3-0.6b"), large, Device{0}), "key/value cache"),
+  EXPECT_EQ(BytesOf(ActorMemory("actor-0", Model("qwen3-0.6b"), large, Device{0}, {}), "key/value cache"),
             int64_t{2} * 64 * 66 * 1'835'008);
+}
+
+TEST(MemoryNeedTest, WhatAGpusActorDoesNotDoTakesNothing) {
+  const ModelConfig model = Model("qwen3-0.6b");
+  const config::RunConfig run = Configured({"gpu.graphs=false", "gpu.flash_attention=false", "actor.max_sequences=64",
+                                            "rollout.max_prompt_tokens=64", "rollout.max_completion_tokens=64"});
+  const MemoryNeed need = ActorMemory("actor-0", model, run, Device{0}, {});
+  for (const char* name : {"graphs", "attention, prompts", "attention, measured", "attention, splits"}) {
+    EXPECT_EQ(BytesOf(need, name), 0) << name;
+  }
+  // To the end of 8192 tokens: what the default horizon takes a hundredth of.
+  const config::RunConfig longer = Configured({"rollout.max_completion_tokens=7936", "actor.max_sequences=64"});
+  ops::AttentionProbe to_the_end = kMeasured;
+  to_the_end.horizon_max_tokens = int64_t{1} << 40;
+  EXPECT_EQ(BytesOf(ActorMemory("actor-0", model, longer, Device{0}, to_the_end), "attention, measured"),
+            int64_t{64} * 80 * (2 + 8192 - 9) * 4);
+  // Prompts of float32 go through decode attention, 256 rows at a time: 16384 keys in 64 splits.
+  const config::RunConfig exact = Configured({"rollout.max_completion_tokens=7936", "model.dtype=FLOAT32"});
+  EXPECT_EQ(BytesOf(ActorMemory("actor-0", model, exact, Device{0}, {}), "attention, splits"),
+            int64_t{256} * 16 * 64 * (4 + 128) * 4);
+}
+
+// 8,190,735,360 parameters: 30.5 GiB in float32, 15.3 in bfloat16.
+TEST(MemoryNeedTest, AGpusProcessesNeedMemoryOfTheHostToo) {
+  const ModelConfig model = Model("qwen3-8b");
+  const config::RunConfig run = Configured({});
+  const MemoryNeed actor = ActorHostMemory("actor-0", model, run);
+  EXPECT_EQ(BytesOf(actor, "weights, next version"), int64_t{4} * 8'190'735'360);
+  EXPECT_EQ(BytesOf(actor, "weights as they came"), int64_t{2} * 8'190'735'360);
+  EXPECT_EQ(actor.total(), int64_t{6} * 8'190'735'360 + kGpuHostBytes);
+  EXPECT_EQ(ActorHostMemory("actor-0", model, Configured({"model.dtype=FLOAT32"})).total(),
+            int64_t{4} * 8'190'735'360 + kGpuHostBytes);
+  EXPECT_EQ(
+      CheckMemory({actor}, "the host", 32 * kGiB).message(),
+      "actor-0 needs 47.8 GiB of memory on the host, where 32.0 GiB can be had: expected a smaller model, or less "
+      "of what takes most: actor-0 weights, next version 30.5 GiB; actor-0 weights as they came 15.3 GiB "
+      "(model.dtype); actor-0 process 2.0 GiB.");
+  EXPECT_EQ(LearnerHostMemory("learner-0", model, run).total(), (int64_t{12} + 4) * 8'190'735'360 + kGpuHostBytes)
+      << "a checkpoint's copy and two published ones";
+  EXPECT_EQ(LearnerHostMemory("learner-1", model, run, {.shard = Shard::kOptimizer, .rank = 1, .world = 4}).total(),
+            int64_t{4} * 8'190'735'360 + kGpuHostBytes)
+      << "the folder's weights, of which a quarter stays";
 }
 
 // H 576, I 1536, 30 layers, query columns 576, key and value columns 192 each, 9 heads.
@@ -240,7 +295,7 @@ TEST(MemoryNeedTest, SmolLm2OnTheCpu) {
   // + 1536 = 2112; backward 576 + 1 + 1536 + 3072 + 960 = 6145; head 2305; right 1536; pages 384.
   EXPECT_EQ(BytesOf(learner, "activations"),
             int64_t{2048} * 4 * (17280 + 155790 + 576 + 2112 + 6145 + 2305 + 1536 + 384));
-  const MemoryNeed actor = ActorMemory("actor-0", model, run, Device{});
+  const MemoryNeed actor = ActorMemory("actor-0", model, run, Device{}, kMeasured);
   EXPECT_EQ(BytesOf(actor, "master weights"), int64_t{4} * 134'515'008);
   EXPECT_EQ(BytesOf(actor, "weights, next version"), int64_t{2} * 4 * 134'515'008);
   EXPECT_EQ(BytesOf(actor, "context"), 0);
@@ -267,6 +322,8 @@ TEST(MemoryNeedTest, ABudgetLimitsWhatIsFree) {
   EXPECT_GT(AvailableBytes(Device{}, {}), 64 * kMiB);
 }
 
+const MemoryNeed kNothing{.process = "actor-0", .items = {}};
+
 TEST(MemoryNeedTest, AProcessChecksItsOwnGpuOnly) {
   const MemoryNeed need{.process = "actor-0", .items = {{"weights", 10 * kGiB}}};
   GpuList gpus;
@@ -278,15 +335,27 @@ TEST(MemoryNeedTest, AProcessChecksItsOwnGpuOnly) {
                          .compute_major = 9,
                          .compute_minor = 0});
   }
-  EXPECT_EQ(CheckOwnMemory(need, Device{1}, 0, gpus), absl::OkStatus());
-  EXPECT_EQ(CheckOwnMemory(need, Device{0}, 0, gpus).code(), absl::StatusCode::kUnavailable) << "not yet free";
+  EXPECT_EQ(CheckOwnMemory(need, kNothing, Device{1}, 0, gpus), absl::OkStatus());
+  EXPECT_EQ(CheckOwnMemory(need, kNothing, Device{0}, 0, gpus).code(), absl::StatusCode::kUnavailable)
+      << "not yet free";
   const MemoryNeed large{.process = "actor-0", .items = {{"weights", 25 * kGiB}}};
-  EXPECT_EQ(CheckOwnMemory(large, Device{0}, 0, gpus).code(), absl::StatusCode::kFailedPrecondition) << "never fits";
+  EXPECT_EQ(CheckOwnMemory(large, kNothing, Device{0}, 0, gpus).code(), absl::StatusCode::kFailedPrecondition)
+      << "never fits";
   EXPECT_EQ(
-      CheckOwnMemory(need, Device{1}, 8192, gpus).message(),
+      CheckOwnMemory(need, kNothing, Device{1}, 8192, gpus).message(),
       "actor-0 needs 10.0 GiB of memory on cuda:1, where 8.0 GiB can be had: expected a smaller model, or less of "
       "what takes most: actor-0 weights 10.0 GiB.");
-  EXPECT_EQ(CheckOwnMemory(need, Device{}, 0, gpus), absl::OkStatus()) << "the CPU's is not checked";
+  EXPECT_EQ(CheckOwnMemory(need, kNothing, Device{}, 0, gpus), absl::OkStatus()) << "the CPU's is not checked";
+}
+
+TEST(MemoryNeedTest, AProcessOnAGpuChecksTheHostsMemoryToo) {
+  GpuList gpus;
+  gpus.gpus.emplace_back().total_bytes = 24 * kGiB;
+  const MemoryNeed endless{.process = "actor-0", .items = {{"weights, next version", int64_t{1} << 50}}};
+  const absl::Status status = CheckOwnMemory(kNothing, endless, Device{0}, 0, gpus);
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_NE(status.message().find("actor-0 needs 1048576.0 GiB of memory on the host, where "), std::string::npos)
+      << status;
 }
 
 }  // namespace

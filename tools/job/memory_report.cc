@@ -9,6 +9,7 @@
 #include "absl/strings/str_join.h"
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
+#include "common/rhythm/credit_assigner.h"
 #include "proto/config.pb.h"
 
 namespace tactus {
@@ -164,8 +165,9 @@ absl::StatusOr<MemoryReport> PredictMemory(const config::RunConfig& run, const s
         LearnerMemory(placement.process, model, run, placement.device, {.shard = shard, .rank = rank, .world = world}),
         run.learner().gpu_memory_mib());
   }
+  ASSIGN_OR_RETURN(const ops::AttentionProbe probe, ProbeOfRun(run.credit(), model.num_layers, model.num_heads));
   for (const Placement& placement : plan.actors) {
-    add(placement, ActorMemory(placement.process, model, run, placement.device), run.actor().gpu_memory_mib());
+    add(placement, ActorMemory(placement.process, model, run, placement.device, probe), run.actor().gpu_memory_mib());
   }
   return report;
 }

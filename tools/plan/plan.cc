@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
 #include "common/model/memory_need.h"
+#include "common/rhythm/credit_assigner.h"
 #include "proto/config.pb.h"
 #include "tools/job/device_plan.h"
 
@@ -82,7 +83,10 @@ PlannedSplit Planned(const PlanRequest& request, const ModelConfig& model, const
   planned.learner_bytes =
       LearnerMemory("learner-0", model, run, device, {.shard = split.shard, .rank = 0, .world = split.learners})
           .total();
-  planned.actor_bytes = ActorMemory("actor-0", model, run, device).total();
+  // Of credit that can't be measured the run itself says so.
+  const ops::AttentionProbe probe =
+      ProbeOfRun(run.credit(), model.num_layers, model.num_heads).value_or(ops::AttentionProbe());
+  planned.actor_bytes = ActorMemory("actor-0", model, run, device, probe).total();
   if (!request.machine.gpus) {
     planned.fits = split.learners * planned.learner_bytes + split.actors * planned.actor_bytes <= available;
   } else {

@@ -6,6 +6,7 @@
 
 #include "common/device/runtime_cuda.h"
 #include "common/ops/cpu/parallel.h"
+#include "common/ops/step_sizes.h"
 
 namespace tactus {
 namespace {
@@ -33,7 +34,7 @@ class Cursor {
 bool operator<(const StepShape& a, const StepShape& b) {
   const auto fields = [](const StepShape& s) {
     return std::tie(s.rows, s.decode_rows, s.runs, s.table_pages, s.draws, s.kind, s.forced_temperature, s.heads,
-                    s.fai_tokens, s.probs_tokens);
+                    s.fai_tokens, s.probs_rows, s.probs_tokens);
   };
   return fields(a) < fields(b);
 }
@@ -47,8 +48,8 @@ float ForcedTemperature(const RowDraw& draw) { return draw.params.temperature > 
 bool DeviceBlock::Reserve(size_t bytes) {
   const int64_t have = host_.defined() ? host_.numel() : 0;
   if (have > 0 && have >= static_cast<int64_t>(bytes)) return false;
-  // At least doubled, as what was recorded at the old place is lost each time.
-  const int64_t wanted = std::max({static_cast<int64_t>(bytes), 2 * have, static_cast<int64_t>(kAlign)});
+  const int64_t wanted = std::max(static_cast<int64_t>(bytes), static_cast<int64_t>(kAlign));
+  host_ = device_ = at::Tensor();  // the old memory first: the two need never exist together
   host_ = device::PinnedEmpty({wanted}, at::kByte);
   device_ = device::DeviceEmpty(gpu_, {wanted}, at::kByte);
   return true;
@@ -74,10 +75,10 @@ StepShape ShapeOf(DeviceStep& step, const StepPlan& plan, int64_t heads_per_laye
   for (size_t r = 0; r < step.taps.size(); ++r) {
     if (step.taps[r] == nullptr) continue;
     longest = std::max<int64_t>(longest, step.contexts[r] - step.tap_starts[r]);
-    if (step.taps[r]->probs != nullptr) shape.probs_tokens = step.table_pages * kPageTokens;
+    if (step.taps[r]->probs != nullptr) ++shape.probs_rows;
   }
-  const int64_t bucket = PageBucket((longest + kPageTokens - 1) / kPageTokens) * kPageTokens;
-  shape.fai_tokens = std::max<int64_t>(1, std::min(probe.horizon_max_tokens, bucket) - probe.horizon_min_tokens + 1);
+  if (shape.probs_rows > 0) shape.probs_tokens = step.table_pages * kPageTokens;
+  shape.fai_tokens = ops::FaiTokens(probe, longest);
   return shape;
 }
 
@@ -86,6 +87,7 @@ bool StepIo::Prepare(const StepShape& shape) {
   Cursor in, out;
   for (size_t* rows : {&tokens_, &positions_, &slots_, &contexts_, &table_index_}) *rows = in.Take<int32_t>(shape.rows);
   tap_starts_ = in.Take<int32_t>(shape.decode_rows);
+  probs_place_ = in.Take<int32_t>(shape.probs_rows > 0 ? shape.decode_rows : 0);
   page_tables_ = in.Take<int32_t>((shape.decode_rows + shape.runs) * shape.table_pages);
   starts_q_ = in.Take<int32_t>(shape.runs + 1);
   starts_k_ = in.Take<int32_t>(shape.runs + 1);
@@ -99,7 +101,7 @@ bool StepIo::Prepare(const StepShape& shape) {
   span_ = out.Take<float>(measured);
   waad_ = out.Take<float>(measured);
   fai_ = out.Take<float>(measured * shape.fai_tokens);
-  probs_ = out.Take<float>(measured * shape.probs_tokens);
+  probs_ = out.Take<float>(shape.probs_rows * shape.heads * shape.probs_tokens);
   out_bytes_ = out.bytes();
   const bool in_moved = in_.Reserve(in_bytes_), out_moved = out_.Reserve(out_bytes_);
   return in_moved || out_moved;
@@ -118,6 +120,13 @@ void StepIo::Fill(const DeviceStep& step, const StepPlan& plan) {
   int32_t* const contexts = At<int32_t>(in_.host(), contexts_);
   int32_t* const tables = At<int32_t>(in_.host(), table_index_);
   for (int32_t r = 0; r < static_cast<int32_t>(step.decode_rows()); ++r) tables[r] = r;
+  if (shape_.probs_rows > 0) {
+    int32_t* const places = At<int32_t>(in_.host(), probs_place_);
+    int32_t kept = 0;
+    for (size_t r = 0; r < step.taps.size(); ++r) {
+      places[r] = step.taps[r] != nullptr && step.taps[r]->probs != nullptr ? kept++ : -1;
+    }
+  }
   int32_t* const starts_q = At<int32_t>(in_.host(), starts_q_);
   int32_t* const starts_k = At<int32_t>(in_.host(), starts_k_);
   starts_q[0] = starts_k[0] = 0;
@@ -178,8 +187,9 @@ ops::CudaBackend::PagedBatch StepIo::Batch(const DeviceStep& step, const StepPla
                .waad = floats(waad_),
                .fai = floats(fai_),
                .fai_tokens = shape_.fai_tokens,
-               .probs = shape_.probs_tokens > 0 ? floats(probs_) : nullptr,
-               .probs_tokens = shape_.probs_tokens};
+               .probs = shape_.probs_rows > 0 ? floats(probs_) : nullptr,
+               .probs_tokens = shape_.probs_tokens,
+               .probs_place = ints(probs_place_)};
   return batch;
 }
 
@@ -215,9 +225,16 @@ void StepIo::ReadTap(const DeviceStep& step, const ops::AttentionProbe& probe, i
       const int64_t page = key / kPageTokens - first_page;
       tap.fai_sum[(page * tap.num_heads + h) * kPageTokens + key % kPageTokens] += fai[nearest - key];
     }
-    if (tap.probs == nullptr) continue;
-    const float* const probs = floats(probs_) + at * shape_.probs_tokens;
-    std::copy_n(probs, std::min(tap.probs_row, shape_.probs_tokens), tap.probs + h * tap.probs_row);
+  }
+  if (tap.probs != nullptr) ReadProbs(tap, row);
+}
+
+void StepIo::ReadProbs(const ops::AttentionTap& tap, int64_t row) const {
+  const int64_t place = At<const int32_t>(in_.host(), probs_place_)[row];
+  const float* const all = At<const float>(out_.host(), probs_) + place * shape_.heads * shape_.probs_tokens;
+  for (int64_t h = 0; h < shape_.heads; ++h) {
+    std::copy_n(all + h * shape_.probs_tokens, std::min(tap.probs_row, shape_.probs_tokens),
+                tap.probs + h * tap.probs_row);
   }
 }
 

@@ -20,7 +20,8 @@ namespace tactus {
 class DeviceBlock {
  public:
   explicit DeviceBlock(int gpu) : gpu_(gpu) {}
-  // True: it moved, and its content is lost.
+  // No more than that: what is recorded at the old place is lost when it moves, so the largest step's is reserved
+  // first. True: it moved, and its content is lost.
   bool Reserve(size_t bytes);
   std::byte* host() const { return static_cast<std::byte*>(host_.data_ptr()); }
   std::byte* device() const { return static_cast<std::byte*>(device_.data_ptr()); }
@@ -43,7 +44,8 @@ struct StepShape {
   DrawKind kind = DrawKind::kNone;
   float forced_temperature = 1;  // of kForce
   int64_t heads = 0;             // measured: H of the probe; 0: nothing is
-  int64_t fai_tokens = 0, probs_tokens = 0;
+  int64_t fai_tokens = 0;
+  int64_t probs_rows = 0, probs_tokens = 0;  // rows that keep their attention, and of each
 };
 bool operator<(const StepShape& a, const StepShape& b);  // some order of all fields
 // A step that draws in several ways is not `recurring` afterwards.
@@ -55,6 +57,7 @@ class StepIo {
 
   // Lays both blocks out. True: memory moved.
   bool Prepare(const StepShape& shape);
+  size_t out_bytes() const { return out_bytes_; }  // of what comes back
   // Writes the host's block of what Prepare laid out.
   void Fill(const DeviceStep& step, const StepPlan& plan);
 
@@ -78,11 +81,13 @@ class StepIo {
     return reinterpret_cast<T*>(block + offset);
   }
   void ReadTap(const DeviceStep& step, const ops::AttentionProbe& probe, int64_t row) const;
+  void ReadProbs(const ops::AttentionTap& tap, int64_t row) const;
 
   DeviceBlock in_, out_;
   StepShape shape_;
   // Offsets in the blocks.
   size_t tokens_ = 0, positions_ = 0, slots_ = 0, contexts_ = 0, table_index_ = 0, tap_starts_ = 0, page_tables_ = 0;
+  size_t probs_place_ = 0;
   size_t starts_q_ = 0, starts_k_ = 0, draw_rows_ = 0, params_ = 0, targets_ = 0, in_bytes_ = 0;
   size_t sampled_ = 0, scores_ = 0, span_ = 0, waad_ = 0, fai_ = 0, probs_ = 0, out_bytes_ = 0;
   std::vector<ops::CudaBackend::Run> runs_;

@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <unordered_set>
 
+#include "common/ops/step_sizes.h"
+
 namespace tactus {
 namespace {
-
-constexpr int64_t kFewestTablePages = 16;
 
 const ops::AttentionTap* TapOf(const StepPlan& plan, size_t run) {
   if (run >= plan.batch.taps.size() || plan.batch.taps[run].span_sum == nullptr) return nullptr;
@@ -39,7 +39,7 @@ class Layout {
     for (const SequenceRun* run : tables_) {
       out_.table_pages = std::max(out_.table_pages, PagesOf(*run));
     }
-    out_.table_pages = PageBucket(out_.table_pages);
+    out_.table_pages = ops::PageBucket(out_.table_pages);
     out_.page_tables.assign(tables_.size() * static_cast<size_t>(out_.table_pages), 0);
     for (size_t i = 0; i < tables_.size(); ++i) {
       std::copy_n(tables_[i]->page_table.begin(), PagesOf(*tables_[i]),
@@ -111,26 +111,6 @@ void PadRows(int64_t rows, DeviceStep& step) {
 
 }  // namespace
 
-int64_t RowBucket(int64_t rows, int64_t most) {
-  int64_t bucket = 1;
-  // Powers of two, and from 16 on also the places half-way between two of them.
-  while (bucket < rows) {
-    const bool power = (bucket & (bucket - 1)) == 0;
-    if (bucket < 16) {
-      bucket *= 2;
-    } else {
-      bucket += power ? bucket / 2 : bucket / 3;
-    }
-  }
-  return rows <= most ? std::min(bucket, most) : bucket;
-}
-
-int64_t PageBucket(int64_t pages) {
-  int64_t bucket = kFewestTablePages;
-  while (bucket < pages) bucket *= 2;
-  return bucket;
-}
-
 void PlanDeviceStep(const StepPlan& plan, int64_t fewest_rows, int64_t most_rows, DeviceStep& out) {
   Clear(out);
   Layout layout(plan, out);
@@ -138,7 +118,7 @@ void PlanDeviceStep(const StepPlan& plan, int64_t fewest_rows, int64_t most_rows
   layout.AddTables();
   for (const RowDraw& draw : plan.draws) out.draw_rows.push_back(layout.RowOf(draw.row));
   out.recurring = out.runs.empty() && out.decode_rows() > 0 && !AnyRowTwice(plan.draws);
-  if (out.recurring) PadRows(RowBucket(std::max(out.rows(), fewest_rows), most_rows), out);
+  if (out.recurring) PadRows(ops::RowBucket(std::max(out.rows(), fewest_rows), most_rows), out);
 }
 
 std::vector<size_t> IndependentCopies(std::span<const PageCopy> copies) {

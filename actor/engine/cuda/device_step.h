@@ -17,12 +17,6 @@
 
 namespace tactus {
 
-// The smallest bucket that holds `rows`: 1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, …; not above `most` where that
-// holds them.
-int64_t RowBucket(int64_t rows, int64_t most);
-// The same for the pages of a page table: 16, 32, 64, …
-int64_t PageBucket(int64_t pages);
-
 // A run longer than a row (without its last row, where that is a decode row).
 struct DeviceRun {
   int32_t first_row = 0;  // in the device's order

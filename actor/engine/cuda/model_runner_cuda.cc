@@ -17,6 +17,7 @@
 #include "common/model/cuda/decoder_cuda.h"
 #include "common/model/cuda/staged_weights_cuda.h"
 #include "common/ops/cuda/sampling_cuda.h"
+#include "common/ops/step_sizes.h"
 #include "common/weights/shared_weights_cuda.h"
 
 namespace tactus {
@@ -39,7 +40,8 @@ class ModelRunnerCudaImpl : public ModelRunnerCuda {
         decoder_(config, ops::CudaBackend(options.weights_dtype, gpu, options.gpu_ways.flash_attention),
                  ops::KvCacheCuda(AttentionShapeOf(config), options.weights_dtype, config.num_layers, pages, gpu)),
         io_(gpu) {
-    const int64_t table_pages = PageBucket(options.max_sequence_tokens / kPageTokens + 1);
+    const int64_t table_pages = ops::TablePages(options.max_sequence_tokens);
+    const int64_t heads = static_cast<int64_t>(options.probe.layers.size()) * config.num_heads;
     decoder_.Reserve({.rows = options.max_step_tokens,
                       .decode_rows = options.max_sequences,
                       .table_pages = table_pages,
@@ -49,7 +51,9 @@ class ModelRunnerCudaImpl : public ModelRunnerCuda {
                  .decode_rows = options.max_sequences,
                  .runs = options.max_sequences,
                  .table_pages = table_pages,
-                 .draws = options.max_step_tokens});
+                 .draws = options.max_step_tokens,
+                 .heads = heads,
+                 .fai_tokens = heads > 0 ? ops::FaiTokens(options.probe, options.max_sequence_tokens) : 0});
   }
 
   const ModelConfig& config() const override { return decoder_.config(); }

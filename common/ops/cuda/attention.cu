@@ -84,9 +84,7 @@ void CheckShape(const AttentionShape& shape, const char* what) {
 }  // namespace
 
 size_t DecodeWorkspaceBytes(const AttentionShape& shape, int64_t rows, int64_t max_context_tokens) {
-  const int64_t splits = MaxSplits(max_context_tokens);
-  if (splits == 1) return 0;
-  return static_cast<size_t>(rows * shape.num_heads * splits * (kStats + shape.head_dim)) * sizeof(float);
+  return static_cast<size_t>(DecodeWorkspaceFloats(shape, rows, max_context_tokens)) * sizeof(float);
 }
 
 void DecodeAttention(const DecodeAttentionArgs& args) {
@@ -97,7 +95,7 @@ void DecodeAttention(const DecodeAttentionArgs& args) {
   DecodeParams params = {.args = args,
                          .tap = {},
                          .group_tiles = static_cast<int>((group + tile - 1) / tile),
-                         .max_splits = static_cast<int>(MaxSplits(args.max_context_tokens)),
+                         .max_splits = static_cast<int>(MostSplits(args.max_context_tokens)),
                          .partials = static_cast<float*>(args.workspace)};
   if (args.tap != nullptr) params.tap = *args.tap;
   ForStorageType(args.type, "DecodeAttention", [&](auto tag) {

@@ -17,6 +17,7 @@
 #include <cstdint>
 
 #include "common/ops/attention_types.h"  // AttentionShape, kPageTokens
+#include "common/ops/step_sizes.h"       // kSplitTokens, kMaxSplits
 
 namespace tactus::ops::cuda {
 
@@ -24,15 +25,9 @@ inline constexpr int64_t kMaxHeadDim = 128;
 
 // Keys of a row are cut into splits of SplitTokens(n) tokens, which depends on the row's own number of keys alone: so a
 // row's bits do not depend on its neighbours, nor on the launch it is part of.
-inline constexpr int64_t kSplitTokens = 256, kMaxSplits = 64;
 C10_HOST_DEVICE constexpr int64_t SplitTokens(int64_t context_tokens) {
   const int64_t longest = kSplitTokens * kMaxSplits;
   return kSplitTokens * (context_tokens <= longest ? 1 : (context_tokens + longest - 1) / longest);
-}
-// The most splits of any row with at most `max_context_tokens` keys.
-constexpr int64_t MaxSplits(int64_t max_context_tokens) {
-  const int64_t splits = (max_context_tokens + kSplitTokens - 1) / kSplitTokens;
-  return splits < 1 ? 1 : splits < kMaxSplits ? splits : kMaxSplits;
 }
 
 // What is measured of the rows of one layer (ops::AttentionTap, docs/rhythm.md): of row r's H heads, the layer's Hq
@@ -49,8 +44,11 @@ struct DecodeTap {
   // min(horizon_max, the longest measured response) - horizon_min + 1, at least 1.
   float* fai = nullptr;
   int64_t fai_tokens = 0;
-  float* probs = nullptr;  // null, or [R, H, probs_tokens] = p_j, 0 past the row's own position: at least all contexts
+  // Null, or [K, H, probs_tokens] = p_j of the K rows that are to keep them, 0 past the row's own position: at least
+  // all contexts.
+  float* probs = nullptr;
   int64_t probs_tokens = 0;
+  const int32_t* probs_place = nullptr;  // [R] which of the K a row is; negative: none
 };
 
 // One query row against the keys of its sequence up to its own, for each of R rows. Decoding: one row per sequence.

@@ -12,9 +12,6 @@
 namespace tactus::ops {
 namespace {
 
-// Rows of runs that the kernel of decode rows takes at once: its workspace grows with them.
-constexpr int64_t kRunRows = 256;
-
 int64_t Columns(const AttentionShape& s) { return (s.num_heads + 2 * s.num_kv_heads) * s.head_dim; }
 
 // What both kinds of batch give FinishQkv.

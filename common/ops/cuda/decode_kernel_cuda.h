@@ -18,7 +18,7 @@ namespace tactus::ops::cuda {
 
 inline constexpr int kDecodeWarps = 4, kDecodeThreads = kDecodeWarps * device::kWarpThreads;
 inline constexpr float kNoScore = -1.0e30f;  // below any score, and finite: differences of two are numbers
-inline constexpr int kStats = 4;             // floats before a partial output: maximum, sum, span, nearness
+inline constexpr int kStats = kSplitStats;   // maximum, sum, span, nearness
 
 struct DecodeParams {
   DecodeAttentionArgs args;
@@ -53,6 +53,13 @@ __device__ __forceinline__ bool InHorizon(const DecodeTap& tap, int context, int
   return distance >= tap.horizon_min_tokens && distance <= tap.horizon_max_tokens && context - 1 - distance >= prompt;
 }
 
+// Where the probabilities of one head of the row go; null: they are not kept.
+__device__ __forceinline__ float* ProbsOf(const DecodeParams& p, int64_t row, int64_t head) {
+  const DecodeTap& tap = p.tap;
+  const int64_t place = tap.probs == nullptr ? -1 : tap.probs_place[row];
+  return place < 0 ? nullptr : tap.probs + (place * tap.num_heads + tap.first_head + head) * tap.probs_tokens;
+}
+
 // Writes what is measured of one head. Where the kernel left a score it turns into a probability; the rest becomes 0.
 // All threads of the block; a barrier since the scores were written.
 __device__ inline void FinishTap(const DecodeParams& p, int64_t row, int64_t head, const DecodeStats& s) {
@@ -70,8 +77,8 @@ __device__ inline void FinishTap(const DecodeParams& p, int64_t row, int64_t hea
     const bool held = InHorizon(tap, context, prompt, tap.horizon_min_tokens + i);
     fai[i] = held ? exp2f(fai[i] - s.max) * inverse : 0.0f;
   }
-  if (tap.probs == nullptr) return;
-  float* const probs = tap.probs + place * tap.probs_tokens;
+  float* const probs = ProbsOf(p, row, head);
+  if (probs == nullptr) return;
   for (int64_t i = threadIdx.x; i < tap.probs_tokens; i += blockDim.x) {
     probs[i] = i < context ? exp2f(probs[i] - s.max) * inverse : 0.0f;
   }

@@ -119,13 +119,20 @@ class Runner {
   std::vector<float> LogSumExp() { return log_sum_exp_.Read(); }
 
   // Runs with a tap whose layer is the second of two: its heads come after as many others.
-  Measured Measure(DecodeTap tap, const std::vector<int32_t>& prompts) {
+  // `keep` [R]: which rows keep probabilities, and where; empty: all, in their order.
+  Measured Measure(DecodeTap tap, const std::vector<int32_t>& prompts, std::vector<int32_t> keep = {}) {
+    if (keep.empty()) {
+      keep.resize(static_cast<size_t>(p_.rows));
+      std::iota(keep.begin(), keep.end(), 0);
+    }
     tap.num_heads = 2 * p_.shape.num_heads;
     tap.first_head = p_.shape.num_heads;
     const size_t places = static_cast<size_t>(p_.rows * tap.num_heads);
-    DeviceArray<int32_t> prompt(prompts);
+    const auto kept = static_cast<size_t>(1 + *std::max_element(keep.begin(), keep.end()));
+    DeviceArray<int32_t> prompt(prompts), place(keep);
     DeviceArray<float> span(places), waad(places), fai(places * static_cast<size_t>(tap.fai_tokens)),
-        probs(places * static_cast<size_t>(tap.probs_tokens));
+        probs(kept * static_cast<size_t>(tap.num_heads * tap.probs_tokens));
+    tap.probs_place = place.get();
     tap.prompt_tokens = prompt.get();
     tap.span = span.get();
     tap.waad = waad.get();
@@ -204,8 +211,8 @@ TEST(DecodeRowsTest, SplitsGrowPastTheirGreatestNumber) {
   EXPECT_EQ(SplitTokens(256 * 64), 256);
   EXPECT_EQ(SplitTokens(256 * 64 + 1), 512);
   for (const int64_t context : {1, 256, 257, 16384, 16385, 40000, 1 << 20}) {
-    EXPECT_LE((context + SplitTokens(context) - 1) / SplitTokens(context), MaxSplits(context)) << context;
-    EXPECT_LE(MaxSplits(context), kMaxSplits);
+    EXPECT_LE((context + SplitTokens(context) - 1) / SplitTokens(context), MostSplits(context)) << context;
+    EXPECT_LE(MostSplits(context), kMaxSplits);
   }
 }
 
@@ -312,6 +319,25 @@ TYPED_TEST(DecodeAttentionTest, MeasuresWhatTheDistributionSays) {
     DecodeAttention(plain.Args());
     EXPECT_TRUE(SameBits(runner.Out(), plain.Out())) << "measuring changed the output";
   }
+}
+
+// Only the rows that are to keep their attention have room for it, wherever that is.
+TEST(DecodeRowsTest, KeepsTheProbabilitiesOfChosenRowsAlone) {
+  NEED_GPU();
+  const Problem<float> problem({6, 2, 64}, {30, 290, 530, 90});
+  const std::vector<int32_t> prompts = {7, 100, 3, -1};
+  const DecodeTap tap{
+      .window_tokens = 10, .horizon_min_tokens = 10, .horizon_max_tokens = 100, .fai_tokens = 91, .probs_tokens = 544};
+  Runner<float> runner(problem);
+  const Measured all = runner.Measure(tap, prompts), chosen = runner.Measure(tap, prompts, {-1, 1, 0, -1});
+  const size_t row = static_cast<size_t>(2 * problem.shape.num_heads * tap.probs_tokens);
+  const auto part = [row](const std::vector<float>& values, size_t place) {
+    return std::vector<float>(values.begin() + static_cast<int64_t>(row * place + row / 2),
+                              values.begin() + static_cast<int64_t>(row * (place + 1)));
+  };
+  ASSERT_EQ(chosen.probs.size(), 2 * row);
+  EXPECT_EQ(part(chosen.probs, 0), part(all.probs, 2));
+  EXPECT_EQ(part(chosen.probs, 1), part(all.probs, 1));
 }
 
 TEST(DecodeRowsTest, MeasuresTheSameInEveryOrder) {

@@ -5,6 +5,8 @@
 
 #include <vector>
 
+#include "common/ops/step_sizes.h"
+
 namespace tactus {
 namespace {
 
@@ -104,16 +106,16 @@ TEST(DeviceStepTest, ReadsAMeasuredRowAsTheSameDecodeRowAfterAPreemption) {
 TEST(DeviceStepTest, Buckets) {
   std::vector<int64_t> buckets;
   for (int64_t rows = 1; rows <= 256; ++rows) {
-    const int64_t bucket = RowBucket(rows, 256);
+    const int64_t bucket = ops::RowBucket(rows, 256);
     EXPECT_GE(bucket, rows);
     if (buckets.empty() || buckets.back() != bucket) buckets.push_back(bucket);
   }
   EXPECT_THAT(buckets, ElementsAre(1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256));
-  EXPECT_EQ(RowBucket(33, 40), 40);
-  EXPECT_EQ(RowBucket(33, 20), 48);
-  EXPECT_EQ(PageBucket(1), 16);
-  EXPECT_EQ(PageBucket(16), 16);
-  EXPECT_EQ(PageBucket(17), 32);
+  EXPECT_EQ(ops::RowBucket(33, 40), 40);
+  EXPECT_EQ(ops::RowBucket(33, 20), 48);
+  EXPECT_EQ(ops::PageBucket(1), 16);
+  EXPECT_EQ(ops::PageBucket(16), 16);
+  EXPECT_EQ(ops::PageBucket(17), 32);
 }
 
 TEST(DeviceStepTest, CopiesThatTouchEachOtherKeepTheirOrder) {
