@@ -3,7 +3,7 @@
 # is the build machine's or newer. libtorch_cpu alone is 450 MB: the tarball is large.
 include(GNUInstallDirs)
 
-file(GLOB TACTUS_WHEEL_LIB_DIRS ${TACTUS_TORCH_DIR}/lib ${TACTUS_TORCH_DIR}/../nvidia/*/lib)
+file(GLOB TACTUS_WHEEL_LIB_DIRS ${TACTUS_TORCH_DIR}/lib ${TACTUS_TORCH_DIR}/../nvidia/*/lib ${TACTUS_ARROW_DIR})
 set(TACTUS_PROGRAMS)
 foreach(program tactus tactus-learner tactus-actor)
   if(TARGET ${program})

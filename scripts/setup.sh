@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs what Tactus is built with: Debian packages, and the CPU part of torch in a project-local .venv.
+# Installs what Tactus is built with: Debian packages, and the CPU part of torch and Arrow in a project-local .venv.
 #
 #   scripts/setup.sh [--lint] [--cuda]
 #
@@ -30,6 +30,8 @@ grep -qs '^ID=debian$' /etc/os-release && lint_packages="$lint_packages chromium
 # only the two that libtorch_cpu.so itself names. Together 0.55 GB to download, 1.3 GB on disk.
 wheels="torch==2.11.0 nvidia-cuda-runtime==13.0.96 nvidia-cuda-cupti==13.0.85"
 wheels_download="about 550 MB"
+# Arrow's C++ libraries and headers, for Parquet. Added to the .venv there is: one of an earlier version stays.
+arrow_wheels="pyarrow==26.0.1"
 # nvcc is nvidia-cuda-nvcc (driver, ptxas), -nvvm (cicc), -crt (its headers) and -cccl (cub, thrust). The others are what
 # libtorch_cuda.so names as needed, at the versions of torch 2.11.0's own requirements.
 cuda_wheels_download="about 2.0 GB"
@@ -178,5 +180,6 @@ add_wheels() {
 install_packages
 unpack_packages
 install_wheels
+add_wheels arrow "55 MB to download, 170 MB on disk" "$arrow_wheels"
 [ -z "$python" ] || add_wheels python "20 MB on disk" "$python_wheels"
 [ -z "$cuda" ] || add_wheels cuda "$cuda_wheels_download to download, 2.8 GB more on disk" "$cuda_wheels"

@@ -21,6 +21,22 @@
 #include "common/base/status_macros.h"
 
 namespace tactus {
+namespace {
+
+struct Scratch {
+  std::string name;
+  int fd = -1;
+};
+
+absl::StatusOr<Scratch> MakeScratch() {
+  const char* const folder = std::getenv("TMPDIR");
+  Scratch scratch{.name = absl::StrCat(folder == nullptr || *folder == '\0' ? "/tmp" : folder, "/tactus-XXXXXX")};
+  scratch.fd = ::mkostemp(scratch.name.data(), O_CLOEXEC);
+  if (scratch.fd < 0) return absl::ErrnoToStatus(errno, absl::StrCat("cannot create a temporary file ", scratch.name));
+  return scratch;
+}
+
+}  // namespace
 
 AsideFile::AsideFile(std::string path, std::string aside)
     : path_(std::move(path)), aside_(std::move(aside)), out_(aside_, std::ios::binary | std::ios::trunc) {}
@@ -72,15 +88,18 @@ absl::Status AsideFile::Publish() {
 }
 
 absl::StatusOr<std::unique_ptr<std::fstream>> OpenScratchFile() {
-  const char* const folder = std::getenv("TMPDIR");
-  std::string name = absl::StrCat(folder == nullptr || *folder == '\0' ? "/tmp" : folder, "/tactus-XXXXXX");
-  const int fd = ::mkstemp(name.data());
-  if (fd < 0) return absl::ErrnoToStatus(errno, absl::StrCat("cannot create a temporary file ", name));
-  auto file = std::make_unique<std::fstream>(name, std::ios::in | std::ios::out | std::ios::binary);
-  ::close(fd);
-  ::unlink(name.c_str());
-  if (!*file) return absl::UnavailableError(absl::StrCat("cannot open the temporary file ", name));
+  ASSIGN_OR_RETURN(const Scratch scratch, MakeScratch());
+  auto file = std::make_unique<std::fstream>(scratch.name, std::ios::in | std::ios::out | std::ios::binary);
+  ::close(scratch.fd);
+  ::unlink(scratch.name.c_str());
+  if (!*file) return absl::UnavailableError(absl::StrCat("cannot open the temporary file ", scratch.name));
   return file;
+}
+
+absl::StatusOr<int> OpenScratchDescriptor() {
+  ASSIGN_OR_RETURN(const Scratch scratch, MakeScratch());
+  ::unlink(scratch.name.c_str());
+  return scratch.fd;
 }
 
 }  // namespace tactus

@@ -42,5 +42,7 @@ class AsideFile {
 
 // An empty file without a name, in $TMPDIR or /tmp, that goes with the stream.
 absl::StatusOr<std::unique_ptr<std::fstream>> OpenScratchFile();
+// The same as a descriptor, which the caller closes.
+absl::StatusOr<int> OpenScratchDescriptor();
 
 }  // namespace tactus

@@ -35,7 +35,8 @@ absl::Status ForEachJsonLine(std::istream& in, absl::string_view name, absl::Fun
   }
 }
 
-absl::Status ForEachJsonLine(const std::string& path, absl::FunctionRef<absl::Status(JsonField)> use) {
+absl::Status ForEachJsonLine(const std::string& path, absl::FunctionRef<absl::Status(JsonField)> use,
+                             const JsonLimits& limits) {
   ASSIGN_OR_RETURN(const uint64_t bytes, RegularFileBytes(path));
   if (bytes > kMaxJsonFileBytes) {
     return absl::InvalidArgumentError(
@@ -43,7 +44,7 @@ absl::Status ForEachJsonLine(const std::string& path, absl::FunctionRef<absl::St
   }
   std::ifstream in(path, std::ios::binary);
   if (!in) return absl::ErrnoToStatus(errno, absl::StrCat("cannot open ", path));
-  return ForEachJsonLine(in, path, use);
+  return ForEachJsonLine(in, path, use, limits);
 }
 
 }  // namespace tactus

@@ -17,7 +17,7 @@
 namespace tactus {
 
 inline constexpr size_t kMaxJsonLineBytes = size_t{4} << 20;
-inline constexpr size_t kMaxJsonFileBytes = size_t{1} << 30;
+inline constexpr size_t kMaxJsonFileBytes = size_t{1} << 38;
 inline constexpr JsonLimits kJsonLineLimits = {
     .max_bytes = kMaxJsonLineBytes, .max_depth = 4, .max_values = size_t{1} << 20, .max_string = kMaxJsonLineBytes};
 
@@ -48,6 +48,7 @@ class JsonLines {
 // returned; NotFound, InvalidArgument and others name a file that cannot be opened or is too large. Blocking.
 absl::Status ForEachJsonLine(std::istream& in, absl::string_view name, absl::FunctionRef<absl::Status(JsonField)> use,
                              const JsonLimits& limits = kJsonLineLimits);
-absl::Status ForEachJsonLine(const std::string& path, absl::FunctionRef<absl::Status(JsonField)> use);
+absl::Status ForEachJsonLine(const std::string& path, absl::FunctionRef<absl::Status(JsonField)> use,
+                             const JsonLimits& limits = kJsonLineLimits);
 
 }  // namespace tactus

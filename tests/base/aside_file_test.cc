@@ -77,6 +77,7 @@ TEST_F(AsideFileTest, AScratchFileHasNoName) {
   EXPECT_EQ(text, "text");
   ASSERT_EQ(::setenv("TMPDIR", Path("none").c_str(), 1), 0);
   EXPECT_THAT(std::string(OpenScratchFile().status().message()), HasSubstr(Path("none")));
+  EXPECT_THAT(std::string(OpenScratchDescriptor().status().message()), HasSubstr(Path("none")));
   ::unsetenv("TMPDIR");
 }
 

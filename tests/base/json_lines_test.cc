@@ -85,7 +85,7 @@ TEST(JsonLinesTest, ReadsAFileByName) {
   EXPECT_THAT(std::string(missing.message()), HasSubstr("/nowhere/f.jsonl"));
   EXPECT_THAT(std::string(ForEachJsonLine(::testing::TempDir(), add).message()), HasSubstr("cannot open"));
   std::filesystem::resize_file(path, kMaxJsonFileBytes + 1);  // a hole: takes no room
-  EXPECT_THAT(std::string(ForEachJsonLine(path, add).message()), HasSubstr("1073741825 bytes, more than the limit"));
+  EXPECT_THAT(std::string(ForEachJsonLine(path, add).message()), HasSubstr("274877906945 bytes, more than the limit"));
   std::filesystem::remove(path);
 }
 

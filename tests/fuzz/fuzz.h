@@ -18,6 +18,7 @@ void FuzzIncomingWeights(absl::string_view input);
 void FuzzJsonLines(absl::string_view input);
 void FuzzManifest(absl::string_view input);
 void FuzzModelConfigFiles(absl::string_view input);
+void FuzzParquetRows(absl::string_view input);
 void FuzzRunConfigText(absl::string_view input);
 void FuzzSafetensors(absl::string_view input);
 void FuzzState(absl::string_view input);

@@ -32,6 +32,7 @@ constexpr Target kTargets[] = {
     {"jsonl", FuzzJsonLines},
     {"manifest", FuzzManifest},
     {"model_config", FuzzModelConfigFiles},
+    {"parquet", FuzzParquetRows},
     {"run_config", FuzzRunConfigText},
     {"safetensors", FuzzSafetensors},
     {"state", FuzzState},
