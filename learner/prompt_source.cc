@@ -15,13 +15,19 @@
 namespace tactus {
 namespace {
 
-std::string FingerprintOf(const Task& task, const std::vector<uint32_t>& rows) {
+absl::StatusOr<std::string> FingerprintOf(const Task& task, const std::vector<uint32_t>& rows) {
   Sha256 hash;
+  const auto add = [&hash](const std::string& text) {
+    hash.Update(absl::StrCat(text.size(), ":"));
+    hash.Update(text);
+  };
   for (const uint32_t row : rows) {
-    const TaskExample example = task.Example(Split::kTrain, row);
-    for (const std::string& text : {example.system, example.user, example.answer_key_json}) {
-      hash.Update(absl::StrCat(text.size(), ":"));
-      hash.Update(text);
+    ASSIGN_OR_RETURN(const TaskExample example, task.Example(Split::kTrain, row));
+    for (const std::string* text : {&example.system, &example.user, &example.answer_key_json}) add(*text);
+    if (!example.earlier.empty()) hash.Update("earlier");
+    for (const ChatMessage& message : example.earlier) {
+      add(message.role);
+      add(message.content);
     }
   }
   return hash.FinishHex();
@@ -81,7 +87,10 @@ absl::StatusOr<std::vector<HeldOutSet>> HeldOutSets(const config::RunConfig& con
 // Rows to train on.
 absl::StatusOr<std::vector<uint32_t>> CheckRows(const config::RunConfig& config, const Task& task,
                                                 const PromptEncoder& encoder, const PromptBounds& bounds) {
-  const auto check = [&](uint32_t row) { return encoder.Encode(task.Example(Split::kTrain, row), bounds).status(); };
+  const auto check = [&](uint32_t row) -> absl::Status {
+    ASSIGN_OR_RETURN(const TaskExample example, task.Example(Split::kTrain, row));
+    return encoder.Encode(example, bounds).status();
+  };
   const size_t size = task.Size(Split::kTrain);
   // What is left out changes the order of the rest, so then the whole set counts, whatever the run's length.
   const bool leave_out = config.task().unusable_rows() == config::TaskOptions::LEAVE_OUT;
@@ -105,7 +114,7 @@ int Differ(const std::vector<Reward>& rewards, const TrajectoryGroup& group) {
 
 PromptSource::PromptSource(std::unique_ptr<Task> task, std::unique_ptr<Verifier> verifier,
                            std::unique_ptr<PromptEncoder> encoder, const PromptBounds& bounds,
-                           std::vector<uint32_t> rows, std::vector<HeldOutSet> held_out,
+                           std::vector<uint32_t> rows, std::vector<HeldOutSet> held_out, std::string fingerprint,
                            const config::RunConfig& config)
     : task_(std::move(task)),
       verifier_(std::move(verifier)),
@@ -113,7 +122,7 @@ PromptSource::PromptSource(std::unique_ptr<Task> task, std::unique_ptr<Verifier>
       bounds_(bounds),
       rows_(std::move(rows)),
       held_out_(std::move(held_out)),
-      fingerprint_(FingerprintOf(*task_, rows_)),
+      fingerprint_(std::move(fingerprint)),
       order_(config.seed(), rows_.size()),
       difficulty_(config.seed(), rows_.size(), config.rollout().difficulty_floor()) {}
 
@@ -133,12 +142,14 @@ absl::StatusOr<std::unique_ptr<PromptSource>> PromptSource::Create(const config:
   ASSIGN_OR_RETURN(std::vector<HeldOutSet> held_out, HeldOutSets(config, *task, *encoder, bounds));
   if (config.eval().by() != config::EvalOptions::ACTORS) held_out.clear();
   ASSIGN_OR_RETURN(std::vector<uint32_t> rows, CheckRows(config, *task, *encoder, bounds));
+  ASSIGN_OR_RETURN(std::string fingerprint, FingerprintOf(*task, rows));
   return std::unique_ptr<PromptSource>(new PromptSource(std::move(task), std::move(verifier), std::move(encoder),
-                                                        bounds, std::move(rows), std::move(held_out), config));
+                                                        bounds, std::move(rows), std::move(held_out),
+                                                        std::move(fingerprint), config));
 }
 
 absl::StatusOr<Prompt> PromptSource::At(uint64_t id) {
-  const TaskExample example = task_->Example(Split::kTrain, rows_[order_.At(id)]);
+  ASSIGN_OR_RETURN(const TaskExample example, task_->Example(Split::kTrain, rows_[order_.At(id)]));
   Prompt prompt{.id = id, .token_ids = {}, .answer_key_json = example.answer_key_json};
   ASSIGN_OR_RETURN(prompt.token_ids, encoder_->Encode(example, bounds_));
   return prompt;
@@ -171,7 +182,7 @@ absl::StatusOr<std::vector<Reward>> PromptSource::Verify(const std::string& answ
 
 absl::StatusOr<int> PromptSource::CountDisagreements(const TrajectoryGroup& group) {
   if (verifier_ == nullptr) return 0;
-  const TaskExample example = task_->Example(Split::kTrain, rows_[order_.At(group.prompt_id)]);
+  ASSIGN_OR_RETURN(const TaskExample example, task_->Example(Split::kTrain, rows_[order_.At(group.prompt_id)]));
   ASSIGN_OR_RETURN(const std::vector<Reward> rewards, Verify(example.answer_key_json, group));
   return Differ(rewards, group);
 }

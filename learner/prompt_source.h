@@ -55,7 +55,7 @@ class PromptSource {
  private:
   PromptSource(std::unique_ptr<Task> task, std::unique_ptr<Verifier> verifier, std::unique_ptr<PromptEncoder> encoder,
                const PromptBounds& bounds, std::vector<uint32_t> rows, std::vector<HeldOutSet> held_out,
-               const config::RunConfig& config);
+               std::string fingerprint, const config::RunConfig& config);
   // The rewards that the verifier gives a group's completions by this key.
   absl::StatusOr<std::vector<Reward>> Verify(const std::string& answer_key_json, const TrajectoryGroup& group) const;
 

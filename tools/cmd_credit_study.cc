@@ -187,7 +187,7 @@ absl::Status Probe(const Study& study, const AnsweredQuestion& question, TruthLi
 absl::StatusOr<TruthLine> StudyRow(const Study& study, uint64_t row) {
   const PromptBounds bounds = {.max_tokens = study.run.rollout().max_prompt_tokens(),
                                .vocab_size = study.engine.config().vocab_size};
-  const TaskExample example = study.task.Example(Split::kTest, row);
+  ASSIGN_OR_RETURN(const TaskExample example, study.task.Example(Split::kTest, row));
   Prompt prompt{.id = row, .token_ids = {}, .answer_key_json = example.answer_key_json};
   ASSIGN_OR_RETURN(prompt.token_ids, study.encoder.Encode(example, bounds));
   const Tokenizer& tokenizer = study.encoder.tokenizer();

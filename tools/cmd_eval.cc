@@ -39,7 +39,7 @@ struct EvalFlags : ModelFlags {
     AddFlag(app, "--task NAME", task, TaskNames() + "; needed without --config");
     AddFlag(app, "--config FILE", config, "take task and rollout options from a run's configuration");
     AddFlag(app, "--set FIELD=VALUE", set, "override one configuration field");
-    AddFlag(app, "--data FILE", data, "qa: the test set, JSONL of {\"question\", \"answer\"}");
+    AddFlag(app, "--data FILE", data, "qa, countdown: the test set, as task.test_path");
     AddFlag(app, "--prompts N", prompts, "of the test set; 0 = all", 0, 1e8);
     AddFlag(app, "--temperature X", temperature, "0 = greedy [rollout.temperature]", 0, 100);
     draw.Declare(app);
@@ -62,9 +62,9 @@ absl::StatusOr<config::RunConfig> EvalConfig(const EvalFlags& flags) {
                    flags.config.has_value()
                        ? config::LoadRunConfig(*flags.config, overrides)
                        : config::ParseRunConfig("service { plaintext: true }", "tactus eval", overrides));
-  if (flags.data.has_value() && run.task().name() != "qa") {
+  if (flags.data.has_value() && run.task().name() != "qa" && run.task().name() != "countdown") {
     return absl::InvalidArgumentError(
-        absl::StrCat("--data goes with task qa: ", run.task().name(), " makes its own questions."));
+        absl::StrCat("--data goes with task qa or countdown: ", run.task().name(), " reads no questions."));
   }
   return run;
 }

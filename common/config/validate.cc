@@ -15,10 +15,14 @@ using MaybeProblem = std::optional<Problem>;
 
 MaybeProblem CheckTaskRelations(const TaskOptions& task) {
   if (task.name() == "qa" && task.train_path().empty()) {
-    return Problem{"task.train_path", "is missing: expected a JSONL file, as task.name is \"qa\""};
+    return Problem{"task.train_path", "is missing: expected a JSONL or Parquet file, as task.name is \"qa\""};
   }
   if (task.name() == "qa" && task.test_path().empty()) {
-    return Problem{"task.test_path", "is missing: expected a JSONL file, as task.name is \"qa\""};
+    return Problem{"task.test_path", "is missing: expected a JSONL or Parquet file, as task.name is \"qa\""};
+  }
+  if (task.name() == "countdown" && task.train_path().empty() != task.test_path().empty()) {
+    return Problem{task.train_path().empty() ? "task.train_path" : "task.test_path",
+                   "is missing: expected puzzles to train on and held-out ones, both read or both made"};
   }
   if (task.min_numbers() > task.max_numbers()) {
     return Problem{"task.min_numbers", absl::StrCat("is ", task.min_numbers(),

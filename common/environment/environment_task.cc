@@ -20,7 +20,7 @@ class EnvironmentTask final : public Task {
       : train_(std::move(train)), test_(std::move(test)) {}
 
   size_t Size(Split split) const override { return Examples(split).size(); }
-  TaskExample Example(Split split, size_t index) const override { return Examples(split)[index]; }
+  absl::StatusOr<TaskExample> Example(Split split, size_t index) const override { return Examples(split)[index]; }
   absl::StatusOr<std::string> Trace(size_t, uint64_t) const override {
     return absl::UnimplementedError("task.name: environment has no worked answers, expected countdown");
   }

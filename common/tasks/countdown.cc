@@ -50,14 +50,19 @@ std::string CountdownKey(const CountdownPuzzle& puzzle) {
 }
 
 absl::StatusOr<CountdownPuzzle> ReadPuzzle(const JsonField& object) {
-  CountdownPuzzle puzzle;
   ASSIGN_OR_RETURN(const JsonField numbers, object.Member("numbers"));
+  ASSIGN_OR_RETURN(const JsonField target, object.Member("target"));
+  return ReadPuzzle(numbers, target);
+}
+
+absl::StatusOr<CountdownPuzzle> ReadPuzzle(const JsonField& numbers, const JsonField& target) {
+  CountdownPuzzle puzzle;
   const absl::StatusOr<size_t> count = numbers.ArraySize();
   if (!count.ok() || *count < 1 || *count > 100) return numbers.Expected("an array of 1 to 100 integers");
   for (size_t i = 0; i < *count; ++i) {
     ASSIGN_OR_RETURN(puzzle.numbers.emplace_back(), numbers.Element(i).Integer());
   }
-  JSON_MEMBER(puzzle.target, object, "target", Integer());
+  ASSIGN_OR_RETURN(puzzle.target, target.Integer());
   return puzzle;
 }
 

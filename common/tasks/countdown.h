@@ -25,8 +25,9 @@ struct CountdownPuzzle {
 // {"numbers":[...],"target":n}, and back. InvalidArgument names the field; numbers may be 1 to 100 of any 64-bit value.
 std::string CountdownKey(const CountdownPuzzle& puzzle);
 absl::StatusOr<CountdownPuzzle> ParseCountdownKey(absl::string_view answer_key_json);
-// The same from the members of an object, which may have others.
+// The same from the members of an object, which may have others, and from wherever the two stand.
 absl::StatusOr<CountdownPuzzle> ReadPuzzle(const JsonField& object);
+absl::StatusOr<CountdownPuzzle> ReadPuzzle(const JsonField& numbers, const JsonField& target);
 
 // The answer is the text of the last complete <answer>...</answer> (see answer_text.h) in the grammar of expression.h.
 // A right answer earns total = correct = 1 and format = 0. One that parses but is wrong earns total = format =

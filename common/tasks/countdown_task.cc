@@ -8,9 +8,11 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "common/base/status_macros.h"
+#include "common/data/data_rows.h"
 #include "common/tasks/countdown.h"
 #include "common/tasks/countdown_trace.h"
 #include "common/tasks/draw_stream.h"
+#include "common/tasks/row_splits.h"
 
 namespace tactus {
 namespace {
@@ -23,26 +25,26 @@ PuzzleIdentity Identity(const CountdownPuzzle& puzzle) {
   return identity;
 }
 
+// The prompts, wherever the puzzles come from.
 class CountdownTask : public Task {
  public:
-  CountdownTask(PromptStyle style, uint64_t seed, std::vector<CountdownPuzzle> train, std::vector<CountdownPuzzle> test)
-      : style_(style), seed_(seed), train_(std::move(train)), test_(std::move(test)) {}
+  CountdownTask(PromptStyle style, uint64_t seed) : style_(style), seed_(seed) {}
 
-  size_t Size(Split split) const override { return Puzzles(split).size(); }
-
-  TaskExample Example(Split split, size_t index) const override {
-    const CountdownPuzzle& puzzle = Puzzles(split)[index];
-    const std::string key = CountdownKey(puzzle), where = absl::StrCat("countdown puzzle ", index);
-    if (style_ == PromptStyle::kCompact)
-      return {.system = "", .user = CompactCountdownPrompt(puzzle), .answer_key_json = key, .where = where};
-    return {.system = "You solve number puzzles. You think first, then you answer.",
-            .user = absl::StrCat(
-                "Use each of the numbers ", absl::StrJoin(puzzle.numbers, ", "),
-                " exactly once, with +, -, *, / and parentheses, to make an expression that equals ", puzzle.target,
-                ". Think step by step. Then write the expression alone between <answer> and </answer>, "
-                "like this: <answer>(1 + 2) * 3</answer>"),
-            .answer_key_json = key,
-            .where = where};
+  absl::StatusOr<TaskExample> Example(Split split, size_t index) const override {
+    ASSIGN_OR_RETURN(PlacedPuzzle placed, At(split, index));
+    const CountdownPuzzle& puzzle = placed.puzzle;
+    TaskExample example{.system = "",
+                        .user = CompactCountdownPrompt(puzzle),
+                        .answer_key_json = CountdownKey(puzzle),
+                        .where = std::move(placed.where)};
+    if (style_ == PromptStyle::kCompact) return example;
+    example.system = "You solve number puzzles. You think first, then you answer.";
+    example.user = absl::StrCat("Use each of the numbers ", absl::StrJoin(puzzle.numbers, ", "),
+                                " exactly once, with +, -, *, / and parentheses, to make an expression that equals ",
+                                puzzle.target,
+                                ". Think step by step. Then write the expression alone between <answer> and </answer>, "
+                                "like this: <answer>(1 + 2) * 3</answer>");
+    return example;
   }
 
   absl::StatusOr<std::string> Trace(size_t index, uint64_t variant) const override {
@@ -50,17 +52,74 @@ class CountdownTask : public Task {
       return absl::UnimplementedError("task.prompt_style: countdown has worked answers for \"compact\" only");
     }
     DrawStream draws(seed_, DataKind::kTrace, index << 32 | (variant & 0xFFFFFFFF));
-    return CountdownTrace(train_[index], draws);
+    ASSIGN_OR_RETURN(const PlacedPuzzle placed, At(Split::kTrain, index));
+    return CountdownTrace(placed.puzzle, draws);
   }
 
+ protected:
+  struct PlacedPuzzle {
+    CountdownPuzzle puzzle;
+    std::string where;
+  };
+
  private:
+  virtual absl::StatusOr<PlacedPuzzle> At(Split split, size_t index) const = 0;
+
+  const PromptStyle style_;
+  const uint64_t seed_;
+};
+
+class MadeCountdownTask final : public CountdownTask {
+ public:
+  MadeCountdownTask(PromptStyle style, uint64_t seed, std::vector<CountdownPuzzle> train,
+                    std::vector<CountdownPuzzle> test)
+      : CountdownTask(style, seed), train_(std::move(train)), test_(std::move(test)) {}
+
+  size_t Size(Split split) const override { return Puzzles(split).size(); }
+
+ private:
+  absl::StatusOr<PlacedPuzzle> At(Split split, size_t index) const override {
+    return PlacedPuzzle{.puzzle = Puzzles(split)[index], .where = absl::StrCat("countdown puzzle ", index)};
+  }
   const std::vector<CountdownPuzzle>& Puzzles(Split split) const { return split == Split::kTrain ? train_ : test_; }
 
-  PromptStyle style_;
-  uint64_t seed_;
-  std::vector<CountdownPuzzle> train_;
-  std::vector<CountdownPuzzle> test_;
+  const std::vector<CountdownPuzzle> train_, test_;
 };
+
+class ReadCountdownTask final : public CountdownTask {
+ public:
+  ReadCountdownTask(PromptStyle style, uint64_t seed, RowSplits rows)
+      : CountdownTask(style, seed), rows_(std::move(rows)) {}
+
+  size_t Size(Split split) const override { return rows_.Size(split); }
+
+ private:
+  absl::StatusOr<PlacedPuzzle> At(Split split, size_t index) const override {
+    ASSIGN_OR_RETURN(TaskRow row, rows_.At(split, index));
+    ASSIGN_OR_RETURN(CountdownPuzzle puzzle, ParseCountdownKey(row.answer_key_json));
+    return PlacedPuzzle{.puzzle = std::move(puzzle), .where = std::move(row.where)};
+  }
+
+  const RowSplits rows_;
+};
+
+absl::StatusOr<TaskRow> ReadRow(const JsonField& row, const TaskSettings& settings) {
+  ASSIGN_OR_RETURN(const JsonField numbers, FieldAt(row, settings.numbers_field));
+  ASSIGN_OR_RETURN(const JsonField target, FieldAt(row, settings.target_field));
+  ASSIGN_OR_RETURN(CountdownPuzzle puzzle, ReadPuzzle(numbers, target));
+  TaskRow out{.question = "", .identity = "", .answer_key_json = CountdownKey(puzzle)};
+  std::ranges::sort(puzzle.numbers);
+  out.identity = CountdownKey(puzzle);
+  return out;
+}
+
+absl::StatusOr<std::unique_ptr<Task>> ReadTask(const TaskSettings& settings) {
+  const auto read = [&settings](const JsonField& row) { return ReadRow(row, settings); };
+  ASSIGN_OR_RETURN(RowSplits rows, RowSplits::Read(settings, {.row_name = "puzzle",
+                                                              .fields = {settings.numbers_field, settings.target_field},
+                                                              .read = read}));
+  return std::make_unique<ReadCountdownTask>(settings.style, settings.data_seed, std::move(rows));
+}
 
 // Draws `size` puzzles that are not in `taken`; with `different`, none comes twice. The attempts are bounded: a few
 // seconds at most.
@@ -89,13 +148,14 @@ absl::StatusOr<std::vector<CountdownPuzzle>> DrawSplit(const CountdownShape& sha
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Task>> CreateCountdownTask(const TaskSettings& settings) {
+  if (!settings.test_path.empty()) return ReadTask(settings);
   const uint64_t seed = settings.data_seed;
   std::set<PuzzleIdentity> test_puzzles;
   ASSIGN_OR_RETURN(auto test, DrawSplit(settings.shape, seed, DataKind::kTest, settings.test_size, /*different=*/true,
                                         test_puzzles));
   ASSIGN_OR_RETURN(auto train, DrawSplit(settings.shape, seed, DataKind::kTrain, settings.train_size,
                                          /*different=*/false, test_puzzles));
-  return std::make_unique<CountdownTask>(settings.style, seed, std::move(train), std::move(test));
+  return std::make_unique<MadeCountdownTask>(settings.style, seed, std::move(train), std::move(test));
 }
 
 }  // namespace tactus

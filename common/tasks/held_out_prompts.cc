@@ -13,7 +13,7 @@ absl::StatusOr<std::vector<Prompt>> HeldOutPrompts(const config::TaskOptions& op
                                                    size_t count) {
   std::vector<Prompt> prompts;
   const auto encode = [&](uint32_t row) -> absl::Status {
-    TaskExample example = task.Example(Split::kTest, row);
+    ASSIGN_OR_RETURN(TaskExample example, task.Example(Split::kTest, row));
     ASSIGN_OR_RETURN(std::vector<TokenId> ids, encoder.Encode(example, bounds));
     prompts.push_back({.id = row, .token_ids = std::move(ids), .answer_key_json = std::move(example.answer_key_json)});
     return absl::OkStatus();

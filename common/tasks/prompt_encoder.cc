@@ -25,6 +25,7 @@ absl::StatusOr<std::vector<TokenId>> PromptEncoder::Encode(const TaskExample& ex
   const std::string& system = system_.empty() ? example.system : system_;
   std::vector<ChatMessage> messages;
   if (!system.empty()) messages.push_back({.role = "system", .content = system});
+  messages.insert(messages.end(), example.earlier.begin(), example.earlier.end());
   messages.push_back({.role = "user", .content = example.user});
   const absl::StatusOr<std::string> text =
       example.tools_json.empty() ? chat_->Render(messages) : chat_->RenderWithTools(messages, example.tools_json);

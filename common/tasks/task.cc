@@ -33,7 +33,12 @@ absl::StatusOr<TaskSettings> SettingsOf(const config::TaskOptions& options) {
                                 .max_target = options.max_target()},
                       .train_path = options.train_path(),
                       .test_path = options.test_path(),
-                      .opaque_keys = config::EnvironmentJudges(options)};
+                      .leave_out = options.unusable_rows() == config::TaskOptions::LEAVE_OUT,
+                      .opaque_keys = config::EnvironmentJudges(options),
+                      .question_field = options.question_field(),
+                      .answer_field = options.answer_field(),
+                      .numbers_field = options.numbers_field(),
+                      .target_field = options.target_field()};
 }
 
 template <typename V>

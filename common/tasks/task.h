@@ -9,15 +9,17 @@
 #include "absl/strings/string_view.h"
 #include "common/config/config_fwd.h"
 #include "common/data/types.h"
+#include "common/tokenizer/chat/chat_template.h"
 
 namespace tactus {
 
 struct TaskExample {
-  std::string system;           // may be empty
-  std::string user;             // what the model is asked
-  std::string answer_key_json;  // what the verifier needs; for a user's server, any bytes
-  std::string tools_json = {};  // that the model may call, as its chat template wants them; empty: none
-  std::string where = {};       // "train.jsonl:3"; of data that is not read but made, which one it is
+  std::string system;                     // may be empty
+  std::string user;                       // what the model is asked
+  std::string answer_key_json;            // what the verifier needs; for a user's server, any bytes
+  std::string tools_json = {};            // that the model may call, as its chat template wants them; empty: none
+  std::string where = {};                 // "train.jsonl:3"; of data that is not read but made, which one it is
+  std::vector<ChatMessage> earlier = {};  // what was said between the system message and `user`
 };
 
 // Judges one answer. Deterministic, bounded in time, never trusts the text, never evaluates it as code.
@@ -35,8 +37,9 @@ class Task {
  public:
   virtual ~Task() = default;
   virtual size_t Size(Split split) const = 0;
-  // 0 <= index < Size(split); the same example for the same options, always.
-  virtual TaskExample Example(Split split, size_t index) const = 0;
+  // 0 <= index < Size(split); the same example for the same options, always. Errors are a disk's, on which data stands
+  // that is too large for memory.
+  virtual absl::StatusOr<TaskExample> Example(Split split, size_t index) const = 0;
   // A worked answer to a train example, for `tactus sft`; variant = which of several. Unimplemented where a task has
   // none.
   virtual absl::StatusOr<std::string> Trace(size_t index, uint64_t variant) const = 0;

@@ -4,9 +4,9 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "common/base/json_lines.h"
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
+#include "common/data/data_rows.h"
 #include "common/environment/open_task.h"
 #include "common/tasks/usable_rows.h"
 #include "common/tokenizer/chat/chat_facts.h"
@@ -42,7 +42,7 @@ absl::Status SftData::FindAnswerEnd(const config::RunConfig& config, const Model
 }
 
 absl::Status SftData::ReadFile(const std::string& path) {
-  return ForEachJsonLine(path, [this](const JsonField& line) -> absl::Status {
+  return ForEachRow(path, {"prompt", "response"}, [this](const JsonField& line) -> absl::Status {
     RETURN_IF_ERROR(line.CheckKeys({"prompt", "response"}));
     Row& row = rows_.emplace_back();
     JSON_MEMBER(row.prompt.user, line, "prompt", String());
@@ -76,7 +76,8 @@ absl::Status SftData::CheckRows(const config::RunConfig& config) {
 absl::StatusOr<SftExample> SftData::At(uint64_t place) {
   const uint64_t index = order_->At(place);
   if (task_ == nullptr) return Encode(rows_[index]);
-  Row row{.prompt = task_->Example(Split::kTrain, index), .response = ""};
+  Row row;
+  ASSIGN_OR_RETURN(row.prompt, task_->Example(Split::kTrain, index));
   ASSIGN_OR_RETURN(row.response, task_->Trace(index, place));  // another worked answer each time the puzzle returns
   return Encode(row);
 }

@@ -122,6 +122,8 @@ TEST(RunConfigTest, CrossFieldRules) {
       {{"task.name=chess"}, "task.name is \"chess\""},
       {{"task.name=qa"}, "task.train_path is missing"},
       {{"task.name=qa", "task.train_path=a.jsonl"}, "task.test_path is missing"},
+      {{"task.name=countdown", "task.train_path=a.jsonl"}, "task.test_path is missing"},
+      {{"task.name=countdown", "task.test_path=a.jsonl"}, "task.train_path is missing"},
       {{"task.min_numbers=5"}, "task.min_numbers is 5: expected at most task.max_numbers = 4"},
       {{"task.prompt_style=plain"}, "task.prompt_style is \"plain\""},
       {{"learner.micro_batch_tokens=511"}, "learner.micro_batch_tokens is 511: expected at least 512"},

@@ -44,9 +44,9 @@ TEST_F(EnvironmentTaskTest, ReadsEveryPromptInItsOrder) {
   ASSERT_TRUE(task.ok()) << task.status();
   ASSERT_EQ((*task)->Size(Split::kTrain), 2u);
   ASSERT_EQ((*task)->Size(Split::kTest), 1u);
-  EXPECT_EQ((*task)->Example(Split::kTrain, 1).user, "Two?");
-  EXPECT_EQ((*task)->Example(Split::kTrain, 1).answer_key_json, "key of b");
-  EXPECT_EQ((*task)->Example(Split::kTest, 0).user, "Three?");
+  EXPECT_EQ((*task)->Example(Split::kTrain, 1).value().user, "Two?");
+  EXPECT_EQ((*task)->Example(Split::kTrain, 1).value().answer_key_json, "key of b");
+  EXPECT_EQ((*task)->Example(Split::kTest, 0).value().user, "Three?");
   EXPECT_EQ((*task)->Trace(0, 0).status().code(), absl::StatusCode::kUnimplemented);
   const auto test_set = OpenTestSet(Run());
   ASSERT_TRUE(test_set.ok()) << test_set.status();

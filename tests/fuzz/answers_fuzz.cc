@@ -32,7 +32,7 @@ void FuzzAnswers(absl::string_view input) {
   }
   (void)ParseNumber(input);
   (void)ParseExpression(input);
-  static const std::string key = CountdownTask().Example(Split::kTrain, 0).answer_key_json;
+  static const std::string key = CountdownTask().Example(Split::kTrain, 0).value().answer_key_json;
   static const Verifier& verifier = *CreateVerifier("countdown", 0.05).value().release();
   const absl::StatusOr<Reward> reward = verifier.Score(key, input);
   Require(reward.ok() && reward->total >= 0 && reward->total <= 2, "any text gets a reward in its bounds");

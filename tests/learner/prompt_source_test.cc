@@ -216,6 +216,35 @@ TEST_F(PromptSourceTest, TheFingerprintIsOfTheRowsAndTheirOrder) {
   EXPECT_NE(of({"1 5 6=36:"}), first);
 }
 
+// The same rows by another format are the same data: prompts, order and fingerprint. And a source that begins anew goes
+// on with the very row, in whatever pass over the data.
+TEST_F(PromptSourceTest, ParquetIsTheSameDataAndACursorIsEnoughToGoOn) {
+  const auto source = [this](const std::string& file) {
+    std::ofstream(folder_ + "/held_out.jsonl") << R"({"nums":[50,60],"target":110})";
+    return PromptSource::Create(
+        Config({"task.name=countdown", "task.prompt_style=compact",
+                absl::StrCat("task.train_path=", SourcePath(absl::StrCat("tests/goldens/data/countdown.", file))),
+                absl::StrCat("task.test_path=", folder_, "/held_out.jsonl")}),
+        kVocab);
+  };
+  const auto lines = source("jsonl");
+  ASSERT_TRUE(lines.ok()) << lines.status();
+  std::vector<std::string> keys;
+  for (uint64_t id = 0; id < 30; ++id) keys.push_back((*lines)->At(id)->answer_key_json);
+  EXPECT_NE(std::vector(keys.begin(), keys.begin() + 7), std::vector(keys.begin() + 7, keys.begin() + 14));
+  for (const char* file : {"arrow.parquet", "duckdb.parquet", "polars.parquet"}) {
+    for (const uint64_t cursor : {0, 1, 6, 7, 8, 20}) {
+      const auto columns = source(file);
+      ASSERT_TRUE(columns.ok()) << columns.status();
+      EXPECT_EQ((*columns)->fingerprint(), (*lines)->fingerprint());
+      for (uint64_t id = cursor; id < 30; ++id) {
+        EXPECT_EQ((*columns)->At(id)->answer_key_json, keys[id]);
+        EXPECT_EQ((*columns)->At(id)->token_ids, (*lines)->At(id)->token_ids);
+      }
+    }
+  }
+}
+
 class SftRowsTest : public RowsTest {
  protected:
   std::string Error(const std::string& lines, const std::vector<std::string>& more = {}, int64_t vocab_size = kVocab) {
@@ -244,6 +273,17 @@ TEST_F(SftRowsTest, LongPromptsAndAnswersAreFoundBeforeTheFirstStep) {
   EXPECT_THAT(Error(good + "\n" + Line(long_, "6")), HasSubstr("sft.jsonl:3: the prompt has 26 tokens"));
   EXPECT_EQ(Error(good + Line(long_, "6"), {"task.unusable_rows=LEAVE_OUT"}), "accepted");
   EXPECT_THAT(Error(good, {}, 5), HasSubstr("sft.jsonl:1: the prompt holds token "));
+}
+
+TEST_F(SftRowsTest, AFolderOfFilesIsReadInOrder) {
+  const std::string shards = folder_ + "/shards";
+  std::filesystem::create_directories(shards);
+  std::ofstream(shards + "/a.jsonl") << Line("5 6 6=36:", "6*6");
+  std::ofstream(shards + "/b.jsonl") << Line("5=5:", "6*6*6*6*6");
+  EXPECT_THAT(Error("", {absl::StrCat("sft.data_path=", shards)}), HasSubstr("shards/b.jsonl:1: the response has 10"));
+  EXPECT_EQ(Error("", {absl::StrCat("sft.data_path=", shards, "/a*")}), "accepted");
+  EXPECT_THAT(Error("", {absl::StrCat("sft.data_path=", SourcePath("tests/goldens/data/gsm8k.arrow.parquet"))}),
+              HasSubstr("there is no column \"prompt\", expected one of question, answer"));
 }
 
 TEST_F(SftRowsTest, LinesMayEndAndBeginAsEditorsMakeThem) {

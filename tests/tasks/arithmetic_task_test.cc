@@ -28,7 +28,7 @@ TEST(ArithmeticTask, QuestionsAreAnsweredRightAndSplitsAreDisjoint) {
   std::set<char> operations;
   for (const Split split : {Split::kTest, Split::kTrain}) {
     for (size_t i = 0; i < (*task)->Size(split); ++i) {
-      const TaskExample example = (*task)->Example(split, i);
+      const TaskExample example = (*task)->Example(split, i).value();
       std::smatch m;
       ASSERT_TRUE(std::regex_match(example.user, m, form)) << example.user;
       const int a = std::stoi(m[1]), b = std::stoi(m[3]);
@@ -49,7 +49,7 @@ TEST(ArithmeticTask, QuestionsAreAnsweredRightAndSplitsAreDisjoint) {
 
 TEST(ArithmeticTask, VerifiesChatAnswers) {
   const auto task = CreateTask(Arithmetic("chat"));
-  const TaskExample example = (*task)->Example(Split::kTrain, 0);
+  const TaskExample example = (*task)->Example(Split::kTrain, 0).value();
   EXPECT_NE(example.user.find("<answer>"), std::string::npos);
   const std::string answer = nlohmann::json::parse(example.answer_key_json)["answer"];
   const std::unique_ptr<Verifier> made = CreateVerifier("arithmetic", 0.05).value();

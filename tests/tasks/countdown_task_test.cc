@@ -67,7 +67,7 @@ TEST(CountdownTask, DefaultsAreThoseOfTheConfiguration) {
   EXPECT_EQ((*task)->Size(Split::kTest), 512u);
   size_t with_four = 0;
   for (size_t i = 0; i < 1000; ++i) {
-    const CountdownPuzzle puzzle = Puzzle((*task)->Example(Split::kTrain, i));
+    const CountdownPuzzle puzzle = Puzzle((*task)->Example(Split::kTrain, i).value());
     EXPECT_TRUE(puzzle.numbers.size() == 3 || puzzle.numbers.size() == 4);
     with_four += puzzle.numbers.size() == 4;
     for (const int64_t number : puzzle.numbers) EXPECT_TRUE(number >= 1 && number <= 99) << number;
@@ -86,10 +86,11 @@ TEST(CountdownTask, SplitsShareNoPuzzleAndTestPuzzlesDiffer) {
     const auto task = CreateTask(options);
     ASSERT_TRUE(task.ok()) << task.status();
     std::set<Identity> test;
-    for (size_t i = 0; i < (*task)->Size(Split::kTest); ++i) test.insert(IdentityOf((*task)->Example(Split::kTest, i)));
+    for (size_t i = 0; i < (*task)->Size(Split::kTest); ++i)
+      test.insert(IdentityOf((*task)->Example(Split::kTest, i).value()));
     EXPECT_EQ(test.size(), (*task)->Size(Split::kTest));
     for (size_t i = 0; i < (*task)->Size(Split::kTrain); ++i) {
-      ASSERT_EQ(test.count(IdentityOf((*task)->Example(Split::kTrain, i))), 0u) << i;
+      ASSERT_EQ(test.count(IdentityOf((*task)->Example(Split::kTrain, i).value())), 0u) << i;
     }
   }
 }
@@ -102,7 +103,7 @@ TEST(CountdownTask, EveryPuzzleIsSolvable) {
   ASSERT_TRUE(task.ok());
   for (const Split split : {Split::kTrain, Split::kTest}) {
     for (size_t i = 0; i < 300; ++i) {
-      const CountdownPuzzle puzzle = Puzzle((*task)->Example(split, i));
+      const CountdownPuzzle puzzle = Puzzle((*task)->Example(split, i).value());
       EXPECT_TRUE(Solvable({puzzle.numbers.begin(), puzzle.numbers.end()}, static_cast<double>(puzzle.target)))
           << CountdownKey(puzzle);
     }
@@ -118,27 +119,27 @@ TEST(CountdownTask, TheSameOptionsGiveTheSameData) {
   const auto other = CreateTask(options);
   size_t differing = 0;
   for (size_t i = 0; i < 512; ++i) {
-    const std::string key = (*a)->Example(Split::kTest, i).answer_key_json;
-    EXPECT_EQ((*b)->Example(Split::kTest, i).answer_key_json, key);
-    EXPECT_EQ((*small)->Example(Split::kTest, i).answer_key_json, key) << "depends on train_size";
-    differing += (*other)->Example(Split::kTest, i).answer_key_json != key;
+    const std::string key = (*a)->Example(Split::kTest, i).value().answer_key_json;
+    EXPECT_EQ((*b)->Example(Split::kTest, i).value().answer_key_json, key);
+    EXPECT_EQ((*small)->Example(Split::kTest, i).value().answer_key_json, key) << "depends on train_size";
+    differing += (*other)->Example(Split::kTest, i).value().answer_key_json != key;
   }
   EXPECT_GT(differing, 500u);
   // Frozen: a change of the generator changes what every recorded result was measured on.
-  EXPECT_EQ((*a)->Example(Split::kTest, 0).answer_key_json, "{\"numbers\":[6,2,9],\"target\":27}");
-  EXPECT_EQ((*a)->Example(Split::kTrain, 0).answer_key_json, "{\"numbers\":[6,5,7],\"target\":37}");
+  EXPECT_EQ((*a)->Example(Split::kTest, 0).value().answer_key_json, "{\"numbers\":[6,2,9],\"target\":27}");
+  EXPECT_EQ((*a)->Example(Split::kTrain, 0).value().answer_key_json, "{\"numbers\":[6,5,7],\"target\":37}");
 }
 
 TEST(CountdownTask, PromptsSayNumbersAndTarget) {
   const auto chat = CreateTask(Countdown());
-  const TaskExample example = (*chat)->Example(Split::kTest, 3);
+  const TaskExample example = (*chat)->Example(Split::kTest, 3).value();
   const CountdownPuzzle puzzle = Puzzle(example);
   EXPECT_FALSE(example.system.empty());
   EXPECT_THAT(example.user, HasSubstr("<answer>"));
   EXPECT_THAT(example.user, HasSubstr("equals " + std::to_string(puzzle.target) + "."));
   EXPECT_THAT(example.user, HasSubstr(std::to_string(puzzle.numbers[0]) + ", " + std::to_string(puzzle.numbers[1])));
   const auto compact = CreateTask(QuickStart());
-  const TaskExample symbols = (*compact)->Example(Split::kTest, 3);
+  const TaskExample symbols = (*compact)->Example(Split::kTest, 3).value();
   const CountdownPuzzle small = Puzzle(symbols);
   EXPECT_EQ(symbols.system, "");
   EXPECT_EQ(symbols.user, std::to_string(small.numbers[0]) + " " + std::to_string(small.numbers[1]) + " " +

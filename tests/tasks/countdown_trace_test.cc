@@ -46,7 +46,7 @@ TEST(CountdownTrace, EveryLineIsTrueAndTheVerdictIsTheVerifiers) {
   size_t longest = 0;
   constexpr int kTraces = 4000;
   for (size_t i = 0; i < kTraces; ++i) {
-    const TaskExample example = task->Example(Split::kTrain, i);
+    const TaskExample example = task->Example(Split::kTrain, i).value();
     const int64_t target = ParseCountdownKey(example.answer_key_json)->target;
     const auto trace = task->Trace(i, 0);
     ASSERT_TRUE(trace.ok()) << trace.status();

@@ -52,7 +52,8 @@ TEST_F(QaTaskTest, ReadsQuestionsAndJudgesAnswers) {
   ASSERT_TRUE(task.ok()) << task.status();
   EXPECT_EQ((*task)->Size(Split::kTrain), 2u);
   EXPECT_EQ((*task)->Size(Split::kTest), 1u);
-  const TaskExample number = (*task)->Example(Split::kTrain, 0), letter = (*task)->Example(Split::kTrain, 1);
+  const TaskExample number = (*task)->Example(Split::kTrain, 0).value(),
+                    letter = (*task)->Example(Split::kTrain, 1).value();
   EXPECT_THAT(number.user, HasSubstr("How many?"));
   EXPECT_THAT(number.user, HasSubstr("<answer>"));
   const std::unique_ptr<Verifier> made = CreateVerifier("qa", 0.05).value();
@@ -71,8 +72,8 @@ TEST_F(QaTaskTest, ReadsNumbersAndSkipsOtherKeys) {
   ASSERT_TRUE(task.ok()) << task.status();
   const std::unique_ptr<Verifier> made = CreateVerifier("qa", 0.05).value();
   const Verifier& verifier = *made;
-  EXPECT_EQ(verifier.Score((*task)->Example(Split::kTrain, 0).answer_key_json, "#### 72")->total, 1);
-  EXPECT_EQ(verifier.Score((*task)->Example(Split::kTrain, 1).answer_key_json, "\\boxed{-\\frac12}")->total, 1);
+  EXPECT_EQ(verifier.Score((*task)->Example(Split::kTrain, 0).value().answer_key_json, "#### 72")->total, 1);
+  EXPECT_EQ(verifier.Score((*task)->Example(Split::kTrain, 1).value().answer_key_json, "\\boxed{-\\frac12}")->total, 1);
 }
 
 // A server judges, by all that a line holds.
@@ -89,7 +90,7 @@ TEST_F(QaTaskTest, HandsOverTheWholeLineWhereAnEnvironmentJudges) {
   };
   const auto task = make("{\"question\":\"Sort a list.\",\"tests\":[\"f([2,1])==[1,2]\"],\"answer\":\"#### 3\"}\n");
   ASSERT_TRUE(task.ok()) << task.status();
-  EXPECT_EQ((*task)->Example(Split::kTrain, 0).answer_key_json,
+  EXPECT_EQ((*task)->Example(Split::kTrain, 0).value().answer_key_json,
             "{\"answer\":\"#### 3\",\"tests\":[\"f([2,1])==[1,2]\"]}");
   EXPECT_TRUE(make("{\"question\":\"No answer?\"}\n").ok());
   const auto large = make("{\"question\":\"?\",\"text\":\"" + std::string(70000, 'x') + "\"}\n");

@@ -78,7 +78,7 @@ TEST(QuickStartFiles, WorkedAnswersFitTheTokenBudget) {
     const auto ids = tokenizer->Encode(trace, false);
     EXPECT_LE(ids.size(), 191u) << trace;                    // and the end token
     EXPECT_EQ(tokenizer->Decode(ids, true).value(), trace);  // the tags stay, the verifier needs them
-    EXPECT_LE(tokenizer->Encode(task->Example(Split::kTrain, i).user, false).size(), 8u);
+    EXPECT_LE(tokenizer->Encode(task->Example(Split::kTrain, i).value().user, false).size(), 8u);
     total += ids.size();
   }
   EXPECT_NEAR(static_cast<double>(total) / kTraces, 60, 5);

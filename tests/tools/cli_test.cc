@@ -155,7 +155,7 @@ TEST_F(CliTest, EvalAsksTheQuestionsOfAFile) {
     EXPECT_EQ(json["prompts"], 2);
     EXPECT_EQ(json["task"], "qa");
   }
-  ExpectMistake(base + " --task countdown", "--data goes with task qa: countdown makes its own questions.");
+  ExpectMistake(base + " --task arithmetic", "--data goes with task qa or countdown: arithmetic reads no questions.");
 }
 
 TEST_F(CliTest, VerifyReadsStandardInputAndNamesBadLines) {
