@@ -226,7 +226,7 @@ TEST(RunConfigTest, EveryNumberHasARangeThatIsEnforced) {
   ForEachLeaf(RunConfig::descriptor(), [](const std::string& path, const FieldDescriptor* field) {
     const FieldRule& rule = RuleOf(*field);
     if (!rule.has_min() || field->cpp_type() == FieldDescriptor::CPPTYPE_UINT64) return;  // no seed is out of range
-    if (absl::StartsWith(path, "eval.sets.")) return;                                     // EvalSetsHaveTheirRules
+    if (path.starts_with("eval.sets.")) return;                                           // EvalSetsHaveTheirRules
     const char* verb = field->is_repeated() ? " holds " : " is ";
     const std::string below = absl::StrCat(path, "=", rule.min() - 1);
     EXPECT_THAT(ErrorOf({below}), AllOf(HasSubstr(path + verb), HasSubstr(AllowedText(*field)))) << path;
