@@ -197,8 +197,8 @@ double Distance(const ParameterSpec& spec, const std::vector<float>& a, const st
   return std::sqrt(difference / square);
 }
 
-// A shared token is computed once: the same log-probs, and gradients that differ by the order of sums; in bfloat16 also
-// by its gradient's being rounded once, not in every sequence.
+// A shared token is computed once: the same log-probs, on the CPU to the bit, and gradients that differ by the order of
+// sums; in bfloat16 also by its gradient's being rounded once, not in every sequence.
 TYPED_TEST(GradientTest, SharedTokensGiveTheNumbersOfWholeSequences) {
   for (const auto& [name, config] : TinyConfigs()) {
     const Model model = RandomModel(config);
@@ -211,8 +211,14 @@ TYPED_TEST(GradientTest, SharedTokensGiveTheNumbersOfWholeSequences) {
           whole_entropy(logprobs);
       trainable.ForwardOnly(shared, logprobs, entropy);
       trainable.ForwardOnly(whole, whole_logprobs, whole_entropy);
-      EXPECT_EQ(logprobs, whole_logprobs) << name;
-      EXPECT_EQ(entropy, whole_entropy) << name;
+      // A GPU's products may round otherwise for another number of rows, in bfloat16 every activation.
+      const double tolerance = !std::is_same_v<TypeParam, ops::CudaBackend> ? 0
+                               : dtype == StorageDType::kFloat32            ? 2e-5
+                                                                            : 0.05;
+      for (size_t t = 0; t < logprobs.size(); ++t) {
+        EXPECT_NEAR(logprobs[t], whole_logprobs[t], tolerance) << name << " " << t;
+        EXPECT_NEAR(entropy[t], whole_entropy[t], tolerance) << name << " " << t;
+      }
       const std::vector<float> gradients = Gradients(rig, model.parameters.size(), {}, shared);
       const std::vector<float> whole_gradients = Gradients(rig, model.parameters.size(), {}, whole);
       for (const ParameterSpec& spec : model.layout.specs) {
