@@ -30,12 +30,13 @@ grep -qs '^ID=debian$' /etc/os-release && lint_packages="$lint_packages chromium
 # only the two that libtorch_cpu.so itself names. Together 0.55 GB to download, 1.3 GB on disk.
 wheels="torch==2.11.0 nvidia-cuda-runtime==13.0.96 nvidia-cuda-cupti==13.0.85"
 wheels_download="about 550 MB"
-# Arrow's C++ libraries and headers, for Parquet. Added to the .venv there is: one of an earlier version stays.
-arrow_wheels="pyarrow==26.0.1"
-# nvcc is nvidia-cuda-nvcc (driver, ptxas), -nvvm (cicc), -crt (its headers) and -cccl (cub, thrust). The others are what
+# Arrow's C++ libraries and headers, for Parquet; headers that those of CUDA's runtime include, for a test of our runtime over a
+# stub of it. Added to the .venv there is: one of an earlier version stays.
+added_wheels="pyarrow==26.0.1 nvidia-cuda-crt==13.0.88"
+# nvcc is nvidia-cuda-nvcc (driver, ptxas), -nvvm (cicc), -crt (its headers, above) and -cccl (cub, thrust). The others are what
 # libtorch_cuda.so names as needed, at the versions of torch 2.11.0's own requirements.
 cuda_wheels_download="about 2.0 GB"
-cuda_wheels="nvidia-cuda-nvcc==13.0.88 nvidia-nvvm==13.0.88 nvidia-cuda-crt==13.0.88 nvidia-cuda-cccl==13.0.85
+cuda_wheels="nvidia-cuda-nvcc==13.0.88 nvidia-nvvm==13.0.88 nvidia-cuda-cccl==13.0.85
   nvidia-nccl-cu13==2.28.9 nvidia-cublas==13.1.0.3 nvidia-cudnn-cu13==9.19.0.56 nvidia-cufft==12.0.0.61
   nvidia-cufile==1.15.1.6 nvidia-curand==10.4.0.35 nvidia-cusparse==12.6.3.3 nvidia-cusparselt-cu13==0.8.0
   nvidia-cusolver==12.0.4.66 nvidia-nvjitlink==13.0.88 nvidia-nvshmem-cu13==3.4.5"
@@ -180,6 +181,6 @@ add_wheels() {
 install_packages
 unpack_packages
 install_wheels
-add_wheels arrow "55 MB to download, 170 MB on disk" "$arrow_wheels"
+add_wheels added "55 MB to download, 170 MB on disk" "$added_wheels"
 [ -z "$python" ] || add_wheels python "20 MB on disk" "$python_wheels"
 [ -z "$cuda" ] || add_wheels cuda "$cuda_wheels_download to download, 2.8 GB more on disk" "$cuda_wheels"
