@@ -214,8 +214,8 @@ absl::Status RolloutServer::Impl::BeginEvaluation(EvalRound round) {
   for (const HeldOutSet& set : round.sets) {
     for (const Prompt& prompt : *set.prompts) RETURN_IF_ERROR(ValidatePrompt(prompt, options_.limits));
     if (set.samples > options_.evaluation_samples) {
-      return absl::InvalidArgumentError(absl::StrCat("held-out set ", set.name, " has ", set.samples,
-                                                     " samples; expected at most ", options_.evaluation_samples));
+      return absl::InvalidArgumentError(absl::StrCat("a held-out set with ", set.samples, " samples; expected at most ",
+                                                     options_.evaluation_samples));
     }
   }
   absl::MutexLock lock(&mu_);

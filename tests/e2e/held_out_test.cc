@@ -121,7 +121,8 @@ TEST(HeldOutByActorsTest, EverySetIsMeasuredAsByTactusEval) {
   ASSERT_EQ(job.Wait(), 0);
   EXPECT_EQ(job.WeightsHash(), HashWithoutEvaluation());
   std::map<std::string, std::vector<HeldOutRecord>> by_set;
-  for (const HeldOutRecord& record : ReadHeldOutSets(job.folder().held_out()).value()) {
+  const std::vector<HeldOutRecord> records = ReadHeldOutSets(job.folder().held_out()).value();
+  for (const HeldOutRecord& record : records) {
     by_set[record.set].push_back(record);
   }
   ASSERT_EQ(by_set.size(), 3u);

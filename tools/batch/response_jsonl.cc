@@ -41,7 +41,7 @@ absl::StatusOr<ResponseLine> ReadResponse(const JsonField& field, const Response
   if (sample) {
     ASSIGN_OR_RETURN(line.id_json, SampleId(field));
   } else {
-    RETURN_IF_ERROR(field.CheckKeys({"id", "prompt_ids", "response_ids", "sampled"}));
+    RETURN_IF_ERROR(field.CheckKeys({"id", "prompt_ids", "response_ids"}, {"sampled"}));
     JSON_MEMBER(line.id_json, field, "id", Id());
   }
   JSON_MEMBER(line.item.prompt_ids, field, "prompt_ids", Indices());

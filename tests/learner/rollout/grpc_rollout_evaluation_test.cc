@@ -96,7 +96,7 @@ TEST_F(GrpcEvaluation, AnEndingLearnerBeginsNoMore) {
 
 TEST_F(GrpcEvaluation, ARoundThatDoesNotFitTheRunIsRefused) {
   StartServer(ServerOptions());
-  EXPECT_THAT(std::string(Begin({0, 0}, 1).message()), HasSubstr("a round of 1 samples; expected 0"));
+  EXPECT_THAT(std::string(Begin({0, 0}, 1).message()), HasSubstr("a held-out set with 1 samples; expected at most 0"));
 }
 
 }  // namespace
