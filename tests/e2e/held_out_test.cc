@@ -34,6 +34,7 @@ std::vector<HeldOutRecord> Measured(const Job& job) { return ReadHeldOut(job.fol
 
 std::vector<int64_t> StepsOf(const std::vector<HeldOutRecord>& measured) {
   std::vector<int64_t> steps;
+  steps.reserve(measured.size());
   for (const HeldOutRecord& record : measured) steps.push_back(record.step);
   return steps;
 }

@@ -67,7 +67,7 @@ absl::Status ForEachResponses(std::istream& in, absl::string_view input_name, co
   RETURN_IF_ERROR(ForEachJsonLine(in, input_name, [&](const JsonField& field) -> absl::Status {
     ASSIGN_OR_RETURN(lines.emplace_back(), ReadResponse(field, limits));
     if (lines.size() < lines_at_once) return absl::OkStatus();
-    const absl::Status used = use(lines);
+    absl::Status used = use(lines);
     lines.clear();
     return used;
   }));
