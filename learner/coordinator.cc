@@ -257,12 +257,14 @@ absl::StatusOr<std::vector<TrajectoryGroup>> Coordinator::NextGroups() {
 
 // Between steps alone: with rollout.max_staleness_steps = 0 what a step asks then depends on the steps before it, and
 // not on whose answers came first.
-PromptTally Coordinator::LearnDifficulty(const std::vector<TrajectoryGroup>& trained) {
+std::optional<PromptTally> Coordinator::LearnDifficulty(const std::vector<TrajectoryGroup>& trained) {
+  const std::vector<PromptOutcome> left_out = server_->TakeLeftOut();  // in any case: they would pile up
+  if (!prompts_->difficulty().on()) return std::nullopt;
   for (const TrajectoryGroup& group : trained) prompts_->Learn(OutcomeOf(group));
-  for (const PromptOutcome& outcome : server_->TakeLeftOut()) prompts_->Learn(outcome);
-  return {.never_share = prompts_->difficulty().never_share(),
-          .always_share = prompts_->difficulty().always_share(),
-          .passed_over = static_cast<int64_t>(next_prompt_id_) - server_->View().added};
+  for (const PromptOutcome& outcome : left_out) prompts_->Learn(outcome);
+  return PromptTally{.never_share = prompts_->difficulty().never_share(),
+                     .always_share = prompts_->difficulty().always_share(),
+                     .passed_over = static_cast<int64_t>(next_prompt_id_) - server_->View().added};
 }
 
 absl::Status Coordinator::EndStep(PolicyVersion before, TakenStep taken) {
@@ -282,8 +284,7 @@ absl::Status Coordinator::EndStep(PolicyVersion before, TakenStep taken) {
   context.timeline = timeline_.EndStep(rank_.step(), rank_.version(), taken.groups, published);
   RETURN_IF_ERROR(CheckRewards(absl::StrCat("step ", rank_.step()), taken.groups,
                                [this](TrajectoryGroup& group) { return prompts_->CountDisagreements(group); }));
-  const PromptTally tally = LearnDifficulty(taken.groups);
-  if (prompts_->difficulty().on()) context.prompts = tally;
+  context.prompts = LearnDifficulty(taken.groups);
   context.checkpoint_s = std::exchange(checkpoint_s_, 0);
   context.step_time_s = context.checkpoint_s + SecondsSince(step_start_);
   context.skipped_steps = rank_.trainer().counts().skipped;

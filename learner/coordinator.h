@@ -61,7 +61,8 @@ class Coordinator {
   absl::StatusOr<std::vector<TrajectoryGroup>> NextGroups();
   absl::Status PutBack(std::vector<TrajectoryGroup> newest);
   absl::Status EndStep(PolicyVersion before, TakenStep taken);
-  PromptTally LearnDifficulty(const std::vector<TrajectoryGroup>& trained);
+  // None where every prompt is asked in its turn.
+  std::optional<PromptTally> LearnDifficulty(const std::vector<TrajectoryGroup>& trained);
   // `count` says of a group how many of its rewards are not the verifier's.
   absl::Status CheckRewards(absl::string_view what, std::vector<TrajectoryGroup>& groups,
                             absl::FunctionRef<absl::StatusOr<int>(TrajectoryGroup&)> count);
