@@ -5,7 +5,6 @@
 
 #include <cstdlib>
 #include <filesystem>
-#include <fstream>
 #include <string>
 #include <vector>
 
@@ -15,6 +14,7 @@
 #include "common/base/paths.h"
 #include "common/base/status_macros.h"
 #include "common/data/parquet_rows.h"
+#include "tests/folder_test.h"
 #include "tests/tree.h"
 
 namespace tactus {
@@ -99,21 +99,7 @@ TEST(DataRowsTest, RefusesWithASentence) {
   EXPECT_EQ(Rows("/nowhere/a.parquet").status().code(), absl::StatusCode::kNotFound);
 }
 
-class DataFilesTest : public ::testing::Test {
- protected:
-  DataFilesTest() {
-    std::string pattern = ::testing::TempDir() + "/data_files_XXXXXX";
-    folder_ = ::mkdtemp(pattern.data());
-  }
-  ~DataFilesTest() override { std::filesystem::remove_all(folder_); }
-  std::string Write(absl::string_view name, absl::string_view content) const {
-    std::string path = absl::StrCat(folder_, "/", name);
-    std::ofstream(path, std::ios::binary) << content;
-    return path;
-  }
-
-  std::string folder_;
-};
+using DataFilesTest = FolderTest;
 
 TEST_F(DataFilesTest, AFileCutOffAnywhereOrNoParquetIsRefused) {
   const std::string whole = ReadFile(Golden("gsm8k.polars.parquet")).value();

@@ -1,34 +1,25 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <cstdlib>
-#include <filesystem>
 #include <fstream>
 #include <string>
 
 #include "common/tasks/task.h"
 #include "proto/config.pb.h"
+#include "tests/folder_test.h"
 
 namespace tactus {
 namespace {
 
 using ::testing::HasSubstr;
 
-class QaTaskTest : public ::testing::Test {
+class QaTaskTest : public FolderTest {
  protected:
-  QaTaskTest() {
-    std::string pattern = ::testing::TempDir() + "/qa_task_XXXXXX";
-    folder_ = ::mkdtemp(pattern.data());
-  }
-  ~QaTaskTest() override { std::filesystem::remove_all(folder_); }
-
   absl::StatusOr<std::unique_ptr<Task>> Make(const std::string& train, const std::string& test) {
-    std::ofstream(folder_ + "/train.jsonl", std::ios::binary) << train;
-    std::ofstream(folder_ + "/test.jsonl", std::ios::binary) << test;
     config::TaskOptions options;
     options.set_name("qa");
-    options.set_train_path(folder_ + "/train.jsonl");
-    options.set_test_path(folder_ + "/test.jsonl");
+    options.set_train_path(Write("train.jsonl", train));
+    options.set_test_path(Write("test.jsonl", test));
     return CreateTask(options);
   }
 
@@ -37,8 +28,6 @@ class QaTaskTest : public ::testing::Test {
     EXPECT_EQ(task.status().code(), absl::StatusCode::kInvalidArgument) << task.status();
     return std::string(task.status().message());
   }
-
-  std::string folder_;
 };
 
 constexpr char kTest[] = "{\"question\":\"Capital of France?\",\"answer\":\"Paris\"}\n";

@@ -3,8 +3,6 @@
 #include <gtest/gtest.h>
 
 #include <cstdlib>
-#include <filesystem>
-#include <fstream>
 #include <string>
 #include <vector>
 
@@ -12,6 +10,7 @@
 #include "common/base/paths.h"
 #include "common/tasks/task.h"
 #include "proto/config.pb.h"
+#include "tests/folder_test.h"
 #include "tests/tree.h"
 
 namespace tactus {
@@ -65,18 +64,8 @@ std::vector<std::string> Seen(const config::TaskOptions& options) {
   return seen;
 }
 
-class ReadTaskTest : public ::testing::Test {
+class ReadTaskTest : public FolderTest {
  protected:
-  ReadTaskTest() {
-    std::string pattern = ::testing::TempDir() + "/read_task_XXXXXX";
-    folder_ = ::mkdtemp(pattern.data());
-  }
-  ~ReadTaskTest() override { std::filesystem::remove_all(folder_); }
-  std::string Write(absl::string_view name, absl::string_view content) const {
-    std::string path = absl::StrCat(folder_, "/", name);
-    std::ofstream(path, std::ios::binary) << content;
-    return path;
-  }
   // A held-out row of the shape that no golden has.
   std::string HeldOut(const Shape& shape) const {
     const std::string name = shape.name;
@@ -86,8 +75,6 @@ class ReadTaskTest : public ::testing::Test {
                                            : absl::StrCat("{\"", shape.question_field, "\":\"Held out?\",\"",
                                                           shape.answer_field, "\":\"1\"}"));
   }
-
-  std::string folder_;
 };
 
 TEST_F(ReadTaskTest, BothFormatsGiveEqualPromptsByConfigurationAlone) {
