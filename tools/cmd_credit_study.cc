@@ -277,7 +277,7 @@ absl::Status Run(const CreditStudyFlags& flags) {
   ASSIGN_OR_RETURN(const LocalModel model, OpenLocalModel(flags));
   ASSIGN_OR_RETURN(const std::unique_ptr<PromptEncoder> encoder, PromptEncoder::Create(run.model()));
   ASSIGN_OR_RETURN(const CreditAssigner credit, CreditAssigner::FromProto(run.credit()));
-  ASSIGN_OR_RETURN(std::optional<HeadClasses> heads, HeadClassesFor(flags.model, model.folder.config, credit));
+  ASSIGN_OR_RETURN(std::optional<HeadClasses> heads, HeadClassesFor(model.folder.path, model.folder.config, credit));
   ASSIGN_OR_RETURN(ops::AttentionProbe probe,
                    credit.Probe(model.folder.config.num_layers, model.folder.config.num_heads));
   probe.flow_row_entries = credit.flow_options().row_entries;

@@ -65,8 +65,9 @@ absl::Status Run(const GenerateFlags& flags) {
     return absl::InvalidArgumentError("expected either --prompt TEXT or --input FILE.");
   }
   ASSIGN_OR_RETURN(const LocalModel model, OpenLocalModel(flags));
-  ASSIGN_OR_RETURN(const std::unique_ptr<Tokenizer> tokenizer, Tokenizer::FromFile(flags.model + "/tokenizer.json"));
-  const auto chat_template = ChatTemplate::FromModelFolder(flags.model, flags.prompt_template);
+  ASSIGN_OR_RETURN(const std::unique_ptr<Tokenizer> tokenizer,
+                   Tokenizer::FromFile(model.folder.path + "/tokenizer.json"));
+  const auto chat_template = ChatTemplate::FromModelFolder(model.folder.path, flags.prompt_template);
   ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine,
                    OpenLocalEngine(flags, model, flags.draw.batch, /*max_sequence_tokens=*/0));
   GenerateOptions options;

@@ -9,6 +9,7 @@
 #include "common/config/run_config.h"
 #include "common/device/host_limits.h"
 #include "common/metrics/run_folder.h"
+#include "common/storage/local_copy.h"
 #include "proto/config.pb.h"
 #include "tools/command.h"
 #include "tools/plan/measure_rates.h"
@@ -139,7 +140,10 @@ absl::StatusOr<ModelFolder> FolderOf(const config::RunConfig& run, const std::st
 absl::Status Run(const PlanFlags& flags) {
   ASSIGN_OR_RETURN(const config::RunConfig run, config::LoadRunConfig(flags.config, flags.set));
   ASSIGN_OR_RETURN(const PlanMachine machine, MachineOf(flags));
-  const std::string model_file = flags.model_config.value_or(absl::StrCat(run.model().path(), "/config.json"));
+  std::string model_file = flags.model_config.value_or("");
+  if (model_file.empty()) {
+    ASSIGN_OR_RETURN(model_file, LocalModelConfig(run.model().path()));
+  }
   ASSIGN_OR_RETURN(const ModelFolder folder, FolderOf(run, model_file));
   PlanRequest request{.run = &run,
                       .model_file = model_file,

@@ -69,7 +69,7 @@ absl::Status Run(const RhythmFlags& flags) {
   probe.flow_row_entries = credit.flow_options().row_entries;
   const SampledHeads heads{probe.layers, shape.num_heads};
   RhythmJsonlOptions options{.lines_at_once = static_cast<size_t>(batch), .layers = probe.layers};
-  ASSIGN_OR_RETURN(options.head_classes, HeadClassesFor(flags.model, shape, credit));
+  ASSIGN_OR_RETURN(options.head_classes, HeadClassesFor(model.folder.path, shape, credit));
   if (flags.html.has_value()) {
     options.lines_at_once = kDrawnAtOnce;
     options.keep_attention_bytes = kKeptAttentionBytes;
@@ -77,7 +77,7 @@ absl::Status Run(const RhythmFlags& flags) {
   // Without one the numbers can be had, and the answer, where flow ends, is taken to be the last tokens.
   std::unique_ptr<Tokenizer> tokenizer;
   std::error_code ignored;
-  const std::string tokenizer_path = flags.model + "/tokenizer.json";
+  const std::string tokenizer_path = model.folder.path + "/tokenizer.json";
   if (flags.html.has_value() || std::filesystem::exists(tokenizer_path, ignored)) {
     ASSIGN_OR_RETURN(tokenizer, Tokenizer::FromFile(tokenizer_path));
   }

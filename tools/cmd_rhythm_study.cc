@@ -216,8 +216,9 @@ absl::Status RunStudy(const Study& study, std::istream& in, std::ostream& out, a
 absl::Status Run(const StudyFlags& flags) {
   ASSIGN_OR_RETURN(const Decimal peak_quantile, CheckFlags(flags));
   ASSIGN_OR_RETURN(const LocalModel model, OpenLocalModel(flags));
-  ASSIGN_OR_RETURN(const std::unique_ptr<Tokenizer> tokenizer, Tokenizer::FromFile(flags.model + "/tokenizer.json"));
-  const auto chat_template = ChatTemplate::FromModelFolder(flags.model, "");
+  ASSIGN_OR_RETURN(const std::unique_ptr<Tokenizer> tokenizer,
+                   Tokenizer::FromFile(model.folder.path + "/tokenizer.json"));
+  const auto chat_template = ChatTemplate::FromModelFolder(model.folder.path, "");
   ASSIGN_OR_RETURN(std::vector<TokenId> stop_ids,
                    StopTokens(model.folder, *tokenizer, chat_template.ok() ? chat_template->get() : nullptr));
   const Study study = {.flags = flags,

@@ -1,5 +1,6 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
+#include "common/storage/local_copy.h"
 #include "tools/batch/jsonl_io.h"
 #include "tools/batch/tokenize_jsonl.h"
 #include "tools/command.h"
@@ -20,9 +21,10 @@ struct TokenizeFlags {
 };
 
 absl::Status Run(const TokenizeFlags& flags) {
+  ASSIGN_OR_RETURN(const std::string model, LocalModelFolder(flags.model));
   ASSIGN_OR_RETURN(const std::unique_ptr<Tokenizer> tokenizer,
-                   Tokenizer::FromFile(absl::StrCat(flags.model, "/tokenizer.json")));
-  const auto chat_template = ChatTemplate::FromModelFolder(flags.model, flags.prompt_template);
+                   Tokenizer::FromFile(absl::StrCat(model, "/tokenizer.json")));
+  const auto chat_template = ChatTemplate::FromModelFolder(model, flags.prompt_template);
   const auto work = [&](std::istream& in, std::ostream& out, absl::string_view name) {
     return TokenizeJsonl(*tokenizer, chat_template, std::string(name), in, out);
   };

@@ -11,6 +11,7 @@
 #include "common/base/paths.h"
 #include "common/base/status_macros.h"
 #include "common/data/parquet_rows.h"
+#include "common/storage/local_copy.h"
 
 namespace tactus {
 namespace {
@@ -23,7 +24,8 @@ bool HasDataEnding(const std::string& name) {
 
 }  // namespace
 
-absl::StatusOr<std::vector<std::string>> DataFiles(const std::string& path) {
+absl::StatusOr<std::vector<std::string>> DataFiles(const std::string& path_or_uri) {
+  ASSIGN_OR_RETURN(const std::string path, LocalDataPath(path_or_uri));
   const size_t slash = path.rfind('/');
   const std::string last = slash == std::string::npos ? path : path.substr(slash + 1);
   const bool folder = IsFolder(path);

@@ -19,8 +19,9 @@ inline constexpr JsonLimits kRowLimits = {
     .max_bytes = size_t{4} << 20, .max_depth = 16, .max_values = size_t{1} << 20, .max_string = size_t{4} << 20};
 
 // The files of a data path, in alphabetical order: of a folder those that end in .jsonl or .parquet, of a pattern,
-// whose last part holds *, ? or [, those that it matches, of anything else the path itself. NotFound: there are none.
-absl::StatusOr<std::vector<std::string>> DataFiles(const std::string& path);
+// whose last part holds *, ? or [, those that it matches, of anything else the path itself. Of a URI they are those of
+// its local copy (local_copy.h), which is made first. NotFound: there are none; or errors of LocalDataPath.
+absl::StatusOr<std::vector<std::string>> DataFiles(const std::string& path_or_uri);
 
 // Hands over the rows of DataFiles(path) in order: Parquet where a name ends in .parquet (parquet_rows.h), JSON lines
 // (json_lines.h) otherwise. A row's source is "train.jsonl:3", its line, or "train.parquet:3", its number from 1.

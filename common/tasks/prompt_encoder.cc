@@ -4,15 +4,15 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
+#include "common/storage/local_copy.h"
 #include "proto/config.pb.h"
 
 namespace tactus {
 
 absl::StatusOr<std::unique_ptr<PromptEncoder>> PromptEncoder::Create(const config::ModelOptions& options) {
-  ASSIGN_OR_RETURN(std::unique_ptr<Tokenizer> tokenizer,
-                   Tokenizer::FromFile(absl::StrCat(options.path(), "/tokenizer.json")));
-  ASSIGN_OR_RETURN(std::unique_ptr<ChatTemplate> chat,
-                   ChatTemplate::FromModelFolder(options.path(), options.prompt_template()));
+  ASSIGN_OR_RETURN(const std::string path, LocalModelFolder(options.path()));
+  ASSIGN_OR_RETURN(std::unique_ptr<Tokenizer> tokenizer, Tokenizer::FromFile(absl::StrCat(path, "/tokenizer.json")));
+  ASSIGN_OR_RETURN(std::unique_ptr<ChatTemplate> chat, ChatTemplate::FromModelFolder(path, options.prompt_template()));
   return std::unique_ptr<PromptEncoder>(
       new PromptEncoder(std::move(tokenizer), std::move(chat), options.system_prompt()));
 }

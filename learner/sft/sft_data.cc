@@ -8,6 +8,7 @@
 #include "common/base/status_macros.h"
 #include "common/data/data_rows.h"
 #include "common/environment/open_task.h"
+#include "common/storage/local_copy.h"
 #include "common/tasks/usable_rows.h"
 #include "common/tokenizer/chat/chat_facts.h"
 #include "proto/config.pb.h"
@@ -30,7 +31,7 @@ absl::StatusOr<std::unique_ptr<SftData>> SftData::Create(const config::RunConfig
 }
 
 absl::Status SftData::FindAnswerEnd(const config::RunConfig& config, const ModelConfig& model) {
-  const std::string& path = config.model().path();
+  ASSIGN_OR_RETURN(const std::string path, LocalModelFolder(config.model().path()));
   ASSIGN_OR_RETURN(const ChatFacts facts, FindChatFacts(path, encoder_->tokenizer(), &encoder_->chat(),
                                                         model.eos_token_ids, model.vocab_size));
   for (const std::string& remark : facts.remarks) TACTUS_LOG(WARNING) << remark;

@@ -25,7 +25,7 @@ absl::StatusOr<LocalModel> OpenLocalModel(const ModelFlags& flags) {
   ops::SetThreads(flags.threads > 0 ? flags.threads : OwnHostLimits().cpus);
   LocalModel model;
   ASSIGN_OR_RETURN(model.folder, OpenModelFolder(flags.model));
-  ASSIGN_OR_RETURN(model.dtype, ReadDtype(flags.dtype, flags.model));
+  ASSIGN_OR_RETURN(model.dtype, ReadDtype(flags.dtype, model.folder.path));
   return model;
 }
 

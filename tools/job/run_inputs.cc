@@ -13,6 +13,7 @@
 #include "common/model/sequence_fit.h"
 #include "common/rhythm/credit_assigner.h"
 #include "common/rhythm/rhythm.h"
+#include "common/storage/storage_uri.h"
 #include "common/tokenizer/chat/chat_facts.h"
 #include "learner/prompt_source.h"
 #include "proto/config.pb.h"
@@ -31,7 +32,7 @@ absl::Status CheckCredit(const config::CreditOptions& options, const ModelConfig
 
 absl::StatusOr<std::vector<std::string>> CheckRunInputs(const config::RunConfig& run) {
   const std::string& path = run.model().path();
-  if (!IsFolder(path)) {
+  if (!IsUri(path) && !IsFolder(path)) {
     return absl::NotFoundError(
         absl::StrCat("model.path is \"", path, "\": expected a model folder, seen from the working directory."));
   }
@@ -44,7 +45,7 @@ absl::StatusOr<std::vector<std::string>> CheckRunInputs(const config::RunConfig&
   const bool readable = environment.ok() || run.task().name() != "environment";
   if (readable) RETURN_IF_ERROR(PromptSource::Create(run, model.config.vocab_size).status());
   ASSIGN_OR_RETURN(const std::unique_ptr<PromptEncoder> encoder, PromptEncoder::Create(run.model()));
-  ASSIGN_OR_RETURN(ChatFacts facts, FindChatFacts(path, encoder->tokenizer(), &encoder->chat(),
+  ASSIGN_OR_RETURN(ChatFacts facts, FindChatFacts(model.path, encoder->tokenizer(), &encoder->chat(),
                                                   model.config.eos_token_ids, model.config.vocab_size));
   if (!environment.ok()) {
     facts.remarks.push_back(absl::StrCat("environment.address: ", environment.message(),

@@ -19,6 +19,7 @@
 #include "common/base/status_macros.h"
 #include "common/base/strict_json.h"
 #include "common/model/folder/safetensors.h"
+#include "common/storage/local_copy.h"
 
 namespace tactus {
 namespace {
@@ -235,7 +236,8 @@ absl::StatusOr<StorageDType> FolderDType(const std::string& path) {
 
 bool HasWeights(const std::string& path) { return Exists(Join(path, kSingleFile)) || Exists(Join(path, kIndexFile)); }
 
-absl::StatusOr<ModelFolder> OpenModelFolder(const std::string& path, WeightsExpected expected) {
+absl::StatusOr<ModelFolder> OpenModelFolder(const std::string& path_or_uri, WeightsExpected expected) {
+  ASSIGN_OR_RETURN(const std::string path, LocalModelFolder(path_or_uri));
   const std::string config_path = Join(path, "config.json");
   ASSIGN_OR_RETURN(const std::string config_text, ReadFile(config_path, JsonLimits().max_bytes));
   std::string generation_text;

@@ -30,7 +30,8 @@ bool HasWeights(const std::string& path);
 // tensor missing, none unknown. Touches no tensor data. NotFound / InvalidArgument name the file and the field.
 // kOptional: a folder without weights (a recipe to be trained from scratch) is fine; weights that are there are
 // checked. A tied model may hold lm_head.weight as well: LoadParameters refuses one that differs from the embedding.
-absl::StatusOr<ModelFolder> OpenModelFolder(const std::string& path,
+// Of a URI, its local copy (local_copy.h), which is made first: then `path` is that one's. Errors of LocalModelFolder.
+absl::StatusOr<ModelFolder> OpenModelFolder(const std::string& path_or_uri,
                                             WeightsExpected expected = WeightsExpected::kRequired);
 
 // Told of each parameter, in the layout's order, once it is in the flat buffer and has no further use there: a caller
