@@ -16,6 +16,7 @@
 #include "common/metrics/signal_watch.h"
 #include "common/weights/background_publisher.h"
 #include "common/weights/weight_publisher.h"
+#include "learner/checkpoint/checkpoint_uploader.h"
 #include "learner/checkpoint/checkpointer.h"
 #include "learner/head_calibration.h"
 #include "learner/held_out_rounds.h"
@@ -34,6 +35,10 @@ namespace tactus {
 // Owned by the rank's thread.
 class Coordinator {
  public:
+  // The other ranks are told at least this often that something is still awaited; and whether one was asked to stop is
+  // heard.
+  static constexpr absl::Duration kKeepAlive = absl::Seconds(5);
+
   // Serves actors and weights and opens the records. `rank` outlives it; `lock` is that of the run's checkpoints, and
   // `resumed` what the rank's knew. InvalidArgument / NotFound: the configuration or a file. FailedPrecondition: the
   // folder is another run's. Unavailable: the address is taken.
@@ -44,11 +49,13 @@ class Coordinator {
   // Trains until learner.steps are done, a stop is asked of any rank, the training has diverged or the next batch
   // cannot be had, then writes a checkpoint. After the last step the actors are told that the run is over; after a stop
   // they keep looking for a learner. Blocks. As Rank::Ending. After a stop, what is waited for is the step under way,
-  // if all of its groups are in, else its micro-batch; a checkpoint; and, to hear of another rank's stop, kKeepAlive
-  // (coordinator.cc).
+  // if all of its groups are in, else its micro-batch; a checkpoint, and its upload; and, to hear of another rank's
+  // stop, kKeepAlive.
   absl::Status Run();
 
  private:
+  static constexpr absl::Duration kWaitSlice = absl::Seconds(1);
+
   Coordinator(Rank* rank, HeadCalibration calibration, const std::optional<TrainFacts>& resumed);
 
   const LearnerOptions& options() const { return rank_.options(); }
@@ -77,6 +84,8 @@ class Coordinator {
   absl::Status PollCheckpoint();
   absl::Status AwaitCheckpoint();
   absl::Status EndCheckpoint(const absl::Status& saved);
+  absl::Status OpenUploads();
+  absl::Status EndUploads();
   absl::Status End(absl::Status status);
   // Evaluations by the actors. On the publishing thread: blocks until none is under way, or its time is over.
   void AwaitMeasured();
@@ -100,6 +109,7 @@ class Coordinator {
   TimelineKeeper timeline_;
 
   std::unique_ptr<Checkpointer> checkpointer_;
+  std::unique_ptr<CheckpointUploader> uploader_;  // null: checkpoints stay here
   int64_t checkpointed_step_ = -1;
   double checkpoint_s_ = 0;  // that the newest kept the training waiting, until a step's record has it
 

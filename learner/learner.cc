@@ -6,7 +6,9 @@
 
 #include "common/base/exit_code.h"
 #include "common/base/status_macros.h"
+#include "learner/checkpoint/run_mirror.h"
 #include "learner/coordinator.h"
+#include "proto/config.pb.h"
 
 namespace tactus {
 namespace {
@@ -16,6 +18,14 @@ struct Parts {
   std::unique_ptr<Coordinator> coordinator;  // of rank 0
 };
 
+// What checkpoint.upload has and the folder has not: the disk of an earlier learner may have gone with its machine.
+absl::Status FetchNewer(const LearnerOptions& options) {
+  const std::string& uri = options.config->checkpoint().upload();
+  if (!options.resume || uri.empty()) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const std::unique_ptr<RunMirror> mirror, RunMirror::Open(uri));
+  return mirror->Refresh(options.folder);
+}
+
 absl::StatusOr<Parts> MakeParts(LearnerOptions options, const std::atomic<bool>* stop) {
   std::optional<FolderLock> lock;  // before the checkpoints are read: a learner that still stops may write one more
   if (options.rank == 0) {
@@ -23,6 +33,7 @@ absl::StatusOr<Parts> MakeParts(LearnerOptions options, const std::atomic<bool>*
     // Whoever says --resume may have had a folder there, and lost its mount.
     if (!taken.ok()) return InPhase(options.resume ? Phase::kResuming : Phase::kStarting, taken.status());
     lock = *std::move(taken);
+    RETURN_IF_ERROR(FetchNewer(options));
   }
   Parts parts;
   ASSIGN_OR_RETURN(parts.rank, Rank::Create(std::move(options), stop));

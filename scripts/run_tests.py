@@ -179,6 +179,7 @@ def script_checks(build: pathlib.Path) -> list[Outcome]:
             outcomes.append(check("environments.examples", [python, "scripts/check/environments.py", "examples", "--build", str(build)], 900))
             outcomes.append(check("environments.tool_use", [python, "scripts/check/environments.py", "tool_use", "--build", str(build)], 900))
             outcomes.append(check("environments.faults", [python, "scripts/check/environments.py", "faults", "--build", str(build)], 900))
+            outcomes.append(check("storage", [python, "scripts/check/storage.py", "--build", str(build)], 900))
             outcomes.append(check("documented", [python, "scripts/check/documented.py", "--build", str(build)], 900))
     if not (ROOT / ".git").exists() or not shutil.which("git"):
         return outcomes + [skipped_check("format", "not a git checkout, so nothing says which files changed")]

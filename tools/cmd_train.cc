@@ -14,6 +14,9 @@
 #include "common/base/status_macros.h"
 #include "common/config/run_config.h"
 #include "common/device/devices.h"
+#include "common/storage/local_copy.h"
+#include "common/storage/storage_uri.h"
+#include "learner/checkpoint/run_mirror.h"
 #include "learner/train/trainer_options.h"
 #include "proto/config.pb.h"
 #include "tools/command.h"
@@ -34,7 +37,8 @@ struct TrainFlags {
   void Declare(CLI::App& app) {
     AddFlag(app, "--config FILE", config, "the run's configuration");
     AddFlag(app, "--out DIR", out, "the run's folder, made new [runs/<config>-<time>]");
-    AddFlag(app, "--resume DIR", resume, "go on from the newest complete checkpoint in DIR");
+    AddFlag(app, "--resume DIR", resume,
+            "go on from the newest complete checkpoint in DIR, or of what checkpoint.upload made at a URI, in --out");
     AddFlag(app, "--learners N", learners, "learner processes", 1, 1024);
     AddFlag(app, "--actors N", actors, "actor processes", 1, 1024);
     AddFlag(app, "--set FIELD=VALUE", set, "override one configuration field");
@@ -74,7 +78,7 @@ absl::StatusOr<DevicePlan> PlanOf(const TrainJobOptions& options) {
   ASSIGN_OR_RETURN(input.actor, ParseDeviceSpec(options.config->actor().device()));
   ASSIGN_OR_RETURN(DevicePlan plan, PlanDevices(input));
   if (!input.gpus.gpus.empty()) {  // as the processes will, but before any of them starts
-    const std::string model = absl::StrCat(options.config->model().path(), "/config.json");
+    ASSIGN_OR_RETURN(const std::string model, LocalModelConfig(options.config->model().path()));
     const auto check = [&]() -> absl::Status {
       ASSIGN_OR_RETURN(MemoryReport report, PredictMemory(*options.config, model, plan, input.gpus));
       std::erase_if(report.devices, [](const DeviceMemory& memory) { return !memory.device.is_gpu(); });
@@ -153,7 +157,29 @@ absl::StatusOr<FolderLock> Begin(const TrainJobOptions& options) {
   return lock;
 }
 
-absl::Status Run(const TrainFlags& flags) {
+// Makes of `--resume URI [--out DIR]` a `--resume DIR` that has what is there.
+absl::Status FetchRun(TrainFlags& flags) {
+  ASSIGN_OR_RETURN(const StorageUri uri, StorageUri::Parse(*flags.resume));
+  const RunFolder folder{flags.out.value_or(absl::StrCat("runs/", uri.Last()))};
+  if (Exists(folder.config())) {
+    ASSIGN_OR_RETURN(const config::RunConfig run, config::LoadRunConfig(folder.config(), {}));
+    if (run.checkpoint().upload() != *flags.resume) {
+      return absl::AlreadyExistsError(absl::StrCat(folder.root, " holds a run whose checkpoint.upload is \"",
+                                                   run.checkpoint().upload(), "\": expected a new folder in --out."));
+    }
+  }
+  RETURN_IF_ERROR(MakeFolders(folder.root));
+  ASSIGN_OR_RETURN(const FolderLock lock, LockRun(folder));
+  ASSIGN_OR_RETURN(const std::unique_ptr<RunMirror> mirror, RunMirror::Open(*flags.resume));
+  RETURN_IF_ERROR(Exists(folder.config()) ? mirror->Refresh(folder) : mirror->Fetch(folder));
+  flags.resume = folder.root;
+  flags.out.reset();
+  return absl::OkStatus();
+}
+
+absl::Status Run(const TrainFlags& given) {
+  TrainFlags flags = given;
+  if (flags.resume.has_value() && IsUri(*flags.resume)) RETURN_IF_ERROR(FetchRun(flags));
   ASSIGN_OR_RETURN(TrainJobOptions options, OptionsOf(flags));
   ASSIGN_OR_RETURN(const FolderLock lock, Begin(options));
   for (const std::string& warning : config::Warnings(*options.config)) {
@@ -167,7 +193,9 @@ absl::Status Run(const TrainFlags& flags) {
 constinit const Command kTrainCommand = {
     .name = "train",
     .summary = "Trains on this machine: starts learners and actors, shows progress, keeps checkpoints",
-    .synopsis = "--config FILE [--out DIR] [--learners N] [--actors N] [--set FIELD=VALUE ...] | --resume DIR",
+    .synopsis =
+        "--config FILE [--out DIR] [--learners N] [--actors N] [--set FIELD=VALUE ...] | --resume DIR | --resume URI "
+        "[--out DIR]",
     .example =
         "tactus train --config configs/quickstart.textproto --actors 2\n"
         "  tactus train --resume runs/quickstart-20260101-120000",

@@ -12,6 +12,7 @@
 #include "common/base/host_port.h"
 #include "common/config/scalar_text.h"
 #include "common/device/device_spec.h"
+#include "common/storage/storage_uri.h"
 #include "proto/options.pb.h"
 
 namespace tactus::config {
@@ -91,6 +92,8 @@ std::string FormText(const FieldRule& rule) {
       return "\"auto\", \"cpu\" or \"cuda:N\", N counting the GPUs from 0";
     case FieldRule::NAME:
       return "1 to 63 letters, digits, '-', '_' or '.'";
+    case FieldRule::UPLOAD_URI:
+      return "s3://BUCKET/FOLDER, gs://BUCKET/FOLDER or file:///FOLDER, without a key in it";
   }
   std::abort();  // the enum is closed
 }
@@ -114,6 +117,10 @@ bool HasForm(const FieldRule& rule, const std::string& text) {
       return ParseDeviceSpec(text).ok();
     case FieldRule::NAME:
       return IsName(text);
+    case FieldRule::UPLOAD_URI: {
+      const absl::StatusOr<StorageUri> uri = StorageUri::Parse(text);
+      return text.empty() || (uri.ok() && uri->scheme != "hf");
+    }
   }
   std::abort();
 }

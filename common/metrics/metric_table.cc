@@ -38,7 +38,7 @@ constexpr const char* kEvalOutcome[] = {"measured", "given_up"};
 constexpr const char* kEvalScore[] = {"pass_1", "pass_1_low", "pass_1_high", "pass_k", "pass_k_low", "pass_k_high"};
 constexpr const char* kEvalAnswer[] = {"accepted", "late", "refused"};
 constexpr const char* kCheckpointPhase[] = {"snapshot", "write", "truncate"};
-constexpr const char* kCheckpointOutcome[] = {"written", "failed"};
+constexpr const char* kCheckpointOutcome[] = {"written", "failed", "uploaded", "upload_failed"};
 constexpr const char* kSubmitOutcome[] = {"acknowledged", "held_out", "expired", "refused", "unscored"};
 constexpr const char* kCallOutcome[] = {"ok", "unreachable", "timed_out", "too_large", "bad_reply", "failed"};
 constexpr const char* kBlockedReason[] = {"backpressure", "weights", "scoring", "disconnected"};
@@ -200,7 +200,10 @@ constexpr MetricSpec kTable[] = {
     Gauge(kCheckpointLastSuccess, "tactus_checkpoint_last_success_timestamp_seconds", L, "timestamp_seconds", kNone,
           "When the last complete checkpoint was written, in Unix time; 0 = none in this process yet."),
     Counter(kCheckpoints, "tactus_checkpoints_total", L, "", Closed("outcome", kCheckpointOutcome),
-            "Checkpoints by outcome."),
+            "Checkpoints by outcome: written here or not, and with checkpoint.upload copied there, each failed try "
+            "counted."),
+    Gauge(kCheckpointLastUpload, "tactus_checkpoint_last_upload_timestamp_seconds", L, "timestamp_seconds", kNone,
+          "When a checkpoint was last uploaded, in Unix time; 0 = none by this process, as without checkpoint.upload."),
 
     Counter(kActorTokens, "tactus_actor_tokens_total", A, "tokens", Closed("kind", kTokenKind),
             "Tokens of prompts taken and of completions finished."),

@@ -66,6 +66,7 @@ enum class Metric {
   kCheckpointDuration,
   kCheckpointLastSuccess,
   kCheckpoints,
+  kCheckpointLastUpload,
   // The actor.
   kActorTokens,
   kActorTrajectories,

@@ -94,7 +94,7 @@ void RemoveLeftovers(const std::string& folder) {
   for (const fs::path& entry : Entries(folder)) {
     const std::string name = entry.filename().string();
     if (!absl::StartsWith(name, absl::StrCat(".", kPrefix))) continue;
-    if (!absl::EndsWith(name, ".tmp") && !absl::EndsWith(name, ".old")) continue;
+    if (!absl::EndsWith(name, ".tmp") && !absl::EndsWith(name, ".old") && !absl::EndsWith(name, ".upload")) continue;
     TACTUS_LOG(INFO) << "deleting the unfinished " << entry.string();
     std::error_code ignored;
     fs::remove_all(entry, ignored);

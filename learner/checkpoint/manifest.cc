@@ -23,8 +23,6 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr char kManifest[] = "manifest.json";
-constexpr char kManifestHash[] = "manifest.json.sha256";
 constexpr int kFormat = 1;
 constexpr size_t kMaxManifestBytes = size_t{1} << 20;
 constexpr size_t kBufferBytes = size_t{1} << 20;
@@ -48,7 +46,9 @@ absl::StatusOr<FileDigest> Digest(const std::string& path) {
   return digest;
 }
 
-std::string HashLine(const std::string& manifest) { return absl::StrCat(Sha256Hex(manifest), "  ", kManifest, "\n"); }
+std::string HashLine(absl::string_view manifest) {
+  return absl::StrCat(Sha256Hex(manifest), "  ", kManifestFile, "\n");
+}
 
 // A manifest must not reach outside its folder.
 bool IsPlainRelativePath(const std::string& name) {
@@ -58,18 +58,22 @@ bool IsPlainRelativePath(const std::string& name) {
   return name.find('\0') == std::string::npos;
 }
 
-absl::Status VerifyFile(const std::string& folder, const JsonField& files, const std::string& name) {
-  const std::string path = absl::StrCat(folder, "/", name);
+absl::StatusOr<FileDigest> EntryOf(const JsonField& files, const std::string& name) {
   ASSIGN_OR_RETURN(const JsonField entry, files.Member(name));
   if (!IsPlainRelativePath(name)) return entry.Expected("the name of a file in this folder");
-  JSON_MEMBER(const uint64_t bytes, entry, "bytes", Unsigned());
-  JSON_MEMBER(const std::string sha256, entry, "sha256", String());
+  FileDigest digest;
+  JSON_MEMBER(digest.bytes, entry, "bytes", Unsigned());
+  JSON_MEMBER(digest.sha256_hex, entry, "sha256", String());
+  return digest;
+}
+
+absl::Status VerifyFile(const std::string& path, const FileDigest& expected) {
   ASSIGN_OR_RETURN(const FileDigest digest, Digest(path));
-  if (digest.bytes != bytes) {
+  if (digest.bytes != expected.bytes) {
     return absl::DataLossError(
-        absl::StrCat(path, " has ", digest.bytes, " bytes; the checkpoint's manifest says ", bytes));
+        absl::StrCat(path, " has ", digest.bytes, " bytes; the checkpoint's manifest says ", expected.bytes));
   }
-  if (digest.sha256_hex != sha256) {
+  if (digest.sha256_hex != expected.sha256_hex) {
     return absl::DataLossError(absl::StrCat(path, " has another SHA-256 than the checkpoint's manifest says"));
   }
   return absl::OkStatus();
@@ -81,25 +85,39 @@ absl::Status WriteManifest(const std::string& path, const FileDigests& files) {
   Json listed = Json::object();
   for (const auto& [name, digest] : files) listed[name] = {{"bytes", digest.bytes}, {"sha256", digest.sha256_hex}};
   const std::string manifest = Json({{"format", kFormat}, {"files", listed}}).dump(2) + "\n";
-  RETURN_IF_ERROR(WriteFileAtomic(absl::StrCat(path, "/", kManifest), manifest));
-  return WriteFileAtomic(absl::StrCat(path, "/", kManifestHash), HashLine(manifest));
+  RETURN_IF_ERROR(WriteFileAtomic(absl::StrCat(path, "/", kManifestFile), manifest));
+  return WriteFileAtomic(absl::StrCat(path, "/", kManifestHashFile), HashLine(manifest));
 }
 
-absl::Status VerifyManifest(const std::string& path) {
-  const std::string manifest_path = absl::StrCat(path, "/", kManifest);
-  ASSIGN_OR_RETURN(const std::string manifest, ReadFile(manifest_path, kMaxManifestBytes));
-  ASSIGN_OR_RETURN(const std::string hash_line, ReadFile(absl::StrCat(path, "/", kManifestHash), 256));
+absl::StatusOr<FileDigests> ParseManifest(absl::string_view manifest, absl::string_view hash_line,
+                                          const std::string& source) {
+  const std::string path = absl::StrCat(source, "/", kManifestFile);
   if (hash_line != HashLine(manifest)) {
-    return absl::DataLossError(absl::StrCat(manifest_path, " does not have the SHA-256 in ", kManifestHash));
+    return absl::DataLossError(absl::StrCat(path, " does not have the SHA-256 in ", kManifestHashFile));
   }
-  ASSIGN_OR_RETURN(const nlohmann::json json, ParseJson(manifest, manifest_path));
-  const JsonField root(json, manifest_path);
+  ASSIGN_OR_RETURN(const nlohmann::json json, ParseJson(manifest, path));
+  const JsonField root(json, path);
   if (!json.is_object() || json.value("format", nlohmann::json()) != kFormat) {
     return root.Expected(absl::StrCat("format ", kFormat, " and an object of files"));
   }
   ASSIGN_OR_RETURN(const JsonField files, root.Member("files"));
   if (!files.value().is_object() || files.value().empty()) return files.Expected("an object of files");
-  for (const auto& item : files.value().items()) RETURN_IF_ERROR(VerifyFile(path, files, item.key()));
+  FileDigests listed;
+  for (const auto& item : files.value().items()) {
+    ASSIGN_OR_RETURN(listed[item.key()], EntryOf(files, item.key()));
+  }
+  return listed;
+}
+
+absl::StatusOr<FileDigests> ReadManifest(const std::string& path) {
+  ASSIGN_OR_RETURN(const std::string manifest, ReadFile(absl::StrCat(path, "/", kManifestFile), kMaxManifestBytes));
+  ASSIGN_OR_RETURN(const std::string hash_line, ReadFile(absl::StrCat(path, "/", kManifestHashFile), 256));
+  return ParseManifest(manifest, hash_line, path);
+}
+
+absl::Status VerifyManifest(const std::string& path) {
+  ASSIGN_OR_RETURN(const FileDigests files, ReadManifest(path));
+  for (const auto& [name, digest] : files) RETURN_IF_ERROR(VerifyFile(absl::StrCat(path, "/", name), digest));
   return absl::OkStatus();
 }
 

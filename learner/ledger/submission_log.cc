@@ -148,12 +148,12 @@ absl::Status ReplaySegment(const SegmentStore& segments, uint64_t segment, size_
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<SubmissionLog>> SubmissionLog::Open(std::unique_ptr<SegmentStore> segments,
-                                                                   uint64_t segment_bytes) {
+                                                                   uint64_t segment_bytes, uint64_t first_segment) {
   ASSIGN_OR_RETURN(const std::vector<uint64_t> there, segments->List());
   const bool has_records = std::any_of(there.begin(), there.end(),
                                        [&](uint64_t segment) { return segments->Size(segment).value_or(0) > 0; });
-  auto log = absl::WrapUnique(
-      new SubmissionLog(std::move(segments), segment_bytes, there.empty() ? 0 : there.back(), has_records));
+  const uint64_t last = std::max(there.empty() ? 0 : there.back(), std::max<uint64_t>(first_segment, 1) - 1);
+  auto log = absl::WrapUnique(new SubmissionLog(std::move(segments), segment_bytes, last, has_records));
   absl::MutexLock lock(&log->mu_);
   RETURN_IF_ERROR(log->BeginSegment());
   return log;

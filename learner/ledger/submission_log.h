@@ -28,9 +28,12 @@ class SubmissionLog {
  public:
   static constexpr uint64_t kSegmentBytes = uint64_t{1} << 30;
 
-  // Begins a new segment. A segment with records does not grow beyond `segment_bytes`. Errors name the path.
+  // Begins a new segment, whose number is `first_segment` at least: a snapshot from another machine, whose log stayed
+  // there, needs what comes from that one on. A segment with records does not grow beyond `segment_bytes`. Errors name
+  // the path.
   static absl::StatusOr<std::unique_ptr<SubmissionLog>> Open(std::unique_ptr<SegmentStore> segments,
-                                                             uint64_t segment_bytes = kSegmentBytes);
+                                                             uint64_t segment_bytes = kSegmentBytes,
+                                                             uint64_t first_segment = 1);
   ~SubmissionLog();
   SubmissionLog(const SubmissionLog&) = delete;
   SubmissionLog& operator=(const SubmissionLog&) = delete;

@@ -248,7 +248,8 @@ absl::StatusOr<std::unique_ptr<RolloutServer>> RolloutServer::Start(const Rollou
   std::unique_ptr<SubmissionLog> log;
   if (!options.log_folder.empty()) {
     ASSIGN_OR_RETURN(std::unique_ptr<SegmentStore> segments, OpenSegmentFolder(options.log_folder));
-    ASSIGN_OR_RETURN(log, SubmissionLog::Open(std::move(segments)));
+    const uint64_t first_segment = restore.has_value() ? restore->snapshot.log_segment : 1;
+    ASSIGN_OR_RETURN(log, SubmissionLog::Open(std::move(segments), SubmissionLog::kSegmentBytes, first_segment));
     if (!restore.has_value() && log->HasEarlierRecords()) {
       return absl::FailedPreconditionError(absl::StrCat(
           options.log_folder, " holds groups of an earlier run: resume that run or choose another folder"));

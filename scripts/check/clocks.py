@@ -25,7 +25,7 @@ TIMES_OF_DAY = {
     "common/tokenizer/chat/chat_template.cc": "strftime_now of a template",
     "common/weights/grpc_weight_receiver.cc": "gRPC takes deadlines so, and waits by its own clock",
     "common/weights/grpc_weight_service.cc": "gRPC tells deadlines so",
-    "learner/coordinator.cc": "a metric that is a time",
+    "learner/coordinator_checkpoints.cc": "a metric that is a time",
     "learner/records/run_recorder.cc": "a metric that is a time",
     "learner/rollout/grpc_rollout_server.cc": "gRPC's deadline of now",
     "tools/cmd_train.cc": "the name of a run's folder",

@@ -56,6 +56,21 @@ TEST_F(SubmissionLogTest, ReplaysWhatWasAppendedBeforeARestart) {
   EXPECT_THAT(Replay(*Open()), ElementsAre("one", "two", std::string("three\0", 6), "four"));
 }
 
+// A snapshot that came from another machine needs segments from 57 on, and nothing of what is written now may be
+// before.
+TEST_F(SubmissionLogTest, BeginsWhereASnapshotFromElsewhereEnds) {
+  const auto open = [this](uint64_t first) {
+    return *SubmissionLog::Open(*OpenSegmentFolder(folder), segment_bytes, first);
+  };
+  {
+    const auto log = open(57);
+    EXPECT_THAT(Replay(*log, 57), IsEmpty());
+    EXPECT_TRUE(Append(*log, {"one"}).ok());
+  }
+  EXPECT_THAT(Replay(*open(57), 57), ElementsAre("one"));
+  EXPECT_THAT(Replay(*open(3), 57), ElementsAre("one")) << "and never goes back";
+}
+
 TEST_F(SubmissionLogTest, ASnapshotCutsTheLog) {
   uint64_t segment = 0;
   {
