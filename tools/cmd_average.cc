@@ -22,12 +22,6 @@ struct AverageFlags {
   }
 };
 
-// A checkpoint stands for its model.
-absl::StatusOr<ModelFolder> Open(const std::string& path) {
-  const std::string inside = absl::StrCat(path, "/model");
-  return OpenModelFolder(Exists(absl::StrCat(inside, "/config.json")) ? inside : path);
-}
-
 std::string ShapeText(const ParameterSpec& spec) { return absl::StrCat("[", absl::StrJoin(spec.shape, ", "), "]"); }
 
 absl::Status CheckSameShapes(const ModelFolder& first, const ModelFolder& other) {
@@ -72,7 +66,7 @@ absl::Status Run(const AverageFlags& flags) {
   if (IsTaken(flags.out)) return absl::AlreadyExistsError(absl::StrCat("--out ", flags.out, " exists already."));
   std::vector<ModelFolder> folders;
   for (const std::string& path : flags.models) {
-    ASSIGN_OR_RETURN(folders.emplace_back(), Open(path));
+    ASSIGN_OR_RETURN(folders.emplace_back(), OpenModelFolder(path));
     RETURN_IF_ERROR(CheckSameShapes(folders.front(), folders.back()));
   }
   ASSIGN_OR_RETURN(const StorageDType dtype, FolderDType(folders.front().path));

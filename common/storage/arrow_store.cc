@@ -31,6 +31,7 @@ constexpr double kConnectTimeout_s = 10;
 constexpr double kRetryLimit_s = 60;  // of Google's client, whose own is a quarter of an hour
 constexpr int64_t kTries = 6;         // of Amazon's, whose pauses double
 constexpr size_t kMaxShownBytes = 300;
+constexpr char kAnonymous[] = "anonymous@";
 
 absl::StatusCode CodeOf(const arrow::Status& status) {
   const std::string& why = status.message();
@@ -76,11 +77,14 @@ arrow::Result<std::shared_ptr<afs::FileSystem>> MakeGcs(const std::string& bucke
 
 class ArrowStore final : public Store {
  public:
-  ArrowStore(StorageUri uri, std::shared_ptr<afs::FileSystem> files) : uri_(std::move(uri)), files_(std::move(files)) {}
+  ArrowStore(StorageUri uri, std::shared_ptr<afs::FileSystem> files)
+      : uri_(std::move(uri)),
+        folder_(absl::StripPrefix(uri_.path, uri_.scheme == "gs" ? kAnonymous : "")),
+        files_(std::move(files)) {}
 
   absl::StatusOr<std::vector<StoredFile>> List(bool below) override {
     afs::FileSelector selector;
-    selector.base_dir = uri_.path;
+    selector.base_dir = folder_;
     selector.allow_not_found = true;
     selector.recursive = below;
     const arrow::Result<std::vector<afs::FileInfo>> infos = files_->GetFileInfo(selector);
@@ -89,7 +93,7 @@ class ArrowStore final : public Store {
     for (const afs::FileInfo& info : *infos) {
       if (info.type() != afs::FileType::File) continue;
       absl::string_view name = info.path();
-      if (!absl::ConsumePrefix(&name, uri_.path) || !absl::ConsumePrefix(&name, "/")) continue;
+      if (!absl::ConsumePrefix(&name, folder_) || !absl::ConsumePrefix(&name, "/")) continue;
       found.push_back({.name = std::string(name),
                        .bytes = static_cast<uint64_t>(std::max<int64_t>(info.size(), 0)),
                        .tag = absl::StrCat(info.mtime().time_since_epoch().count()),
@@ -158,9 +162,10 @@ class ArrowStore final : public Store {
   }
 
  private:
-  std::string PathOf(const std::string& name) const { return absl::StrCat(uri_.path, "/", name); }
+  std::string PathOf(const std::string& name) const { return absl::StrCat(folder_, "/", name); }
 
   const StorageUri uri_;
+  const std::string folder_;  // as its file system calls it
   const std::shared_ptr<afs::FileSystem> files_;
 };
 

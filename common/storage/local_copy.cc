@@ -37,6 +37,7 @@ namespace tactus {
 namespace {
 
 constexpr char kRecord[] = ".tactus-copy.json", kPart[] = ".part", kModelConfig[] = "config.json";
+constexpr char kCheckpointModel[] = "model";
 constexpr absl::Duration kLockPoll = absl::Milliseconds(200), kLockWait = absl::Hours(6);
 constexpr absl::Duration kSayEvery = absl::Seconds(10);
 
@@ -170,8 +171,10 @@ absl::Status FetchWanted(const StorageUri& from, const std::string& into, bool b
   }
   if (!found) return absl::NotFoundError(absl::StrCat(from.Name(), ": expected files there, found none"));
   RETURN_IF_ERROR(FetchMissing(*store, from, into, missing, copied, now));
-  for (const auto& [name, file] : copied) {
-    if (!now.contains(name)) RETURN_IF_ERROR(RemoveFile(absl::StrCat(into, "/", name)));
+  ASSIGN_OR_RETURN(const std::vector<std::string> there, ListFilesBelow(into));
+  for (const std::string& name : there) {  // what the store has no more, and parts of what it once had
+    const bool stale = copied.contains(name) || absl::EndsWith(name, kPart);
+    if (stale && !now.contains(name)) RETURN_IF_ERROR(RemoveFile(absl::StrCat(into, "/", name)));
   }
   return copied.size() == now.size() ? absl::OkStatus() : WriteRecord(into, now);
 }
@@ -220,7 +223,14 @@ bool IsModelFile(absl::string_view name) {
 
 bool IsDataFile(absl::string_view name) { return absl::EndsWith(name, ".jsonl") || absl::EndsWith(name, ".parquet"); }
 
-absl::StatusOr<std::string> CopyOfModel(const StorageUri& uri) { return CopyOf(uri, IsModelFile); }
+bool HoldsModel(const std::string& folder) { return Exists(absl::StrCat(folder, "/", kModelConfig)); }
+
+absl::StatusOr<std::string> CopyOfModel(const StorageUri& uri) {
+  ASSIGN_OR_RETURN(const std::string copy, CopyOf(uri, IsModelFile));
+  if (HoldsModel(copy)) return copy;
+  const absl::StatusOr<std::string> inside = CopyOf(uri / kCheckpointModel, IsModelFile);
+  return inside.ok() ? inside : copy;  // what it lacks is told by who reads it
+}
 
 absl::StatusOr<std::string> CopyOfConfig(const StorageUri& uri) {
   return CopyOf(uri, [](absl::string_view name) { return name == kModelConfig; });
@@ -255,7 +265,11 @@ absl::StatusOr<std::string> Local(const std::string& path, absl::StatusOr<std::s
 
 }  // namespace
 
-absl::StatusOr<std::string> LocalModelFolder(const std::string& path) { return Local(path, CopyOfModel); }
+absl::StatusOr<std::string> LocalModelFolder(const std::string& path) {
+  ASSIGN_OR_RETURN(std::string folder, Local(path, CopyOfModel));
+  std::string inside = absl::StrCat(folder, "/", kCheckpointModel);
+  return !HoldsModel(folder) && HoldsModel(inside) ? std::move(inside) : std::move(folder);
+}
 absl::StatusOr<std::string> LocalModelConfig(const std::string& path) {
   ASSIGN_OR_RETURN(const std::string folder, Local(path, CopyOfConfig));
   return absl::StrCat(folder, "/", kModelConfig);

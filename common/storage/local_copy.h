@@ -16,8 +16,8 @@
 
 namespace tactus {
 
-// A model folder; of a URI its JSON, model*.safetensors, templates and tokenizer files. A path without a scheme is returned
-// as it is. Errors: StorageUri::Parse's; Store's; NotFound: there is nothing; DataLoss: a file does not have the hash
+// A model folder; of a URI its JSON, model*.safetensors, templates and tokenizer files. A checkpoint stands
+// for the model in it. Any other path without a scheme is returned as it is. Errors: StorageUri::Parse's; Store's; NotFound: there is nothing; DataLoss: a file does not have the hash
 // that the store says; of the disk, naming the cache.
 absl::StatusOr<std::string> LocalModelFolder(const std::string& path);
 

@@ -53,7 +53,9 @@ absl::StatusOr<StorageUri> StorageUri::Parse(absl::string_view text) {
   if (local && !absl::ConsumePrefix(&rest, "/")) return Wrong(text, "expected an absolute path behind file://");
   const std::vector<absl::string_view> parts = absl::StrSplit(rest, '/');
   if (!LeadsDown(rest)) return Wrong(text, "expected names between its slashes, not \"..\" or none");
-  const bool secret = !hub && !local && absl::StrContains(parts[0], '@');
+  absl::string_view bucket = parts[0];
+  if (uri.scheme == "gs") absl::ConsumePrefix(&bucket, "anonymous@");  // who nobody is needs no key
+  const bool secret = !hub && !local && absl::StrContains(bucket, '@');
   if (secret || absl::StrContains(uri.query, "secret")) {
     return absl::InvalidArgumentError(absl::StrCat(
         uri.scheme,

@@ -1,7 +1,7 @@
 // Names of files and folders in other places than this machine's disks. Thread-safe: values, no I/O.
 //
 //   s3://BUCKET/KEY      Amazon's S3, or what speaks as it does
-//   gs://BUCKET/KEY      Google's Cloud Storage
+//   gs://BUCKET/KEY      Google's Cloud Storage; gs://anonymous@BUCKET/KEY, as nobody
 //   hf://ORG/NAME@REV    a model of the Hugging Face hub; @REV may be missing, and /FILE or /FOLDER may follow
 //   hf://datasets/ORG/NAME@REV/FOLDER
 //   file:///PATH         this machine's disk

@@ -129,6 +129,7 @@ constexpr const char* kFrozen[] = {
     "actor.gpu_memory_mib",
     "checkpoint.every_steps",
     "checkpoint.keep",
+    "checkpoint.upload",
     "eval.max_prompts",
     "eval.samples_per_prompt",
     "eval.every_steps",

@@ -219,6 +219,18 @@ TEST(RunConfigTest, MutualTlsIsAccepted) {
                   .ok());
 }
 
+TEST(RunConfigTest, CheckpointsAreUploadedWhereOneMayWrite) {
+  for (const char* uri : {"s3://bucket/runs/a", "gs://bucket/a", "file:///mnt/runs/a", ""}) {
+    EXPECT_TRUE(Parse({absl::StrCat("checkpoint.upload=", uri)}).ok()) << uri;
+  }
+  EXPECT_EQ(Fingerprint(Parse({"checkpoint.upload=s3://bucket/a"}).value()), Fingerprint(Parse({}).value()));
+  for (const char* none : {"hf://org/name", "runs/a", "s3://", "s3://key:word@bucket/a"}) {
+    EXPECT_THAT(ErrorOf({absl::StrCat("checkpoint.upload=", none)}),
+                HasSubstr("expected s3://BUCKET/FOLDER, gs://BUCKET/FOLDER or file:///FOLDER, without a key in it"))
+        << none;
+  }
+}
+
 // Each bound of each number is accepted where no other field stands against it, and the next number beyond is refused
 // with the range in the sentence.
 TEST(RunConfigTest, EveryNumberHasARangeThatIsEnforced) {
@@ -265,8 +277,10 @@ TEST(RunConfigTest, EvalSetsHaveTheirRules) {
   EXPECT_THAT(ErrorOf({}, text("sets { name: 'test' }")), HasSubstr("and not \"test\""));
   EXPECT_THAT(ErrorOf({}, text("sets { name: 'a' test_path: 'b' }")),
               HasSubstr("eval.sets[0].test_path is given: expected none, as task countdown has one test set"));
-  EXPECT_THAT(ErrorOf({}, text("sets { name: 'a' }", "LAUNCHER")),
-              HasSubstr("eval.sets[0].name is \"a\", with eval.by: LAUNCHER: expected eval.by: ACTORS"));
+  EXPECT_THAT(
+      ErrorOf({}, text("sets { name: 'a' }", "LAUNCHER")),
+      HasSubstr("eval.sets[0].name is \"a\", with eval.max_prompts: 0, with which the launcher measures nothing"));
+  EXPECT_TRUE(Parse({}, text("max_prompts: 8 sets { name: 'a' }", "LAUNCHER")).ok());
   EXPECT_THAT(ErrorOf({"eval.sets.name=a"}), HasSubstr("\"eval.sets\" is a list of groups: expected it in the"));
   EXPECT_THAT(ErrorOf({"eval.sets=a"}), HasSubstr("\"eval.sets\" is a group of fields"));
 }

@@ -36,6 +36,18 @@ TEST_F(LocalCopyTest, PathsStayAsTheyAre) {
   EXPECT_FALSE(LocalModelFolder("ftp://host/a").ok());
 }
 
+TEST_F(LocalCopyTest, ACheckpointStandsForItsModel) {
+  ASSERT_TRUE(MakeFolders(folder_ + "/step-000020/model").ok());
+  Write("step-000020/model/config.json", "{}");
+  EXPECT_EQ(*LocalModelFolder(folder_ + "/step-000020"), folder_ + "/step-000020/model");
+  EXPECT_EQ(*LocalModelFolder(folder_ + "/step-000020/model"), folder_ + "/step-000020/model");
+  hub_.files = {{"step-000020/manifest.json", {"{}"}}, {"step-000020/model/config.json", {"{}"}}};
+  const auto copy = LocalModelFolder(Uri("step-000020"));
+  ASSERT_TRUE(copy.ok()) << copy.status();
+  EXPECT_THAT(*copy, EndsWith("/model"));
+  EXPECT_EQ(*ReadFile(*copy + "/config.json"), "{}");
+}
+
 TEST_F(LocalCopyTest, AModelsFilesAndNoOthers) {
   hub_.files = {{"config.json", {"{}"}},
                 {"model.safetensors", {"weights"}},
@@ -81,6 +93,7 @@ TEST_F(LocalCopyTest, WhatChangedComesAnewAndWhatIsGoneGoes) {
   EXPECT_FALSE(Exists(into + "/z-missing.json"));
   hub_.files.erase("b/z-missing.json");
   hub_.files.erase("b/gone.json");
+  Write("into/changed.json.0123456789ab.part", "of a version that never came to its end");
   hub_.files["b/changed.json"].content = "new";
   hub_.downloads = 0;
   ASSERT_TRUE(FetchFolder(uri, into, Any).ok());

@@ -12,7 +12,8 @@ using ::testing::Not;
 TEST(StorageUriTest, ReadsWhatItWrites) {
   for (const char* text :
        {"s3://bucket", "s3://bucket/a/b", "s3://bucket/a?endpoint_override=127.0.0.1:9000&scheme=http", "gs://b/c",
-        "hf://org/name", "hf://org/name@v1.0/onnx", "hf://datasets/org/name@main/data", "file:///a/b"}) {
+        "gs://anonymous@b/c", "hf://org/name", "hf://org/name@v1.0/onnx", "hf://datasets/org/name@main/data",
+        "file:///a/b"}) {
     const auto uri = StorageUri::Parse(text);
     ASSERT_TRUE(uri.ok()) << uri.status();
     EXPECT_EQ(uri->Text(), text);
