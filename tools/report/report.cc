@@ -113,18 +113,29 @@ std::string Curves(const std::vector<R>& steps) {
                       missing.empty() ? "" : absl::StrCat("<dl class=\"missing\">", missing, "</dl>\n"));
 }
 
+// Without the fields of which no step has a value.
+std::vector<StepField> TableColumns(const std::vector<R>& steps) {
+  std::vector<StepField> columns;
+  for (const StepField& field : StepFields()) {
+    const auto has = [&field](const R& step) { return std::isfinite(step.*field.member); };
+    if (std::ranges::any_of(steps, has)) columns.push_back(field);
+  }
+  return columns;
+}
+
 std::string Table(const std::vector<R>& steps) {
+  const std::vector<StepField> columns = TableColumns(steps);
   std::string out =
       "<details class=\"box\"><summary>All numbers as a table</summary><div class=\"scroll\" "
       "tabindex=\"0\"><table><thead><tr><th scope=\"col\">step</th>";
-  for (const StepField& field : StepFields()) {
+  for (const StepField& field : columns) {
     absl::StrAppend(&out, "<th scope=\"col\" title=\"", EscapeHtml(field.help), "\">", field.key, "</th>");
   }
   out += "</tr></thead><tbody>\n";
   const size_t stride = (steps.size() + kMaxTableRows - 1) / kMaxTableRows;
   for (size_t i = 0; i < steps.size(); i += stride) {
     absl::StrAppend(&out, "<tr><th scope=\"row\">", steps[i].step, "</th>");
-    for (const StepField& field : StepFields()) {
+    for (const StepField& field : columns) {
       const double value = steps[i].*field.member;
       absl::StrAppend(&out, "<td>", std::isfinite(value) ? NumberText(value, 4) : "–", "</td>");
     }

@@ -159,7 +159,7 @@ TEST(ReportTest, TheDeltaOfAConversationIsOfTheModelsTurns) {
   EXPECT_EQ(AnswerOf(sample).delta, (std::vector<double>{3, 0, 0, 2, 0}));
 }
 
-TEST(ReportTest, ALongRunStaysSmall) { EXPECT_LT(ReportHtml(Data(200000)).size(), size_t{650} << 10); }
+TEST(ReportTest, ALongRunStaysSmall) { EXPECT_LT(ReportHtml(Data(200000)).size(), size_t{600} << 10); }
 
 TEST(ReportTest, ARunWithoutStepsIsAPageToo) { EXPECT_THAT(ReportHtml({}), HasSubstr("No step has finished yet.")); }
 
