@@ -5,7 +5,6 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
 #include "common/base/file.h"
 #include "common/base/host_port.h"
 #include "common/base/log.h"

@@ -190,10 +190,10 @@ MaybeProblem CheckEval(const RunConfig& config) {
       return Problem{path + "test_path", absl::StrCat("is given: expected none, as task ", config.task().name(),
                                                       " has one test set; task qa reads others")};
     }
-    if (eval.by() != EvalOptions::ACTORS) {
-      return Problem{path + "name",
-                     absl::StrCat("is \"", set.name(), "\", with eval.by: ", EvalOptions::By_Name(eval.by()),
-                                  ": expected eval.by: ACTORS, who measure several sets")};
+    if (eval.by() == EvalOptions::LAUNCHER && eval.max_prompts() == 0) {
+      return Problem{path + "name", absl::StrCat("is \"", set.name(),
+                                                 "\", with eval.max_prompts: 0, with which the launcher measures "
+                                                 "nothing: expected 1 or more")};
     }
   }
   return std::nullopt;

@@ -110,22 +110,43 @@ TEST(HeldOutByActorsTest, AKilledActorCostsNoAnswer) {
   EXPECT_GT(solved, 0) << "nothing was ever right, so that nothing is compared";
 }
 
-// Three sets of the run's test prompts; each is what `tactus eval` gives, and the training the same bit for bit.
-TEST(HeldOutByActorsTest, EverySetIsMeasuredAsByTactusEval) {
+// The quick start with two more held-out sets.
+std::string WithSets() {
   const std::string config = testing::TempDir() + "/tactus_e2e_sets.textproto";
   std::string text = ReadFile(SourcePath("configs/quickstart.textproto")).value();
   text = absl::StrReplaceAll(text, {{"\neval {",
                                      "\neval { sets { name: 'greedy' max_prompts: 12 temperature: 0 } sets { "
                                      "name: 'many' max_prompts: 8 samples_per_prompt: 6 temperature: 0.7 }"}});
-  ASSERT_TRUE(WriteFileAtomic(config, text).ok());
-  Job job("held_out_sets", ByActors({}), /*fresh=*/true, config);
-  ASSERT_EQ(job.Wait(), 0);
-  EXPECT_EQ(job.WeightsHash(), HashWithoutEvaluation());
+  EXPECT_TRUE(WriteFileAtomic(config, text).ok());
+  return config;
+}
+
+std::map<std::string, std::vector<HeldOutRecord>> MeasuredSets(const Job& job) {
   std::map<std::string, std::vector<HeldOutRecord>> by_set;
   const std::vector<HeldOutRecord> records = ReadHeldOutSets(job.folder().held_out()).value();
-  for (const HeldOutRecord& record : records) {
-    by_set[record.set].push_back(record);
-  }
+  for (const HeldOutRecord& record : records) by_set[record.set].push_back(record);
+  return by_set;
+}
+
+TEST(HeldOutByLauncherTest, EverySetIsMeasured) {
+  Job job("held_out_launcher_sets", {"--actors", "1"}, /*fresh=*/true, WithSets());
+  ASSERT_EQ(job.Wait(), 0);
+  EXPECT_EQ(job.WeightsHash(), HashWithoutEvaluation());
+  auto by_set = MeasuredSets(job);
+  ASSERT_EQ(by_set.size(), 3u);
+  for (const auto& [set, measured] : by_set) ASSERT_EQ(StepsOf(measured), (std::vector<int64_t>{0, kSteps})) << set;
+  const nlohmann::json alone = Alone(job, kSteps, "--samples 6 --temperature 0.7", 8);
+  EXPECT_EQ(by_set["many"].back().pass1, alone.at("pass@1").at("value").get<double>());
+  EXPECT_EQ(by_set["many"].back().pass_k, alone.at("pass@6").at("value").get<double>());
+  EXPECT_EQ(by_set["greedy"].back().temperature, 0);
+}
+
+// Three sets of the run's test prompts; each is what `tactus eval` gives, and the training the same bit for bit.
+TEST(HeldOutByActorsTest, EverySetIsMeasuredAsByTactusEval) {
+  Job job("held_out_sets", ByActors({}), /*fresh=*/true, WithSets());
+  ASSERT_EQ(job.Wait(), 0);
+  EXPECT_EQ(job.WeightsHash(), HashWithoutEvaluation());
+  auto by_set = MeasuredSets(job);
   ASSERT_EQ(by_set.size(), 3u);
   for (const auto& [set, measured] : by_set) ASSERT_EQ(StepsOf(measured), (std::vector<int64_t>{0, 2, kSteps})) << set;
   double solved = 0;

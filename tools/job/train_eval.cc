@@ -29,68 +29,110 @@ bool LauncherMeasures(const config::RunConfig& config) {
   return config.eval().max_prompts() > 0 && config.eval().by() == config::EvalOptions::LAUNCHER;
 }
 
-HeldOutEvaluation::HeldOutEvaluation(RunFolder folder, int64_t step, std::string summary,
-                                     std::unique_ptr<ChildProcess> process)
-    : folder_(std::move(folder)),
-      step_(step),
-      summary_(std::move(summary)),
-      deadline_(MonotonicNow() + kTimeout),
-      process_(std::move(process)) {}
+HeldOutEvaluation::HeldOutEvaluation(RunFolder folder, int64_t step, std::vector<Part> parts)
+    : folder_(std::move(folder)), step_(step), parts_(std::move(parts)) {}
 
 absl::StatusOr<std::unique_ptr<HeldOutEvaluation>> HeldOutEvaluation::Start(const TrainJobOptions& options,
                                                                             const std::string& model_folder,
                                                                             int64_t step, const std::string& name) {
-  const std::string base = absl::StrCat(options.folder.logs(), "/eval-", name);
-  const std::string log = base + ".log";
-  RETURN_IF_ERROR(RemoveFile(log));  // a child appends
   const config::EvalOptions& eval = options.config->eval();
-  ASSIGN_OR_RETURN(
-      std::unique_ptr<ChildProcess> process,
-      ChildProcess::Start({absl::StrCat(options.binary_folder, "/tactus"), "eval", "--model", model_folder, "--config",
-                           options.folder.config(), "--prompts", absl::StrCat(eval.max_prompts()), "--samples",
-                           absl::StrCat(eval.samples_per_prompt()), "--temperature", absl::StrCat(eval.temperature())},
-                          log, {}, base + ".json"));
-  return std::unique_ptr<HeldOutEvaluation>(
-      new HeldOutEvaluation(options.folder, step, base + ".json", std::move(process)));
+  const std::string base = absl::StrCat(options.folder.logs(), "/eval-", name);
+  const auto command = [&](int prompts, int samples, double temperature, const std::string& test_path) {
+    std::vector<std::string> words = {absl::StrCat(options.binary_folder, "/tactus"),
+                                      "eval",
+                                      "--model",
+                                      model_folder,
+                                      "--config",
+                                      options.folder.config(),
+                                      "--prompts",
+                                      absl::StrCat(prompts),
+                                      "--samples",
+                                      absl::StrCat(samples),
+                                      "--temperature",
+                                      absl::StrCat(temperature)};
+    if (!test_path.empty()) words.insert(words.end(), {"--set", absl::StrCat("task.test_path=", test_path)});
+    return words;
+  };
+  std::vector<Part> parts;
+  parts.push_back({.set = "",
+                   .command = command(eval.max_prompts(), eval.samples_per_prompt(), eval.temperature(), ""),
+                   .base = base});
+  for (const config::EvalSet& set : eval.sets()) {
+    parts.push_back(
+        {.set = set.name(),
+         .command = command(set.max_prompts(), set.samples_per_prompt(), set.temperature(), set.test_path()),
+         .base = absl::StrCat(base, "-", set.name())});
+  }
+  ASSIGN_OR_RETURN(const std::vector<HeldOutRecord> measured, ReadHeldOutSets(options.folder.held_out()));
+  std::optional<HeldOutRecord> own;
+  for (const HeldOutRecord& record : measured) {
+    if (record.step != step) continue;
+    std::erase_if(parts, [&record](const Part& part) { return part.set == record.set; });
+    if (record.set.empty()) own = record;
+  }
+  std::unique_ptr<HeldOutEvaluation> evaluation(new HeldOutEvaluation(options.folder, step, std::move(parts)));
+  evaluation->own_ = std::move(own);
+  RETURN_IF_ERROR(evaluation->Begin());
+  return evaluation;
+}
+
+absl::Status HeldOutEvaluation::Begin() {
+  process_.reset();
+  if (next_ == parts_.size()) return absl::OkStatus();
+  const Part& part = parts_[next_];
+  const std::string log = part.base + ".log";
+  RETURN_IF_ERROR(RemoveFile(log));  // a child appends
+  deadline_ = MonotonicNow() + kTimeout;
+  ASSIGN_OR_RETURN(process_, ChildProcess::Start(part.command, log, {}, part.base + ".json"));
+  return absl::OkStatus();
 }
 
 std::optional<absl::StatusOr<HeldOutRecord>> HeldOutEvaluation::Wait(absl::Duration patience) {
-  const std::optional<int> code = process_->Wait(patience);
-  if (code.has_value()) return Result(*code);
-  if (MonotonicNow() < deadline_) return std::nullopt;
-  process_->Signal(SIGKILL);
-  return absl::InternalError(absl::StrCat("tactus eval took longer than ", absl::FormatDuration(kTimeout)));
+  if (process_ != nullptr) {
+    const std::optional<int> code = process_->Wait(patience);
+    if (!code.has_value() && MonotonicNow() < deadline_) return std::nullopt;
+    if (!code.has_value()) {
+      process_->Signal(SIGKILL);
+      return absl::InternalError(absl::StrCat("tactus eval took longer than ", absl::FormatDuration(kTimeout)));
+    }
+    absl::Status status = End(*code);
+    if (status.ok()) status = Begin();
+    if (!status.ok()) return status;
+    if (process_ != nullptr) return std::nullopt;
+  }
+  return *own_;  // it is the first part, unless it was there before
 }
 
-absl::StatusOr<HeldOutRecord> HeldOutEvaluation::Result(int exit_code) const {
+// Makes the summary of the part that has ended a line of held_out.jsonl.
+absl::Status HeldOutEvaluation::End(int exit_code) {
+  const Part& part = parts_[next_++];
   if (exit_code != 0) {
     return absl::InternalError(absl::StrCat("tactus eval failed: ", LogTail(process_->log_path(), 3)));
   }
-  ASSIGN_OR_RETURN(const std::string text, ReadFile(summary_));
-  ASSIGN_OR_RETURN(const nlohmann::json json, ParseJson(text, summary_));
-  ASSIGN_OR_RETURN(const JsonField rate, JsonField(json, summary_).Member("pass@1"));
+  const std::string summary = part.base + ".json";
+  ASSIGN_OR_RETURN(const std::string text, ReadFile(summary));
+  ASSIGN_OR_RETURN(const nlohmann::json json, ParseJson(text, summary));
+  ASSIGN_OR_RETURN(const JsonField rate, JsonField(json, summary).Member("pass@1"));
   HeldOutRecord record{.step = step_};
+  record.set = part.set;
   JSON_MEMBER(record.pass1, rate, "value", Number());
   JSON_MEMBER(record.low, rate, "low", Number());
   JSON_MEMBER(record.high, rate, "high", Number());
-  JSON_MEMBER(record.samples, JsonField(json, summary_), "samples_per_prompt", Integer());
-  JSON_MEMBER(record.temperature, JsonField(json, summary_), "temperature", Number());
+  JSON_MEMBER(record.samples, JsonField(json, summary), "samples_per_prompt", Integer());
+  JSON_MEMBER(record.temperature, JsonField(json, summary), "temperature", Number());
   if (record.samples > 1) {
-    ASSIGN_OR_RETURN(const JsonField any, JsonField(json, summary_).Member(absl::StrCat("pass@", record.samples)));
+    ASSIGN_OR_RETURN(const JsonField any, JsonField(json, summary).Member(absl::StrCat("pass@", record.samples)));
     JSON_MEMBER(record.pass_k, any, "value", Number());
     JSON_MEMBER(record.pass_k_low, any, "low", Number());
     JSON_MEMBER(record.pass_k_high, any, "high", Number());
   }
   RETURN_IF_ERROR(AppendHeldOut(folder_.held_out(), record));
-  return record;
+  if (record.set.empty()) own_ = std::move(record);
+  return absl::OkStatus();
 }
 
 absl::StatusOr<HeldOutRecord> MeasureHeldOut(const TrainJobOptions& options, const std::string& model_folder,
                                              int64_t step, const std::string& name) {
-  ASSIGN_OR_RETURN(const std::vector<HeldOutRecord> measured, ReadHeldOut(options.folder.held_out()));
-  for (const HeldOutRecord& record : measured) {
-    if (record.step == step) return record;
-  }
   ASSIGN_OR_RETURN(const std::unique_ptr<HeldOutEvaluation> running,
                    HeldOutEvaluation::Start(options, model_folder, step, name));
   while (StopSignalCount() == 0) {

@@ -18,32 +18,43 @@ namespace tactus {
 // Whether `tactus train` does, and not the run's actors, or nobody.
 bool LauncherMeasures(const config::RunConfig& config);
 
-// One measurement that runs: pass@1 with its 95 % interval, over config.eval's prompts of the test set, of the policy
-// after `step` steps. Not thread-safe. Its process ends with it.
+// One measurement that runs: pass@1 with its 95 % interval, of the policy after `step` steps, over config.eval's
+// prompts of the test set and then over each of eval.sets, but for those that have the step in held_out.jsonl. One
+// process at a time, which ends with it. Not thread-safe.
 class HeldOutEvaluation {
  public:
-  // The whole summary stays in logs/eval-<name>.json, and beside it, as .log, what was said on the way.
+  // A set's whole summary stays in logs/eval-<name>.json, and beside it, as .log, what was said on the way; of
+  // eval.sets it is eval-<name>-<set>.json.
   static absl::StatusOr<std::unique_ptr<HeldOutEvaluation>> Start(const TrainJobOptions& options,
                                                                   const std::string& model_folder, int64_t step,
                                                                   const std::string& name);
 
-  // Waits so long for it; nullopt: it still runs. Its result is the next line of held_out.jsonl. Internal: it failed,
-  // or took an hour.
+  // Waits so long for it; nullopt: it still runs. A set's result is the next line of held_out.jsonl; returned is that
+  // of eval's own. Internal: it failed, or took an hour.
   std::optional<absl::StatusOr<HeldOutRecord>> Wait(absl::Duration patience);
 
  private:
-  HeldOutEvaluation(RunFolder folder, int64_t step, std::string summary, std::unique_ptr<ChildProcess> process);
-  absl::StatusOr<HeldOutRecord> Result(int exit_code) const;
+  struct Part {
+    std::string set;  // "": eval's own
+    std::vector<std::string> command;
+    std::string base;  // of its files in logs
+  };
+
+  HeldOutEvaluation(RunFolder folder, int64_t step, std::vector<Part> parts);
+  absl::Status Begin();  // the next part
+  absl::Status End(int exit_code);
 
   const RunFolder folder_;
   const int64_t step_;
-  const std::string summary_;  // the file
-  const absl::Time deadline_;
-  const std::unique_ptr<ChildProcess> process_;
+  const std::vector<Part> parts_;
+  size_t next_ = 0;                   // of parts_
+  std::optional<HeldOutRecord> own_;  // of eval's own fields, measured now or before
+  std::unique_ptr<ChildProcess> process_;
+  absl::Time deadline_;
 };
 
-// A whole measurement. A step that stands in held_out.jsonl keeps its number and is not measured again. Blocks; ends
-// early, with Cancelled, on a stop signal.
+// A whole measurement. A set whose step stands in held_out.jsonl keeps its number and is not measured again. Blocks;
+// ends early, with Cancelled, on a stop signal.
 absl::StatusOr<HeldOutRecord> MeasureHeldOut(const TrainJobOptions& options, const std::string& model_folder,
                                              int64_t step, const std::string& name);
 
