@@ -38,10 +38,10 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from base.local import ROOT, Expectations, free_port, read_url, require, skip, stop, wait  # noqa: E402
 
-STEPS = 20
+STEPS = 20  # at least; a few more for each kill
 READY_S, RUN_S, STORE_BACK_S = 90, 400, 120
 KEEP = 2
-SETTINGS = [f"learner.steps={STEPS}", "rollout.prompts_per_step=6", "rollout.completions_per_prompt=4", "learner.threads=1",
+SETTINGS = ["rollout.prompts_per_step=6", "rollout.completions_per_prompt=4", "learner.threads=1",
             "checkpoint.every_steps=1", f"checkpoint.keep={KEEP}", "task.test_size=32"]  # fmt: skip
 
 
@@ -168,7 +168,7 @@ class Runs:
 
     def new(self, name: str, settings: list[str]) -> subprocess.Popen:
         config = str(ROOT / "configs/quickstart.textproto")
-        return self.start(name, ["--config", config, "--out", str(self.folder / name)], SETTINGS + settings)
+        return self.start(name, ["--config", config, "--out", str(self.folder / name)], [f"learner.steps={STEPS}", *SETTINGS, *settings])
 
     def tail(self, name: str) -> str:
         return "\n".join((self.folder / f"{name}.log").read_text(errors="replace").splitlines()[-15:])
@@ -229,7 +229,7 @@ def lose_machines(runs: Runs, store: Store, reference: pathlib.Path, inputs: lis
     checks.expect(steps_of(run) == steps_of(reference), "each step stands once in metrics.jsonl, with the undisturbed run's numbers")
     kept = store.complete_steps("tactus/runs/lost")  # those between two uploads may be passed over
     checks.expect(len(kept) == KEEP and kept[-1] == STEPS, f"the store holds the newest checkpoints: {kept}")
-    stored = {path.split("/")[3] for path in store.files_below("tactus/runs/lost/checkpoints") if "/step-" in path}
+    stored = {path.split("/")[4] for path in store.files_below("tactus/runs/lost/checkpoints") if "/step-" in path}
     checks.expect(stored == {f"step-{step:06}" for step in kept}, f"and nothing of others: {sorted(stored)}")
     again = runs.start("again", ["--config", str(ROOT / "configs/quickstart.textproto"), "--out", str(runs.folder / "again")], settings)
     checks.expect(again.wait(READY_S) != 0 and "already holds a run" in runs.tail("again"), "another run is refused that place")
@@ -269,6 +269,8 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=3)
     parser.add_argument("--seed", type=int, default=11)
     args = parser.parse_args()
+    global STEPS
+    STEPS = max(STEPS, 4 * args.kills)
     weed = shutil.which("weed", path=f"{ROOT / '.venv/bin'}:{os.environ['PATH']}")
     if weed is None:
         skip("no weed (SeaweedFS): scripts/setup.sh --lint installs it")
