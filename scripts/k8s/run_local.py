@@ -14,6 +14,7 @@ import argparse
 import dataclasses
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from collections.abc import Callable
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from base.local import ROOT, Expectations, free_port, read_url, stop, wait  # noqa: E402
 from k8s import manifests  # noqa: E402
+from k8s.identities import call, certificate_in, make_certificates, make_expired  # noqa: E402
 
 ENDLESS, MORE_STEPS = 1_000_000, 40  # until it is ended, and after it was started again
 SMALLER = ["--set=rollout.prompts_per_step=4", "--set=rollout.completions_per_prompt=2", "--set=learner.threads=1",
@@ -57,39 +59,41 @@ class Runner(Expectations):
         self.restarts: list[int] = []  # exit codes of actors that had to be started again
         self.goal = ENDLESS  # learner.steps
         (scratch / "run").mkdir()
-        subprocess.run([ROOT / "deploy/certificates/make_certs.sh", scratch / "certs"], check=True, stdout=subprocess.DEVNULL)
+        self.certs = scratch / "certs"
+        make_certificates(self.certs)
 
-    def localize(self, text: str, metrics: int, role: str) -> str:
+    def localize(self, text: str, metrics: int, role: str, certs: pathlib.Path) -> str:
         for old, new in [
             ("tactus-learner:7070", f"localhost:{self.learner_port}"),
             ("0.0.0.0:7070", f"127.0.0.1:{self.learner_port}"),
             ("tactus-learner-hosts-0-0.tactus-learner-hosts:29500", f"localhost:{self.store_port}"),
             ("0.0.0.0:8080", f"127.0.0.1:{metrics}"),
-            ("/etc/tactus-tls", str(self.scratch / "certs" / role)),
+            ("/etc/tactus-tls", str(certs / role)),
             ("/etc/tactus/run.textproto", str(ROOT / "configs/quickstart.textproto")),
             ("/var/lib/tactus", str(self.scratch / "run")),
         ]:
             text = text.replace(old, new)
         return text
 
-    def call(self, container: dict, fields: dict[str, str], metrics: int, role: str) -> dict:
+    def call(self, container: dict, fields: dict[str, str], metrics: int, role: str, certs: pathlib.Path) -> dict:
         """The command, environment and folder that a container's process is started with, as Popen's arguments."""
-        env = {k: self.localize(v, metrics, role) for k, v in self.manifests.environment(container, fields).items()}
+        env = {k: self.localize(v, metrics, role, certs) for k, v in self.manifests.environment(container, fields).items()}
         if "TACTUS_RANKS_PER_HOST" in env:
             env["TACTUS_RANKS_PER_HOST"] = "1"
         env.pop("TACTUS_DEVICE", None)  # no GPU here
-        words = [self.localize(w, metrics, role) for w in manifests.command(container, env)]
+        words = [self.localize(w, metrics, role, certs) for w in manifests.command(container, env)]
         return {"args": words + SMALLER + [f"--set=learner.steps={self.goal}"], "cwd": ROOT,
                 "env": {"PATH": f"{self.binaries}:{os.environ['PATH']}"} | env}  # fmt: skip
 
-    def start(self, pod: manifests.Pod, name: str) -> Process:
+    def start(self, pod: manifests.Pod, name: str, certs: pathlib.Path | None = None) -> Process:
         role, metrics, fields = "actor" if pod.kind == "Deployment" else "learner", free_port(), pod.fields(name)
+        certs = certs or self.certs
         for c in pod.init():
-            done = subprocess.run(**self.call(c, fields, metrics, role), capture_output=True, text=True, timeout=60)
+            done = subprocess.run(**self.call(c, fields, metrics, role, certs), capture_output=True, text=True, timeout=60)
             if done.returncode:
                 self.expect(False, f"{name}: {c['name']} ended with {done.returncode}: {done.stderr}")
         with open(self.scratch / f"{name}.log", "ab") as log:
-            popen = subprocess.Popen(**self.call(pod.main(), fields, metrics, role), stdin=subprocess.DEVNULL, stdout=log,
+            popen = subprocess.Popen(**self.call(pod.main(), fields, metrics, role, certs), stdin=subprocess.DEVNULL, stdout=log,
                                      stderr=log, start_new_session=True)  # fmt: skip
         self.processes.append(Process(name, popen, metrics, pod))
         return self.processes[-1]
@@ -126,6 +130,8 @@ class Runner(Expectations):
         self.within(lambda: self.steps() >= 2 or any(r.popen.poll() is not None for r in ranks), "it trains")
         self.within(lambda: all(a.get("readinessProbe") == 200 for a in self.actors), "the actors are ready")
         self.expect(all(x.get("livenessProbe") == 200 for x in [*self.actors, ranks[0]]), "all are alive")
+        if "service.tls_cert_path" in " ".join(learners[0].main().get("args", [])):
+            self.identities(ranks[0], actor)
         early = 3 if learners[0].kind == "Job" else 130  # of tactus-learner, and of tactus ranks
         code = ranks[-1].terminate()
         self.expect(code == early, f"evicted (host {len(ranks) - 1}), the learner stops with {early} ({code})")
@@ -144,6 +150,34 @@ class Runner(Expectations):
         self.within(lambda: all(r.popen.poll() is not None for r in ranks), "the run ends")
         codes = [r.popen.poll() for r in ranks]
         self.expect(set(codes) == {0} and self.steps() == self.goal, f"... with 0 after {self.steps()} steps ({codes})")
+
+    def identities(self, rank: Process, actor: manifests.Pod) -> None:
+        """Who has no business here, and new certificates while it trains."""
+        make_expired(self.scratch / "expired", self.certs)
+        make_certificates(self.scratch / "another", "another", self.certs)
+        served, shown = call(self.learner_port, self.certs / "actor", self.certs / "ca.crt")
+        self.expect(served and shown == certificate_in(self.certs / "learner"), "an actor's certificate is let in")
+        served, shown = call(self.learner_port, self.scratch / "expired", self.certs / "ca.crt")
+        self.expect(shown and not served, "... one that has expired is not")
+        before = self.refused(rank)
+        served, _ = call(self.learner_port, self.scratch / "another/actor", self.certs / "ca.crt")
+        self.expect(served and before == 0 and self.refused(rank) == 1, "another run's, of the same authority, is refused and counted")
+        stranger = self.start(actor, "another", certs=self.scratch / "another")
+        make_certificates(self.certs)
+        begin = self.steps()
+        self.within(lambda: call(self.learner_port, self.certs / "actor", self.certs / "ca.crt") == (True, certificate_in(self.certs / "learner")),
+                    "certificates made anew while it trains are served without a restart")  # fmt: skip
+        late = self.start(actor, "late")
+        self.within(lambda: late.get("readinessProbe") == 200, "... an actor with a new one joins those with the old")
+        self.within(lambda: self.steps() >= begin + 2, "... and steps are taken")
+        self.expect(not self.restarts and late.terminate() == 0, f"... by actors that never left ({self.restarts})")
+        self.expect(stranger.popen.poll() != 0 and stranger.get("readinessProbe") != 200, "another run's actor has not got in meanwhile")
+        stop(stranger.popen, WAIT_S)
+
+    @staticmethod
+    def refused(rank: Process) -> float:
+        text = read_url(f"http://127.0.0.1:{rank.metrics}/metrics")[1]
+        return sum(float(x) for x in re.findall(r'^tactus_streams_refused_total\{.*reason="wrong_role".*\} (\S+)$', text, re.MULTILINE))
 
     def finish(self) -> None:
         for process in self.processes:
