@@ -192,6 +192,7 @@ def table(
         "short",
         about,
         queries,
+        defaults={"custom": {"minWidth": 80}},  # Grafana's 150 would hide the last columns of the runs' table beside a scroll bar
         overrides=overrides,
         transformations=transformations,
         options=options,
