@@ -25,9 +25,17 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from base.local import free_port, read_url, stop, wait  # noqa: E402
 from monitoring import dashboards, metrics, promql, rules, tools  # noqa: E402
 
-READY_S, DATA_S, STOP_S = 60, 90, 60
+READY_S, DATA_S, STOP_S = 180, 90, 60
 ACTORS = 2
 STOPPED = 130  # exit code of `tactus train` after Ctrl-C
+SETTINGS = {
+    "learner.steps": "100000",
+    "eval.max_prompts": "4",
+    "checkpoint.every_steps": "5",
+    "learner.threads": "1",
+    "algorithm.kl_beta": "0.001",  # a KL to the starting policy, for the panels that show it
+    "rollout.difficulty_floor": "0.5",  # likewise, how many prompts are solved always or never
+}
 
 # Series that a run like this one has no value of, and why.
 NO_DATA_HERE = {
@@ -111,31 +119,12 @@ def await_that(what: str, condition, seconds: float, process: subprocess.Popen):
     return value
 
 
-def start_run(build: pathlib.Path, run: pathlib.Path) -> subprocess.Popen:
-    command = [
-        str(build / "bin/tactus"),
-        "train",
-        "--config",
-        "configs/quickstart.textproto",
-        "--out",
-        str(run),
-        "--learners",
-        "1",
-        "--actors",
-        str(ACTORS),
-        "--set",
-        "learner.steps=100000",
-        "--set",
-        "eval.max_prompts=4",
-        "--set",
-        "checkpoint.every_steps=5",
-        "--set",
-        "learner.threads=1",
-        "--set",
-        "algorithm.kl_beta=0.001",  # a KL to the starting policy, for the panels that show it
-        "--set",
-        "rollout.difficulty_floor=0.5",  # likewise, how many prompts are solved always or never
-    ]
+def start_run(build: pathlib.Path, run: pathlib.Path, settings: dict[str, str] | None = None) -> subprocess.Popen:
+    """`settings` of the configuration go over SETTINGS."""
+    command = [str(build / "bin/tactus"), "train", "--config", "configs/quickstart.textproto", "--out", str(run)]
+    command += ["--learners", "1", "--actors", str(ACTORS)]
+    for field, value in (SETTINGS | (settings or {})).items():
+        command += ["--set", f"{field}={value}"]
     with run.with_suffix(".log").open("w") as log:
         return subprocess.Popen(
             command,
