@@ -33,7 +33,8 @@ enum class DrawPurpose : uint32_t {
   kDataGeneration = 3,
   kInitialisation = 4,
   kShuffledCredit = 5,
-  kDifficulty = 6
+  kDifficulty = 6,
+  kSourceOrder = 7
 };
 
 // Four draws for one token of one completion. Counter = {token, completion | purpose << 24, prompt low, prompt high}.
