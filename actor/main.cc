@@ -27,6 +27,7 @@
 #include "common/base/thread.h"
 #include "common/config/flags.h"
 #include "common/config/run_config.h"
+#include "common/config/task_sources.h"
 #include "common/device/devices.h"
 #include "common/environment/open_task.h"
 #include "common/metrics/build_info.h"
@@ -164,6 +165,7 @@ absl::StatusOr<Parts> MakeParts(const config::RunConfig& run, const ActorFlags& 
   port.limits.completions_per_prompt = run.rollout().completions_per_prompt();
   port.limits.max_turns = run.rollout().max_turns();
   port.limits.vocab_size = static_cast<int>(folder.config.vocab_size);
+  port.limits.sources = static_cast<int>(config::SourceNames(run.task()).size());
   ASSIGN_OR_RETURN(port.limits.calibrated_heads,
                    parts.credit->CalibratedHeads(folder.config.num_layers, folder.config.num_heads));
   if (run.service().relay_fan_out() > 0) {

@@ -1,19 +1,23 @@
 #include "learner/prompt_source.h"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "common/base/sha256.h"
 #include "common/base/status_macros.h"
-#include "common/config/run_config.h"
+#include "common/config/task_sources.h"
 #include "common/environment/open_task.h"
 #include "common/tasks/completion_text.h"
+#include "common/tasks/train_order.h"
 #include "common/tasks/usable_rows.h"
 #include "proto/config.pb.h"
 
 namespace tactus {
 namespace {
+
+constexpr char kTrainQuestions[] = "questions to train on";
 
 absl::StatusOr<std::string> FingerprintOf(const Task& task, const std::vector<uint32_t>& rows) {
   Sha256 hash;
@@ -21,8 +25,17 @@ absl::StatusOr<std::string> FingerprintOf(const Task& task, const std::vector<ui
     hash.Update(absl::StrCat(text.size(), ":"));
     hash.Update(text);
   };
+  uint32_t source = 0;
   for (const uint32_t row : rows) {
-    ASSIGN_OR_RETURN(const TaskExample example, task.Example(Split::kTrain, row));
+    // Where one ends and the next begins decides on the order, too.
+    for (; source < task.SourceOf(Split::kTrain, row); ++source) hash.Update("source");
+    const absl::StatusOr<TaskExample> read = task.Example(Split::kTrain, row);
+    // Held out by another source. It stands in the way of a run that does not reach it, too, as within one source.
+    if (absl::IsInvalidArgument(read.status())) {
+      return absl::InvalidArgumentError(absl::StrCat(read.status().message(), kLeaveOutHint));
+    }
+    RETURN_IF_ERROR(read.status());
+    const TaskExample& example = *read;
     for (const std::string* text : {&example.system, &example.user, &example.answer_key_json}) add(*text);
     if (!example.earlier.empty()) hash.Update("earlier");
     for (const ChatMessage& message : example.earlier) {
@@ -34,15 +47,10 @@ absl::StatusOr<std::string> FingerprintOf(const Task& task, const std::vector<ui
 }
 
 // The rows of the train set that the run's steps reach.
-std::vector<uint32_t> ReachedRows(const config::RunConfig& config, size_t size) {
-  const uint64_t prompts =
-      static_cast<uint64_t>(config.learner().steps()) * static_cast<uint64_t>(config.rollout().prompts_per_step());
-  if (prompts >= size) return AllRows(size);
-  ShuffledOrder order(config.seed(), size);
-  std::vector<uint32_t> rows;
-  for (uint64_t place = 0; place < prompts; ++place) rows.push_back(static_cast<uint32_t>(order.At(place)));
-  std::ranges::sort(rows);
-  return rows;
+absl::StatusOr<std::vector<uint32_t>> ReachedRows(const config::RunConfig& config, const Task& task) {
+  ASSIGN_OR_RETURN(MixedOrder order, TrainOrder(config, task, AllRows(task.Size(Split::kTrain))));
+  return order.Reached(static_cast<uint64_t>(config.learner().steps()) *
+                       static_cast<uint64_t>(config.rollout().prompts_per_step()));
 }
 
 HeldOutSet MakeHeldOut(std::string name, std::vector<Prompt> prompts, int samples, double temperature,
@@ -55,25 +63,37 @@ HeldOutSet MakeHeldOut(std::string name, std::vector<Prompt> prompts, int sample
                                  .top_k = rollout.top_k()}};
 }
 
+// Of one of eval.sets: the task's held-out prompts, or a source's, or those of a file.
+absl::StatusOr<std::vector<Prompt>> PromptsOf(const config::TaskOptions& options, const config::EvalSet& set,
+                                              const Task& task, const PromptEncoder& encoder,
+                                              const PromptBounds& bounds) {
+  const std::optional<size_t> source = config::SourceIndex(options, set.source());
+  const auto count = static_cast<size_t>(set.max_prompts());
+  if (set.test_path().empty()) {
+    return HeldOutPrompts(options, task, encoder, bounds, HeldOutRows(task, source, count));
+  }
+  config::TaskOptions file = config::SourcesOf(options)[source.value_or(0)];
+  file.set_test_path(set.test_path());
+  ASSIGN_OR_RETURN(const std::unique_ptr<Task> other, CreateTestSet(file));
+  ASSIGN_OR_RETURN(std::vector<Prompt> prompts,
+                   HeldOutPrompts(options, *other, encoder, bounds, HeldOutRows(*other, std::nullopt, count)));
+  for (Prompt& prompt : prompts) prompt.source = static_cast<uint32_t>(source.value_or(0));
+  return prompts;
+}
+
 // The one of eval's own fields, where it has prompts, and eval.sets.
 absl::StatusOr<std::vector<HeldOutSet>> HeldOutSets(const config::RunConfig& config, const Task& task,
                                                     const PromptEncoder& encoder, const PromptBounds& bounds) {
   const config::EvalOptions& eval = config.eval();
   std::vector<HeldOutSet> sets;
   ASSIGN_OR_RETURN(std::vector<Prompt> first,
-                   HeldOutPrompts(config.task(), task, encoder, bounds, static_cast<size_t>(eval.max_prompts())));
+                   HeldOutPrompts(config.task(), task, encoder, bounds,
+                                  HeldOutRows(task, std::nullopt, static_cast<size_t>(eval.max_prompts()))));
   if (!first.empty()) {
     sets.push_back(MakeHeldOut("", std::move(first), eval.samples_per_prompt(), eval.temperature(), config.rollout()));
   }
   for (const config::EvalSet& set : eval.sets()) {
-    std::unique_ptr<Task> other;
-    config::TaskOptions options = config.task();
-    if (!set.test_path().empty()) {
-      options.set_test_path(set.test_path());
-      ASSIGN_OR_RETURN(other, CreateTestSet(options));
-    }
-    ASSIGN_OR_RETURN(std::vector<Prompt> prompts, HeldOutPrompts(options, other == nullptr ? task : *other, encoder,
-                                                                 bounds, static_cast<size_t>(set.max_prompts())));
+    ASSIGN_OR_RETURN(std::vector<Prompt> prompts, PromptsOf(config.task(), set, task, encoder, bounds));
     if (prompts.empty()) {
       return absl::InvalidArgumentError(
           absl::StrCat("eval.sets: set \"", set.name(), "\" has no question that can be asked"));
@@ -91,13 +111,13 @@ absl::StatusOr<std::vector<uint32_t>> CheckRows(const config::RunConfig& config,
     ASSIGN_OR_RETURN(const TaskExample example, task.Example(Split::kTrain, row));
     return encoder.Encode(example, bounds).status();
   };
-  const size_t size = task.Size(Split::kTrain);
+  const std::vector<uint32_t> all = AllRows(task.Size(Split::kTrain));
   // What is left out changes the order of the rest, so then the whole set counts, whatever the run's length.
   const bool leave_out = config.task().unusable_rows() == config::TaskOptions::LEAVE_OUT;
-  ASSIGN_OR_RETURN(
-      std::vector<uint32_t> usable,
-      UsableRows(config.task(), "questions to train on", leave_out ? AllRows(size) : ReachedRows(config, size), check));
-  return leave_out ? usable : AllRows(size);
+  if (leave_out) return UsableRows(config.task(), kTrainQuestions, all, check);
+  ASSIGN_OR_RETURN(const std::vector<uint32_t> reached, ReachedRows(config, task));
+  RETURN_IF_ERROR(UsableRows(config.task(), kTrainQuestions, reached, check).status());
+  return all;
 }
 
 // Of how many completions the group claims another reward.
@@ -112,68 +132,55 @@ int Differ(const std::vector<Reward>& rewards, const TrajectoryGroup& group) {
 
 }  // namespace
 
-PromptSource::PromptSource(std::unique_ptr<Task> task, std::unique_ptr<Verifier> verifier,
-                           std::unique_ptr<PromptEncoder> encoder, const PromptBounds& bounds,
-                           std::vector<uint32_t> rows, std::vector<HeldOutSet> held_out, std::string fingerprint,
-                           const config::RunConfig& config)
-    : task_(std::move(task)),
-      verifier_(std::move(verifier)),
-      encoder_(std::move(encoder)),
-      bounds_(bounds),
-      rows_(std::move(rows)),
-      held_out_(std::move(held_out)),
-      fingerprint_(std::move(fingerprint)),
-      order_(config.seed(), rows_.size()),
-      difficulty_(config.seed(), rows_.size(), config.rollout().difficulty_floor()) {}
+PromptSource::PromptSource(Parts parts, MixedOrder order, const config::RunConfig& config)
+    : parts_(std::move(parts)),
+      order_(std::move(order)),
+      difficulty_(config.seed(), parts_.rows.size(), config.rollout().difficulty_floor()) {}
 
 absl::StatusOr<std::unique_ptr<PromptSource>> PromptSource::Create(const config::RunConfig& config,
                                                                    int64_t vocab_size) {
-  ASSIGN_OR_RETURN(std::unique_ptr<Task> task, OpenTask(config));
-  std::unique_ptr<Verifier> verifier;
-  if (!config::EnvironmentJudges(config.task())) {
-    ASSIGN_OR_RETURN(verifier, CreateVerifier(config.task().name(), config.task().format_reward()));
-  }
-  if (task->Size(Split::kTrain) == 0) {
-    return absl::InvalidArgumentError(absl::StrCat("task ", config.task().name(), " has no train examples"));
-  }
-  ASSIGN_OR_RETURN(std::unique_ptr<PromptEncoder> encoder, PromptEncoder::Create(config.model()));
-  const PromptBounds bounds = {.max_tokens = config.rollout().max_prompt_tokens(), .vocab_size = vocab_size};
+  Parts parts;
+  ASSIGN_OR_RETURN(parts.task, OpenTask(config));
+  const Task& task = *parts.task;
+  ASSIGN_OR_RETURN(parts.verifiers, CreateVerifiers(config.task()));
+  ASSIGN_OR_RETURN(parts.encoder, PromptEncoder::Create(config.model()));
+  parts.bounds = {.max_tokens = config.rollout().max_prompt_tokens(), .vocab_size = vocab_size};
   // Also where the learner does not ask them: what cannot be used is told before the first step.
-  ASSIGN_OR_RETURN(std::vector<HeldOutSet> held_out, HeldOutSets(config, *task, *encoder, bounds));
-  if (config.eval().by() != config::EvalOptions::ACTORS) held_out.clear();
-  ASSIGN_OR_RETURN(std::vector<uint32_t> rows, CheckRows(config, *task, *encoder, bounds));
-  ASSIGN_OR_RETURN(std::string fingerprint, FingerprintOf(*task, rows));
-  return std::unique_ptr<PromptSource>(new PromptSource(std::move(task), std::move(verifier), std::move(encoder),
-                                                        bounds, std::move(rows), std::move(held_out),
-                                                        std::move(fingerprint), config));
+  ASSIGN_OR_RETURN(parts.held_out, HeldOutSets(config, task, *parts.encoder, parts.bounds));
+  if (config.eval().by() != config::EvalOptions::ACTORS) parts.held_out.clear();
+  ASSIGN_OR_RETURN(parts.rows, CheckRows(config, task, *parts.encoder, parts.bounds));
+  ASSIGN_OR_RETURN(MixedOrder order, TrainOrder(config, task, parts.rows));
+  ASSIGN_OR_RETURN(parts.fingerprint, FingerprintOf(task, parts.rows));
+  return std::unique_ptr<PromptSource>(new PromptSource(std::move(parts), std::move(order), config));
 }
 
 absl::StatusOr<Prompt> PromptSource::At(uint64_t id) {
-  ASSIGN_OR_RETURN(const TaskExample example, task_->Example(Split::kTrain, rows_[order_.At(id)]));
-  Prompt prompt{.id = id, .token_ids = {}, .answer_key_json = example.answer_key_json};
-  ASSIGN_OR_RETURN(prompt.token_ids, encoder_->Encode(example, bounds_));
+  const MixedOrder::Place place = order_.At(id);
+  ASSIGN_OR_RETURN(const TaskExample example, parts_.task->Example(Split::kTrain, parts_.rows[place.element]));
+  Prompt prompt{.id = id, .token_ids = {}, .answer_key_json = example.answer_key_json, .source = place.source};
+  ASSIGN_OR_RETURN(prompt.token_ids, parts_.encoder->Encode(example, parts_.bounds));
   return prompt;
 }
 
 // Ends, since no prompt is passed over for ever: the floor is above 0.
 absl::StatusOr<Prompt> PromptSource::Next(uint64_t id) {
-  while (!difficulty_.Asks(id, order_.At(id))) ++id;
+  while (!difficulty_.Asks(id, order_.At(id).element)) ++id;
   return At(id);
 }
 
 void PromptSource::Learn(const PromptOutcome& outcome) {
-  difficulty_.Learn(order_.At(outcome.prompt_id), outcome.right, outcome.answers);
+  difficulty_.Learn(order_.At(outcome.prompt_id).element, outcome.right, outcome.answers);
 }
 
-absl::StatusOr<std::vector<Reward>> PromptSource::Verify(const std::string& answer_key_json,
+absl::StatusOr<std::vector<Reward>> PromptSource::Verify(const Verifier& verifier, const std::string& answer_key_json,
                                                          const TrajectoryGroup& group) const {
   std::vector<Reward> rewards;
   for (const Completion& completion : group.completions) {
     const absl::StatusOr<std::string> text =
-        CompletionText(encoder_->tokenizer(), completion.token_ids, completion.finish_reason);
+        CompletionText(tokenizer(), completion.token_ids, completion.finish_reason);
     Reward reward{.reason = kUndecodableReason};  // of tokens that are no text
     if (text.ok()) {
-      ASSIGN_OR_RETURN(reward, verifier_->Score(answer_key_json, *text));
+      ASSIGN_OR_RETURN(reward, verifier.Score(answer_key_json, *text));
     }
     rewards.push_back(std::move(reward));
   }
@@ -181,17 +188,20 @@ absl::StatusOr<std::vector<Reward>> PromptSource::Verify(const std::string& answ
 }
 
 absl::StatusOr<int> PromptSource::CountDisagreements(const TrajectoryGroup& group) {
-  if (verifier_ == nullptr) return 0;
-  ASSIGN_OR_RETURN(const TaskExample example, task_->Example(Split::kTrain, rows_[order_.At(group.prompt_id)]));
-  ASSIGN_OR_RETURN(const std::vector<Reward> rewards, Verify(example.answer_key_json, group));
+  const MixedOrder::Place place = order_.At(group.prompt_id);
+  const Verifier* const verifier = parts_.verifiers[place.source].get();
+  if (verifier == nullptr) return 0;
+  ASSIGN_OR_RETURN(const TaskExample example, parts_.task->Example(Split::kTrain, parts_.rows[place.element]));
+  ASSIGN_OR_RETURN(const std::vector<Reward> rewards, Verify(*verifier, example.answer_key_json, group));
   return Differ(rewards, group);
 }
 
 absl::StatusOr<int> PromptSource::CorrectHeldOut(absl::string_view set, TrajectoryGroup& group) {
-  if (verifier_ == nullptr) return 0;
-  const std::vector<Prompt>& prompts = *std::ranges::find(held_out_, set, &HeldOutSet::name)->prompts;
+  const std::vector<Prompt>& prompts = *std::ranges::find(parts_.held_out, set, &HeldOutSet::name)->prompts;
   const auto prompt = std::ranges::lower_bound(prompts, group.prompt_id, {}, &Prompt::id);
-  ASSIGN_OR_RETURN(std::vector<Reward> rewards, Verify(prompt->answer_key_json, group));
+  const Verifier* const verifier = parts_.verifiers[prompt->source].get();
+  if (verifier == nullptr) return 0;
+  ASSIGN_OR_RETURN(std::vector<Reward> rewards, Verify(*verifier, prompt->answer_key_json, group));
   const int disagreements = Differ(rewards, group);
   for (size_t i = 0; i < rewards.size(); ++i) group.completions[i].reward = std::move(rewards[i]);
   return disagreements;

@@ -10,6 +10,7 @@
 #include "common/base/status_macros.h"
 #include "common/config/run_config.h"
 #include "common/config/storage_dtype.h"
+#include "common/config/task_sources.h"
 #include "common/device/devices.h"
 #include "common/device/host_limits.h"
 #include "common/environment/environment_codec.h"
@@ -43,6 +44,13 @@ std::string StreamSentence(const TrainerOptions& options) {
 
 absl::Time EndOf(double time_limit_s) {
   return time_limit_s > 0 ? MonotonicNow() + absl::Seconds(time_limit_s) : absl::InfiniteFuture();
+}
+
+// Of any source: which one a group is of, its rewards are checked for when it was trained.
+double MostFormatReward(const config::TaskOptions& task) {
+  double most = 0;
+  for (const config::TaskOptions& source : config::SourcesOf(task)) most = std::max(most, source.format_reward());
+  return most;
 }
 
 }  // namespace
@@ -108,8 +116,9 @@ absl::Status Rank::LoadModel() {
              .max_credit = credit.Bounds().max,
              // Of a server's rewards the sum is bounded, and what is beside right or wrong is "format".
              .min_format_reward = served ? -kMaxEnvironmentReward - 1 : 0,
-             .max_format_reward = served ? kMaxEnvironmentReward : config.task().format_reward(),
-             .max_turns = served ? config.rollout().max_turns() : 1};
+             .max_format_reward = served ? kMaxEnvironmentReward : MostFormatReward(config.task()),
+             .max_turns = served && config.task().sources().empty() ? config.rollout().max_turns() : 1,
+             .sources = static_cast<int>(config::SourceNames(config.task()).size())};
   PolicyOptions policy_options = PolicyOptions::FromProto(config);
   policy_options.device = options_.device;
   policy_options.sharding = sharding_;

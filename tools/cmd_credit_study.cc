@@ -188,7 +188,10 @@ absl::StatusOr<TruthLine> StudyRow(const Study& study, uint64_t row) {
   const PromptBounds bounds = {.max_tokens = study.run.rollout().max_prompt_tokens(),
                                .vocab_size = study.engine.config().vocab_size};
   ASSIGN_OR_RETURN(const TaskExample example, study.task.Example(Split::kTest, row));
-  Prompt prompt{.id = row, .token_ids = {}, .answer_key_json = example.answer_key_json};
+  Prompt prompt{.id = row,
+                .token_ids = {},
+                .answer_key_json = example.answer_key_json,
+                .source = study.task.SourceOf(Split::kTest, row)};
   ASSIGN_OR_RETURN(prompt.token_ids, study.encoder.Encode(example, bounds));
   const Tokenizer& tokenizer = study.encoder.tokenizer();
   ASSIGN_OR_RETURN(const AnsweredQuestion question,

@@ -12,6 +12,7 @@
 #include "common/base/status_macros.h"
 #include "common/base/stop_signals.h"
 #include "common/config/run_config.h"
+#include "common/config/task_sources.h"
 #include "common/data/turns.h"
 #include "common/environment/open_task.h"
 #include "common/metrics/eval_stats.h"
@@ -99,8 +100,8 @@ struct Evaluation {
 
 absl::Status ReadQuestions(size_t count, int64_t vocab_size, Evaluation& eval) {
   const PromptBounds bounds = {.max_tokens = eval.run.rollout().max_prompt_tokens(), .vocab_size = vocab_size};
-  ASSIGN_OR_RETURN(std::vector<Prompt> prompts,
-                   HeldOutPrompts(eval.run.task(), eval.task, eval.encoder, bounds, count));
+  ASSIGN_OR_RETURN(std::vector<Prompt> prompts, HeldOutPrompts(eval.run.task(), eval.task, eval.encoder, bounds,
+                                                               HeldOutRows(eval.task, std::nullopt, count)));
   eval.left_out = static_cast<int>(count - prompts.size());
   for (Prompt& prompt : prompts) eval.questions.push_back({.prompt = std::move(prompt)});
   return absl::OkStatus();
@@ -204,6 +205,25 @@ nlohmann::ordered_json Json(const Interval& interval, const char* method) {
   return {{"value", interval.value}, {"low", interval.low}, {"high", interval.high}, {"interval", method}};
 }
 
+nlohmann::ordered_json Pass1(const PassEstimate& pass) {
+  return Json(pass.pass1, pass.pass1_by_prompt ? "bootstrap over prompts" : "wilson");
+}
+
+// pass@1 of each of task.sources that has questions here.
+nlohmann::ordered_json Sources(const Evaluation& eval, const Tally& tally) {
+  const std::vector<std::string> names = config::SourceNames(eval.run.task());
+  nlohmann::ordered_json json;
+  for (size_t i = 0; i < names.size(); ++i) {
+    std::vector<int> correct;
+    for (size_t q = 0; q < eval.questions.size(); ++q) {
+      if (eval.questions[q].prompt.source == i) correct.push_back(tally.correct[q]);
+    }
+    if (correct.empty()) continue;
+    json[names[i]] = {{"prompts", correct.size()}, {"pass@1", Pass1(EstimatePass(eval.samples, correct, eval.seed))}};
+  }
+  return json;
+}
+
 nlohmann::ordered_json Summary(const Evaluation& eval, const Tally& tally, double seconds) {
   nlohmann::ordered_json json;
   json["model"] = eval.run.model().path();
@@ -214,8 +234,9 @@ nlohmann::ordered_json Summary(const Evaluation& eval, const Tally& tally, doubl
   json["seed"] = eval.seed;
   json["temperature"] = eval.sampling.temperature;
   const PassEstimate pass = EstimatePass(eval.samples, tally.correct, eval.seed);
-  json["pass@1"] = Json(pass.pass1, pass.pass1_by_prompt ? "bootstrap over prompts" : "wilson");
+  json["pass@1"] = Pass1(pass);
   if (pass.pass_k.has_value()) json[absl::StrCat("pass@", eval.samples)] = Json(*pass.pass_k, "wilson");
+  if (!eval.run.task().sources().empty()) json["sources"] = Sources(eval, tally);
   const double answers = static_cast<double>(tally.answers);
   json["reward_mean"] = tally.reward / answers;
   json["completion_tokens_mean"] = static_cast<double>(tally.tokens) / answers;

@@ -1,5 +1,7 @@
+#include "absl/strings/str_join.h"
 #include "common/base/status_macros.h"
 #include "common/config/run_config.h"
+#include "common/config/task_sources.h"
 #include "common/environment/open_task.h"
 #include "common/tasks/task.h"
 #include "proto/config.pb.h"
@@ -11,13 +13,14 @@ namespace tactus {
 namespace {
 
 struct VerifyFlags {
-  std::optional<std::string> task, config;
+  std::optional<std::string> task, config, source;
   std::vector<std::string> set;
   JsonlFlags jsonl;
 
   void Declare(CLI::App& app) {
     AddFlag(app, "--task NAME", task, "whose verifier: " + TaskNames());
     AddFlag(app, "--config FILE", config, "judge as this run does, by its environment where it has one");
+    AddFlag(app, "--source NAME", source, "with --config: which of its task.sources the answers are of");
     AddFlag(app, "--set FIELD=VALUE", set, "with --config: override one field");
     jsonl.Declare(app);
   }
@@ -37,6 +40,24 @@ struct Judges {
   absl::Duration patience = absl::InfiniteDuration();  // for one line; of an environment as long as a run has
 };
 
+// That of the run with one source.
+absl::StatusOr<config::RunConfig> ConfigOf(const VerifyFlags& flags) {
+  ASSIGN_OR_RETURN(config::RunConfig run, config::LoadRunConfig(*flags.config, flags.set));
+  const config::TaskOptions task = run.task();
+  const std::optional<size_t> source = config::SourceIndex(task, flags.source.value_or(""));
+  if (task.sources().empty() && !flags.source.has_value()) return run;
+  if (!source.has_value()) {
+    const std::string names = absl::StrJoin(config::SourceNames(task), ", ");
+    return absl::InvalidArgumentError(absl::StrCat(
+        flags.source.has_value() ? absl::StrCat("--source is \"", *flags.source, "\"") : "--source is missing",
+        ": expected ",
+        task.sources().empty() ? "none, as the configuration has no task.sources."
+                               : absl::StrCat("one of the configuration's task.sources, ", names, ".")));
+  }
+  *run.mutable_task() = config::SourcesOf(task)[*source];
+  return run;
+}
+
 absl::StatusOr<Judges> JudgesOf(const VerifyFlags& flags) {
   if (!flags.task.has_value() && !flags.config.has_value()) {
     return absl::InvalidArgumentError("--task NAME is missing: expected it, or --config FILE.");
@@ -44,8 +65,11 @@ absl::StatusOr<Judges> JudgesOf(const VerifyFlags& flags) {
   if (flags.task.has_value() && flags.config.has_value()) {
     return absl::InvalidArgumentError("--task does not go with --config, which names one: expected either.");
   }
+  if (flags.source.has_value() && !flags.config.has_value()) {
+    return absl::InvalidArgumentError("--source goes with --config, whose task.sources it names.");
+  }
   if (flags.config.has_value()) {
-    ASSIGN_OR_RETURN(const config::RunConfig run, config::LoadRunConfig(*flags.config, flags.set));
+    ASSIGN_OR_RETURN(const config::RunConfig run, ConfigOf(flags));
     Judges judges;
     judges.patience = absl::Seconds(run.rollout().lease_timeout_s());
     ASSIGN_OR_RETURN(judges.works, OpenJudge(run, kEnvironmentWait, /*metrics=*/nullptr));
@@ -73,7 +97,7 @@ absl::Status Run(const VerifyFlags& flags) {
 constinit const Command kVerifyCommand = {
     .name = "verify",
     .summary = "Judges answers with a task's verifier, or with a run's environment",
-    .synopsis = "(--task NAME | --config FILE [--set FIELD=VALUE ...]) --input FILE [--output FILE]",
+    .synopsis = "(--task NAME | --config FILE [--source NAME] [--set FIELD=VALUE ...]) --input FILE [--output FILE]",
     .example =
         "echo '{\"id\":1,\"numbers\":[3,4,7],\"target\":16,\"response\":\"<answer>(7-3)*4</answer>\"}' |\n"
         "    tactus verify --task countdown --input -\n"

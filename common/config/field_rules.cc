@@ -207,7 +207,7 @@ std::optional<Problem> CheckRules(const Message& message, const std::string& pre
       problem = CheckEach(message, field, path);
     } else if (messages) {
       problem = CheckRules(message.GetReflection()->GetMessage(message, field), path + ".");
-    } else if (texts) {
+    } else if (texts && !derived) {
       problem = CheckText(*field, path, message.GetReflection()->GetString(message, field));
     } else if (IsNumber(*field) && !derived) {
       problem = CheckNumber(message, field, path);

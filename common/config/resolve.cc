@@ -2,6 +2,7 @@
 
 #include <cstdlib>
 
+#include "common/config/task_sources.h"
 #include "proto/config.pb.h"
 
 namespace tactus::config {
@@ -26,6 +27,7 @@ PaperDefaults DefaultsOf(CreditOptions::Paper paper) {
 }  // namespace
 
 void Resolve(RunConfig* config) {
+  ResolveSources(config->mutable_task());
   AlgorithmOptions& algorithm = *config->mutable_algorithm();
   if (!algorithm.has_fixed_length_tokens()) {
     algorithm.set_fixed_length_tokens(config->rollout().max_completion_tokens());

@@ -87,10 +87,6 @@ absl::Status CheckTaskOptions(const TaskOptions& options) {
   return absl::InvalidArgumentError(absl::StrCat(problem->path, " ", problem->text, "."));
 }
 
-bool EnvironmentJudges(const TaskOptions& task) {
-  return task.name() == "environment" || task.rewards() == TaskOptions::ENVIRONMENT;
-}
-
 std::vector<std::string> Warnings(const RunConfig& config) {
   std::vector<std::string> warnings;
   const RolloutOptions& rollout = config.rollout();

@@ -38,9 +38,6 @@ absl::StatusOr<RunConfig> ParseRunConfig(absl::string_view text, absl::string_vi
 // The rules of a task's options alone, for callers that make them without a file. InvalidArgument: as LoadRunConfig.
 absl::Status CheckTaskOptions(const TaskOptions& options);
 
-// Whether the server at environment.address says what answers are worth, and not a verifier of ours.
-bool EnvironmentJudges(const TaskOptions& task);
-
 // Things that are allowed and seldom meant, one sentence each: truncated sampling in training, ...
 std::vector<std::string> Warnings(const RunConfig& config);
 

@@ -1,11 +1,16 @@
 #include "common/config/validate.h"
 
+#include <numeric>
 #include <set>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "common/config/run_config.h"
+#include "common/config/task_sources.h"
 #include "proto/config.pb.h"
 
 namespace tactus::config {
@@ -13,22 +18,62 @@ namespace {
 
 using MaybeProblem = std::optional<Problem>;
 
-MaybeProblem CheckTaskRelations(const TaskOptions& task) {
-  if (task.name() == "qa" && task.train_path().empty()) {
-    return Problem{"task.train_path", "is missing: expected a JSONL or Parquet file, as task.name is \"qa\""};
-  }
-  if (task.name() == "qa" && task.test_path().empty()) {
-    return Problem{"task.test_path", "is missing: expected a JSONL or Parquet file, as task.name is \"qa\""};
+constexpr double kLeastSourceShare = 1e-6;
+
+// `where` is "task." or a source's "task.sources[0].", and `kind` its field that says "qa".
+MaybeProblem CheckSource(const TaskOptions& task, const std::string& where, absl::string_view kind) {
+  for (const auto& [field, path] : {std::pair("train_path", &task.train_path()), {"test_path", &task.test_path()}}) {
+    if (task.name() != "qa" || !path->empty()) continue;
+    return Problem{where + field,
+                   absl::StrCat("is missing: expected a JSONL or Parquet file, as ", where, kind, " is \"qa\"")};
   }
   if (task.name() == "countdown" && task.train_path().empty() != task.test_path().empty()) {
-    return Problem{task.train_path().empty() ? "task.train_path" : "task.test_path",
+    return Problem{where + (task.train_path().empty() ? "train_path" : "test_path"),
                    "is missing: expected puzzles to train on and held-out ones, both read or both made"};
   }
   if (task.min_numbers() > task.max_numbers()) {
-    return Problem{"task.min_numbers", absl::StrCat("is ", task.min_numbers(),
-                                                    ": expected at most task.max_numbers = ", task.max_numbers())};
+    return Problem{where + "min_numbers", absl::StrCat("is ", task.min_numbers(), ": expected at most ", where,
+                                                       "max_numbers = ", task.max_numbers())};
   }
   return std::nullopt;
+}
+
+MaybeProblem CheckSources(const TaskOptions& task) {
+  const std::vector<TaskOptions> options = SourcesOf(task);
+  const std::vector<double> weights = SourceWeights(task);
+  const double all = std::accumulate(weights.begin(), weights.end(), 0.0);
+  std::set<std::string> names;
+  for (size_t i = 0; i < options.size(); ++i) {
+    const std::string path = absl::StrCat("task.sources[", i, "].");
+    const std::string& name = task.sources(static_cast<int>(i)).name();
+    if (!names.insert(name).second) {
+      return Problem{path + "name", absl::StrCat("is \"", name, "\": expected a name that no other source has")};
+    }
+    if (weights[i] < kLeastSourceShare * all) {
+      return Problem{path + "weight",
+                     absl::StrCat("is ", weights[i], ": expected at least a millionth of all sources' together")};
+    }
+    if (MaybeProblem problem = CheckSource(options[i], path, "task")) return problem;
+  }
+  return std::nullopt;
+}
+
+MaybeProblem CheckTaskRelations(const TaskOptions& task) {
+  if (task.sources().empty()) return CheckSource(task, "task.", "name");
+  if (task.sources_size() > kMaxSources) {
+    return Problem{"task.sources", absl::StrCat("are ", task.sources_size(), ": expected at most ", kMaxSources)};
+  }
+  if (task.name() == "environment") {
+    return Problem{"task.name",
+                   "is \"environment\" beside task.sources: expected one of the other tasks; a source's rewards: "
+                   "ENVIRONMENT asks your server for rewards"};
+  }
+  for (const auto& [field, path] : {std::pair("train_path", &task.train_path()), {"test_path", &task.test_path()}}) {
+    if (path->empty()) continue;
+    return Problem{absl::StrCat("task.", field),
+                   "is given beside task.sources: expected none, as each source names its own files"};
+  }
+  return CheckSources(task);
 }
 
 // Rules between fields; every field is in its own range by now.
@@ -160,7 +205,8 @@ MaybeProblem CheckEnvironment(const RunConfig& config) {
     return Problem{"environment.address",
                    absl::StrCat("is missing: expected host:port of your server, as ",
                                 config.task().name() == "environment" ? "task.name is \"environment\""
-                                                                      : "task.rewards is ENVIRONMENT")};
+                                : config.task().sources().empty()     ? "task.rewards is ENVIRONMENT"
+                                                                      : "a source's rewards are ENVIRONMENT")};
   }
   if (judges && config.environment().timeout_s() > config.rollout().lease_timeout_s()) {
     return Problem{"environment.timeout_s",
@@ -175,6 +221,25 @@ MaybeProblem CheckEnvironment(const RunConfig& config) {
   return std::nullopt;
 }
 
+MaybeProblem CheckSetSource(const TaskOptions& task, const EvalSet& set, const std::string& path) {
+  const bool mixed = !task.sources().empty();
+  const std::optional<size_t> source = SourceIndex(task, set.source());
+  if (!set.source().empty() && !source.has_value()) {
+    return Problem{path + "source",
+                   absl::StrCat("is \"", set.source(), "\": expected ",
+                                mixed ? absl::StrCat("one of task.sources, ", absl::StrJoin(SourceNames(task), ", "))
+                                      : "none, as there are no task.sources")};
+  }
+  if (set.test_path().empty()) return std::nullopt;
+  if (mixed && !source.has_value()) {
+    return Problem{path + "source", "is missing: expected the source that the rows of test_path are read as"};
+  }
+  const std::string kind = SourcesOf(task)[source.value_or(0)].name();
+  if (kind == "qa") return std::nullopt;
+  return Problem{path + "test_path",
+                 absl::StrCat("is given: expected none, as task ", kind, " has one test set; task qa reads others")};
+}
+
 MaybeProblem CheckEval(const RunConfig& config) {
   const EvalOptions& eval = config.eval();
   std::set<std::string> names = {kFirstEvalSet};
@@ -186,10 +251,7 @@ MaybeProblem CheckEval(const RunConfig& config) {
                      absl::StrCat("is \"", set.name(), "\": expected a name that no other set has, and not \"",
                                   kFirstEvalSet, "\"")};
     }
-    if (!set.test_path().empty() && config.task().name() != "qa") {
-      return Problem{path + "test_path", absl::StrCat("is given: expected none, as task ", config.task().name(),
-                                                      " has one test set; task qa reads others")};
-    }
+    if (MaybeProblem problem = CheckSetSource(config.task(), set, path)) return problem;
     if (eval.by() == EvalOptions::LAUNCHER && eval.max_prompts() == 0) {
       return Problem{path + "name", absl::StrCat("is \"", set.name(),
                                                  "\", with eval.max_prompts: 0, with which the launcher measures "

@@ -383,6 +383,10 @@ absl::Status ValidatePrompt(const Prompt& prompt, const TrajectoryLimits& limits
     return Invalid("prompt.answer_key_json has ", prompt.answer_key_json.size(), " bytes; at most ", kMaxAnswerKeyBytes,
                    " allowed");
   }
+  if (prompt.source >= static_cast<uint32_t>(limits.sources)) {
+    return Invalid("prompt.source is ", prompt.source, "; expected less than ", limits.sources,
+                   ", the number of the run's sources");
+  }
   return CheckIds("prompt.token_ids", prompt.token_ids, limits.max_prompt_tokens, limits.vocab_size);
 }
 

@@ -38,6 +38,7 @@ struct TrajectoryLimits {
   double max_format_reward = std::numeric_limits<double>::max();
   int max_turns = 1;  // of a conversation
   bool fewer_completions = false;
+  int sources = 1;  // of prompts
 };
 
 inline constexpr size_t kMaxAnswerKeyBytes = size_t{64} << 10;

@@ -31,6 +31,7 @@ wire::PromptLease ToWire(const PromptLease& lease) {
   out.mutable_prompt()->set_id(lease.prompt.id);
   out.mutable_prompt()->mutable_token_ids()->Add(lease.prompt.token_ids.begin(), lease.prompt.token_ids.end());
   out.mutable_prompt()->set_answer_key_json(lease.prompt.answer_key_json);
+  out.mutable_prompt()->set_source(lease.prompt.source);
   out.set_completions_wanted(static_cast<uint32_t>(lease.completions_wanted));
   out.set_seed(lease.seed);
   out.set_timeout_s(lease.timeout_s);
@@ -49,6 +50,7 @@ absl::StatusOr<PromptLease> FromWire(const wire::PromptLease& lease, const Traje
   out.prompt.id = lease.prompt().id();
   out.prompt.token_ids = {lease.prompt().token_ids().begin(), lease.prompt().token_ids().end()};
   out.prompt.answer_key_json = lease.prompt().answer_key_json();
+  out.prompt.source = lease.prompt().source();
   RETURN_IF_ERROR(ValidatePrompt(out.prompt, limits));
   if (IsEvaluation(out.lease_id) != lease.has_evaluation()) {
     return Invalid("lease.evaluation must be given where the lease id has its top bit set, and nowhere else");

@@ -26,6 +26,7 @@ struct Prompt {
   uint64_t id = 0;  // position in the run's admission order: unique in a run, keys the sampling
   std::vector<TokenId> token_ids;
   std::string answer_key_json;
+  uint32_t source = 0;  // of task.sources, by whose rules answers are judged; 0 where there are none
 };
 
 // What a held-out prompt is sampled with.

@@ -1,7 +1,9 @@
 #include "common/environment/open_task.h"
 
 #include <algorithm>
+#include <memory>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
@@ -11,6 +13,7 @@
 #include "common/base/monotonic_clock.h"
 #include "common/base/status_macros.h"
 #include "common/config/run_config.h"
+#include "common/config/task_sources.h"
 #include "common/environment/environment_judge.h"
 #include "common/environment/environment_task.h"
 #include "common/environment/grpc_environment_client.h"
@@ -65,34 +68,18 @@ absl::StatusOr<std::unique_ptr<Task>> Read(const config::RunConfig& run, bool te
   return ReadEnvironmentTask(*client, test_only);
 }
 
-}  // namespace
-
-absl::StatusOr<std::unique_ptr<Task>> OpenTask(const config::RunConfig& run) {
-  return ServesPrompts(run) ? Read(run, /*test_only=*/false) : CreateTask(run.task());
-}
-
-absl::StatusOr<std::unique_ptr<Task>> OpenTestSet(const config::RunConfig& run) {
-  return ServesPrompts(run) ? Read(run, /*test_only=*/true) : CreateTestSet(run.task());
-}
-
-absl::StatusOr<std::unique_ptr<Judge>> OpenJudge(const config::RunConfig& run, absl::Duration wait,
-                                                 MetricSet* metrics) {
-  ASSIGN_OR_RETURN(RewardSource source, OpenRewards(run, wait, metrics));
-  if (source.judge != nullptr) return std::move(source.judge);
+absl::Status CheckKind(const config::RunConfig& run, const EnvironmentFacts& facts) {
+  if (run.task().sources().empty() || !facts.conversations) return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrCat("environment.address: environment ", run.environment().address(),
-                                                 " holds conversations, which a run's actors and `tactus eval` do: "
+                                                 " holds conversations, and prompts of task.sources get one answer: "
                                                  "expected one whose Describe says SINGLE_TURN"));
 }
 
-absl::StatusOr<RewardSource> OpenRewards(const config::RunConfig& run, absl::Duration wait, MetricSet* metrics) {
+absl::StatusOr<RewardSource> OpenEnvironment(const config::RunConfig& run, absl::Duration wait, MetricSet* metrics) {
   RewardSource source;
-  if (!config::EnvironmentJudges(run.task())) {
-    ASSIGN_OR_RETURN(std::unique_ptr<Verifier> verifier, CreateVerifier(run.task().name(), run.task().format_reward()));
-    source.judge = std::make_unique<VerifierJudge>(std::move(verifier));
-    return source;
-  }
   ASSIGN_OR_RETURN(std::unique_ptr<EnvironmentClient> client, Connect(run));
   ASSIGN_OR_RETURN(const EnvironmentFacts facts, AwaitDescription(*client, wait));
+  RETURN_IF_ERROR(CheckKind(run, facts));
   TACTUS_LOG(INFO) << "rewards are those of environment " << client->address()
                    << (facts.name.empty() ? "" : absl::StrCat(" (", facts.name, ")"));
   const int groups = run.actor().max_leases();
@@ -114,10 +101,45 @@ absl::StatusOr<RewardSource> OpenRewards(const config::RunConfig& run, absl::Dur
   return source;
 }
 
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Task>> OpenTask(const config::RunConfig& run) {
+  return ServesPrompts(run) ? Read(run, /*test_only=*/false) : CreateTask(run.task());
+}
+
+absl::StatusOr<std::unique_ptr<Task>> OpenTestSet(const config::RunConfig& run) {
+  return ServesPrompts(run) ? Read(run, /*test_only=*/true) : CreateTestSet(run.task());
+}
+
+absl::StatusOr<std::unique_ptr<Judge>> OpenJudge(const config::RunConfig& run, absl::Duration wait,
+                                                 MetricSet* metrics) {
+  ASSIGN_OR_RETURN(RewardSource source, OpenRewards(run, wait, metrics));
+  if (source.judge != nullptr) return std::move(source.judge);
+  return absl::InvalidArgumentError(absl::StrCat("environment.address: environment ", run.environment().address(),
+                                                 " holds conversations, which a run's actors and `tactus eval` do: "
+                                                 "expected one whose Describe says SINGLE_TURN"));
+}
+
+absl::StatusOr<RewardSource> OpenRewards(const config::RunConfig& run, absl::Duration wait, MetricSet* metrics) {
+  ASSIGN_OR_RETURN(std::vector<std::unique_ptr<Verifier>> verifiers, CreateVerifiers(run.task()));
+  RewardSource environment;
+  if (config::EnvironmentJudges(run.task())) {
+    ASSIGN_OR_RETURN(environment, OpenEnvironment(run, wait, metrics));
+  }
+  if (environment.episodes != nullptr) return environment;
+  const std::shared_ptr<Judge> served = std::move(environment.judge);
+  std::vector<std::shared_ptr<Judge>> judges;
+  for (std::unique_ptr<Verifier>& verifier : verifiers) {
+    judges.push_back(verifier == nullptr ? served : std::make_shared<VerifierJudge>(std::move(verifier)));
+  }
+  return RewardSource{.judge = std::make_unique<SourcesJudge>(std::move(judges)), .episodes = nullptr};
+}
+
 absl::Status ProbeEnvironment(const config::RunConfig& run) {
   if (!config::EnvironmentJudges(run.task())) return absl::OkStatus();
   ASSIGN_OR_RETURN(const std::unique_ptr<EnvironmentClient> client, Connect(run));
-  return client->Describe(kDescribeTimeout).status();
+  ASSIGN_OR_RETURN(const EnvironmentFacts facts, client->Describe(kDescribeTimeout));
+  return CheckKind(run, facts);
 }
 
 }  // namespace tactus

@@ -31,13 +31,15 @@ struct RewardSource {
 };
 
 // Waits for a server to describe itself, at most `wait`; why it does not is logged. Unavailable: none did, with the
-// last reason. Other errors of EnvironmentClient at once: whoever answers is no such server. `metrics`, an actor's, may
-// be null, and outlives the judge.
+// last reason. Other errors of EnvironmentClient at once: whoever answers is no such server. With task.sources each is
+// judged as it says; InvalidArgument: a server of conversations. `metrics`, an actor's, may be null, and outlives the
+// judge.
 absl::StatusOr<RewardSource> OpenRewards(const config::RunConfig& run, absl::Duration wait, MetricSet* metrics);
 // The same for those who hold no conversations. InvalidArgument: the server does.
 absl::StatusOr<std::unique_ptr<Judge>> OpenJudge(const config::RunConfig& run, absl::Duration wait, MetricSet* metrics);
 
-// Whether the run's server, if it needs one, answers within a few seconds; what it says otherwise.
+// Whether the run's server, if it needs one, answers within a few seconds; what it says otherwise. InvalidArgument
+// also: as OpenRewards.
 absl::Status ProbeEnvironment(const config::RunConfig& run);
 
 }  // namespace tactus

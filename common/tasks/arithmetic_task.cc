@@ -60,16 +60,17 @@ class ArithmeticTask : public Task {
   absl::StatusOr<TaskExample> Example(Split split, size_t index) const override {
     const Question& q = Questions(split)[index];
     const absl::string_view op(&q.op, 1);
-    const std::string key = AnswerKey(absl::StrCat(q.Answer())), where = absl::StrCat("arithmetic question ", index);
-    if (style_ == PromptStyle::kCompact)
-      return TaskExample{.system = "", .user = absl::StrCat(q.a, op, q.b, "="), .answer_key_json = key, .where = where};
-    return TaskExample{
-        .system = "You are careful with numbers. You think first, then you answer.",
-        .user = absl::StrCat("What is ", q.a, " ", op, " ", q.b,
-                             "? Think step by step. Then write the number alone between <answer> and </answer>, "
-                             "like this: <answer>12</answer>"),
-        .answer_key_json = key,
-        .where = where};
+    TaskExample example{.system = "",
+                        .user = absl::StrCat(q.a, op, q.b, "="),
+                        .answer_key_json = AnswerKey(absl::StrCat(q.Answer())),
+                        .where = absl::StrCat("arithmetic question ", index),
+                        .identity = absl::StrCat(std::max(q.a, q.b), op, std::min(q.a, q.b))};
+    if (style_ == PromptStyle::kCompact) return example;
+    example.system = "You are careful with numbers. You think first, then you answer.";
+    example.user = absl::StrCat("What is ", q.a, " ", op, " ", q.b,
+                                "? Think step by step. Then write the number alone between <answer> and </answer>, "
+                                "like this: <answer>12</answer>");
+    return example;
   }
 
   absl::StatusOr<std::string> Trace(size_t, uint64_t) const override {

@@ -25,6 +25,11 @@ PuzzleIdentity Identity(const CountdownPuzzle& puzzle) {
   return identity;
 }
 
+std::string IdentityText(CountdownPuzzle puzzle) {
+  std::ranges::sort(puzzle.numbers);
+  return CountdownKey(puzzle);
+}
+
 // The prompts, wherever the puzzles come from.
 class CountdownTask : public Task {
  public:
@@ -36,7 +41,8 @@ class CountdownTask : public Task {
     TaskExample example{.system = "",
                         .user = CompactCountdownPrompt(puzzle),
                         .answer_key_json = CountdownKey(puzzle),
-                        .where = std::move(placed.where)};
+                        .where = std::move(placed.where),
+                        .identity = IdentityText(puzzle)};
     if (style_ == PromptStyle::kCompact) return example;
     example.system = "You solve number puzzles. You think first, then you answer.";
     example.user = absl::StrCat("Use each of the numbers ", absl::StrJoin(puzzle.numbers, ", "),
@@ -106,11 +112,8 @@ class ReadCountdownTask final : public CountdownTask {
 absl::StatusOr<TaskRow> ReadRow(const JsonField& row, const TaskSettings& settings) {
   ASSIGN_OR_RETURN(const JsonField numbers, FieldAt(row, settings.numbers_field));
   ASSIGN_OR_RETURN(const JsonField target, FieldAt(row, settings.target_field));
-  ASSIGN_OR_RETURN(CountdownPuzzle puzzle, ReadPuzzle(numbers, target));
-  TaskRow out{.question = "", .identity = "", .answer_key_json = CountdownKey(puzzle)};
-  std::ranges::sort(puzzle.numbers);
-  out.identity = CountdownKey(puzzle);
-  return out;
+  ASSIGN_OR_RETURN(const CountdownPuzzle puzzle, ReadPuzzle(numbers, target));
+  return TaskRow{.question = "", .identity = IdentityText(puzzle), .answer_key_json = CountdownKey(puzzle)};
 }
 
 absl::StatusOr<std::unique_ptr<Task>> ReadTask(const TaskSettings& settings) {

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -25,10 +26,13 @@ struct HeldOutSet {
   EvaluationSampling sampling = {};
 };
 
-// The first `count` questions of the test set, at most all, without those that cannot be asked; errors as UsableRows'.
-// A prompt's id is its row, by which answers are drawn: they do not depend on what is left out.
+// The first `count` rows of the test set, at most all; of one of its sources, where that is given.
+std::vector<uint32_t> HeldOutRows(const Task& task, std::optional<size_t> source, size_t count);
+
+// The questions at these rows of the test set, without those that cannot be asked; errors as UsableRows'. A prompt's id
+// is its row, by which answers are drawn: they do not depend on what is left out.
 absl::StatusOr<std::vector<Prompt>> HeldOutPrompts(const config::TaskOptions& options, const Task& task,
                                                    const PromptEncoder& encoder, const PromptBounds& bounds,
-                                                   size_t count);
+                                                   const std::vector<uint32_t>& rows);
 
 }  // namespace tactus

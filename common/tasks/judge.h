@@ -21,6 +21,7 @@ struct Question {
   std::string text;  // as the model read it
   std::span<const TokenId> token_ids;
   absl::string_view answer_key;
+  uint32_t source = 0;  // as Prompt's
 };
 
 struct Answer {
@@ -61,6 +62,23 @@ class VerifierJudge final : public Judge {
 
  private:
   const std::unique_ptr<Verifier> verifier_;
+};
+
+// By each question's source, by the judge that it has. InvalidArgument also: there is no such source.
+class SourcesJudge final : public Judge {
+ public:
+  // One for each source, of which several may share one.
+  explicit SourcesJudge(std::vector<std::shared_ptr<Judge>> judges) : judges_(std::move(judges)) {}
+  absl::StatusOr<std::vector<Reward>> Score(const Question& question, std::span<const Answer> answers,
+                                            absl::Time deadline) override;
+  // The most that one of them can use.
+  int calls_at_once() const override;
+  // The first that there is.
+  std::string Trouble() const override;
+  void Close() override;
+
+ private:
+  const std::vector<std::shared_ptr<Judge>> judges_;
 };
 
 }  // namespace tactus

@@ -4,10 +4,12 @@
 #include "absl/strings/str_join.h"
 #include "common/base/status_macros.h"
 #include "common/config/run_config.h"
+#include "common/config/task_sources.h"
 #include "common/tasks/answer_verifier.h"
 #include "common/tasks/arithmetic_task.h"
 #include "common/tasks/countdown.h"
 #include "common/tasks/countdown_task.h"
+#include "common/tasks/mixed_task.h"
 #include "common/tasks/qa_task.h"
 #include "common/tasks/task_settings.h"
 #include "proto/config.pb.h"
@@ -64,12 +66,30 @@ absl::StatusOr<Entry> EntryOf(absl::string_view name) {
       absl::StrCat("there is no task \"", name, "\", expected one of ", TaskNames(), "."));
 }
 
-absl::StatusOr<std::unique_ptr<Task>> Create(const config::TaskOptions& options, bool test_only) {
-  RETURN_IF_ERROR(config::CheckTaskOptions(options));
+absl::StatusOr<std::unique_ptr<Task>> CreateSource(const config::TaskOptions& options, bool test_only) {
   ASSIGN_OR_RETURN(TaskSettings settings, SettingsOf(options));
   settings.test_only = test_only;
   ASSIGN_OR_RETURN(const Entry entry, EntryOf(options.name()));
   return entry.create(settings);
+}
+
+absl::StatusOr<std::unique_ptr<Task>> Create(const config::TaskOptions& options, bool test_only) {
+  RETURN_IF_ERROR(config::CheckTaskOptions(options));
+  const std::vector<config::TaskOptions> sources = config::SourcesOf(options);
+  const std::vector<std::string> names = config::SourceNames(options);
+  std::vector<NamedTask> tasks;
+  for (size_t i = 0; i < sources.size(); ++i) {
+    absl::StatusOr<std::unique_ptr<Task>> task = CreateSource(sources[i], test_only);
+    if (options.sources().empty()) return task;
+    if (!task.ok()) {
+      return absl::Status(task.status().code(), absl::StrCat("source ", names[i], ": ", task.status().message()));
+    }
+    if (!test_only && (*task)->Size(Split::kTrain) == 0) {
+      return absl::InvalidArgumentError(absl::StrCat("source ", names[i], " has no train examples"));
+    }
+    tasks.push_back({.name = names[i], .task = *std::move(task)});
+  }
+  return CreateMixedTask(std::move(tasks), test_only);
 }
 
 }  // namespace
@@ -89,6 +109,16 @@ absl::StatusOr<std::unique_ptr<Task>> CreateTestSet(const config::TaskOptions& o
 absl::StatusOr<std::unique_ptr<Verifier>> CreateVerifier(absl::string_view task_name, double format_reward) {
   ASSIGN_OR_RETURN(const Entry entry, EntryOf(task_name));
   return entry.verifier(format_reward);
+}
+
+absl::StatusOr<std::vector<std::unique_ptr<Verifier>>> CreateVerifiers(const config::TaskOptions& options) {
+  std::vector<std::unique_ptr<Verifier>> verifiers;
+  for (const config::TaskOptions& source : config::SourcesOf(options)) {
+    std::unique_ptr<Verifier>& verifier = verifiers.emplace_back();
+    if (config::EnvironmentJudges(source)) continue;
+    ASSIGN_OR_RETURN(verifier, CreateVerifier(source.name(), source.format_reward()));
+  }
+  return verifiers;
 }
 
 }  // namespace tactus

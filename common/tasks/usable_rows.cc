@@ -23,8 +23,7 @@ absl::StatusOr<std::vector<uint32_t>> UsableRows(const config::TaskOptions& opti
   const std::string found = absl::StrCat(rows.size() - usable.size(), " of ", rows.size(), " ", what,
                                          " cannot be used; the first is ", first.message());
   if (options.unusable_rows() != config::TaskOptions::LEAVE_OUT) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(found, " (task.unusable_rows: LEAVE_OUT goes on without such rows)"));
+    return absl::InvalidArgumentError(absl::StrCat(found, kLeaveOutHint));
   }
   if (usable.empty()) return absl::InvalidArgumentError(found);
   TACTUS_LOG(WARNING) << found << "; they are left out";

@@ -14,6 +14,9 @@
 
 namespace tactus {
 
+// Ends the sentence that refuses rows.
+inline constexpr char kLeaveOutHint[] = " (task.unusable_rows: LEAVE_OUT goes on without such rows)";
+
 // Those of the `rows` that `check` is OK with, in order. What becomes of the others says task.unusable_rows: with
 // LEAVE_OUT a warning in the log counts them. `what` is how sentences call the rows: "questions to train on".
 // InvalidArgument: there are others, or with LEAVE_OUT no row is left; it ends with the error of the first.

@@ -1,6 +1,7 @@
 #include "learner/sft/sft_data.h"
 
 #include <algorithm>
+#include <array>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -9,6 +10,7 @@
 #include "common/data/data_rows.h"
 #include "common/environment/open_task.h"
 #include "common/storage/local_copy.h"
+#include "common/tasks/train_order.h"
 #include "common/tasks/usable_rows.h"
 #include "common/tokenizer/chat/chat_facts.h"
 #include "proto/config.pb.h"
@@ -58,7 +60,8 @@ absl::Status SftData::CheckRows(const config::RunConfig& config) {
   const size_t size = task_ != nullptr ? task_->Size(Split::kTrain) : rows_.size();
   if (size == 0) return absl::InvalidArgumentError("sft has no examples: expected at least one");
   if (task_ != nullptr) {
-    order_.emplace(config.seed(), size);
+    ASSIGN_OR_RETURN(MixedOrder order, TrainOrder(config, *task_, AllRows(size)));
+    order_.emplace(std::move(order));
     const uint64_t places =
         static_cast<uint64_t>(config.sft().steps()) * static_cast<uint64_t>(config.sft().sequences_per_step());
     for (uint64_t place = 0; place < places; ++place) RETURN_IF_ERROR(At(place).status());
@@ -70,12 +73,12 @@ absl::Status SftData::CheckRows(const config::RunConfig& config) {
   std::vector<Row> rows;
   for (const uint32_t row : usable) rows.push_back(std::move(rows_[row]));
   rows_ = std::move(rows);
-  order_.emplace(config.seed(), rows_.size());
+  order_.emplace(config.seed(), std::array{1.0}, std::array<uint64_t, 1>{rows_.size()});
   return absl::OkStatus();
 }
 
 absl::StatusOr<SftExample> SftData::At(uint64_t place) {
-  const uint64_t index = order_->At(place);
+  const uint64_t index = order_->At(place).element;
   if (task_ == nullptr) return Encode(rows_[index]);
   Row row;
   ASSIGN_OR_RETURN(row.prompt, task_->Example(Split::kTrain, index));

@@ -9,7 +9,7 @@
 
 #include "absl/status/statusor.h"
 #include "common/config/config_fwd.h"
-#include "common/data/shuffled_order.h"
+#include "common/data/mixed_order.h"
 #include "common/data/types.h"
 #include "common/model/folder/model_config.h"
 #include "common/tasks/prompt_encoder.h"
@@ -48,7 +48,7 @@ class SftData {
   std::unique_ptr<PromptEncoder> encoder_;
   std::unique_ptr<Task> task_;  // null when a file is read
   std::vector<Row> rows_;       // of the file
-  std::optional<ShuffledOrder> order_;
+  std::optional<MixedOrder> order_;
 };
 
 }  // namespace tactus

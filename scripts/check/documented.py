@@ -126,6 +126,8 @@ MORE = [
     "echo '{\"id\":1,\"text\":\"7\"}' | tactus tokenize --model models/quickstart --prompt-template '{user}' --input - --output out.jsonl",
     "echo '{\"id\":1,\"answer\":7,\"response\":\"7\"}' | tactus verify --task arithmetic --input - --output out.jsonl && grep true out.jsonl",
     "echo '{\"id\":1,\"answer\":7,\"response\":\"7\"}' | tactus verify --config configs/quickstart.textproto --set task.name=arithmetic --input -",
+    "sed 's/^task {/task { sources { name: \"sums\" task: \"arithmetic\" }/' configs/quickstart.textproto > mixed.textproto && "
+    "echo '{\"id\":1,\"answer\":7,\"response\":\"7\"}' | tactus verify --config mixed.textproto --source sums --input - | grep true",
     f"tactus report {RUN} --html page.html && test -s page.html",
     "tactus study configs/studies/credit.textproto --out runs/credit --check | grep done",
     "tactus check-config --fields",

@@ -176,6 +176,23 @@ TEST(Codec, ALeaseOfAHeldOutPromptSaysHowItIsSampled) {
   EXPECT_THAT(refused([](PromptLease& bad) { bad.evaluation->top_k = -1; }), HasSubstr("top_k >= 0"));
 }
 
+TEST(Codec, ALeaseSaysOfWhichSourceItsPromptIs) {
+  TrajectoryLimits limits = kTestLimits;
+  limits.sources = 3;
+  PromptLease lease = TestLease();
+  EXPECT_EQ(FromWire(ToWire(lease), kTestLimits)->prompt.source, 0u);
+  lease.prompt.source = 2;
+  EXPECT_EQ(FromWire(ToWire(lease), limits)->prompt.source, 2u);
+  for (const uint32_t unknown : {3u, 0xffffffffu}) {
+    lease.prompt.source = unknown;
+    const absl::Status refused = FromWire(ToWire(lease), limits).status();
+    EXPECT_EQ(refused.code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_THAT(std::string(refused.message()), HasSubstr("expected less than 3, the number of the run's sources"));
+  }
+  lease.prompt.source = 1;
+  EXPECT_FALSE(FromWire(ToWire(lease), kTestLimits).ok()) << "a run without task.sources has one";
+}
+
 TEST(Codec, TheLeaseOfAGroupIsKnownBeforeTheRest) {
   TrajectoryGroup group = TestGroup();
   group.lease_id = kEvaluationLease | 12345;

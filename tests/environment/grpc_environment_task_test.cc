@@ -1,4 +1,5 @@
 // A run's prompts and judge by its configuration.
+#include "common/base/monotonic_clock.h"
 #include "common/config/run_config.h"
 #include "common/environment/open_task.h"
 #include "proto/config.pb.h"
@@ -94,6 +95,38 @@ TEST_F(EnvironmentTaskTest, JudgesBuiltInTasksToo) {
   EXPECT_EQ(ProbeEnvironment(run).code(), absl::StatusCode::kDataLoss);
   EXPECT_EQ(OpenJudge(run, absl::Hours(1), nullptr).status().code(), absl::StatusCode::kDataLoss)
       << "nothing to wait for";
+}
+
+TEST_F(EnvironmentTaskTest, JudgesTheSourcesThatAskForIt) {
+  server_.description.set_max_calls(2);
+  const config::RunConfig run =
+      config::ParseRunConfig(
+          absl::StrCat("model { path: 'm' } service { plaintext: true } environment { address: '127.0.0.1:",
+                       server_.port(), "' }\ntask { name: 'countdown' sources { name: 'here' task: 'arithmetic' } ",
+                       "sources { name: 'there' rewards: ENVIRONMENT } sources { name: 'too' rewards: ENVIRONMENT } }"),
+          "test", {})
+          .value();
+  const auto judge = OpenJudge(run, kLong, nullptr);
+  ASSERT_TRUE(judge.ok()) << judge.status();
+  EXPECT_EQ((*judge)->calls_at_once(), 2);
+  const std::vector<Answer> answers = {{.text = "<answer>4</answer>", .token_ids = {}},
+                                       {.text = "<answer>5</answer>", .token_ids = {}}};
+  const auto score = [&](uint32_t source) {
+    return (*judge)->Score({.text = "q", .token_ids = {}, .answer_key = R"({"answer":"4"})", .source = source}, answers,
+                           MonotonicNow() + kLong);
+  };
+  const auto here = score(0);
+  ASSERT_TRUE(here.ok()) << here.status();
+  EXPECT_EQ((*here)[0].correct, 1);
+  EXPECT_EQ((*here)[1].correct, 0);
+  EXPECT_EQ(server_.calls, 0) << "nobody was asked";
+  for (const uint32_t source : {1, 2}) ASSERT_TRUE(score(source).ok()) << score(source).status();
+  EXPECT_EQ(server_.calls, 2);
+  server_.description.set_kind(v1::CONVERSATION);
+  const auto conversing = OpenRewards(run, kLong, nullptr);
+  EXPECT_EQ(conversing.status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(conversing.status().message()), HasSubstr("expected one whose Describe says SINGLE_TURN"));
+  EXPECT_EQ(ProbeEnvironment(run), conversing.status());
 }
 
 TEST_F(EnvironmentTaskTest, SaysThatNobodyAnswers) {

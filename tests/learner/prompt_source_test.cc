@@ -245,6 +245,171 @@ TEST_F(PromptSourceTest, ParquetIsTheSameDataAndACursorIsEnoughToGoOn) {
   }
 }
 
+// Two sources: questions whose answers are all 36, and sums.
+class MixedSourceTest : public PromptSourceTest {
+ protected:
+  config::RunConfig Mixed(const std::vector<std::string>& more = {}) const {
+    config::RunConfig config = Config(more);
+    config::TaskOptions& task = *config.mutable_task();
+    task.clear_train_path();
+    task.clear_test_path();
+    task.set_train_size(7);
+    task.set_test_size(4);
+    config::TaskSource& read = *task.add_sources();
+    read.set_name("read");
+    read.set_weight(3);
+    read.set_train_path(folder_ + "/train.jsonl");
+    read.set_test_path(folder_ + "/test.jsonl");
+    config::TaskSource& sums = *task.add_sources();
+    sums.set_name("sums");
+    sums.set_task("arithmetic");
+    return config;
+  }
+  TrajectoryGroup Answered(const PromptSource& source, uint64_t id, const std::string& text) const {
+    TrajectoryGroup group;
+    group.prompt_id = id;
+    Completion& completion = group.completions.emplace_back();
+    completion.token_ids = source.tokenizer().Encode(text, /*add_special_tokens=*/false);
+    completion.finish_reason = FinishReason::kLength;
+    completion.reward = {1, 1, 0, "correct"};
+    return group;
+  }
+  // The number in an answer key.
+  static std::string Number(const std::string& key) {
+    const size_t begin = key.find(":\"") + 2;
+    return key.substr(begin, key.find('"', begin) - begin);
+  }
+};
+
+TEST_F(MixedSourceTest, EachSourceHasItsShareAndItsEpochsAndACursorIsEnoughToGoOn) {
+  Write("train.jsonl", {"1 5 6=36:", "2 5 6=36:", "3 5 6=36:", "4 5 6=36:", "5 5 6=36:"});
+  const auto source = PromptSource::Create(Mixed(), kVocab);
+  ASSERT_TRUE(source.ok()) << source.status();
+  std::map<uint32_t, std::vector<std::vector<TokenId>>> asked;
+  for (uint64_t id = 0; id < 2048; ++id) {
+    const Prompt prompt = (*source)->At(id).value();
+    EXPECT_EQ((*source)->SourceOf(id), prompt.source);
+    EXPECT_EQ(prompt.answer_key_json == R"({"answer":"36"})" && prompt.token_ids.size() > 6, prompt.source == 0);
+    asked[prompt.source].push_back(prompt.token_ids);
+  }
+  EXPECT_EQ(asked[0].size(), 1536u);
+  EXPECT_EQ(asked[1].size(), 512u);
+  for (const auto& [of, size] : {std::pair(0u, 5), {1u, 7}}) {
+    const auto pass = [&, of = of, size = size](int number) {
+      return std::vector(asked[of].begin() + number * size, asked[of].begin() + (number + 1) * size);
+    };
+    std::vector<std::vector<TokenId>> first = pass(0), second = pass(1);
+    EXPECT_NE(first, second) << "shuffled anew";
+    std::ranges::sort(first);
+    std::ranges::sort(second);
+    EXPECT_EQ(first, second) << "of the same rows";
+  }
+  for (const uint64_t cursor : {1, 20, 1023, 1024, 1500}) {
+    const auto again = PromptSource::Create(Mixed(), kVocab).value();
+    for (uint64_t id = cursor; id < cursor + 40; ++id) {
+      ASSERT_EQ(again->At(id)->token_ids, (*source)->At(id)->token_ids) << id;
+      ASSERT_EQ(again->At(id)->source, (*source)->At(id)->source) << id;
+    }
+  }
+}
+
+TEST_F(MixedSourceTest, TheFingerprintKnowsWhereASourceBegins) {
+  config::RunConfig config = Mixed();
+  config::TaskSource& second = *config.mutable_task()->mutable_sources(1);
+  second.set_task("qa");
+  second.set_train_path(folder_ + "/second.jsonl");
+  second.set_test_path(Write("second_test.jsonl", {"8 9 9=1:"}));
+  const auto of = [&](const std::vector<std::string>& first_rows, const std::vector<std::string>& second_rows) {
+    Write("train.jsonl", first_rows);
+    Write("second.jsonl", second_rows);
+    return PromptSource::Create(config, kVocab).value()->fingerprint();
+  };
+  EXPECT_NE(of({"1 5 6=36:", "2 5 6=36:"}, {"3 5 6=36:"}), of({"1 5 6=36:"}, {"2 5 6=36:", "3 5 6=36:"}));
+  EXPECT_EQ(of({"1 5 6=36:"}, {"3 5 6=36:"}), of({"1 5 6=36:"}, {"3 5 6=36:"}));
+}
+
+TEST_F(MixedSourceTest, AnswersAreJudgedByTheirSource) {
+  Write("train.jsonl", {"1 5 6=36:", "2 5 6=36:"});
+  config::RunConfig config = Mixed();
+  const auto source = PromptSource::Create(config, kVocab).value();
+  config.mutable_task()->mutable_sources(0)->set_rewards(config::TaskOptions::ENVIRONMENT);
+  const auto served = PromptSource::Create(config, kVocab);
+  ASSERT_TRUE(served.ok()) << served.status();
+  for (uint64_t id = 0; id < 30; ++id) {
+    const Prompt prompt = source->At(id).value();
+    const std::string right = Number(prompt.answer_key_json);
+    EXPECT_EQ(source->CountDisagreements(Answered(*source, id, right)).value(), 0) << id;
+    EXPECT_EQ(source->CountDisagreements(Answered(*source, id, right + "1")).value(), 1) << id;
+    EXPECT_EQ((*served)->CountDisagreements(Answered(*source, id, right + "1")).value(), prompt.source == 0 ? 0 : 1)
+        << "the environment's word is taken";
+  }
+}
+
+TEST_F(MixedSourceTest, HeldOutSetsMayBeOfOneSource) {
+  Write("train.jsonl", {"1 5 6=36:"});
+  Write("test.jsonl", {"9 9 9=1:", "8 9 9=1:"});
+  config::RunConfig config = Mixed({"eval.max_prompts=3", "eval.by=ACTORS"});
+  for (const char* name : {"sums", "read"}) {
+    config::EvalSet& set = *config.mutable_eval()->add_sets();
+    set.set_name(name);
+    set.set_source(name);
+  }
+  config::EvalSet& file = *config.mutable_eval()->add_sets();
+  file.set_name("file");
+  file.set_source("read");
+  file.set_test_path(Write("more.jsonl", {"7 9 9=1:"}));
+  const auto source = PromptSource::Create(config, kVocab);
+  ASSERT_TRUE(source.ok()) << source.status();
+  const auto sources_of = [&](size_t set) {
+    std::vector<uint32_t> sources;
+    for (const Prompt& prompt : *(*source)->held_out()[set].prompts) sources.push_back(prompt.source);
+    return sources;
+  };
+  ASSERT_EQ((*source)->held_out().size(), 4u);
+  EXPECT_EQ(sources_of(0), (std::vector<uint32_t>{0, 1, 0})) << "in turn";
+  EXPECT_EQ(sources_of(1), (std::vector<uint32_t>{1, 1, 1, 1}));
+  EXPECT_EQ(sources_of(2), (std::vector<uint32_t>{0, 0}));
+  EXPECT_EQ(sources_of(3), (std::vector<uint32_t>{0}));
+  for (size_t set = 1; set < 4; ++set) {
+    const HeldOutSet& held_out = (*source)->held_out()[set];
+    for (const Prompt& prompt : *held_out.prompts) {
+      TrajectoryGroup right = Answered(**source, prompt.id, Number(prompt.answer_key_json));
+      EXPECT_EQ((*source)->CorrectHeldOut(held_out.name, right).value(), 0);
+      TrajectoryGroup wrong = Answered(**source, prompt.id, Number(prompt.answer_key_json) + "1");
+      EXPECT_EQ((*source)->CorrectHeldOut(held_out.name, wrong).value(), 1);
+    }
+  }
+}
+
+TEST_F(MixedSourceTest, RowsThatAnotherSourceHoldsOutAreRefusedOrLeftOut) {
+  Write("train.jsonl", {"1 5 6=36:", "2 5 6=36:"});
+  const auto refusal = [](const config::RunConfig& config) {
+    const auto source = PromptSource::Create(config, kVocab);
+    EXPECT_EQ(source.status().code(), absl::StatusCode::kInvalidArgument);
+    return std::string(source.status().message());
+  };
+  config::RunConfig config = Mixed();
+  config::TaskSource& sums = *config.mutable_task()->mutable_sources(1);
+  sums.set_task("qa");
+  sums.set_train_path(Write("other.jsonl", {"4 5 6=36:"}));
+  sums.set_test_path(Write("other_test.jsonl", {"2 5 6=36:"}));
+  EXPECT_THAT(refusal(config), HasSubstr("train.jsonl:2 of source read: source sums holds it out as"));
+  EXPECT_THAT(refusal(config), HasSubstr("task.unusable_rows: LEAVE_OUT goes on without such rows"));
+  for (int place = 0; place < 60; place += 7) {  // the run's steps reach 6 rows of 60
+    std::vector<std::string> rows;
+    for (int i = 0; i < 60; ++i) rows.push_back(absl::StrCat(i == place ? 2 : 10 + i, " 5 6=36:"));
+    Write("train.jsonl", rows);
+    EXPECT_THAT(refusal(config), HasSubstr(absl::StrCat("train.jsonl:", place + 1, " of source read: source sums")));
+    EXPECT_THAT(refusal(config), HasSubstr("(task.unusable_rows: LEAVE_OUT goes on without such rows)"));
+  }
+  config.mutable_task()->set_unusable_rows(config::TaskOptions::LEAVE_OUT);
+  const auto source = PromptSource::Create(config, kVocab);
+  ASSERT_TRUE(source.ok()) << source.status();
+  for (uint64_t id = 0; id < 200; ++id) ASSERT_TRUE((*source)->At(id).ok());
+  Write("other.jsonl", {long_});
+  EXPECT_THAT(refusal(config), HasSubstr("task qa, source sums: expected at least one question to train on"));
+}
+
 class SftRowsTest : public RowsTest {
  protected:
   std::string Error(const std::string& lines, const std::vector<std::string>& more = {}, int64_t vocab_size = kVocab) {

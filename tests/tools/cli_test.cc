@@ -176,6 +176,39 @@ TEST_F(CliTest, VerifyReadsStandardInputAndNamesBadLines) {
   ExpectMistake("verify --task countdown --input - --output /nonexistent/x", "/nonexistent/x");
 }
 
+TEST_F(CliTest, AMixturesAnswersAreJudgedByTheirSource) {
+  const std::string config = Write("mixed.textproto", R"(model { path: "models/quickstart" prompt_template: "{user}" }
+service { plaintext: true }
+rollout { max_completion_tokens: 16 }
+task {
+  name: "countdown" prompt_style: "compact" format_reward: 0
+  sources { name: "puzzles" }
+  sources { name: "sums" task: "arithmetic" format_reward: 0.5 }
+})");
+  const std::string verify = "verify --input - --config " + config;
+  const std::string puzzle = R"({"id":1,"numbers":[1,2],"target":3,"response":"<answer>1+2</answer>"})";
+  const std::string sum = R"({"id":1,"answer":"3","response":"<answer>4</answer>"})";
+  EXPECT_THAT(Tactus(verify + " --source puzzles", puzzle).out, StartsWith("{\"id\":1,\"correct\":true"));
+  EXPECT_THAT(Tactus(verify + " --source sums", sum).out, StartsWith("{\"id\":1,\"correct\":false,\"reward\":0.5"));
+  ExpectMistake(verify, "--source is missing: expected one of the configuration's task.sources, puzzles, sums", sum);
+  ExpectMistake(verify + " --source x", "--source is \"x\": expected one of the configuration's", sum);
+  ExpectMistake("verify --input - --config configs/quickstart.textproto --source x", "has no task.sources", sum);
+  ExpectMistake("verify --input - --task qa --source x", "--source goes with --config", sum);
+  const Result eval =
+      Tactus("eval --model models/quickstart --threads 1 --kv-cache-mib 16 --prompts 5 --config " + config);
+  ASSERT_EQ(eval.code, 0) << eval.err;
+  const auto json = nlohmann::json::parse(eval.out);
+  EXPECT_EQ(json["sources"]["puzzles"]["prompts"], 3) << "in turn";
+  EXPECT_EQ(json["sources"]["sums"]["prompts"], 2);
+  double right = 0;
+  for (const auto& source : json["sources"]) {
+    right += source["pass@1"]["value"].get<double>() * source["prompts"].get<double>();
+  }
+  EXPECT_DOUBLE_EQ(json["pass@1"]["value"].get<double>() * 5, right);
+  ExpectMistake("eval --model models/quickstart --data x --config " + config,
+                "task.test_path is given beside task.sources");
+}
+
 // A reward server may be started after the configuration is checked, so its absence is told and is no mistake.
 TEST_F(CliTest, CheckConfigSaysThatTheEnvironmentIsAway) {
   const Result away = Tactus(

@@ -19,6 +19,7 @@
 #include "common/base/thread.h"
 #include "common/collective/collective.h"
 #include "common/config/run_config.h"
+#include "common/config/task_sources.h"
 #include "common/ops/cpu/parallel.h"
 #include "learner/prompt_source.h"
 #include "learner/train/create_policy.h"
