@@ -12,6 +12,7 @@
 #include "common/base/status_macros.h"
 #include "common/config/run_config.h"
 #include "common/config/storage_dtype.h"
+#include "common/config/task_sources.h"
 #include "common/metrics/build_info.h"
 #include "common/ops/cpu/parallel.h"
 #include "common/rhythm/rhythm.h"
@@ -127,6 +128,11 @@ absl::Status Coordinator::OpenRecords() {
   MetricSet& metrics = rank_.metrics();
   ASSIGN_OR_RETURN(recorder_,
                    RunRecorder::Open(options().folder, rank_.step(), rhythm, &prompts_->tokenizer(), &metrics));
+  for (const config::TaskSource& source : config().task().sources()) {
+    for (const char* kind : {"informative", "all_pass", "all_fail"}) {
+      metrics.AddOf(Metric::kSourceGroups, source.name(), 0, kind);
+    }
+  }
   metrics.Set(Metric::kLearnerStep, static_cast<double>(rank_.step()));
   metrics.Set(Metric::kLearnerStepsPlanned, config().learner().steps());
   metrics.Set(Metric::kWeightVersion, static_cast<double>(rank_.version().step));
@@ -244,6 +250,14 @@ std::optional<PromptTally> Coordinator::LearnDifficulty(const std::vector<Trajec
                      .passed_over = static_cast<int64_t>(next_prompt_id_) - server_->View().added};
 }
 
+std::vector<std::string> Coordinator::SourcesOf(const std::vector<TrajectoryGroup>& groups) {
+  std::vector<std::string> sources;
+  if (config().task().sources().empty()) return sources;
+  const std::vector<std::string> names = config::SourceNames(config().task());
+  for (const TrajectoryGroup& group : groups) sources.push_back(names[prompts_->SourceOf(group.prompt_id)]);
+  return sources;
+}
+
 absl::Status Coordinator::EndStep(PolicyVersion before, TakenStep taken) {
   calibration_.AfterStep(rank_.step(), taken.groups);
   StepContext context;
@@ -262,6 +276,7 @@ absl::Status Coordinator::EndStep(PolicyVersion before, TakenStep taken) {
   RETURN_IF_ERROR(CheckRewards(absl::StrCat("step ", rank_.step()), taken.groups,
                                [this](TrajectoryGroup& group) { return prompts_->CountDisagreements(group); }));
   context.prompts = LearnDifficulty(taken.groups);
+  context.sources = SourcesOf(taken.groups);
   context.checkpoint_s = std::exchange(checkpoint_s_, 0);
   context.step_time_s = context.checkpoint_s + SecondsSince(step_start_);
   context.skipped_steps = rank_.trainer().counts().skipped;

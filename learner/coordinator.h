@@ -70,6 +70,8 @@ class Coordinator {
   absl::Status EndStep(PolicyVersion before, TakenStep taken);
   // None where every prompt is asked in its turn.
   std::optional<PromptTally> LearnDifficulty(const std::vector<TrajectoryGroup>& trained);
+  // The name of each group's; none where there are no task.sources.
+  std::vector<std::string> SourcesOf(const std::vector<TrajectoryGroup>& groups);
   // `count` says of a group how many of its rewards are not the verifier's.
   absl::Status CheckRewards(absl::string_view what, std::vector<TrajectoryGroup>& groups,
                             absl::FunctionRef<absl::StatusOr<int>(TrajectoryGroup&)> count);

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -25,6 +26,23 @@ struct Series {
 };
 
 const MetricSpec& Spec(Metric metric) { return MetricTable()[static_cast<size_t>(metric)]; }
+
+Series MakeSeries(prometheus::Registry* registry, const MetricSpec& spec, const prometheus::Labels& labels) {
+  Series series;
+  switch (spec.type) {
+    case MetricType::kCounter:
+      series.counter = &prometheus::BuildCounter().Name(spec.name).Help(spec.help).Register(*registry).Add(labels);
+      break;
+    case MetricType::kGauge:
+      series.gauge = &prometheus::BuildGauge().Name(spec.name).Help(spec.help).Register(*registry).Add(labels);
+      break;
+    case MetricType::kHistogram:
+      series.histogram = &prometheus::BuildHistogram().Name(spec.name).Help(spec.help).Register(*registry).Add(
+          labels, prometheus::Histogram::BucketBoundaries(spec.buckets.begin(), spec.buckets.end()));
+      break;
+  }
+  return series;
+}
 
 }  // namespace
 
@@ -56,28 +74,25 @@ struct MetricSet::Impl {
     Count(Metric::kMetricUpdatesRejected, "");
     return nullptr;
   }
-};
-
-namespace {
-
-Series MakeSeries(prometheus::Registry* registry, const MetricSpec& spec, const prometheus::Labels& labels) {
-  Series series;
-  switch (spec.type) {
-    case MetricType::kCounter:
-      series.counter = &prometheus::BuildCounter().Name(spec.name).Help(spec.help).Register(*registry).Add(labels);
-      break;
-    case MetricType::kGauge:
-      series.gauge = &prometheus::BuildGauge().Name(spec.name).Help(spec.help).Register(*registry).Add(labels);
-      break;
-    case MetricType::kHistogram:
-      series.histogram = &prometheus::BuildHistogram().Name(spec.name).Help(spec.help).Register(*registry).Add(
-          labels, prometheus::Histogram::BucketBoundaries(spec.buckets.begin(), spec.buckets.end()));
-      break;
+  // Of a metric with an open label; a series that is there already is found again by its name and labels.
+  std::optional<Series> AcceptOf(Metric metric, const std::string& open, double value, absl::string_view label,
+                                 MetricType type) {
+    const MetricSpec& spec = Spec(metric);
+    if (!std::isfinite(value)) {
+      Count(Metric::kNonfiniteValues, "metric");
+      return std::nullopt;
+    }
+    const bool known = std::ranges::find(spec.labels.values, label) != spec.labels.values.end();
+    if (spec.labels.open == nullptr || spec.type != type || !known || !Exposes(role, spec.scope) ||
+        (type == MetricType::kCounter && value < 0)) {
+      Count(Metric::kMetricUpdatesRejected, "");
+      return std::nullopt;
+    }
+    prometheus::Labels labels = {{spec.labels.open, open}, {spec.labels.name, std::string(label)}};
+    if (spec.labels.env) labels["env"] = task;
+    return MakeSeries(&registry, spec, labels);
   }
-  return series;
-}
-
-}  // namespace
+};
 
 MetricSet::MetricSet(const Options& options) : impl_(std::make_unique<Impl>()) {
   impl_->role = options.role;
@@ -112,15 +127,13 @@ void MetricSet::Set(Metric metric, double value, absl::string_view label) {
 }
 
 void MetricSet::SetOf(Metric metric, const std::string& open, double value, absl::string_view label) {
-  const MetricSpec& spec = Spec(metric);
-  if (!std::isfinite(value)) return impl_->Count(Metric::kNonfiniteValues, "metric");
-  if (spec.labels.open == nullptr || !Exposes(impl_->role, spec.scope) ||
-      std::ranges::find(spec.labels.values, label) == spec.labels.values.end()) {
-    return impl_->Count(Metric::kMetricUpdatesRejected, "");
-  }
-  prometheus::Labels labels = {{spec.labels.open, open}, {spec.labels.name, std::string(label)}};
-  if (spec.labels.env) labels["env"] = impl_->task;
-  prometheus::BuildGauge().Name(spec.name).Help(spec.help).Register(impl_->registry).Add(labels).Set(value);
+  const std::optional<Series> series = impl_->AcceptOf(metric, open, value, label, MetricType::kGauge);
+  if (series.has_value()) series->gauge->Set(value);
+}
+
+void MetricSet::AddOf(Metric metric, const std::string& open, double value, absl::string_view label) {
+  const std::optional<Series> series = impl_->AcceptOf(metric, open, value, label, MetricType::kCounter);
+  if (series.has_value()) series->counter->Increment(value);
 }
 
 void MetricSet::Add(Metric metric, double value, absl::string_view label) {

@@ -36,8 +36,9 @@ class MetricSet {
   void Set(Metric metric, double value, absl::string_view label = "");
   void Add(Metric metric, double value, absl::string_view label = "");
   void Observe(Metric metric, double value, absl::string_view label = "");
-  // Of a gauge with an open label, the series of that label's value `open`.
+  // Of a gauge or counter with an open label, the series of that label's value `open`.
   void SetOf(Metric metric, const std::string& open, double value, absl::string_view label);
+  void AddOf(Metric metric, const std::string& open, double value, absl::string_view label);
   // Every gauge of the step that was measured. One that is not measured keeps its last value; before that it has no
   // sample. For learner rank 0.
   void SetStep(const StepRecord& record);

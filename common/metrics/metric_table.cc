@@ -25,6 +25,7 @@ constexpr const char* kPhase[] = {"wait_trajectories", "forward", "backward",  "
                                   "optimizer",         "publish", "checkpoint"};
 constexpr const char* kTokenKind[] = {"prompt", "completion"};
 constexpr const char* kGroupKind[] = {"informative", "all_pass", "all_fail"};
+constexpr const char* kRewardPart[] = {"total", "correct"};
 constexpr const char* kVerdict[] = {"pass", "fail", "error"};
 constexpr const char* kRejectReason[] = {"malformed", "nonfinite", "duplicate", "expired"};
 constexpr const char* kDropReason[] = {"stale", "rolled_back", "no_signal"};
@@ -115,6 +116,13 @@ constexpr MetricSpec kTable[] = {
 
     Counter(kGroups, "tactus_groups_total", L, "", EnvAnd("kind", kGroupKind),
             "Groups trained on, by whether all, none or some of their completions are correct."),
+    Counter(
+        kSourceGroups, "tactus_source_groups_total", L, "",
+        {.name = "kind", .values = kGroupKind, .env = true, .rank = false, .open = "source"},
+        "Groups trained on of each of task.sources, by whether all, none or some of their completions are correct."),
+    Gauge(kSourceReward, "tactus_source_reward_mean", L, "",
+          {.name = "component", .values = kRewardPart, .env = true, .rank = false, .open = "source"},
+          "Mean reward of each of task.sources in the last batch that had some of it, and the share of right answers."),
     Counter(
         kVerdicts, "tactus_trajectory_verdicts_total", L, "", EnvAnd("verdict", kVerdict),
         "Completions trained on by the verifier's verdict; error = the tokens are no text. Verifiers are bounded by "

@@ -30,6 +30,8 @@ enum class Metric {
   kCollectiveAborts,
   // Completions.
   kGroups,
+  kSourceGroups,
+  kSourceReward,
   kVerdicts,
   kRewardDisagreements,
   kCompletionTokens,
@@ -110,7 +112,7 @@ struct MetricSpec {
 };
 
 // Ordered by id, one entry for each. All their series exist from the start, at 0, so that rate() sees the first event,
-// but those with an open label.
+// but those with an open label, which begin with AddOf and SetOf.
 std::span<const MetricSpec> MetricTable();
 // The gauges of a learner step, in the order of their rows. A series exists from the first step that measured it, and
 // keeps that value in steps that do not.

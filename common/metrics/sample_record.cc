@@ -14,9 +14,9 @@ using Json = nlohmann::ordered_json;
 
 constexpr JsonLimits kLimits = {.max_bytes = size_t{16} << 20, .max_depth = 4, .max_values = size_t{1} << 22};
 
-// A list that older builds did not write.
-template <typename Reader, typename List>
-absl::Status ReadLaterList(const JsonField& line, const char* key, Reader reader, List* out) {
+// What older builds did not write, or not every line has.
+template <typename Reader, typename Value>
+absl::Status ReadIfThere(const JsonField& line, const char* key, Reader reader, Value* out) {
   ASSIGN_OR_RETURN(const JsonField field, line.Member(key));
   if (field.is_null()) return absl::OkStatus();
   ASSIGN_OR_RETURN(*out, (field.*reader)());
@@ -75,6 +75,7 @@ std::string SampleRecordToJson(const SampleRecord& record) {
   json["step"] = record.step;
   json["version"] = record.version;
   json["prompt_id"] = record.prompt_id;
+  if (!record.source.empty()) json["source"] = record.source;
   json["completion"] = record.completion;
   json["reward"] = record.reward;
   json["correct"] = record.correct;
@@ -120,17 +121,18 @@ absl::StatusOr<SampleRecord> SampleRecordFromJson(absl::string_view text) {
   JSON_MEMBER(record.tokens, line, "tokens", Strings());
   JSON_MEMBER(record.gamma, line, "gamma", Numbers());
   JSON_MEMBER(record.logprobs, line, "logprobs", Numbers());
-  RETURN_IF_ERROR(ReadLaterList(line, "entropy", &JsonField::Numbers, &record.entropy));
-  RETURN_IF_ERROR(ReadLaterList(line, "prompt_ids", &JsonField::Indices, &record.prompt_ids));
-  RETURN_IF_ERROR(ReadLaterList(line, "token_ids", &JsonField::Indices, &record.token_ids));
+  RETURN_IF_ERROR(ReadIfThere(line, "source", &JsonField::String, &record.source));
+  RETURN_IF_ERROR(ReadIfThere(line, "entropy", &JsonField::Numbers, &record.entropy));
+  RETURN_IF_ERROR(ReadIfThere(line, "prompt_ids", &JsonField::Indices, &record.prompt_ids));
+  RETURN_IF_ERROR(ReadIfThere(line, "token_ids", &JsonField::Indices, &record.token_ids));
   RETURN_IF_ERROR(ReadVersions(line, &record.versions));
-  RETURN_IF_ERROR(ReadLaterList(line, "sampled", &JsonField::Indices, &record.sampled));
-  RETURN_IF_ERROR(ReadLaterList(line, "waad", &JsonField::Numbers, &record.waad));
-  RETURN_IF_ERROR(ReadLaterList(line, "fai", &JsonField::Numbers, &record.fai));
-  RETURN_IF_ERROR(ReadLaterList(line, "layers", &JsonField::Indices, &record.layers));
-  RETURN_IF_ERROR(ReadLaterList(line, "span", &JsonField::Numbers, &record.span));
-  RETURN_IF_ERROR(ReadLaterList(line, "local_heads", &JsonField::Indices, &record.local_heads));
-  RETURN_IF_ERROR(ReadLaterList(line, "global_heads", &JsonField::Indices, &record.global_heads));
+  RETURN_IF_ERROR(ReadIfThere(line, "sampled", &JsonField::Indices, &record.sampled));
+  RETURN_IF_ERROR(ReadIfThere(line, "waad", &JsonField::Numbers, &record.waad));
+  RETURN_IF_ERROR(ReadIfThere(line, "fai", &JsonField::Numbers, &record.fai));
+  RETURN_IF_ERROR(ReadIfThere(line, "layers", &JsonField::Indices, &record.layers));
+  RETURN_IF_ERROR(ReadIfThere(line, "span", &JsonField::Numbers, &record.span));
+  RETURN_IF_ERROR(ReadIfThere(line, "local_heads", &JsonField::Indices, &record.local_heads));
+  RETURN_IF_ERROR(ReadIfThere(line, "global_heads", &JsonField::Indices, &record.global_heads));
   RETURN_IF_ERROR(CheckLengths(record));
   RETURN_IF_ERROR(CheckIndices(line, "sampled", record.sampled, "tokens", record.tokens.size()));
   RETURN_IF_ERROR(CheckIndices(line, "local_heads", record.local_heads, "span", record.span.size()));

@@ -32,6 +32,8 @@ struct SampleRecord {
   bool correct = false;
   std::string reason;
 
+  std::string source = "";  // of task.sources; empty: the run has none
+
   // Lists below are empty in files that older builds wrote.
   std::vector<int32_t> prompt_ids = {};
   std::vector<int32_t> token_ids = {};    // [T]

@@ -254,7 +254,8 @@ constexpr StepField kFields[] = {
         Gauge("tactus_rhythm_fai_ratio", "stat", "p90"), kNoAudit),
 };
 
-static_assert(sizeof(StepRecord) == sizeof(int64_t) + sizeof(std::string) + sizeof(double) * (1 + std::size(kFields)),
+static_assert(sizeof(StepRecord) == sizeof(int64_t) + sizeof(std::string) + sizeof(std::vector<SourceStep>) +
+                                        sizeof(double) * (1 + std::size(kFields)),
               "each number of StepRecord has one row in kFields");
 
 constexpr size_t kTrendSteps = 10;
@@ -267,6 +268,30 @@ absl::Status ReadNumber(const JsonField& line, const char* key, double* out) {
   ASSIGN_OR_RETURN(const JsonField field, line.Member(key));
   if (field.is_null()) return absl::OkStatus();
   ASSIGN_OR_RETURN(*out, field.Number());
+  return absl::OkStatus();
+}
+
+nlohmann::ordered_json SourcesToJson(const std::vector<SourceStep>& sources) {
+  nlohmann::ordered_json json;
+  for (const SourceStep& source : sources) {
+    json[source.name] = {{"groups", source.groups},
+                         {"reward_mean", NumberOrNull(source.reward_mean)},
+                         {"correct_rate", NumberOrNull(source.correct_rate)}};
+  }
+  return json;
+}
+
+absl::Status ReadSources(const JsonField& line, std::vector<SourceStep>* out) {
+  ASSIGN_OR_RETURN(const JsonField sources, line.Member("sources"));
+  if (sources.is_null()) return absl::OkStatus();
+  if (!sources.value().is_object()) return sources.Expected("an object");
+  for (const auto& [name, unused] : sources.value().items()) {
+    ASSIGN_OR_RETURN(const JsonField source, sources.Member(name.c_str()));
+    SourceStep& step = out->emplace_back(SourceStep{.name = name, .reward_mean = kAbsent, .correct_rate = kAbsent});
+    RETURN_IF_ERROR(ReadNumber(source, "groups", &step.groups));
+    RETURN_IF_ERROR(ReadNumber(source, "reward_mean", &step.reward_mean));
+    RETURN_IF_ERROR(ReadNumber(source, "correct_rate", &step.correct_rate));
+  }
   return absl::OkStatus();
 }
 
@@ -304,6 +329,7 @@ std::string StepRecordToJson(const StepRecord& record) {
     const double value = record.*field.member;
     if (field.absent == nullptr || std::isfinite(value)) json[field.key] = NumberOrNull(value);
   }
+  if (!record.sources.empty()) json["sources"] = SourcesToJson(record.sources);
   return json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
 }
 
@@ -320,6 +346,7 @@ absl::StatusOr<StepRecord> StepRecordFromJson(absl::string_view text) {
   }
   RETURN_IF_ERROR(ReadNumber(line, "time_s", &record.time_s));
   for (const StepField& field : kFields) RETURN_IF_ERROR(ReadNumber(line, field.key, &(record.*field.member)));
+  RETURN_IF_ERROR(ReadSources(line, &record.sources));
   return record;
 }
 

@@ -19,10 +19,18 @@ namespace tactus {
 // A number that was not measured. Nothing shows it as 0.
 inline constexpr double kAbsent = std::numeric_limits<double>::quiet_NaN();
 
+// What a step trained of one of task.sources.
+struct SourceStep {
+  std::string name;
+  double groups = 0, reward_mean = 0, correct_rate = 0;
+  friend bool operator==(const SourceStep&, const SourceStep&) = default;
+};
+
 struct StepRecord {
-  int64_t step = 0;     // 1 for the first finished step
-  std::string version;  // "incarnation.step" of the weights after the step
-  double time_s = 0;    // since the start of the run, over resumes
+  int64_t step = 0;                      // 1 for the first finished step
+  std::string version;                   // "incarnation.step" of the weights after the step
+  double time_s = 0;                     // since the start of the run, over resumes
+  std::vector<SourceStep> sources = {};  // of which the step has groups, by name; empty: the run has no task.sources
 
   // From here on each member has its row. Of all groups:
   double reward_mean = kAbsent, reward_std = kAbsent;  // population
@@ -92,7 +100,7 @@ struct StepField {
   const char* absent = nullptr;  // why it may have no value; null: it always has one
 };
 
-// A row for every double of the record but time_s.
+// A row for every double of the record but time_s and those of the sources.
 std::span<const StepField> StepFields();
 // Null for an unknown key.
 const StepField* FindStepField(absl::string_view key);

@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
+#include <map>
+#include <numeric>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
@@ -37,6 +40,36 @@ double FillCredit(const std::vector<TrajectoryGroup>& groups, StepRecord& record
   return tokens;
 }
 
+void FillSources(const std::vector<std::string>& sources, const std::vector<TrajectoryGroup>& groups,
+                 StepRecord& record) {
+  struct Sums {
+    double groups = 0, answers = 0, reward = 0, correct = 0;
+  };
+  std::map<std::string, Sums> by_name;
+  for (size_t g = 0; g < sources.size(); ++g) {
+    Sums& sums = by_name[sources[g]];
+    ++sums.groups;
+    for (const Completion& completion : groups[g].completions) {
+      ++sums.answers;
+      sums.reward += completion.reward.total;
+      sums.correct += completion.reward.correct;
+    }
+  }
+  for (const auto& [name, sums] : by_name) {
+    record.sources.push_back({.name = name,
+                              .groups = sums.groups,
+                              .reward_mean = sums.reward / sums.answers,
+                              .correct_rate = sums.correct / sums.answers});
+  }
+}
+
+const char* KindOf(const TrajectoryGroup& group) {
+  const auto passed = std::ranges::count_if(group.completions,
+                                            [](const Completion& completion) { return completion.reward.correct > 0; });
+  if (passed == 0) return "all_fail";
+  return passed == std::ssize(group.completions) ? "all_pass" : "informative";
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<RunRecorder>> RunRecorder::Open(const RunFolder& folder, int64_t last_step,
@@ -62,11 +95,12 @@ absl::Status RunRecorder::Record(const StepContext& context, StepRecord record,
   FillRecord(context, groups, record);
   RETURN_IF_ERROR(steps_->WriteStep(record));
   RETURN_IF_ERROR(tensorboard_->WriteStep(record));
-  RETURN_IF_ERROR(WriteSamples(context.step, groups));
+  RETURN_IF_ERROR(WriteSources(record));
+  RETURN_IF_ERROR(WriteSamples(context, groups));
   RETURN_IF_ERROR(timeline_->HalveAbove(kMaxTimelineBytes));
   RETURN_IF_ERROR(timeline_->WriteTimeline(context.timeline));
   Expose(context, record);
-  ExposeGroups(groups, context.before);
+  ExposeGroups(context, groups);
   return absl::OkStatus();
 }
 
@@ -77,6 +111,18 @@ absl::Status RunRecorder::RecordHeldOut(const HeldOutRecord& measured) {
         measured.step, absl::StrCat("eval_", config::EvalSetName(measured.set), "/", score), value));
   }
   return tensorboard_->WriteStep(ShowHeldOut(measured));
+}
+
+absl::Status RunRecorder::WriteSources(const StepRecord& record) {
+  for (const SourceStep& source : record.sources) {
+    metrics_->SetOf(Metric::kSourceReward, source.name, source.reward_mean, "total");
+    metrics_->SetOf(Metric::kSourceReward, source.name, source.correct_rate, "correct");
+    const std::string folder = absl::StrCat("source_", source.name, "/");
+    RETURN_IF_ERROR(tensorboard_->WriteScalar(record.step, folder + "groups", source.groups));
+    RETURN_IF_ERROR(tensorboard_->WriteScalar(record.step, folder + "reward_mean", source.reward_mean));
+    RETURN_IF_ERROR(tensorboard_->WriteScalar(record.step, folder + "correct_rate", source.correct_rate));
+  }
+  return absl::OkStatus();
 }
 
 StepRecord RunRecorder::ShowHeldOut(const HeldOutRecord& measured) {
@@ -121,6 +167,7 @@ void RunRecorder::FillRecord(const StepContext& context, const std::vector<Traje
     record.prompts_always_solved_share = context.prompts->always_share;
     record.prompts_passed_over = static_cast<double>(context.prompts->passed_over);
   }
+  FillSources(context.sources, groups, record);
   FillRhythmSummary(groups, context.before, rhythm_, &record);
   JoinHeldOut(held_out_, &record);
   const double cpu_seconds = ProcessCpuSeconds();
@@ -129,17 +176,19 @@ void RunRecorder::FillRecord(const StepContext& context, const std::vector<Traje
 }
 
 // Audited groups come first: only they have attention to look at.
-absl::Status RunRecorder::WriteSamples(int64_t step, const std::vector<TrajectoryGroup>& groups) {
+absl::Status RunRecorder::WriteSamples(const StepContext& context, const std::vector<TrajectoryGroup>& groups) {
   RETURN_IF_ERROR(samples_->HalveAbove(kMaxSamplesBytes));
-  std::vector<const TrajectoryGroup*> order;
-  order.reserve(groups.size());
-  for (const TrajectoryGroup& group : groups) order.push_back(&group);
-  std::stable_partition(order.begin(), order.end(), [](const TrajectoryGroup* group) {
-    return !group->completions.empty() && group->completions.front().rhythm.has_value();
+  std::vector<size_t> order(groups.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::stable_partition(order.begin(), order.end(), [&groups](size_t g) {
+    return !groups[g].completions.empty() && groups[g].completions.front().rhythm.has_value();
   });
-  for (size_t g = 0; g < std::min(kSampledGroups, order.size()); ++g) {
-    for (size_t c = 0; c < std::min(kSamplesPerGroup, order[g]->completions.size()); ++c) {
-      RETURN_IF_ERROR(samples_->WriteSample(MakeSample(step, *order[g], c)));
+  order.resize(std::min(kSampledGroups, order.size()));
+  for (const size_t g : order) {
+    for (size_t c = 0; c < std::min(kSamplesPerGroup, groups[g].completions.size()); ++c) {
+      SampleRecord sample = MakeSample(context.step, groups[g], c);
+      if (!context.sources.empty()) sample.source = context.sources[g];
+      RETURN_IF_ERROR(samples_->WriteSample(sample));
     }
   }
   return absl::OkStatus();
@@ -211,21 +260,21 @@ void RunRecorder::Expose(const StepContext& context, const StepRecord& record) {
   m.Add(kRhythmAudited, record.audited_completions);
 }
 
-void RunRecorder::ExposeGroups(const std::vector<TrajectoryGroup>& groups, PolicyVersion trained) {
+void RunRecorder::ExposeGroups(const StepContext& context, const std::vector<TrajectoryGroup>& groups) {
   using enum Metric;
   MetricSet& m = *metrics_;
-  for (const TrajectoryGroup& group : groups) {
-    size_t passed = 0;
-    for (const Completion& completion : group.completions) {
+  const uint64_t trained = context.before.step;
+  for (size_t g = 0; g < groups.size(); ++g) {
+    for (const Completion& completion : groups[g].completions) {
       const bool pass = completion.reward.correct > 0;
-      passed += pass ? 1 : 0;
       m.Add(kVerdicts, 1, pass ? "pass" : completion.reward.reason == kUndecodableReason ? "error" : "fail");
       m.Observe(kCompletionTokens, static_cast<double>(SampledTokens(completion)));
       if (completion.finish_reason == FinishReason::kLength) m.Add(kCompletionsTruncated, 1);
       const uint64_t sampled = completion.versions.front().version.step;
-      m.Observe(kTrajectoryStaleness, static_cast<double>(trained.step - std::min(trained.step, sampled)));
+      m.Observe(kTrajectoryStaleness, static_cast<double>(trained - std::min(trained, sampled)));
     }
-    m.Add(kGroups, 1, passed == 0 ? "all_fail" : passed == group.completions.size() ? "all_pass" : "informative");
+    m.Add(kGroups, 1, KindOf(groups[g]));
+    if (!context.sources.empty()) m.AddOf(kSourceGroups, context.sources[g], 1, KindOf(groups[g]));
   }
 }
 

@@ -42,6 +42,7 @@ struct StepContext {
   uint64_t weight_bytes_sent = 0;  // to actors, since the process began
   int64_t parameters = 0;
   StepTimeline timeline = {};
+  std::vector<std::string> sources = {};    // of each group; empty: the run has no task.sources
   std::optional<PromptTally> prompts = {};  // where rollout.difficulty_floor says that it counts
 };
 
@@ -74,8 +75,9 @@ class RunRecorder {
   StepRecord ShowHeldOut(const HeldOutRecord& measured);
   void FillRecord(const StepContext& context, const std::vector<TrajectoryGroup>& groups, StepRecord& record);
   void Expose(const StepContext& context, const StepRecord& record);
-  void ExposeGroups(const std::vector<TrajectoryGroup>& groups, PolicyVersion trained);
-  absl::Status WriteSamples(int64_t step, const std::vector<TrajectoryGroup>& groups);
+  void ExposeGroups(const StepContext& context, const std::vector<TrajectoryGroup>& groups);
+  absl::Status WriteSources(const StepRecord& record);
+  absl::Status WriteSamples(const StepContext& context, const std::vector<TrajectoryGroup>& groups);
   SampleRecord MakeSample(int64_t step, const TrajectoryGroup& group, size_t index) const;
 
   const RunFolder folder_;

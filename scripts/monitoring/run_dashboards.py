@@ -4,7 +4,7 @@ from monitoring.panels import Panel, Query, dashboard, line, stat, table
 from monitoring.shared_panels import (
     ACTORS_BLOCKED, CHECKPOINT_AGE, CONNECTED, COST_PER_HOUR, GREEN, LEARNER_WAITS, LEFT, MFU, ORANGE, RANKS, RED,
     STEPS_PER_HOUR, TRAINED, actors_wanted, alerts, books, checkpoint_age, held_out_sets, lengths, newest, not_finite, of_step,
-    of_steps, policy_kl, rejections, reward, step_phases, throughput, waiting,
+    of_steps, policy_kl, rejections, reward, source_groups, sources, step_phases, throughput, waiting,
 )  # fmt: skip
 
 
@@ -29,7 +29,7 @@ def run() -> dict:
         [
             ("Now", head),
             ("Is it learning?", [reward(12), lengths(12), of_step("tactus_policy_entropy_nats"), policy_kl(8),
-                                 of_step("tactus_gradient_norm"), held_out_sets(24)]),
+                                 of_step("tactus_gradient_norm"), held_out_sets(24), sources(12), source_groups(12)]),
             ("Is it fast?", [step_phases(8), throughput(), mfu, waiting(), actors_wanted(), of_step("tactus_step_staleness_versions")]),
             ("Is it safe?", [books(), rejections(8), not_finite(8), alerts(24)]),
         ],

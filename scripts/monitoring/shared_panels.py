@@ -101,6 +101,19 @@ def held_out_sets(width: int) -> Panel:
         (newest("tactus_eval_set_score_ratio", "run, set, score"), "{{run}} {{set}} {{score}}"), width=width)  # fmt: skip
 
 
+def sources(width: int) -> Panel:
+    return line(
+        "Reward by source", "short",
+        "Mean reward of each of task.sources in the last batch that had some of it, and the share of right answers. Empty where there are none.",
+        (newest("tactus_source_reward_mean", "run, source, component"), "{{run}} {{source}} {{component}}"), width=width)  # fmt: skip
+
+
+def source_groups(width: int) -> Panel:
+    return line(
+        "Groups by source", "short", "Groups trained of each of task.sources, by its weight. Empty where there are none.",
+        (increase("tactus_source_groups_total", "run, source"), "{{run}} {{source}}"), width=width)  # fmt: skip
+
+
 def step_phases(width: int = 12) -> Panel:
     return line(
         "Step time by phase (rank 0)", "s",

@@ -144,6 +144,8 @@ TEST(ExpositionTest, ARenamedMetricOrLabelIsFound) {
   MetricSet metrics({.role = ProcessRole::kLearner, .task = "countdown", .run_id = "r"});
   metrics.SetStep(FullRecord());
   for (const char* score : {"pass_1", "pass_k_high"}) metrics.SetOf(Metric::kEvalSetScore, "hard", 0.5, score);
+  for (const char* part : {"total", "correct"}) metrics.SetOf(Metric::kSourceReward, "gsm8k", 0.5, part);
+  for (const char* kind : {"informative", "all_pass"}) metrics.AddOf(Metric::kSourceGroups, "gsm8k", 1, kind);
   const std::string text = metrics.Text();
   EXPECT_THAT(ExpositionProblems(text, ProcessRole::kLearner, EveryMetric()), IsEmpty());
   static constexpr const char* kFewer[] = {"prompt"};

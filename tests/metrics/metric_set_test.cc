@@ -45,6 +45,21 @@ TEST(MetricSetTest, BadUpdatesNeverReachASeries) {
   EXPECT_THAT(text, HasSubstr("\ntactus_metric_updates_rejected_total 5\n"));
 }
 
+TEST(MetricSetTest, ACounterMayHaveAnOpenLabelToo) {
+  MetricSet metrics({.role = ProcessRole::kLearner, .task = "t", .run_id = "r"});
+  metrics.AddOf(Metric::kSourceGroups, "gsm8k", 0, "all_pass");
+  metrics.AddOf(Metric::kSourceGroups, "gsm8k", 2, "all_fail");
+  metrics.AddOf(Metric::kSourceGroups, "gsm8k", 1, "all_fail");
+  metrics.AddOf(Metric::kSourceGroups, "gsm8k", -1, "all_fail");
+  metrics.AddOf(Metric::kSourceReward, "gsm8k", 1, "total");  // a gauge
+  metrics.SetOf(Metric::kSourceGroups, "gsm8k", 1, "all_fail");
+  const std::string text = metrics.Text();
+  EXPECT_THAT(text, HasSubstr("tactus_source_groups_total{env=\"t\",kind=\"all_pass\",source=\"gsm8k\"} 0\n"));
+  EXPECT_THAT(text, HasSubstr("tactus_source_groups_total{env=\"t\",kind=\"all_fail\",source=\"gsm8k\"} 3\n"));
+  EXPECT_THAT(text, Not(HasSubstr("tactus_source_reward_mean{")));
+  EXPECT_THAT(text, HasSubstr("\ntactus_metric_updates_rejected_total 3\n"));
+}
+
 TEST(MetricSetTest, AnOpenLabelsSeriesExistsOnceItIsSet) {
   MetricSet metrics({.role = ProcessRole::kLearner, .task = "t", .run_id = "r"});
   EXPECT_THAT(metrics.Text(), Not(HasSubstr("tactus_eval_set_score_ratio")));

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -173,6 +174,41 @@ std::string HeldOutTable(std::vector<HeldOutRecord> measured) {
   return out;
 }
 
+// What was trained of each of task.sources, over the whole run; with its first and its last steps.
+std::string SourcesTable(const std::vector<R>& steps) {
+  struct Source {
+    double groups = 0;
+    std::vector<R> steps;
+  };
+  std::map<std::string, Source> sources;
+  double all = 0;
+  for (const R& step : steps) {
+    for (const SourceStep& one : step.sources) {
+      Source& source = sources[one.name];
+      source.groups += one.groups;
+      all += one.groups;
+      R& alone = source.steps.emplace_back();
+      alone.reward_mean = one.reward_mean;
+      alone.correct_rate = one.correct_rate;
+    }
+  }
+  if (sources.empty()) return "";
+  std::string out =
+      "<h2>Sources</h2>\n<div class=\"scroll\" tabindex=\"0\"><table><thead><tr><th scope=\"col\">source</th>"
+      "<th scope=\"col\">groups trained</th><th scope=\"col\">share</th><th scope=\"col\">mean reward, first and last "
+      "steps</th><th scope=\"col\">right, first and last steps</th></tr></thead><tbody>\n";
+  const auto trend = [](const Source& source, double R::*member) {
+    const StepTrend trend = TrendOf(source.steps, member);
+    return trend.steps == 0 ? "–" : absl::StrFormat("%.3f, %.3f", trend.first, trend.last);
+  };
+  for (const auto& [name, source] : sources) {
+    absl::StrAppend(&out, "<tr><th scope=\"row\">", EscapeHtml(name), "</th><td>", source.groups, "</td><td>",
+                    absl::StrFormat("%.3f", source.groups / all), "</td><td>", trend(source, &R::reward_mean),
+                    "</td><td>", trend(source, &R::correct_rate), "</td></tr>\n");
+  }
+  return out + "</tbody></table></div>\n";
+}
+
 // [T], 0 for what the model did not say.
 std::vector<double> SampleDelta(const SampleRecord& sample) {
   if (sample.sampled.empty() || sample.waad.empty()) return DeltaOf(sample.waad);
@@ -189,6 +225,7 @@ RhythmAnswer AnswerOf(const SampleRecord& sample) {
   RhythmAnswer answer;
   answer.title = absl::StrFormat("step %d · prompt %d · completion %d · reward %.3g", sample.step, sample.prompt_id,
                                  sample.completion, sample.reward);
+  if (!sample.source.empty()) absl::StrAppend(&answer.title, " · source ", sample.source);
   answer.verdict = absl::StrCat(sample.correct ? "right" : "wrong", sample.reason.empty() ? "" : ": ", sample.reason);
   answer.good = sample.correct;
   answer.prompt = sample.prompt;
@@ -216,7 +253,8 @@ std::string ReportHtml(const ReportData& data) {
                                     data.best->held_out.low, data.best->held_out.high, data.best->held_out.step));
   }
   if (!data.steps.empty()) {
-    out += Curves(data.steps) + HeldOutTable(data.held_out) + TimelineHtml(data.timeline) + Table(data.steps);
+    out += Curves(data.steps) + SourcesTable(data.steps) + HeldOutTable(data.held_out) + TimelineHtml(data.timeline) +
+           Table(data.steps);
   }
   if (!data.answers.empty()) {
     absl::StrAppend(&out, "<h2>Completions</h2>\n", RhythmSection(data.answers));

@@ -27,6 +27,13 @@ class Step:
     metrics: dict[str, float]  # finite numbers
 
 
+def _numbers(record: object) -> dict[str, float]:
+    """The finite numbers of a record; none of what is no record."""
+    values = record.items() if isinstance(record, dict) else ()
+    numbers = {key: float(value) for key, value in values if isinstance(value, (int, float)) and not isinstance(value, bool)}
+    return {key: value for key, value in numbers.items() if math.isfinite(value)}
+
+
 class Steps:
     """Follows metrics.jsonl, which a run appends to. A resumed run cuts it, in place or by another file, and writes some steps again;
     whoever has them already asks for later ones alone. Not thread-safe."""
@@ -75,9 +82,11 @@ class Steps:
             if line.strip():
                 log.warning("%s:%d is damaged and left out: %s", self._path, self._line, error)
             return None
-        numbers = {key: float(value) for key, value in record.items()
-                   if key != "step" and isinstance(value, (int, float)) and not isinstance(value, bool)}
-        return Step(number, float(time_s), {key: value for key, value in numbers.items() if math.isfinite(value)})
+        numbers = {key: value for key, value in _numbers(record).items() if key != "step"}
+        sources = record.get("sources")
+        for name, source in sources.items() if isinstance(sources, dict) else ():
+            numbers |= {f"source_{name}/{key}": value for key, value in _numbers(source).items()}
+        return Step(number, float(time_s), numbers)
 
 
 def settings(config: pathlib.Path) -> dict[str, str]:

@@ -34,6 +34,15 @@ class Follows(Folder):
         runs.append(self.run_folder, runs.line(5)[20:])
         self.assertEqual(self.numbers(4), [5])
 
+    def test_sources_are_numbers_with_their_names(self):
+        sources = {"gsm8k": {"groups": 3.0, "reward_mean": 0.5, "correct_rate": None}, "odd": 7}
+        runs.replace(self.run_folder, runs.line(1, sources=sources) + runs.line(2, sources=[1]))
+        first, second = self.steps.after(0, 10)
+        self.assertEqual({key: value for key, value in first.metrics.items() if key.startswith("source")},
+                         {"source_gsm8k/groups": 3.0, "source_gsm8k/reward_mean": 0.5})  # fmt: skip
+        self.assertEqual(first.metrics["reward_mean"], 0.01)
+        self.assertEqual(second.metrics, {"time_s": 3.0, "reward_mean": 0.02})
+
     def test_a_file_that_is_not_there_yet_has_no_steps(self):
         steps = Steps(self.run_folder / "none.jsonl")
         self.assertEqual(steps.after(0, 10), [])

@@ -150,6 +150,42 @@ TEST_F(RunRecorderTest, MetricsShowTheStepsAndTheRhythm) {
   EXPECT_DOUBLE_EQ(steps->back().overlap_coupled_entropy, 0.2);
 }
 
+TEST_F(RunRecorderTest, EachSourceHasItsNumbers) {
+  ASSERT_TRUE(Record(1, AuditedBatch()).ok());
+  EXPECT_TRUE(ReadSteps(folder_.metrics())->back().sources.empty());
+  std::vector<TrajectoryGroup> groups = AuditedBatch();  // each of one right answer
+  groups[0].completions.push_back(groups[0].completions[0]);
+  groups[0].completions[1].reward = {.total = 0.25, .correct = 0, .format = 0.25, .reason = "wrong"};
+  groups[2].completions[0].reward = {.total = -0.5, .correct = 0, .format = 0, .reason = "wrong"};
+  StepContext context;
+  context.step = 2;
+  context.step_time_s = 1;
+  context.sources = {"sums", "puzzles", "sums"};
+  ASSERT_TRUE(recorder_->Record(context, StepRecord(), groups).ok());
+  const StepRecord step = ReadSteps(folder_.metrics())->back();
+  ASSERT_EQ(step.sources.size(), 2u);
+  EXPECT_EQ(step.sources[0], (SourceStep{.name = "puzzles", .groups = 1, .reward_mean = 1, .correct_rate = 1}));
+  EXPECT_EQ(step.sources[1],
+            (SourceStep{.name = "sums", .groups = 2, .reward_mean = (1 + 0.25 - 0.5) / 3, .correct_rate = 1 / 3.0}));
+  for (const char* line : {"tactus_source_groups_total{env=\"t\",kind=\"informative\",source=\"sums\"} 1\n",
+                           "tactus_source_groups_total{env=\"t\",kind=\"all_fail\",source=\"sums\"} 1\n",
+                           "tactus_source_groups_total{env=\"t\",kind=\"all_pass\",source=\"puzzles\"} 1\n",
+                           "tactus_source_reward_mean{component=\"total\",env=\"t\",source=\"sums\"} 0.25\n",
+                           "tactus_source_reward_mean{component=\"correct\",env=\"t\",source=\"puzzles\"} 1\n",
+                           "tactus_metric_updates_rejected_total 0\n"}) {
+    EXPECT_THAT(metrics_.Text(), HasSubstr(line));
+  }
+  const auto samples = ReadSamples(folder_.samples(), 10, 10).value();
+  EXPECT_EQ(samples.front().source, "") << "of step 1";
+  EXPECT_EQ(samples[samples.size() - 2].source, "puzzles") << "audited groups come first";
+  EXPECT_EQ(samples.back().source, "sums");
+  std::string events;
+  for (const auto& file : std::filesystem::directory_iterator(folder_.tensorboard())) {
+    events += ReadFile(file.path()).value();
+  }
+  EXPECT_THAT(events, HasSubstr("source_puzzles/reward_mean"));
+}
+
 TEST_F(RunRecorderTest, WhatWasMeasuredBeforeTheRunIsInItsFirstStep) {
   ASSERT_TRUE(AppendHeldOut(folder_.held_out(), {.step = 0, .pass1 = 0.25, .low = 0.2, .high = 0.3}).ok());
   ASSERT_TRUE(Record(1, AuditedBatch()).ok());

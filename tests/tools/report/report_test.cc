@@ -80,6 +80,22 @@ TEST(ReportTest, TheBestCheckpointIsNamed) {
                                           "held-out pass@1 0.750 [0.500, 0.875] after step 2"));
 }
 
+TEST(ReportTest, SourcesStandInATable) {
+  ReportData data = Data(30);
+  EXPECT_THAT(ReportHtml(data), Not(HasSubstr("<h2>Sources</h2>")));
+  for (size_t i = 0; i < 30; ++i) {
+    const double reward = i < 10 ? 0.25 : i < 20 ? 7 : 0.5;  // ten steps at each end count
+    data.steps[i].sources = {{.name = "a", .groups = 3, .reward_mean = reward, .correct_rate = 0}};
+    if (i == 4) data.steps[i].sources.push_back({.name = "b<", .groups = 10, .reward_mean = 1, .correct_rate = 1});
+  }
+  const std::string html = ReportHtml(data);
+  EXPECT_THAT(html, HasSubstr("<h2>Sources</h2>"));
+  EXPECT_THAT(html, HasSubstr("<tr><th scope=\"row\">a</th><td>90</td><td>0.900</td><td>0.250, 0.500</td>"
+                              "<td>0.000, 0.000</td></tr>"));
+  EXPECT_THAT(html, HasSubstr("<tr><th scope=\"row\">b&lt;</th><td>10</td><td>0.100</td><td>–</td><td>–</td></tr>"))
+      << "one step has no first and last";
+}
+
 TEST(ReportTest, ARateThatNoRecordHoldsIsNoTile) {
   ReportData data = Data(30);
   for (StepRecord& step : data.steps) step.tokens_generated_per_s = std::nan("");
@@ -100,6 +116,7 @@ TEST(ReportTest, NothingRunsButThePagesOwnScript) {
 
 TEST(ReportTest, TagsAreBalanced) {
   ReportData data = Data(3);
+  data.steps[1].sources = {{.name = "a", .groups = 3, .reward_mean = 1, .correct_rate = 0}};
   data.answers.push_back(AnswerOf({.step = 1,
                                    .version = "0.0",
                                    .prompt = "p",
