@@ -163,6 +163,9 @@ def flags_of(program: list[str]) -> set[str]:
     return {flag for file in files[name] for flag in re.findall(r'app, "--([a-z-]+)[ "]', (ROOT / file).read_text())}
 
 
+NO_FLAGS = ("TACTUS_CACHE",)  # read by what fetches (common/storage/local_copy.h)
+
+
 def uses_known_flags(m: Manifests) -> Iterator[str]:
     for pod in m.pods():
         for name, c, init in containers(pod):
@@ -175,7 +178,7 @@ def uses_known_flags(m: Manifests) -> Iterator[str]:
             flags = flags_of(c["command"])
             for variable in env:
                 flag = variable.removeprefix("TACTUS_").lower().replace("_", "-")
-                if variable.startswith("TACTUS_") and flag not in flags:
+                if variable.startswith("TACTUS_") and flag not in flags and variable not in NO_FLAGS:
                     yield f"{name}: {variable} is no flag of {' '.join(c['command'])}"
             for arg in c.get("args", []):
                 if re.match(r"--[a-z-]+=", arg) is None or arg[2 : arg.index("=")] not in flags:

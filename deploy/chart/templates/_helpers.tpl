@@ -128,14 +128,21 @@ capabilities:
 {{- if .root.Values.gpu.enabled }}
 - {name: TACTUS_DEVICE, value: "cuda:0"} # the one that it sees; an image without CUDA refuses
 {{- end }}
+{{- if .root.Values.stores.enabled }}
+- {name: TACTUS_CACHE, value: /var/cache/tactus}
+{{- end }}
 {{- range $name, $value := .root.Values.env }}
 - {name: {{ $name }}, value: {{ $value | quote }}}
 {{- end }}
 {{- end }}
 
+
 {{- define "tactus.mounts" -}}
 - {name: config, mountPath: /etc/tactus, readOnly: true}
 - {name: tmp, mountPath: /tmp}
+{{- if .root.Values.stores.enabled }}
+- {name: cache, mountPath: /var/cache/tactus}
+{{- end }}
 {{- if ne .root.Values.tls "none" }}
 - {name: tls, mountPath: /etc/tactus-tls, readOnly: true}
 {{- end }}
@@ -151,6 +158,11 @@ capabilities:
 - name: tmp
   emptyDir:
     sizeLimit: 256Mi
+{{- if .root.Values.stores.enabled }}
+- name: cache
+  emptyDir:
+    sizeLimit: {{ .root.Values.stores.cache }}
+{{- end }}
 {{- if ne .root.Values.tls "none" }}
 - name: tls
   secret:
@@ -255,6 +267,10 @@ template:
           - {name: TACTUS_OUT, value: /var/lib/tactus}
           - {name: TACTUS_RESUME, value: "true"} # from the newest good checkpoint; from the start when there is none
           {{- include "tactus.env" $of | nindent 10 }}
+        {{- if and .Values.stores.enabled .Values.stores.secret }}
+        envFrom:
+          - secretRef: {name: {{ .Values.stores.secret }}}
+        {{- end }}
         ports:
           - {name: grpc, containerPort: 7070}
           - {name: metrics, containerPort: 8080}
@@ -266,7 +282,7 @@ template:
           {{- if $set }}
           - {name: store, containerPort: 29500}
           {{- end }}
-        {{- include "tactus.probes" (dict "period" 5 "failures" 24) | nindent 8 }}
+        {{- include "tactus.probes" (dict "period" 5 "failures" (ternary 720 24 .Values.stores.enabled)) | nindent 8 }}
         securityContext:
           {{- include "tactus.containerSecurity" (dict "writable" .Values.gpu.writableRoot) | nindent 10 }}
         resources:
