@@ -252,6 +252,11 @@ MaybeProblem CheckEval(const RunConfig& config) {
                                   kFirstEvalSet, "\"")};
     }
     if (MaybeProblem problem = CheckSetSource(config.task(), set, path)) return problem;
+    if (eval.by() == EvalOptions::LAUNCHER && !set.source().empty()) {
+      return Problem{path + "source", absl::StrCat("is \"", set.source(),
+                                                   "\", with eval.by: LAUNCHER: expected eval.by: ACTORS, who measure "
+                                                   "sources apart")};
+    }
     if (eval.by() == EvalOptions::LAUNCHER && eval.max_prompts() == 0) {
       return Problem{path + "name", absl::StrCat("is \"", set.name(),
                                                  "\", with eval.max_prompts: 0, with which the launcher measures "
