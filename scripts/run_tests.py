@@ -141,6 +141,7 @@ def cluster_checks(build: pathlib.Path) -> list[Outcome]:
         outcome.skipped += [x.strip() for x in outcome.log.splitlines() if x.startswith("SKIPPED")]
     if (build / "bin" / "tactus-actor").exists():
         outcomes.append(check("k8s.local_run", [python, "scripts/k8s/run_local.py", "--build", str(build)], 400))
+        outcomes.append(check("k8s.lost_disk", [python, "scripts/k8s/lost_disk.py", "--build", str(build)], 400))
         outcomes.append(check("k8s.scale_local", [python, "scripts/k8s/scale_local.py", "--build", str(build)], 400))
     if (build / "bin" / "tactus-actor").exists():
         outcomes.append(check("slurm", [python, "scripts/check/slurm.py", "--build", str(build)], 700))

