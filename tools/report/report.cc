@@ -198,8 +198,8 @@ std::string SourcesTable(const std::vector<R>& steps) {
       "<th scope=\"col\">groups trained</th><th scope=\"col\">share</th><th scope=\"col\">mean reward, first and last "
       "steps</th><th scope=\"col\">right, first and last steps</th></tr></thead><tbody>\n";
   const auto trend = [](const Source& source, double R::*member) {
-    const StepTrend trend = TrendOf(source.steps, member);
-    return trend.steps == 0 ? "–" : absl::StrFormat("%.3f, %.3f", trend.first, trend.last);
+    const StepTrend ends = TrendOf(source.steps, member);
+    return ends.steps == 0 ? "–" : absl::StrFormat("%.3f, %.3f", ends.first, ends.last);
   };
   for (const auto& [name, source] : sources) {
     absl::StrAppend(&out, "<tr><th scope=\"row\">", EscapeHtml(name), "</th><td>", source.groups, "</td><td>",
