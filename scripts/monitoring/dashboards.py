@@ -7,7 +7,7 @@ from monitoring.process_dashboards import actors, learner
 from monitoring.run_dashboards import compare, fleet, run
 from monitoring.shared_panels import (
     GREEN, RED, TABLE, WINDOW, alerts, books, certificate, checkpoint_age, checkpoint_outcomes, checkpoint_time,
-    increase, newest, of_step, processes, quantiles, rate, rejections, staleness,
+    increase, newest, of_step, processes, quantiles, rate, rejections, staleness, upload_age,
 )  # fmt: skip
 
 
@@ -83,7 +83,7 @@ def reliability() -> dict:
         [
             ("Alerts", [alerts(16), answering, checkpoint_age(4)]),
             ("Delivery", _delivery()),
-            ("Checkpoints", [checkpoint_time(), checkpoint_outcomes()]),
+            ("Checkpoints", [checkpoint_time(8), checkpoint_outcomes(8), upload_age(8)]),
             ("Faults", faults),
             ("Processes", each),
         ],

@@ -172,7 +172,10 @@ def table(
     queries = [Query(expr, form="table", instant=True) for _, _, expr in columns]
     names = ["Value" if len(columns) == 1 else f"Value #{chr(ord('A') + i)}" for i in range(len(columns))]
     overrides = [
-        {"matcher": {"id": "byName", "options": name}, "properties": [{"id": "unit", "value": unit}]}
+        {
+            "matcher": {"id": "byName", "options": name},
+            "properties": [{"id": "unit", "value": unit}] + [{"id": "decimals", "value": 1}] * (unit == "percentunit"),
+        }
         for name, unit, _ in columns
     ]
     if link:

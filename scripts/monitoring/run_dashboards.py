@@ -60,10 +60,10 @@ def _runs() -> Panel:
         ("Reward", "short", 'avg by (run) (tactus_reward_mean{component="total"})'),
         ("Held-out", "percentunit", newest('tactus_eval_pass_ratio{k="1"}')),
         ("Steps/h", "short", STEPS_PER_HOUR),
-        ("Trained tokens/s", "short", TRAINED),
+        ("Tokens/s", "short", TRAINED),
         ("MFU", "percentunit", MFU),
-        ("Learner waits", "percentunit", LEARNER_WAITS),
-        ("Actors blocked", "percentunit", ACTORS_BLOCKED),
+        ("Waiting", "percentunit", LEARNER_WAITS),
+        ("Blocked", "percentunit", ACTORS_BLOCKED),
         ("Ranks", "short", RANKS),
         ("Actors", "short", CONNECTED),
         ("Cost/h", "short", COST_PER_HOUR),
@@ -71,7 +71,8 @@ def _runs() -> Panel:
         ("Alerts", "short", 'count by (run) (ALERTS{alertstate="firing"}) or 0 * count by (run) (tactus_actors_connected)'),
     ]
     link = {"title": "This run", "targetBlank": False, "url": "/d/tactus-run?var-run=${__value.text}&${datasource:queryparam}"}
-    return table("Runs", "One row a run that is scraped.", columns, ["run"], link=link, width=24, height=10)
+    about = "One row a run that is scraped: Waiting is its learner's share of time, Blocked its actors'."
+    return table("Runs", about, columns, ["run"], link=link, width=24, height=10)
 
 
 def _gpu(title: str, unit: str, about: str, metric: str, **kwargs) -> Panel:

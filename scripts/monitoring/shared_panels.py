@@ -197,6 +197,11 @@ def checkpoint_time(width: int = 12) -> Panel:
                 *quantiles("tactus_checkpoint_duration_seconds", "phase", (0.95,)), width=width)  # fmt: skip
 
 
+def upload_age(width: int = 12) -> Panel:
+    return line("Last upload", "s", "Age of the newest checkpoint that was copied elsewhere; nothing without checkpoint.upload.",
+                (f"time() - {newest('tactus_checkpoint_last_upload_timestamp_seconds > 0')}", "{{run}}"), width=width)  # fmt: skip
+
+
 def checkpoint_outcomes(width: int = 12) -> Panel:
     return line("Checkpoints", "short", "Of $window, by outcome.",
                 (increase("tactus_checkpoints_total", "run, outcome"), "{{run}} {{outcome}}"), width=width)  # fmt: skip
