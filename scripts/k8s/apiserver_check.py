@@ -41,7 +41,7 @@ def admitted(cluster: Cluster) -> list[str]:
     found = []
     platform = load(cluster.run(str(BIN / "kustomize"), "build", str(PLATFORM)).stdout)
     cluster.kubectl("create", "namespace", "monitoring")
-    cluster.apply([o for o in platform if o["kind"] == "PriorityClass"])
+    cluster.apply([o for o in platform if o["kind"] == "PriorityClass"], "--server-side")
     sets = {name: with_namespace(load(render(name))) for name in value_files()}
     for name, objects in sets.items():
         complaints = apply(cluster, [o for o in objects if o["kind"] in REALLY_MADE])

@@ -21,6 +21,7 @@ from base.local import free_port
 from k8s.manifests import BIN, CACHE
 
 READY_S = 90
+COMMAND_S = 300  # all CRDs on a machine that compiles beside it take two minutes
 
 
 def need_tools(*names: str) -> None:
@@ -70,7 +71,7 @@ class Cluster:
         return "\n".join((self.folder / f"{name}.log").read_text(errors="replace").splitlines()[-15:])
 
     def run(self, *command: str, check: bool = True, stdin: str = "") -> subprocess.CompletedProcess:
-        done = subprocess.run(command, input=stdin, capture_output=True, text=True, cwd=self.folder, timeout=120)
+        done = subprocess.run(command, input=stdin, capture_output=True, text=True, cwd=self.folder, timeout=COMMAND_S)
         if check and done.returncode:
             raise RuntimeError(f"{' '.join(command)}: {done.stderr.strip()}")
         return done
@@ -101,6 +102,7 @@ class Cluster:
             "clusters": [{"name": "c", "cluster": {"server": f"https://127.0.0.1:{self._port}", "insecure-skip-tls-verify": True}}],
             "users": [{"name": "u", "user": {"token": "admintoken"}}],
             "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}]}))  # fmt: skip
+        self.kubeconfig.chmod(0o600)  # Helm warns of others
         self.wait(lambda: server.poll() is not None or not self.kubectl("get", "--raw", "/readyz", check=False).returncode,
                   READY_S, "the API server")  # fmt: skip
         if server.poll() is not None:

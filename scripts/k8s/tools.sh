@@ -6,8 +6,8 @@
 #                                   and the CRDs of all operators: about ten minutes on two cores, once
 #   scripts/k8s/tools.sh --where    prints the folder of the binaries, builds nothing
 #
-# Needs Go 1.26 and a Go module proxy. TACTUS_K8S_TOOLS names another cache than ~/.cache/tactus-k8s-tools. What is there
-# already is not built again; an interrupted build goes on where Go's own cache stands.
+# Needs Go 1.26 and a Go module proxy. TACTUS_K8S_TOOLS names another cache than ~/.cache/tactus-k8s-tools, JOBS how many
+# packages are built at once [2]. What is there already is not built again; an interrupted build goes on where Go's own cache stands.
 set -euo pipefail
 
 HELM=v3.19.0
@@ -44,7 +44,7 @@ command -v go > /dev/null || {
   exit 2
 }
 mkdir -p "$bin"
-export GOBIN=$bin GOFLAGS=-p=2 CGO_ENABLED=0
+export GOBIN=$bin GOFLAGS=-p=${JOBS:-2} CGO_ENABLED=0
 
 # module_dir MODULE@VERSION: downloads it and prints its folder.
 module_dir() {
