@@ -94,8 +94,8 @@ absl::Status RunRecorder::Record(const StepContext& context, StepRecord record,
                                  const std::vector<TrajectoryGroup>& groups) {
   FillRecord(context, groups, record);
   RETURN_IF_ERROR(steps_->WriteStep(record));
-  RETURN_IF_ERROR(tensorboard_->WriteStep(record));
   RETURN_IF_ERROR(WriteSources(record));
+  RETURN_IF_ERROR(tensorboard_->WriteStep(record));  // after the scalars, which it brings to the file
   RETURN_IF_ERROR(WriteSamples(context, groups));
   RETURN_IF_ERROR(timeline_->HalveAbove(kMaxTimelineBytes));
   RETURN_IF_ERROR(timeline_->WriteTimeline(context.timeline));
