@@ -126,7 +126,7 @@ TEST(MixtureTest, AKilledRunAsksAndLearnsWhatAnUndisturbedOneDoes) {
     Job job("mixture_killed", Arguments(2), /*fresh=*/true, Config());
     bool killed = false;
     job.Wait([&] {
-      if (killed || job.Steps().empty()) return;
+      if (killed || NewestCheckpoint(job.folder()).empty()) return;
       job.Signal(SIGKILL);  // takes its children with it
       killed = true;
     });
