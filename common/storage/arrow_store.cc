@@ -55,17 +55,24 @@ absl::Status ToStatus(absl::string_view what, const arrow::Status& status) {
                       absl::StrCat(what, ": ", why.substr(0, why.find('\n')).substr(0, kMaxShownBytes)));
 }
 
-arrow::Result<std::shared_ptr<afs::FileSystem>> MakeS3(const std::string& bucket) {
+arrow::Result<std::shared_ptr<afs::FileSystem>> TryMakeS3(const std::string& bucket) {
   static const arrow::Status* const begun =
       new arrow::Status(afs::InitializeS3(afs::S3GlobalOptions{.log_level = afs::S3LogLevel::Off}));
   ARROW_RETURN_NOT_OK(*begun);
   ARROW_ASSIGN_OR_RAISE(afs::S3Options options, afs::S3Options::FromUri(bucket));
   options.connect_timeout = kConnectTimeout_s;
   options.retry_strategy = afs::S3RetryStrategy::GetAwsStandardRetryStrategy(kTries);
-  auto made = afs::S3FileSystem::Make(options);
-  // It must be ended before the process is, and before what its first client has made, so that is registered here.
-  static const int registered = std::atexit([] { static_cast<void>(afs::EnsureS3Finalized()); });
-  static_cast<void>(registered);
+  return afs::S3FileSystem::Make(options);
+}
+
+arrow::Result<std::shared_ptr<afs::FileSystem>> MakeS3(const std::string& bucket) {
+  auto made = TryMakeS3(bucket);
+  // It must be ended before the process is, and before what its clients have made, so that is registered after each,
+  // however the making ended; the last registered is called first.
+  std::atexit([] {
+    static bool ended = false;
+    if (!std::exchange(ended, true)) static_cast<void>(afs::EnsureS3Finalized());
+  });
   return made;
 }
 

@@ -85,6 +85,7 @@ ELSEWHERE = [
     (r"^python examples/tool_use/server\.py", "the same"),
     (r"^tactus (train|study) .*configs/(studies/)?tool_use", "needs its server: scripts/check/environments.py has one"),
     (r"^tactus train .*environment\.address", "needs a reward server: scripts/check/environments.py has one"),
+    (r"^tactus train --resume s3://", "needs an object store: scripts/check/storage.py has one"),
     (r"^tactus-track\b", "needs a tracker: scripts/check/trackers.py has them"),
     (r"^promtool query instant", "needs a Prometheus: scripts/monitoring/live.py asks these expressions"),
     (r"^curl -s http://127\.0\.0\.1:9090/", "needs a Prometheus"),

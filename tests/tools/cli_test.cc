@@ -206,7 +206,7 @@ task {
   }
   EXPECT_DOUBLE_EQ(json["pass@1"]["value"].get<double>() * 5, right);
   ExpectMistake("eval --model models/quickstart --data x --config " + config,
-                "task.test_path is given beside task.sources");
+                "task.train_path is given beside task.sources");
 }
 
 // A reward server may be started after the configuration is checked, so its absence is told and is no mistake.
