@@ -11,12 +11,12 @@
 #include "absl/cleanup/cleanup.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
 #include "common/base/file.h"
 #include "common/base/json_field.h"
 #include "common/base/sha256.h"
 #include "common/base/status_macros.h"
 #include "common/base/strict_json.h"
+#include "common/storage/storage_uri.h"
 
 namespace tactus {
 namespace {
@@ -50,17 +50,9 @@ std::string HashLine(absl::string_view manifest) {
   return absl::StrCat(Sha256Hex(manifest), "  ", kManifestFile, "\n");
 }
 
-// A manifest must not reach outside its folder.
-bool IsPlainRelativePath(const std::string& name) {
-  for (const absl::string_view part : absl::StrSplit(name, '/')) {
-    if (part.empty() || part == "." || part == "..") return false;
-  }
-  return name.find('\0') == std::string::npos;
-}
-
 absl::StatusOr<FileDigest> EntryOf(const JsonField& files, const std::string& name) {
   ASSIGN_OR_RETURN(const JsonField entry, files.Member(name));
-  if (!IsPlainRelativePath(name)) return entry.Expected("the name of a file in this folder");
+  if (!LeadsDown(name)) return entry.Expected("the name of a file in this folder");
   FileDigest digest;
   JSON_MEMBER(digest.bytes, entry, "bytes", Unsigned());
   JSON_MEMBER(digest.sha256_hex, entry, "sha256", String());
