@@ -33,7 +33,7 @@ class Store:
         grpc = [f"-{role}.port.grpc={free_port()}" for role in ("s3", "filer", "master", "volume")]
         self.process = subprocess.Popen(
             [weed, "server", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3", "-s3.iam=false", "-s3.port.iceberg=0", "-s3.port.lance=0",
-             "-master.volumeSizeLimitMB=64", "-master.telemetry=false", *ports, *grpc],
+             "-master.volumeSizeLimitMB=512", "-volume.max=32", "-master.telemetry=false", *ports, *grpc],
             stdout=self.log, stderr=subprocess.STDOUT, start_new_session=True, env=os.environ | CREDENTIALS)  # fmt: skip
         self.query = f"endpoint_override=127.0.0.1:{self.s3}&scheme=http&region=us-east-1"
 

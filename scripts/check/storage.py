@@ -209,7 +209,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=11)
     args = parser.parse_args()
     global STEPS
-    STEPS = max(STEPS, 4 * args.kills)
+    STEPS = max(STEPS, 6 * args.kills)
     weed = find_weed()
     with tempfile.TemporaryDirectory(prefix="tactus_storage_", ignore_cleanup_errors=True) as name:
         folder = pathlib.Path(name)
