@@ -153,7 +153,7 @@ class ArrowStore final : public Store {
       if (give_up) return absl::CancelledError(absl::StrCat(what, ": the upload was given up"));
       return ToStatus(what, (*stream)->Write(piece.data(), static_cast<int64_t>(piece.size())));
     };
-    const absl::Status status = ForEachPiece(path, bytes, write);
+    absl::Status status = ForEachPiece(path, bytes, write);
     if (!status.ok()) {
       (*stream)->Abort().Warn();
       return status;

@@ -45,6 +45,7 @@ NO_DATA_HERE = {
     "ALERTS": "no alert is pending or firing in a healthy run",
     "tactus_tls_certificate_expiry_timestamp_seconds > 0": "the run is in plaintext, as on any loopback",
     "tactus_checkpoint_last_upload_timestamp_seconds > 0": "the run copies no checkpoint elsewhere",
+    "tactus_source_": "the run has no task.sources",
     "up == 0": "all processes answer",
     "tactus_environment_call_duration_seconds_bucket": "the task has a verifier, no server",
     "changes(tactus_eval_pass_ratio": "an evaluation may find what the one before found",
