@@ -113,7 +113,7 @@ class HubStore final : public Store {
  private:
   absl::Status Get(const std::string& url, uint64_t from,
                    absl::FunctionRef<absl::Status(absl::string_view)> use) const {
-    const absl::Status status = HttpGet(url, headers_, from, use);
+    absl::Status status = HttpGet(url, headers_, from, use);
     if (!absl::IsPermissionDenied(status)) return status;
     return absl::PermissionDeniedError(absl::StrCat(
         status.message(), headers_.empty() ? ": expected a token in HF_TOKEN, if the repository is gated or private"
@@ -123,7 +123,7 @@ class HubStore final : public Store {
   static absl::Status WithTries(absl::FunctionRef<absl::Status()> get) {
     BackOff pause(absl::Seconds(1), absl::Seconds(16), /*jitter=*/true);
     while (true) {
-      const absl::Status status = get();
+      absl::Status status = get();
       if (!absl::IsUnavailable(status)) return status;
       const absl::Duration wait = pause.Next();
       if (pause.failures() >= kTries) return status;

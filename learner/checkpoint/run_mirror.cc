@@ -232,7 +232,7 @@ absl::Status RunMirror::FetchCheckpoint(const RunFolder& folder, const std::stri
   if (Exists(path) && VerifyCheckpoint(path).ok()) return absl::OkStatus();
   const std::string aside = Join(parent, absl::StrCat(".", path.substr(parent.size() + 1), ".fetch"));
   RETURN_IF_ERROR(FetchFolder(parsed_ / name, aside, [](absl::string_view) { return true; }));
-  const absl::Status verified = VerifyCheckpoint(aside);
+  absl::Status verified = VerifyCheckpoint(aside);
   if (!verified.ok()) {
     RETURN_IF_ERROR(RemoveFolder(aside));
     return verified;
@@ -247,7 +247,7 @@ absl::Status RunMirror::FetchRecords(const RunFolder& folder) {
   std::erase_if(wanted, [&](const std::string& name) { return Exists(Join(folder.root, name)); });
   const std::string aside = Join(folder.root, ".records.fetch");
   if (wanted.empty()) return RemoveFolder(aside);
-  const absl::Status fetched =
+  absl::Status fetched =
       FetchFolder(parsed_, aside, [&wanted](absl::string_view name) { return wanted.contains(std::string(name)); });
   if (!fetched.ok() && !absl::IsNotFound(fetched)) return fetched;
   for (const std::string& name : wanted) {
