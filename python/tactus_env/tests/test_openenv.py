@@ -77,6 +77,9 @@ def served(sessions=8):
         server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
+        give_up = time.monotonic() + WAIT_S
+        while not server.started and time.monotonic() < give_up:
+            time.sleep(0.01)  # nobody listens yet
         try:
             yield f"http://127.0.0.1:{listening.getsockname()[1]}"
         finally:
