@@ -18,10 +18,6 @@ namespace {
 
 constexpr char kParquetEnding[] = ".parquet";
 
-bool HasDataEnding(const std::string& name) {
-  return absl::EndsWith(name, ".jsonl") || absl::EndsWith(name, kParquetEnding);
-}
-
 }  // namespace
 
 absl::StatusOr<std::vector<std::string>> DataFiles(const std::string& path_or_uri) {
@@ -34,7 +30,7 @@ absl::StatusOr<std::vector<std::string>> DataFiles(const std::string& path_or_ur
   ASSIGN_OR_RETURN(const std::vector<std::string> names, ListFolder(parent));
   std::vector<std::string> files;
   for (const std::string& name : names) {
-    const bool wanted = folder ? HasDataEnding(name) : ::fnmatch(last.c_str(), name.c_str(), FNM_PERIOD) == 0;
+    const bool wanted = folder ? IsDataFile(name) : ::fnmatch(last.c_str(), name.c_str(), FNM_PERIOD) == 0;
     if (!wanted) continue;
     const bool bare = !folder && slash == std::string::npos;
     files.push_back(bare ? name : absl::StrCat(parent, absl::EndsWith(parent, "/") ? "" : "/", name));

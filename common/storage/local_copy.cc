@@ -221,8 +221,6 @@ bool IsModelFile(absl::string_view name) {
   return false;
 }
 
-bool IsDataFile(absl::string_view name) { return absl::EndsWith(name, ".jsonl") || absl::EndsWith(name, ".parquet"); }
-
 bool HoldsModel(const std::string& folder) { return Exists(absl::StrCat(folder, "/", kModelConfig)); }
 
 absl::StatusOr<std::string> CopyOfModel(const StorageUri& uri) {
@@ -274,6 +272,7 @@ absl::StatusOr<std::string> LocalModelConfig(const std::string& path) {
   ASSIGN_OR_RETURN(const std::string folder, Local(path, CopyOfConfig));
   return absl::StrCat(folder, "/", kModelConfig);
 }
+bool IsDataFile(absl::string_view name) { return absl::EndsWith(name, ".jsonl") || absl::EndsWith(name, ".parquet"); }
 absl::StatusOr<std::string> LocalDataPath(const std::string& path) { return Local(path, CopyOfData); }
 
 absl::Status FetchFolder(const StorageUri& from, const std::string& into, Wanted wanted) {

@@ -17,14 +17,18 @@
 namespace tactus {
 
 // A model folder; of a URI its JSON, model*.safetensors, templates and tokenizer files. A checkpoint stands
-// for the model in it. Any other path without a scheme is returned as it is. Errors: StorageUri::Parse's; Store's; NotFound: there is nothing; DataLoss: a file does not have the hash
-// that the store says; of the disk, naming the cache.
+// for the model in it. Any other path without a scheme is returned as it is. Errors: StorageUri::Parse's; Store's;
+// NotFound: there is nothing; DataLoss: a file does not have the hash that the store says; of the disk, naming the
+// cache.
 absl::StatusOr<std::string> LocalModelFolder(const std::string& path);
 
 // Its config.json alone, which is all that predictions of memory and time need.
 absl::StatusOr<std::string> LocalModelConfig(const std::string& path);
 
-// The same of data (data_rows.h): a file, a folder, of which .jsonl and .parquet files count, or a pattern.
+// Which files of a folder are data, here and elsewhere: those that end in .jsonl or .parquet.
+bool IsDataFile(absl::string_view name);
+
+// The same as LocalModelFolder of data (data_rows.h): a file, a folder, of which IsDataFile's count, or a pattern.
 absl::StatusOr<std::string> LocalDataPath(const std::string& path);
 
 // Fetches those files of a folder whose names are `wanted`, and of those below it, into `into`, which is this process's

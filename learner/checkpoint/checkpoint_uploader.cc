@@ -3,13 +3,12 @@
 #include <algorithm>
 #include <utility>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/back_off.h"
-#include "common/base/file.h"
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
 #include "common/base/thread.h"
+#include "learner/checkpoint/checkpointer.h"
 
 namespace tactus {
 namespace {
@@ -28,10 +27,8 @@ absl::Status CheckMirror(RunMirror& mirror, const CheckpointUploader::Options& o
                                                  " already holds a run: expected a place of its own, or --resume ",
                                                  mirror.uri(), " to go on with it"));
   }
-  const std::string path = absl::StrCat(options.folder.checkpoints(), "/incarnation");
-  ASSIGN_OR_RETURN(const std::string text, ReadFile(path, 64));
-  uint32_t mine = 0;
-  if (absl::SimpleAtoi(text, &mine) && mine > *before) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const uint32_t mine, ReadIncarnation(options.folder.checkpoints()));
+  if (mine > *before) return absl::OkStatus();
   return absl::AlreadyExistsError(absl::StrCat("checkpoint.upload: ", mirror.uri(), " is at incarnation ", *before,
                                                " and ", options.folder.root, " at ", mine,
                                                ": the run has gone on elsewhere; expected --resume ", mirror.uri()));

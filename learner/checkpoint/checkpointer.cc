@@ -62,15 +62,11 @@ void RemoveCheckpoint(const std::string& path) {
 absl::StatusOr<uint32_t> ClaimIncarnation(const std::string& folder) {
   const std::string path = Join(folder, kIncarnationFile);
   uint32_t next = 0;
-  const absl::StatusOr<std::string> content = ReadFile(path, 64);
-  if (content.ok()) {
-    uint32_t last = 0;
-    if (!absl::SimpleAtoi(*content, &last) || last == UINT32_MAX) {
-      return absl::InvalidArgumentError(absl::StrCat(path, " does not hold a number; expected the last incarnation"));
-    }
-    next = last + 1;
-  } else if (!absl::IsNotFound(content.status())) {
-    return content.status();
+  const absl::StatusOr<uint32_t> last = ReadIncarnation(folder);
+  if (last.ok()) {
+    next = *last + 1;
+  } else if (!absl::IsNotFound(last.status())) {
+    return last.status();
   } else if (!ListCheckpoints(folder).empty()) {
     return absl::InvalidArgumentError(
         absl::StrCat(path, " is missing beside checkpoints; expected the last incarnation (a number above all used)"));
@@ -112,6 +108,14 @@ std::vector<std::string> ListCheckpoints(const std::string& folder) {
   std::vector<std::string> paths;
   for (auto& [step, path] : found) paths.push_back(std::move(path));
   return paths;
+}
+
+absl::StatusOr<uint32_t> ReadIncarnation(const std::string& folder) {
+  const std::string path = Join(folder, kIncarnationFile);
+  ASSIGN_OR_RETURN(const std::string content, ReadFile(path, 64));
+  uint32_t last = 0;
+  if (absl::SimpleAtoi(content, &last) && last < UINT32_MAX) return last;
+  return absl::InvalidArgumentError(absl::StrCat(path, " does not hold a number; expected the last incarnation"));
 }
 
 bool HasBegun(const std::string& folder) {

@@ -45,6 +45,10 @@ std::vector<std::string> ListCheckpoints(const std::string& folder);
 // Whether a learner has begun to train in this folder, with or without a checkpoint yet.
 bool HasBegun(const std::string& folder);
 
+// The last incarnation that any start in this folder has used. NotFound: there was none; InvalidArgument: its file
+// holds no number.
+absl::StatusOr<uint32_t> ReadIncarnation(const std::string& folder);
+
 // InvalidArgument or DataLoss, naming the file: the manifest, or a file that is missing, has another size or another
 // SHA-256 than it says.
 absl::Status VerifyCheckpoint(const std::string& path);

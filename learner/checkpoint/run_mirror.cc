@@ -35,10 +35,6 @@ std::vector<std::string> RecordNames() {
   return records;
 }
 
-std::string NameOf(absl::string_view below, uint64_t step) {
-  return Join(below, CheckpointName(static_cast<int64_t>(step)));
-}
-
 // The steps of the checkpoints below a folder, complete or not.
 template <typename Listing>
 std::set<uint64_t> StepsBelow(const Listing& listing, absl::string_view below) {
@@ -133,7 +129,7 @@ absl::StatusOr<std::vector<uint64_t>> RunMirror::CompleteSteps(const Listing& li
   std::vector<uint64_t> complete;
   const std::set<uint64_t> steps = StepsBelow(listing, below);
   for (auto step = steps.rbegin(); step != steps.rend(); ++step) {
-    ASSIGN_OR_RETURN(const bool whole, IsComplete(listing, NameOf(below, *step)));
+    ASSIGN_OR_RETURN(const bool whole, IsComplete(listing, CheckpointPath(below, *step)));
     if (whole) complete.push_back(*step);
   }
   return complete;
@@ -172,10 +168,10 @@ absl::Status RunMirror::UploadBest(const RunFolder& folder, const std::atomic<bo
   if (!IsFolder(folder.best())) return absl::OkStatus();
   for (const std::string& path : ListCheckpoints(folder.best())) {
     const uint64_t step = *CheckpointStep(path);
-    RETURN_IF_ERROR(UploadCheckpoint(path, NameOf(kBest, step), give_up));
+    RETURN_IF_ERROR(UploadCheckpoint(path, CheckpointPath(kBest, step), give_up));
     ASSIGN_OR_RETURN(const Listing listing, List());
     for (const uint64_t other : StepsBelow(listing, kBest)) {
-      if (other != step) RETURN_IF_ERROR(store_->RemoveFolder(NameOf(kBest, other)));
+      if (other != step) RETURN_IF_ERROR(store_->RemoveFolder(CheckpointPath(kBest, other)));
     }
     break;  // two only where a kill came between two renames
   }
@@ -190,16 +186,16 @@ absl::Status RunMirror::Prune(uint64_t newest_step, int keep) {
     if (step <= newest_step && kept.size() < static_cast<size_t>(std::max(keep, 1))) kept.insert(step);
   }
   for (const uint64_t step : StepsBelow(listing, kCheckpoints)) {
-    if (!kept.contains(step)) RETURN_IF_ERROR(store_->RemoveFolder(NameOf(kCheckpoints, step)));
+    if (!kept.contains(step)) RETURN_IF_ERROR(store_->RemoveFolder(CheckpointPath(kCheckpoints, step)));
   }
   return absl::OkStatus();
 }
 
 absl::Status RunMirror::Upload(const RunFolder& folder, uint64_t step, int keep, const std::atomic<bool>& give_up) {
   ASSIGN_OR_RETURN(const std::optional<uint32_t> writer, Incarnation());
-  ASSIGN_OR_RETURN(const std::string mine, ReadFile(Join(folder.root, kIncarnation), 64));
+  ASSIGN_OR_RETURN(const uint32_t mine, ReadIncarnation(folder.checkpoints()));
   if (!writer.has_value()) RETURN_IF_ERROR(Claim(folder));  // somebody has deleted it
-  if (writer.has_value() && absl::StrCat(*writer, "\n") != mine) {
+  if (writer.has_value() && *writer != mine) {
     return absl::AbortedError(absl::StrCat(uri_, ": another learner has begun to write there: expected one a run"));
   }
   for (const std::string& record : RecordNames()) RETURN_IF_ERROR(WriteFile(folder, record, give_up));
@@ -208,7 +204,7 @@ absl::Status RunMirror::Upload(const RunFolder& folder, uint64_t step, int keep,
       Join(folder.checkpoints(), absl::StrCat(".", CheckpointName(static_cast<int64_t>(step)), ".upload"));
   const absl::Cleanup release = [&held] { RemoveFolder(held).IgnoreError(); };
   RETURN_IF_ERROR(LinkFolder(CheckpointPath(folder.checkpoints(), step), held));
-  RETURN_IF_ERROR(UploadCheckpoint(held, NameOf(kCheckpoints, step), give_up));
+  RETURN_IF_ERROR(UploadCheckpoint(held, CheckpointPath(kCheckpoints, step), give_up));
   RETURN_IF_ERROR(UploadBest(folder, give_up));
   return Prune(step, keep);
 }
@@ -264,14 +260,14 @@ absl::Status RunMirror::Fetch(const RunFolder& folder) {
   RETURN_IF_ERROR(MakeFolders(folder.checkpoints()));
   absl::Status fetched;
   for (const uint64_t step : complete) {
-    fetched = FetchCheckpoint(folder, NameOf(kCheckpoints, step));
+    fetched = FetchCheckpoint(folder, CheckpointPath(kCheckpoints, step));
     if (!absl::IsDataLoss(fetched) && !absl::IsInvalidArgument(fetched)) break;
     TACTUS_LOG(WARNING) << std::string(fetched.message()) << ": trying the checkpoint before";
   }
   RETURN_IF_ERROR(fetched);
   ASSIGN_OR_RETURN(const std::vector<uint64_t> best, CompleteSteps(listing, kBest));
   if (!best.empty()) {
-    const absl::Status kept = FetchCheckpoint(folder, NameOf(kBest, best.front()));
+    const absl::Status kept = FetchCheckpoint(folder, CheckpointPath(kBest, best.front()));
     if (!kept.ok()) TACTUS_LOG(WARNING) << "the best checkpoint is left out: " << std::string(kept.message());
   }
   RETURN_IF_ERROR(FetchRecords(folder));
@@ -282,9 +278,8 @@ absl::Status RunMirror::Fetch(const RunFolder& folder) {
 absl::Status RunMirror::TakeIncarnation(const RunFolder& folder) {
   ASSIGN_OR_RETURN(const std::optional<uint32_t> there, Incarnation());
   if (!there.has_value()) return absl::OkStatus();
-  uint32_t here = 0;
-  const absl::StatusOr<std::string> text = ReadFile(Join(folder.root, kIncarnation), 64);
-  if (text.ok() && absl::SimpleAtoi(*text, &here) && here >= *there) return absl::OkStatus();
+  const absl::StatusOr<uint32_t> here = ReadIncarnation(folder.checkpoints());
+  if (here.ok() && *here >= *there) return absl::OkStatus();
   RETURN_IF_ERROR(MakeFolders(folder.checkpoints()));
   return WriteFileAtomic(Join(folder.root, kIncarnation), absl::StrCat(*there, "\n"));
 }
