@@ -106,6 +106,7 @@ std::vector<std::string> ListCheckpoints(const std::string& folder) {
   }
   std::sort(found.rbegin(), found.rend());
   std::vector<std::string> paths;
+  paths.reserve(found.size());
   for (auto& [step, path] : found) paths.push_back(std::move(path));
   return paths;
 }
