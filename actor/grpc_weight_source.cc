@@ -6,6 +6,7 @@
 #include <string>
 #include <utility>
 
+#include "absl/time/clock.h"
 #include "common/base/log.h"
 #include "common/base/monotonic_clock.h"
 #include "common/base/status_macros.h"
@@ -17,6 +18,8 @@ namespace {
 
 // Longest time between two looks at whether the source is closed; a new version ends the wait at once.
 constexpr absl::Duration kSlice = absl::Milliseconds(200);
+// Between two looks at whether a version that is known is announced.
+constexpr absl::Duration kLook = absl::Milliseconds(20);
 // A set that has begun to arrive may take this long.
 constexpr absl::Duration kFetchTimeout = absl::Minutes(10);
 
@@ -42,6 +45,12 @@ class GrpcWeightSource final : public WeightSource {
       if (closed_) return absl::CancelledError("the weight source is closed");
       if (MonotonicNow() >= deadline) return std::optional<NewWeights>();
       ASSIGN_OR_RETURN(latest, port_->AwaitVersion(held, std::min(kSlice, deadline - MonotonicNow())));
+      // A learner that has just begun names its version before it has that version's weights. All would then wait for
+      // them at the learner, which would send each the whole set: whom to ask comes with the weights.
+      if (latest.has_value() && !Announced()) {
+        absl::SleepFor(std::min(kLook, deadline - MonotonicNow()));
+        latest.reset();
+      }
     }
     const absl::Time start = MonotonicNow();
     absl::StatusOr<ReceivedWeights> fetched = FetchNewest(*latest);
@@ -66,6 +75,8 @@ class GrpcWeightSource final : public WeightSource {
   }
 
  private:
+  bool Announced() const { return !relays_ || !machine_.empty() || !port_->NewestWeights().manifest_digest.empty(); }
+
   absl::StatusOr<ReceivedWeights> FetchNewest(PolicyVersion latest) {
     if (!machine_.empty()) {
       absl::StatusOr<ReceivedWeights> received = receiver_->Fetch(latest, kFetchTimeout, machine_);

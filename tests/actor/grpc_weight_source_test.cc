@@ -21,10 +21,12 @@ constexpr absl::Duration kPatience = absl::Seconds(60);
 struct PathPort final : FakePort {
   PathPort() : FakePort(0) {}
   absl::StatusOr<std::optional<PolicyVersion>> AwaitVersion(std::optional<PolicyVersion>, absl::Duration) override {
+    if (announced_at == ++looks) path = announced;
     return path.version;
   }
   WeightPath NewestWeights() const override { return path; }
-  WeightPath path;
+  WeightPath path, announced;
+  int looks = 0, announced_at = 0;
 };
 
 class GrpcWeightSourceTest : public ::testing::Test {
@@ -115,6 +117,20 @@ TEST_F(GrpcWeightSourceTest, TheLearnerIsTheLastResort) {
   path_port_.path = {.version = {0, 1}, .manifest_digest = "", .parents = {gone->address()}};
   Fetch();
   EXPECT_EQ(sent_, 2 * whole_) << "what nobody announced is nobody's but the learner's";
+}
+
+// Or a fleet that comes back to a learner that has just begun would fetch a whole set each from it.
+TEST_F(GrpcWeightSourceTest, WhoPassesWeightsOnWaitsForTheirAnnouncement) {
+  const auto good = Relay(), own = Relay();
+  Give(*good, publisher_.Newest());
+  path_port_.announced = path_port_.path;
+  path_port_.announced.parents = {good->address()};
+  path_port_.path.manifest_digest = "";
+  path_port_.announced_at = 3;
+  Fetch(&own->relay());
+  EXPECT_EQ(path_port_.looks, 3);
+  EXPECT_EQ(sent_, 0u);
+  EXPECT_EQ(good->bytes_sent(), whole_);
 }
 
 TEST_F(GrpcWeightSourceTest, AfterALieOnlyTheLearnerIsAsked) {
