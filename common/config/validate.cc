@@ -94,14 +94,6 @@ MaybeProblem CheckRelations(const RunConfig& config) {
                    absl::StrCat("is ", config.actor().max_step_tokens(), ": expected at least actor.max_sequences = ",
                                 config.actor().max_sequences(), ", one token for each sequence")};
   }
-  const LearnerOptions::Shard shard = config.learner().shard();
-  const bool on_gpu = absl::StartsWith(config.learner().device(), "cuda");
-  if (on_gpu && (shard == LearnerOptions::GRADIENTS || shard == LearnerOptions::PARAMETERS)) {
-    return Problem{
-        "learner.shard",
-        absl::StrCat("is ", LearnerOptions::Shard_Name(shard), " with learner.device \"", config.learner().device(),
-                     "\", and on GPUs this version cannot do that: expected AUTO, NONE or OPTIMIZER")};
-  }
   if (config.optimizer().schedule() == OptimizerOptions::WSD && config.optimizer().decay_steps() == 0) {
     return Problem{"optimizer.decay_steps",
                    "is 0: expected the updates in which the learning rate falls, as "

@@ -52,8 +52,9 @@ class DecoderLayer {
   // What the first half leaves for the backward pass: copies of the stream [R, H], each null where not wanted.
   struct Keep {
     bool backward = false;
-    float* x_in = nullptr;  // as attention read it
-    float* mid = nullptr;   // as the MLP read it
+    float* x_in = nullptr;                  // as attention read it
+    typename B::Buffer* rounded = nullptr;  // the same, in a narrower type of B's Rows
+    float* mid = nullptr;                   // as the MLP read it
   };
 
   // Attention, and the MLP up to the gate and up product; `batch` is the backend's PagedBatch or SequenceBatch.
@@ -62,6 +63,7 @@ class DecoderLayer {
     const int64_t rows = batch.rows();
     const ConstRows attention_in = Read(x, w.attention_in_norm, rows);
     if (keep.x_in != nullptr) b_.Copy(x.x, rows * h_, keep.x_in);
+    if (keep.rounded != nullptr) b_.AsRows(x.x, rows * h_, *keep.rounded);
     const Rows qkv = b_.RowsIn(to.qkv, rows * columns_);
     const Rows raw = keep.backward && qk_norms_ > 0 ? b_.RowsIn(to.raw, rows * columns_) : qkv;
     float* const inverse = qk_norms_ > 0 ? b_.FloatsIn(to.qk_inverse_rms, rows * qk_norms_) : nullptr;
@@ -78,10 +80,10 @@ class DecoderLayer {
     Write(Activated(rows, from), rows, w.down, w.mlp_out_norm, x);
   }
 
-  // dx [R, H] enters as d loss / d output and leaves as d loss / d input; `gradients` (flat, as the parameters) are
+  // dx [R, H] enters as d loss / d output and leaves as d loss / d input; `gradients` are
   // added to. x_in and `mid` are what Keep asked for; `kept` what the forward pass left. In decoder_layer_backward.h.
   void Backward(const LayerWeights<B>& w, const LayerOffsets& at, const typename B::SequenceBatch& batch,
-                const float* x_in, const float* mid, LayerBuffers<B>& kept, float* dx, float* gradients);
+                const float* x_in, const float* mid, LayerBuffers<B>& kept, float* dx, GradientPlaces gradients);
 
   // Makes room for `rows` rows of forward passes into `to` that keep nothing.
   void Reserve(int64_t rows, LayerBuffers<B>& to) {
@@ -136,9 +138,9 @@ class DecoderLayer {
   void ReadBackward(const float* x, ConstRows dy, int64_t rows, int64_t columns, const typename B::Matrix& w,
                     const float* norm, float* dweight, float* dnorm, float* dx);
   void MlpBackward(const LayerWeights<B>& w, const LayerOffsets& at, int64_t rows, const float* mid,
-                   LayerBuffers<B>& kept, float* dx, float* gradients);
+                   LayerBuffers<B>& kept, float* dx, GradientPlaces gradients);
   void AttentionBackward(const LayerWeights<B>& w, const LayerOffsets& at, const typename B::SequenceBatch& batch,
-                         const float* x_in, LayerBuffers<B>& kept, float* dx, float* gradients);
+                         const float* x_in, LayerBuffers<B>& kept, float* dx, GradientPlaces gradients);
 
   B& b_;
   const ops::AttentionShape shape_;

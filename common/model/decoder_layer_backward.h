@@ -6,12 +6,12 @@
 namespace tactus {
 
 // The place of a parameter's gradient; null where the family has none.
-inline float* GradientAt(float* gradients, int64_t offset) { return offset < 0 ? nullptr : gradients + offset; }
+inline float* GradientAt(GradientPlaces gradients, int64_t offset) { return offset < 0 ? nullptr : gradients(offset); }
 
 template <ops::Backend B>
 void DecoderLayer<B>::Backward(const LayerWeights<B>& w, const LayerOffsets& at, const typename B::SequenceBatch& batch,
                                const float* x_in, const float* mid, LayerBuffers<B>& kept, float* dx,
-                               float* gradients) {
+                               GradientPlaces gradients) {
   MlpBackward(w, at, batch.rows(), mid, kept, dx, gradients);
   AttentionBackward(w, at, batch, x_in, kept, dx, gradients);
   b_.Release(kept.attention);
@@ -55,7 +55,7 @@ void DecoderLayer<B>::ReadBackward(const float* x, ConstRows dy, int64_t rows, i
 
 template <ops::Backend B>
 void DecoderLayer<B>::MlpBackward(const LayerWeights<B>& w, const LayerOffsets& at, int64_t rows, const float* mid,
-                                  LayerBuffers<B>& kept, float* dx, float* gradients) {
+                                  LayerBuffers<B>& kept, float* dx, GradientPlaces gradients) {
   const Rows activated = b_.RowsIn(activated_, rows * inner_);
   if (w.mlp_out_norm != nullptr) Activated(rows, kept);
   const ConstRows dy =
@@ -72,7 +72,7 @@ void DecoderLayer<B>::MlpBackward(const LayerWeights<B>& w, const LayerOffsets& 
 template <ops::Backend B>
 void DecoderLayer<B>::AttentionBackward(const LayerWeights<B>& w, const LayerOffsets& at,
                                         const typename B::SequenceBatch& batch, const float* x_in,
-                                        LayerBuffers<B>& kept, float* dx, float* gradients) {
+                                        LayerBuffers<B>& kept, float* dx, GradientPlaces gradients) {
   const int64_t rows = batch.rows();
   const ConstRows attended = b_.Output(kept.attention);
   const ConstRows dy =

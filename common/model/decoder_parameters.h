@@ -8,6 +8,7 @@
 #include <span>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "common/model/decoder_layout.h"
 #include "common/ops/backend.h"
@@ -34,6 +35,10 @@ struct DecoderParameters {
   const float* final_norm = nullptr;      // [H]
   std::vector<LayerWeights<B>> layers;
 };
+
+// Where the gradient of the parameter at a place of the flat buffer is added up. Parameters of a part (PartsOf) that
+// lie one behind the other have gradients that do.
+using GradientPlaces = absl::FunctionRef<float*(int64_t place)>;
 
 // What a pass does with the matrices of a part: products of rows, those of their gradients, or both.
 enum class PartUse { kForward, kBackward, kBoth };

@@ -114,7 +114,7 @@ int64_t HostTrainingRow(const Weights& w, int64_t kept_layers) {
 }
 
 // The same on a GPU: the residual stream is float32, activations and their gradients are of the weights' type.
-int64_t GpuTrainingRow(const Weights& w, int64_t kept_layers) {
+int64_t GpuTrainingRow(const Weights& w, int64_t kept_layers, bool checkpointing) {
   const Shape& s = w.shape;
   const int64_t kept = s.qkv + s.raw + 2 * s.I + s.q;
   const int64_t statistics = s.heads + s.qk_norms;
@@ -124,16 +124,20 @@ int64_t GpuTrainingRow(const Weights& w, int64_t kept_layers) {
   // and dv for each query head.
   const int64_t attention = 2 * s.kv + 2 * s.q;
   const int64_t head = 2 * s.H;  // normed, dnormed
+  // Layers that are computed again have their inputs in the weights' type, and one of them in float32.
+  const bool rounded = checkpointing && w.element < kFloat;
+  const int64_t inputs = s.L * s.H;
   // Layer inputs, mid, stream, chosen, dfinal; inverse norms; dq; wide, dproduct.
-  const int64_t floats = s.L * s.H + kept_layers * (s.H + statistics) + 3 * s.H + 2 + s.q + 2 * s.out;
-  const int64_t elements = kept_layers * kept + scratch + attention + head;
+  const int64_t floats = (rounded ? s.H : inputs) + kept_layers * (s.H + statistics) + 3 * s.H + 2 + s.q + 2 * s.out;
+  const int64_t elements = (rounded ? inputs : 0) + kept_layers * kept + scratch + attention + head;
   return floats * kFloat + elements * w.element;
 }
 
 int64_t ActivationBytes(const Weights& w, const config::RunConfig& run) {
-  const int64_t layers = run.learner().activation_checkpointing() ? 1 : w.shape.L, rows = MicroBatchRows(run);
+  const bool checkpointing = run.learner().activation_checkpointing();
+  const int64_t layers = checkpointing ? 1 : w.shape.L, rows = MicroBatchRows(run);
   if (!w.gpu) return rows * HostTrainingRow(w, layers);
-  const int64_t bytes = rows * GpuTrainingRow(w, layers);
+  const int64_t bytes = rows * GpuTrainingRow(w, layers, checkpointing);
   return bytes + bytes / 4;  // a Buffer grows by a quarter at least
 }
 
@@ -145,22 +149,25 @@ struct Division {
         optimizer(shard == Shard::kNone ? s.parameters : share),
         gradients(shard < Shard::kGradients ? s.parameters : share),
         bucket(std::min(s.parameters, sharding.bucket_bytes / kFloat)),
-        // Two layers that a backward pass has written and not handed in, and the embedding, complete last.
-        window(shard < Shard::kGradients ? 0 : s.embedding() + 2 * s.layer_matrices() + bucket) {}
+        gradient_window(shard < Shard::kGradients ? 0 : s.embedding() + 2 * s.layer_matrices()) {}
   bool by_parts() const { return shard == Shard::kParameters; }
+  // Two layers that a backward pass has written and not handed in, and the embedding, complete last; on the CPU beside
+  // a bucket that two of them share, on a GPU each among whole buckets.
+  int64_t window(bool gpu) const { return gradient_window == 0 ? 0 : gradient_window + (gpu ? 6 : 1) * bucket; }
 
   Shard shard;
-  int64_t share, optimizer, gradients, bucket, window;
+  int64_t share, optimizer, gradients, bucket, gradient_window;
 };
 
 // Of what is computed with when weights are divided and come part by part. On the CPU a layer and the head are laid out
 // in one direction.
 int64_t PartWeights(const Weights& w) { return (w.shape.layer_matrices() + w.shape.embedding()) * w.element; }
 
-// What else is there then: on the CPU a part's masters, and the next part as it arrives; on a GPU the latter.
+// What else is there then: on the CPU a part's masters, and the next part as it arrives; on a GPU another layer, and
+// what the buckets of each of the three have of others.
 int64_t ArrivingWeights(const Weights& w, const Division& division) {
-  const int64_t part = std::max(w.shape.embedding(), w.shape.layer_matrices()) + division.bucket;
-  return part * (w.gpu ? w.element : kFloat + w.element);
+  if (w.gpu) return (w.shape.layer_matrices() + 6 * division.bucket) * w.element;
+  return (std::max(w.shape.embedding(), w.shape.layer_matrices()) + division.bucket) * (kFloat + w.element);
 }
 
 // What a reference policy takes: a model of its own, on a GPU in the storage dtype alone, and the buffers of a forward
@@ -287,7 +294,7 @@ MemoryNeed LearnerMemory(const std::string& process, const ModelConfig& model, c
            {"weights, arriving", division.by_parts() ? ArrivingWeights(w, division) : 0, "model.dtype"},
            {"master weights", master, w.gpu || division.by_parts() ? by_ranks : ""},
            {"gradients", division.gradients * kFloat, by_ranks},
-           {"gradients, under way", division.window * kFloat},
+           {"gradients, under way", division.window(w.gpu) * kFloat},
            {"moments", 2 * division.optimizer * kFloat, by_ranks},
            // Masters and moments of a moment, on the host, until they are on the disk.
            {"checkpoint", w.gpu ? 0 : 3 * division.optimizer * kFloat, by_ranks},
@@ -302,15 +309,14 @@ MemoryNeed LearnerMemory(const std::string& process, const ModelConfig& model, c
 Shard ChooseShard(const ModelConfig& model, const config::RunConfig& run, const Device& device, int world,
                   int64_t available_bytes) {
   if (world == 1) return Shard::kNone;
-  const Shard most = device.is_gpu() ? kMostOnGpu : Shard::kParameters;
   for (const Shard shard : {Shard::kNone, Shard::kOptimizer, Shard::kGradients, Shard::kParameters}) {
     if (config::LearnerOptions::Shard_Name(run.learner().shard()) == ShardName(shard)) return shard;
   }
   for (const Shard shard : {Shard::kNone, Shard::kOptimizer, Shard::kGradients}) {
     const Sharding sharding{.shard = shard, .rank = 0, .world = world};
-    if (shard == most || LearnerMemory("", model, run, device, sharding).total() <= available_bytes) return shard;
+    if (LearnerMemory("", model, run, device, sharding).total() <= available_bytes) return shard;
   }
-  return most;
+  return Shard::kParameters;
 }
 
 MemoryNeed ActorMemory(const std::string& process, const ModelConfig& model, const config::RunConfig& run,
@@ -346,11 +352,14 @@ MemoryNeed ActorMemory(const std::string& process, const ModelConfig& model, con
 MemoryNeed LearnerHostMemory(const std::string& process, const ModelConfig& model, const config::RunConfig& run,
                              const Sharding& sharding) {
   const Weights w = WeightsOf(model, run, Device{0});
-  const int64_t parameters = w.shape.parameters, share = Division(w.shape, sharding).optimizer;
-  // Before the first step the folder's weights in float32, later a checkpoint's copy: never both.
+  const Division division(w.shape, sharding);
+  const int64_t parameters = w.shape.parameters, share = division.optimizer;
+  // Before the first step the folder's weights in float32, later a checkpoint's copy: never both. Of divided weights
+  // what is another rank's goes again, tensor by tensor.
+  const int64_t loaded = division.by_parts() ? division.share + w.shape.embedding() : parameters;
   const bool publishes = sharding.rank == 0;
   return WithoutZeros({.process = process,
-                       .items = {{"weights as loaded, or checkpoint", std::max(parameters, 3 * share) * kFloat},
+                       .items = {{"weights as loaded, or checkpoint", std::max(loaded, 3 * share) * kFloat},
                                  {"published copies", publishes ? 2 * parameters * w.element : 0, "model.dtype"},
                                  {"process", kGpuHostBytes}}});
 }

@@ -30,9 +30,6 @@ inline const char* ShardName(Shard shard) {
   std::abort();
 }
 
-// What this version can divide on GPUs, at most.
-inline constexpr Shard kMostOnGpu = Shard::kOptimizer;
-
 // Longer buckets use a network better; with shorter ones the first is under way earlier in a backward pass.
 inline constexpr int64_t kBucketBytes = int64_t{32} << 20;
 

@@ -28,9 +28,11 @@ struct TrainableDecoder<B>::Impl {
   void Load(const TrainSequences& sequences);
   void Run(const TrainSequences& sequences, bool keep, std::span<float> logprobs, std::span<float> entropy);
   void Head(std::span<float> logprobs, std::span<float> entropy);
-  void HeadBackward(const TargetGradient& gradient, float* gradients);
-  void LayerBackward(size_t layer, float* dx, float* gradients);
+  void HeadBackward(const TargetGradient& gradient, GradientPlaces gradients);
+  void LayerBackward(size_t layer, float* dx, GradientPlaces gradients);
 
+  // Layers that are computed again begin with what they read, in the type of what they compute with.
+  bool rounds_inputs() const { return options.activation_checkpointing && b.narrow(); }
   LayerBuffers<B>& KeptOf(size_t layer) { return kept[options.activation_checkpointing ? 0 : layer]; }
   int64_t Chunk(int64_t rows_left) const { return std::min<int64_t>(options.logprob_chunk_tokens, rows_left); }
 
@@ -48,7 +50,8 @@ struct TrainableDecoder<B>::Impl {
   int64_t target_rows_at = 0, targets_at = 0;
   std::vector<ops::TokenLogProb> stats;  // [N]
 
-  std::vector<typename B::Buffer> x_in;  // per layer [T, H]
+  std::vector<typename B::Buffer> x_in;  // per layer [T, H], float32 or as Rows
+  typename B::Buffer wide;               // float32 [T, H]: one of them
   std::vector<LayerBuffers<B>> kept;     // with checkpointing one set, made again for each layer in turn
 
   typename B::Upload chosen;  // the targets that carry a gradient
@@ -82,10 +85,11 @@ void TrainableDecoder<B>::Impl::Run(const TrainSequences& sequences, bool keep, 
     const size_t i = static_cast<size_t>(layer);
     weights.Need(i + 1, PartUse::kForward);
     LayerBuffers<B>& buffers = keep ? KeptOf(i) : kept[0];
-    return std::pair(&buffers,
-                     typename DecoderLayer<B>::Keep{.backward = keep,
-                                                    .x_in = keep ? b.FloatsIn(x_in[i], floats) : nullptr,
-                                                    .mid = keep_mid ? b.FloatsIn(buffers.mid, floats) : nullptr});
+    return std::pair(&buffers, typename DecoderLayer<B>::Keep{
+                                   .backward = keep,
+                                   .x_in = keep && !rounds_inputs() ? b.FloatsIn(x_in[i], floats) : nullptr,
+                                   .rounded = keep && rounds_inputs() ? &x_in[i] : nullptr,
+                                   .mid = keep_mid ? b.FloatsIn(buffers.mid, floats) : nullptr});
   });
   weights.Need(offsets.layers.size() + 1, keep ? PartUse::kBoth : PartUse::kForward);  // where Backward begins
   Head(logprobs, entropy);
@@ -111,7 +115,7 @@ void TrainableDecoder<B>::Impl::Head(std::span<float> logprobs, std::span<float>
 }
 
 template <ops::Backend B>
-void TrainableDecoder<B>::Impl::HeadBackward(const TargetGradient& gradient, float* gradients) {
+void TrainableDecoder<B>::Impl::HeadBackward(const TargetGradient& gradient, GradientPlaces gradients) {
   const WeightedTargets weighted(gradient, target_rows, targets, stats);
   const int64_t count = static_cast<int64_t>(weighted.rows.size());
   chosen.Clear();
@@ -132,22 +136,23 @@ void TrainableDecoder<B>::Impl::HeadBackward(const TargetGradient& gradient, flo
                           chosen.template At<ops::TokenLogProb>(forward_at) + first,
                           chosen.template At<float>(weighted_at) + first, dentropies, options.temperature, dlogits);
     b.LinearBackwardInput(d, n, parameters.head, b.At(dnormed_rows, first * h));
-    b.LinearBackwardWeight(d, n, vocab, normed, h, gradients + offsets.head);
+    b.LinearBackwardWeight(d, n, vocab, normed, h, gradients(offsets.head));
   }
   float* const dfinal_rows = b.FloatsIn(dfinal, count * h);
   b.NormBackward(final_rows.x, final_rows.norm, final_rows.inverse_rms, dnormed_rows, dfinal_rows,
-                 /*accumulate=*/false, gradients + offsets.final_norm);
+                 /*accumulate=*/false, gradients(offsets.final_norm));
   float* const dx = pass.stream().x;
   b.Zero(dx, batch.rows() * h);
   b.ScatterRows(dfinal_rows, stream_rows, count, h, dx);
 }
 
 template <ops::Backend B>
-void TrainableDecoder<B>::Impl::LayerBackward(size_t layer, float* dx, float* gradients) {
+void TrainableDecoder<B>::Impl::LayerBackward(size_t layer, float* dx, GradientPlaces gradients) {
   const LayerWeights<B>& w = weights.parameters().layers[layer];
   LayerBuffers<B>& buffers = KeptOf(layer);
   const int64_t floats = batch.rows() * h;
-  const float* const x = b.FloatsIn(x_in[layer], floats);
+  const float* const x = rounds_inputs() ? b.AsFloats(b.RowsIn(x_in[layer], floats), batch.rows(), h, wide)
+                                         : b.FloatsIn(x_in[layer], floats);
   float* const mid = b.FloatsIn(buffers.mid, floats);
   if (options.activation_checkpointing) {
     // The stream that runs through the first half ends it as what the MLP read.
@@ -177,7 +182,7 @@ void TrainableDecoder<B>::ForwardOnly(const TrainSequences& sequences, std::span
 }
 
 template <ops::Backend B>
-void TrainableDecoder<B>::Backward(const TargetGradient& gradient, float* gradients,
+void TrainableDecoder<B>::Backward(const TargetGradient& gradient, GradientPlaces gradients,
                                    absl::FunctionRef<void(int64_t begin)> finished) {
   if (gradient.zero()) return finished(0);
   const PartUse use = impl_->options.activation_checkpointing ? PartUse::kBoth : PartUse::kBackward;
@@ -192,7 +197,7 @@ void TrainableDecoder<B>::Backward(const TargetGradient& gradient, float* gradie
     impl_->LayerBackward(layer, dx, gradients);
     finished(impl_->offsets.layers[layer].q);
   }
-  impl_->b.EmbedBackward(impl_->batch, dx, impl_->h, gradients + impl_->offsets.embed);
+  impl_->b.EmbedBackward(impl_->batch, dx, impl_->h, gradients(impl_->offsets.embed));
   finished(0);
 }
 

@@ -87,7 +87,9 @@ concept Backend = requires(B& b, typename B::Buffer& buffer, typename B::Rows ou
                            const QkvWeights<B>& qkv, const QkvGradients& qkv_gradients, typename B::PagedBatch& paged,
                            typename B::SequenceBatch& whole, typename B::Attention& attention,
                            typename B::Upload& upload, const TokenLogProb* stats, float temperature) {
-  // Memory. Keep: a host array where B reads it, `buffer` being its place if it must be copied; waits.
+  // Memory. narrow: Rows hold fewer digits than float32. Keep: a host array where B reads it, `buffer` being its place
+  // if it must be copied; waits.
+  { b.narrow() } -> std::same_as<bool>;
   { b.RowsIn(buffer, n) } -> std::same_as<typename B::Rows>;
   { b.FloatsIn(buffer, n) } -> std::same_as<float*>;
   { b.At(out, n) } -> std::same_as<typename B::Rows>;  // n numbers further

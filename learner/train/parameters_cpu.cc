@@ -138,13 +138,7 @@ absl::StatusOr<std::vector<char>> ParametersCpu::ReadWeights(StorageDType dtype,
     RETURN_IF_ERROR(StartGather(parameters_, *bucket, dtype, bytes, collective));
     RETURN_IF_ERROR(collective.Wait());
     if (collective.rank() != 0) continue;
-    for (const ParameterSpec& spec : layout_.specs) {  // without the padding between them
-      const int64_t begin = std::max(bucket->begin, spec.offset);
-      const int64_t end = std::min(bucket->end, spec.offset + spec.numel);
-      if (begin >= end) continue;
-      const char* const from = bytes.data() + static_cast<size_t>(begin - bucket->begin) * width;
-      tensors.insert(tensors.end(), from, from + static_cast<size_t>(end - begin) * width);
-    }
+    AppendTensors(layout_, *bucket, bytes, width, tensors);
   }
   return tensors;
 }

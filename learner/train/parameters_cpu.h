@@ -39,7 +39,6 @@ class ParametersCpu : public TrainableParameters {
   std::span<float> gradients();
   // Null: they are whole.
   ShardedGradientsCpu* divided_gradients() { return divided_.has_value() ? &*divided_ : nullptr; }
-  const ShardedGradientsCpu* divided_gradients() const { return divided_.has_value() ? &*divided_ : nullptr; }
   std::span<const FlatRange> buckets() const { return buckets_; }
 
  private:

@@ -46,45 +46,58 @@ ParametersCuda::ParametersCuda(const ModelConfig& config, StorageDType dtype, in
       dtype_(dtype),
       gpu_(gpu),
       queue_(gpu),
-      sharded_(!sharding.trains || (sharding.shard == Shard::kOptimizer && sharding.world > 1)),
+      rank_(sharding.rank),
+      world_(sharding.world),
+      sharded_(!sharding.trains || (sharding.shard != Shard::kNone && sharding.world > 1)),
+      by_parts_(sharding.shard == Shard::kParameters && sharding.world > 1),
       buckets_(CutBuckets(layout_.total_numel, sharding)),
       share_(ShareOf(buckets_, sharding)),
+      owned_ranges_(OwnedRanges(buckets_, sharding.world, sharding.rank)),
       masters_(device::DeviceEmpty(gpu, {NumelOf(share_)}, at::kFloat)),
-      weights_(config,
-               dtype == StorageDType::kFloat32 && !sharded_
-                   ? masters_
-                   : device::DeviceEmpty(gpu, {layout_.total_numel}, ops::TorchTypeOf(dtype)),
-               gpu, flash) {}
+      weights_(by_parts_
+                   ? DecoderWeightsCuda(config, ops::TorchTypeOf(dtype), gpu, flash)
+                   : DecoderWeightsCuda(config,
+                                        dtype == StorageDType::kFloat32 && !sharded_
+                                            ? masters_
+                                            : device::DeviceEmpty(gpu, {layout_.total_numel}, ops::TorchTypeOf(dtype)),
+                                        gpu, flash)) {
+  if (by_parts_) owned_ = device::DeviceEmpty(gpu, {NumelOf(owned_ranges_)}, ops::TorchTypeOf(dtype));
+  if (sharding.trains && sharding.world > 1 && sharding.shard >= Shard::kGradients) {
+    divided_.emplace(gpu, weights_.parts(), buckets_, sharding);
+  }
+}
 
 absl::Status ParametersCuda::Start(std::span<const float> parameters) {
   RETURN_IF_ERROR(CheckState({parameters, {}, {}}, static_cast<size_t>(layout_.total_numel)));
-  return OnQueue([&] {
+  const auto part = [&](const FlatRange& range) {
+    return parameters.subspan(static_cast<size_t>(range.begin), static_cast<size_t>(range.size()));
+  };
+  return OnQueue([&]() -> absl::Status {
     first_ = second_ = at::Tensor();
-    if (!sharded_) {
-      Upload(parameters, masters_);
-      WeightsChanged();
-      return absl::OkStatus();
-    }
+    for (const FlatRange& range : share_) Upload(part(range), PartOf(masters_, range, share_));
+    if (!sharded_) return WeightsChanged(nullptr);
     const at::Tensor exact = DeviceFloats(buckets_.back().size());
     for (const FlatRange& bucket : buckets_) {
-      const auto from = parameters.subspan(static_cast<size_t>(bucket.begin), static_cast<size_t>(bucket.size()));
-      Upload(from, exact.narrow(0, 0, bucket.size()));
-      cuda::Round(exact.const_data_ptr<float>(), bucket.size(), weights_.flat().scalar_type(),
-                  weights_.flat().narrow(0, bucket.begin, bucket.size()).data_ptr());
+      const FlatRange range = by_parts_ ? SliceOf(bucket, world_, rank_) : bucket;
+      if (range.size() == 0) continue;
+      const at::Tensor piece = exact.narrow(0, 0, range.size());
+      Upload(part(range), piece);
+      RoundInto(piece, by_parts_ ? PartOf(owned_, range, owned_ranges_)
+                                 : weights_.flat().narrow(0, range.begin, range.size()));
     }
-    for (const FlatRange& range : share_) {
-      Upload(parameters.subspan(static_cast<size_t>(range.begin), static_cast<size_t>(range.size())),
-             PartOf(masters_, range));
-    }
-    weights_.NormsChanged();
+    if (!by_parts_) weights_.NormsChanged();
     return absl::OkStatus();
   });
 }
 
-// The place of a range of the share in a buffer of what is held.
-at::Tensor ParametersCuda::PartOf(const at::Tensor& held, const FlatRange& range) const {
+void ParametersCuda::RoundInto(const at::Tensor& from, const at::Tensor& to) {
+  cuda::Round(from.const_data_ptr<float>(), from.numel(), to.scalar_type(), to.data_ptr());
+}
+
+// The place of a range in a buffer of `ranges` end to end.
+at::Tensor ParametersCuda::PartOf(const at::Tensor& held, const FlatRange& range, std::span<const FlatRange> ranges) {
   int64_t place = 0;
-  for (const FlatRange& before : share_) {
+  for (const FlatRange& before : ranges) {
     if (range.begin < before.end) return held.narrow(0, place + range.begin - before.begin, range.size());
     place += before.size();
   }
@@ -132,7 +145,7 @@ void ParametersCuda::MakeSegments() {
   if (segments_.defined()) return;
   std::vector<cuda::AdamWSegment> segments;
   for (const AdamWPiece& piece : CutForAdamW(layout_, share_, cuda::kAdamWSegment)) {
-    segments.push_back({.begin = piece.begin,
+    segments.push_back({.begin = divided_ ? piece.place : piece.begin,
                         .place = piece.place,
                         .count = static_cast<int32_t>(piece.end - piece.begin),
                         .decays = piece.decays ? 1 : 0});
@@ -153,6 +166,10 @@ void ParametersCuda::MakeSegments() {
 absl::Status ParametersCuda::ZeroGradients() {
   next_bucket_ = 0;
   return OnQueue([&] {
+    if (divided_) {
+      divided_->Zero();
+      return absl::OkStatus();
+    }
     float* const values = gradients();
     device::ZeroAsync(values, static_cast<size_t>(gradients_.nbytes()));
     return absl::OkStatus();
@@ -170,9 +187,15 @@ absl::Status ParametersCuda::StartReducing(int64_t begin, Collective& collective
 
 absl::Status ParametersCuda::ReduceGradients(Collective& collective) {
   return OnQueue([&]() -> absl::Status {
+    if (divided_) return divided_->Finish(collective);
     RETURN_IF_ERROR(StartReducing(0, collective));
     return collective.Wait();
   });
+}
+
+// As the segments count them.
+const float* ParametersCuda::StepGradients() {
+  return divided_ ? divided_->sums().const_data_ptr<float>() : gradients();
 }
 
 // On the queue. Of all ranks.
@@ -184,7 +207,7 @@ absl::StatusOr<double> ParametersCuda::GradientNorm(Collective& collective) {
     cuda::SumOfSquares(gradients(), layout_.total_numel, workspace, norm_.data_ptr<double>());
   } else {
     cuda::SumOfSquaresIn(reinterpret_cast<const cuda::AdamWSegment*>(segments_.const_data_ptr()), num_segments_,
-                         gradients(), workspace, norm_.data_ptr<double>());
+                         StepGradients(), workspace, norm_.data_ptr<double>());
   }
   device::CopyAsync(pinned_norm_.data_ptr(), norm_.const_data_ptr(), sizeof(double));
   device::Synchronize();
@@ -218,13 +241,16 @@ absl::StatusOr<AdamWResult> ParametersCuda::Step(const AdamWOptions& options, co
     cuda::AdamWUpdateArgs args = AdamWArgsOf(c);
     args.segments = reinterpret_cast<const cuda::AdamWSegment*>(segments_.const_data_ptr());
     args.num_segments = num_segments_;
-    args.gradients = gradients();
+    args.gradients = StepGradients();
     args.parameters = masters_.data_ptr<float>();
     args.first = first_.data_ptr<float>();
     args.second = second_.data_ptr<float>();
-    args.rounded = masters_.is_same(weights_.flat()) ? nullptr : weights_.flat().data_ptr();
-    args.type = weights_.flat().scalar_type();
+    // Divided gradients have other places than what is computed with.
+    const bool rounds = !divided_ && !masters_.is_same(weights_.flat());
+    args.rounded = rounds ? weights_.flat().data_ptr() : nullptr;
+    args.type = ops::TorchTypeOf(dtype_);
     cuda::AdamWUpdate(args);
+    if (!rounds) return WeightsChanged(&collective);
     if (sharded_) RETURN_IF_ERROR(Gather(weights_.flat(), collective));
     weights_.NormsChanged();
     return absl::OkStatus();
@@ -233,13 +259,20 @@ absl::StatusOr<AdamWResult> ParametersCuda::Step(const AdamWOptions& options, co
   return result;
 }
 
-// All of the masters, rounded to what the model reads.
-void ParametersCuda::WeightsChanged() {
-  if (dtype_ != StorageDType::kFloat32) {
-    cuda::Round(masters_.const_data_ptr<float>(), layout_.total_numel, weights_.flat().scalar_type(),
-                weights_.flat().data_ptr());
+// On the queue. The masters, rounded to what the model reads; of a share, each rank's to all.
+absl::Status ParametersCuda::WeightsChanged(Collective* collective) {
+  if (by_parts_) {
+    RoundInto(masters_, owned_);  // the share is what is owned
+    return absl::OkStatus();
   }
+  if (!masters_.is_same(weights_.flat())) {
+    for (const FlatRange& range : share_) {
+      RoundInto(PartOf(masters_, range, share_), weights_.flat().narrow(0, range.begin, range.size()));
+    }
+  }
+  if (sharded_) RETURN_IF_ERROR(Gather(weights_.flat(), *collective));
   weights_.NormsChanged();
+  return absl::OkStatus();
 }
 
 at::Tensor& ParametersCuda::Piece() {
@@ -288,16 +321,7 @@ absl::Status ParametersCuda::WriteState(const ParameterState& state, Collective&
   RETURN_IF_ERROR(CheckState(state, static_cast<size_t>(NumelOf(share_))));
   return OnQueue([&]() -> absl::Status {
     Upload(state.parameters, masters_);
-    if (!sharded_) {
-      WeightsChanged();
-    } else {
-      for (const FlatRange& range : share_) {
-        cuda::Round(PartOf(masters_, range).const_data_ptr<float>(), range.size(), weights_.flat().scalar_type(),
-                    weights_.flat().narrow(0, range.begin, range.size()).data_ptr());
-      }
-      RETURN_IF_ERROR(Gather(weights_.flat(), collective));
-      weights_.NormsChanged();
-    }
+    RETURN_IF_ERROR(WeightsChanged(&collective));
     first_ = second_ = at::Tensor();
     if (state.first_moment.empty()) return absl::OkStatus();
     MakeMoments();
@@ -307,10 +331,11 @@ absl::Status ParametersCuda::WriteState(const ParameterState& state, Collective&
   });
 }
 
-absl::StatusOr<std::vector<char>> ParametersCuda::ReadWeights(StorageDType dtype, Collective&) {
+absl::StatusOr<std::vector<char>> ParametersCuda::ReadWeights(StorageDType dtype, Collective& collective) {
   if (dtype != dtype_) {
     return absl::InvalidArgumentError("weights can be read in the dtype alone that the GPU's policy computes in.");
   }
+  if (by_parts_) return GatherWeights(collective);
   const at::Tensor& flat = weights_.flat();
   const size_t width = static_cast<size_t>(flat.element_size());
   std::vector<char> bytes(static_cast<size_t>(flat.nbytes()));
@@ -328,7 +353,36 @@ absl::StatusOr<std::vector<char>> ParametersCuda::ReadWeights(StorageDType dtype
   return bytes;
 }
 
+// Bucket by bucket, so that no rank holds more than one beside what it has.
+absl::StatusOr<std::vector<char>> ParametersCuda::GatherWeights(Collective& collective) {
+  const size_t width = static_cast<size_t>(owned_.element_size());
+  std::vector<char> tensors, bytes;
+  if (rank_ == 0) tensors.reserve(static_cast<size_t>(layout_.total_numel) * width);
+  const absl::Status gathered = OnQueue([&]() -> absl::Status {
+    const at::Tensor all = device::DeviceEmpty(gpu_, {buckets_.back().size()}, owned_.scalar_type());
+    for (auto bucket = buckets_.rbegin(); bucket != buckets_.rend(); ++bucket) {  // ascending
+      const FlatRange mine = SliceOf(*bucket, world_, rank_);
+      const at::Tensor values = all.narrow(0, 0, bucket->size());
+      if (mine.size() > 0) {
+        const at::Tensor from = PartOf(owned_, mine, owned_ranges_);
+        device::CopyAsync(values.narrow(0, mine.begin - bucket->begin, mine.size()).data_ptr(), from.const_data_ptr(),
+                          static_cast<size_t>(from.nbytes()));
+      }
+      RETURN_IF_ERROR(collective.StartAllGather({static_cast<char*>(values.data_ptr()), values.nbytes()}, width));
+      RETURN_IF_ERROR(collective.Wait());
+      if (rank_ != 0) continue;
+      bytes.resize(values.nbytes());
+      Download(values, bytes.data());
+      AppendTensors(layout_, *bucket, bytes, width, tensors);
+    }
+    return absl::OkStatus();
+  });
+  RETURN_IF_ERROR(gathered);
+  return tensors;
+}
+
 absl::StatusOr<std::optional<SharedWeights>> ParametersCuda::Share(PolicyVersion version) {
+  if (by_parts_) return std::nullopt;  // no rank has all
   if (!export_.has_value()) export_.emplace(gpu_, layout_.total_numel, dtype_);
   absl::StatusOr<SharedWeights> shared = absl::InternalError("not shared");
   RETURN_IF_ERROR(OnQueue([&] {

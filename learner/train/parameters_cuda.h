@@ -2,7 +2,9 @@
 // order, beside them the weights rounded to the storage dtype, which the model computes with (the masters themselves
 // where that is float32). A step's arithmetic is the CPU's; the norm's order of sums is another, fixed one.
 // With a sharded optimizer masters and moments are those of this rank's share alone, end to end, and the rounded
-// weights are gathered in place after each step. Of a reference policy the weights are all there is.
+// weights are gathered in place after each step. Divided gradients are ShardedGradientsCuda; of divided parameters the
+// rank's own rounded weights are all that stays, end to end too, and ParameterFeedCuda brings the others to a pass. Of
+// a reference policy the weights are all there is.
 //
 // Owned by one thread. Everything runs in one queue of the GPU. The host waits in Step for the norm, and where numbers
 // come to it: Start, ReadState, WriteState, ReadWeights, Share; with a sharded optimizer also for the gather.
@@ -18,6 +20,7 @@
 #include "common/model/cuda/decoder_weights_cuda.h"
 #include "common/ops/cuda/adamw_cuda.h"
 #include "common/weights/shared_weights_cuda.h"
+#include "learner/train/sharded_gradients_cuda.h"
 #include "learner/train/shards.h"
 #include "learner/train/trainable_parameters.h"
 
@@ -40,12 +43,16 @@ class ParametersCuda : public TrainableParameters {
   absl::StatusOr<ParameterSnapshot> ReadState() override;
   absl::Status WriteState(const ParameterState& state, Collective& collective) override;
   absl::StatusOr<std::vector<char>> ReadWeights(StorageDType dtype, Collective& collective) override;
-  absl::StatusOr<std::optional<SharedWeights>> Share(PolicyVersion version) override;
+  absl::StatusOr<std::optional<SharedWeights>> Share(PolicyVersion version) override;  // none by parts
 
   // For the policy, on the queue.
   const ParameterLayout& layout() const { return layout_; }
   DecoderWeightsCuda& weights() { return weights_; }
-  float* gradients();
+  std::span<const FlatRange> buckets() const { return buckets_; }
+  float* gradients();                                                                    // whole ones
+  ShardedGradientsCuda* divided_gradients() { return divided_ ? &*divided_ : nullptr; }  // null: they are whole
+  bool by_parts() const { return by_parts_; }
+  const at::Tensor& owned() const { return owned_; }  // by parts: T [NumelOf(OwnedRanges)]
   // The buckets from place `begin` of the layout on are complete: their sums over the ranks begin, those that have not.
   absl::Status StartReducing(int64_t begin, Collective& collective);
 
@@ -57,30 +64,38 @@ class ParametersCuda : public TrainableParameters {
   at::Tensor DeviceFloats(int64_t numel) const;  // zeros
   void MakeMoments();
   void MakeSegments();
-  void WeightsChanged();
+  const float* StepGradients();
+  absl::Status WeightsChanged(Collective* collective);
+  void RoundInto(const at::Tensor& from, const at::Tensor& to);
+  absl::StatusOr<std::vector<char>> GatherWeights(Collective& collective);
   absl::StatusOr<double> GradientNorm(Collective& collective);
   absl::Status Gather(const at::Tensor& flat, Collective& collective);
   void Download(const at::Tensor& from, void* to);
   void Upload(std::span<const float> from, const at::Tensor& to);
-  at::Tensor PartOf(const at::Tensor& held, const FlatRange& range) const;
+  static at::Tensor PartOf(const at::Tensor& held, const FlatRange& range, std::span<const FlatRange> ranges);
   at::Tensor& Piece();
 
   const ParameterLayout layout_;
   const StorageDType dtype_;
   const int gpu_;
   const device::Queue queue_;
-  const bool sharded_;  // masters are a part of the parameters, or none, and lie beside what the model computes with
+  const int rank_, world_;
+  const bool sharded_;   // masters are a part of the parameters, or none, and lie beside what the model computes with
+  const bool by_parts_;  // and so are the weights
   const std::vector<FlatRange> buckets_;
   const std::vector<FlatRange> share_;
+  const std::vector<FlatRange> owned_ranges_;
   at::Tensor masters_;  // [NumelOf(share_)]
+  at::Tensor owned_;    // by parts: T [NumelOf(owned_ranges_)]
   DecoderWeightsCuda weights_;
 
   // Made when they are first needed.
   at::Tensor gradients_;
-  at::Tensor first_, second_;         // m and v [NumelOf(share_)]
-  at::Tensor segments_;               // ops::cuda::AdamWSegment [num_segments_]
-  at::Tensor norm_workspace_, norm_;  // double
-  at::Tensor pinned_norm_, piece_;    // page-locked
+  std::optional<ShardedGradientsCuda> divided_;  // in their place
+  at::Tensor first_, second_;                    // m and v [NumelOf(share_)]
+  at::Tensor segments_;                          // ops::cuda::AdamWSegment [num_segments_]
+  at::Tensor norm_workspace_, norm_;             // double
+  at::Tensor pinned_norm_, piece_;               // page-locked
   int64_t num_segments_ = 0;
   std::optional<SharedWeightExport> export_;
 

@@ -31,12 +31,6 @@ void ShardedGradientsCpu::Complete(int64_t begin) {
   while (complete_ < buckets_.size() && buckets_[complete_].begin >= begin) ++complete_;
 }
 
-absl::Status ShardedGradientsCpu::Advance(Collective& collective) {
-  RETURN_IF_ERROR(collective.Wait());
-  Fold();
-  return StartComplete(collective);
-}
-
 void ShardedGradientsCpu::Fold() {
   for (; folded_ < started_; ++folded_) {
     const FlatRange mine = SliceOf(buckets_[folded_], world_, rank_);
@@ -55,13 +49,6 @@ absl::Status ShardedGradientsCpu::StartComplete(Collective& collective) {
     RETURN_IF_ERROR(
         collective.StartReduceScatterSum({window_.data() + bucket.begin, static_cast<size_t>(bucket.size())}));
   }
-  return absl::OkStatus();
-}
-
-absl::Status ShardedGradientsCpu::Finish(Collective& collective) {
-  RETURN_IF_ERROR(StartComplete(collective));
-  RETURN_IF_ERROR(collective.Wait());
-  Fold();
   return absl::OkStatus();
 }
 

@@ -40,6 +40,16 @@ std::vector<FlatRange> OwnedRanges(std::span<const FlatRange> buckets, int world
   return owned;
 }
 
+std::vector<int64_t> OwnedPlaces(std::span<const FlatRange> buckets, int world, int rank) {
+  std::vector<int64_t> places(buckets.size());
+  int64_t place = 0;
+  for (size_t bucket = buckets.size(); bucket-- > 0;) {  // ascending
+    places[bucket] = place;
+    place += SliceOf(buckets[bucket], world, rank).size();
+  }
+  return places;
+}
+
 std::vector<FlatRange> ShareOf(std::span<const FlatRange> buckets, const Sharding& sharding) {
   if (!sharding.trains) return {};
   return sharding.shard == Shard::kNone ? OwnedRanges(buckets, 1, 0)

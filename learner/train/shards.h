@@ -26,6 +26,9 @@ FlatRange SliceOf(const FlatRange& bucket, int world, int rank);
 // Slice `rank` of every bucket, ascending, neighbours joined.
 std::vector<FlatRange> OwnedRanges(std::span<const FlatRange> buckets, int world, int rank);
 
+// Where its slice of each bucket begins when these ranges stand end to end.
+std::vector<int64_t> OwnedPlaces(std::span<const FlatRange> buckets, int world, int rank);
+
 // What this rank keeps, saves and restores of masters and moments: all of it without sharding, nothing of a reference.
 std::vector<FlatRange> ShareOf(std::span<const FlatRange> buckets, const Sharding& sharding);
 

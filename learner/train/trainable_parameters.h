@@ -39,6 +39,11 @@ struct ParameterSnapshot {
 // InvalidArgument: `state` is none of a share of `size` parameters.
 absl::Status CheckState(const ParameterState& state, size_t size);
 
+// Of `bytes`, the elements of `bucket`, `width` bytes each: those of tensors, without the padding between them, go
+// behind `tensors`. Buckets are ascending.
+void AppendTensors(const ParameterLayout& layout, const FlatRange& bucket, std::span<const char> bytes, size_t width,
+                   std::vector<char>& tensors);
+
 class TrainableParameters {
  public:
   virtual ~TrainableParameters() = default;

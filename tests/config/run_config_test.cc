@@ -128,10 +128,6 @@ TEST(RunConfigTest, CrossFieldRules) {
       {{"task.prompt_style=plain"}, "task.prompt_style is \"plain\""},
       {{"learner.micro_batch_tokens=511"}, "learner.micro_batch_tokens is 511: expected at least 512"},
       {{"actor.max_step_tokens=31"}, "actor.max_step_tokens is 31"},
-      {{"learner.shard=GRADIENTS", "learner.device=cuda:0"},
-       "learner.shard is GRADIENTS with learner.device \"cuda:0\", and on GPUs this version cannot do that: expected "
-       "AUTO"},
-      {{"learner.shard=PARAMETERS", "learner.device=cuda:1"}, "learner.shard is PARAMETERS with"},
       {{"algorithm.updates_per_batch=3"}, "algorithm.updates_per_batch is 3: expected a divisor"},
       {{"algorithm.clip_dual=1.2"},
        "algorithm.clip_dual is 1.2: expected 0, or more than 1 + algorithm.clip_high = 1.2"},

@@ -53,13 +53,12 @@ const char* DividedParts(Shard shard) {
 std::string ShardLine(const config::RunConfig& run, Shard shard, const DevicePlan& plan) {
   const size_t world = plan.learners.size();
   if (world <= 1) return "";
-  const bool refused = shard > kMostOnGpu && plan.learners.front().device.is_gpu();
   const bool chosen = run.learner().shard() == config::LearnerOptions::AUTO;
   return absl::StrCat("learner.shard ", ShardName(shard), chosen ? ", as AUTO chooses" : "", ": ",
                       shard == Shard::kNone
                           ? "each rank has all of the optimizer"
                           : absl::StrCat("each of ", world, " ranks has its part of ", DividedParts(shard)),
-                      refused ? "; on GPUs this version cannot do that" : "", "\n");
+                      "\n");
 }
 
 // "learner-0 to 3" of ranks that are alike.

@@ -93,7 +93,7 @@ PlannedSplit Planned(const PlanRequest& request, const ModelConfig& model, const
     const bool shared = split.learners + split.actors > split.devices;
     const int64_t most =
         shared ? planned.learner_bytes + planned.actor_bytes : std::max(planned.learner_bytes, planned.actor_bytes);
-    planned.fits = most <= available && split.shard <= kMostOnGpu;
+    planned.fits = most <= available;
   }
   return planned;
 }

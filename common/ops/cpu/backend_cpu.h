@@ -89,6 +89,7 @@ class CpuBackend {
 
   explicit CpuBackend(StorageDType dtype);
 
+  bool narrow() const { return false; }
   Rows RowsIn(Buffer& buffer, int64_t count) { return FloatsIn(buffer, count); }
   float* FloatsIn(Buffer& buffer, int64_t count) { return In<float>(buffer, count); }
   TokenLogProb* StatsIn(Buffer& buffer, int64_t count) { return In<TokenLogProb>(buffer, count); }
