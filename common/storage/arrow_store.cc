@@ -18,7 +18,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "common/base/status_macros.h"
-#include "common/storage/file_pieces.h"
+#include "common/base/file_pieces.h"
 
 namespace tactus {
 namespace {

@@ -30,7 +30,7 @@
 #include "common/base/status_macros.h"
 #include "common/base/stop_signals.h"
 #include "common/base/strict_json.h"
-#include "common/storage/file_pieces.h"
+#include "common/base/file_pieces.h"
 #include "common/storage/store.h"
 
 namespace tactus {

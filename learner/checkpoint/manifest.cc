@@ -1,18 +1,14 @@
 #include "learner/checkpoint/manifest.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#include <cerrno>
 #include <utility>
 #include <vector>
 
-#include "absl/cleanup/cleanup.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/file.h"
+#include "common/base/file_pieces.h"
 #include "common/base/json_field.h"
+#include "common/base/paths.h"
 #include "common/base/sha256.h"
 #include "common/base/status_macros.h"
 #include "common/base/strict_json.h"
@@ -25,23 +21,15 @@ using Json = nlohmann::ordered_json;
 
 constexpr int kFormat = 1;
 constexpr size_t kMaxManifestBytes = size_t{1} << 20;
-constexpr size_t kBufferBytes = size_t{1} << 20;
 
 absl::StatusOr<FileDigest> Digest(const std::string& path) {
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return absl::ErrnoToStatus(errno, absl::StrCat("cannot open ", path));
-  const auto closer = absl::MakeCleanup([fd] { ::close(fd); });
-  Sha256 hash;
   FileDigest digest;
-  std::vector<char> buffer(kBufferBytes);
-  while (true) {
-    const ssize_t got = ::read(fd, buffer.data(), buffer.size());
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return absl::ErrnoToStatus(errno, absl::StrCat("cannot read ", path));
-    if (got == 0) break;
-    hash.Update(absl::string_view(buffer.data(), static_cast<size_t>(got)));
-    digest.bytes += static_cast<uint64_t>(got);
-  }
+  ASSIGN_OR_RETURN(digest.bytes, RegularFileBytes(path));
+  Sha256 hash;
+  RETURN_IF_ERROR(ForEachPiece(path, digest.bytes, [&hash](absl::string_view piece) {
+    hash.Update(piece);
+    return absl::OkStatus();
+  }));
   digest.sha256_hex = hash.FinishHex();
   return digest;
 }

@@ -85,6 +85,10 @@ absl::StatusOr<std::string> RunMirror::ReadText(const Listing& listing, const st
 
 absl::StatusOr<std::optional<uint32_t>> RunMirror::Incarnation() {
   ASSIGN_OR_RETURN(const Listing listing, List());
+  return IncarnationIn(listing);
+}
+
+absl::StatusOr<std::optional<uint32_t>> RunMirror::IncarnationIn(const Listing& listing) {
   const absl::StatusOr<std::string> text = ReadText(listing, kIncarnation);
   if (absl::IsNotFound(text.status())) return std::nullopt;
   RETURN_IF_ERROR(text.status());
@@ -216,11 +220,15 @@ absl::StatusOr<std::optional<uint64_t>> RunMirror::NewestStep() {
 }
 
 absl::Status RunMirror::Refresh(const RunFolder& folder) {
-  ASSIGN_OR_RETURN(const std::optional<uint64_t> there, NewestStep());
+  ASSIGN_OR_RETURN(const Listing listing, List());
+  ASSIGN_OR_RETURN(const std::vector<uint64_t> there, CompleteSteps(listing, kCheckpoints));
   const std::vector<std::string> here = ListCheckpoints(folder.checkpoints());
-  if (!there.has_value() || (!here.empty() && *CheckpointStep(here.front()) >= *there)) return TakeIncarnation(folder);
-  TACTUS_LOG(INFO) << uri_ << " has the checkpoint of step " << *there << ", which " << folder.root << " has not";
-  return Fetch(folder);
+  if (there.empty() || (!here.empty() && *CheckpointStep(here.front()) >= there.front())) {
+    return TakeIncarnation(folder, listing);
+  }
+  TACTUS_LOG(INFO) << uri_ << " has the checkpoint of step " << there.front() << ", which " << folder.root
+                   << " has not";
+  return FetchListed(folder, listing, there);
 }
 
 absl::Status RunMirror::FetchCheckpoint(const RunFolder& folder, const std::string& name) {
@@ -257,6 +265,11 @@ absl::Status RunMirror::Fetch(const RunFolder& folder) {
   ASSIGN_OR_RETURN(const std::vector<uint64_t> complete, CompleteSteps(listing, kCheckpoints));
   if (complete.empty())
     return absl::NotFoundError(absl::StrCat(uri_, ": expected a run with a complete checkpoint, found none"));
+  return FetchListed(folder, listing, complete);
+}
+
+absl::Status RunMirror::FetchListed(const RunFolder& folder, const Listing& listing,
+                                    const std::vector<uint64_t>& complete) {
   RETURN_IF_ERROR(MakeFolders(folder.checkpoints()));
   absl::Status fetched;
   for (const uint64_t step : complete) {
@@ -271,12 +284,12 @@ absl::Status RunMirror::Fetch(const RunFolder& folder) {
     if (!kept.ok()) TACTUS_LOG(WARNING) << "the best checkpoint is left out: " << std::string(kept.message());
   }
   RETURN_IF_ERROR(FetchRecords(folder));
-  return TakeIncarnation(folder);
+  return TakeIncarnation(folder, listing);
 }
 
 // So that the next start in the folder has a larger one than any that began to write to the mirror.
-absl::Status RunMirror::TakeIncarnation(const RunFolder& folder) {
-  ASSIGN_OR_RETURN(const std::optional<uint32_t> there, Incarnation());
+absl::Status RunMirror::TakeIncarnation(const RunFolder& folder, const Listing& listing) {
+  ASSIGN_OR_RETURN(const std::optional<uint32_t> there, IncarnationIn(listing));
   if (!there.has_value()) return absl::OkStatus();
   const absl::StatusOr<uint32_t> here = ReadIncarnation(folder.checkpoints());
   if (here.ok() && *here >= *there) return absl::OkStatus();

@@ -60,6 +60,7 @@ class RunMirror {
 
   RunMirror(StorageUri parsed, std::unique_ptr<Store> store);
   absl::StatusOr<Listing> List();
+  absl::StatusOr<std::optional<uint32_t>> IncarnationIn(const Listing& listing);
   absl::StatusOr<std::string> ReadText(const Listing& listing, const std::string& name);
   // The complete ones below a folder of the mirror, newest first.
   absl::StatusOr<std::vector<uint64_t>> CompleteSteps(const Listing& listing, const std::string& below);
@@ -71,7 +72,9 @@ class RunMirror {
   absl::Status Prune(uint64_t newest_step, int keep);
   absl::Status FetchCheckpoint(const RunFolder& folder, const std::string& name);
   absl::Status FetchRecords(const RunFolder& folder);
-  absl::Status TakeIncarnation(const RunFolder& folder);
+  // Fetch, of complete checkpoints of these steps.
+  absl::Status FetchListed(const RunFolder& folder, const Listing& listing, const std::vector<uint64_t>& complete);
+  absl::Status TakeIncarnation(const RunFolder& folder, const Listing& listing);
 
   const std::string uri_;
   const StorageUri parsed_;

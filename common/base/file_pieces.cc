@@ -1,4 +1,4 @@
-#include "common/storage/file_pieces.h"
+#include "common/base/file_pieces.h"
 
 #include <fcntl.h>
 #include <unistd.h>
