@@ -121,6 +121,7 @@ absl::Status Rank::LoadModel() {
              .sources = static_cast<int>(config::SourceNames(config.task()).size())};
   PolicyOptions policy_options = PolicyOptions::FromProto(config);
   policy_options.device = options_.device;
+  if (options_.device.is_gpu()) policy_options.trainable.most_rows = MicroBatchRows(config);
   policy_options.sharding = sharding_;
   policy_options.collective = collective_.get();
   ASSIGN_OR_RETURN(std::unique_ptr<TrainablePolicy> policy, CreatePolicy(model_, policy_options));

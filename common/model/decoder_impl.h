@@ -37,9 +37,9 @@ template <ops::Backend B>
 bool Decoder<B>::Reserve(const DecoderRoom& room) {
   B& backend = impl_->pass.backend();
   const int64_t moves = backend.memory_moves();
-  impl_->pass.Reserve(room.rows, room.logit_rows);
+  impl_->pass.Reserve(room.rows, room.logit_rows, room.logit_rows);
   impl_->pass.ReachPositions(room.positions);
-  impl_->pass.layer().Reserve(room.rows, impl_->buffers);
+  impl_->pass.layer().Reserve(room.rows, room.rows, impl_->buffers);
   backend.ReservePaged(AttentionShapeOf(config()), room.rows, room.decode_rows, room.table_pages,
                        impl_->buffers.attention);
   return backend.memory_moves() != moves;

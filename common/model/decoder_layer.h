@@ -2,13 +2,14 @@
 // are, for every family, backend and kind of step. Internal to common/model.
 //
 // A layer is two branches off the residual stream, attention and the MLP. A branch may norm what it reads (Llama), what
-// it adds (OLMo 2), or both: a norm that the weights do not have is not computed. The forward pass stands in two
-// halves, cut before the MLP's activation, so that activation checkpointing recomputes no more than the backward pass
-// reads.
+// it adds (OLMo 2), or both: a norm that the weights do not have is not computed. The forward pass is cut before the
+// MLP and before its activation, so that activation checkpointing recomputes no more than the backward pass reads. What
+// the MLP takes between may be made for some rows at a time.
 //
 // Shapes: R rows, H hidden, I intermediate, Hq/Hk heads, D head size.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 #include "common/model/decoder_parameters.h"
@@ -55,11 +56,23 @@ class DecoderLayer {
     float* x_in = nullptr;                  // as attention read it
     typename B::Buffer* rounded = nullptr;  // the same, in a narrower type of B's Rows
     float* mid = nullptr;                   // as the MLP read it
+    int64_t mlp_rows = 0;  // the MLP works on so many rows at a time, of which nothing is kept; 0: on all
   };
 
-  // Attention, and the MLP up to the gate and up product; `batch` is the backend's PagedBatch or SequenceBatch.
+  // `batch` is the backend's PagedBatch or SequenceBatch.
   template <typename Batch>
-  void ForwardToGateUp(const LayerWeights<B>& w, const Batch& batch, const Keep& keep, Stream& x, LayerBuffers<B>& to) {
+  void Forward(const LayerWeights<B>& w, const Batch& batch, const Keep& keep, Stream& x, LayerBuffers<B>& to) {
+    const int64_t rows = batch.rows();
+    const ConstRows mlp_in = ForwardToMlp(w, batch, keep, x, to);
+    if (keep.mlp_rows > 0 && keep.mlp_rows < rows) return MlpInParts(w, mlp_in, rows, keep.mlp_rows, x, to);
+    GateUp(w, mlp_in, rows, to);
+    Write(Activated(rows, to), rows, w.down, w.mlp_out_norm, x);
+  }
+
+  // Attention; what the MLP reads.
+  template <typename Batch>
+  ConstRows ForwardToMlp(const LayerWeights<B>& w, const Batch& batch, const Keep& keep, Stream& x,
+                         LayerBuffers<B>& to) {
     const int64_t rows = batch.rows();
     const ConstRows attention_in = Read(x, w.attention_in_norm, rows);
     if (keep.x_in != nullptr) b_.Copy(x.x, rows * h_, keep.x_in);
@@ -72,25 +85,36 @@ class DecoderLayer {
     Write(b_.Attend(shape_, batch, qkv, to.attention), rows, w.o, w.attention_out_norm, x);
     const ConstRows mlp_in = Read(x, w.mlp_in_norm, rows);
     if (keep.mid != nullptr) b_.Copy(x.x, rows * h_, keep.mid);
-    b_.Linear(mlp_in, rows, w.gate_up, b_.RowsIn(to.gate_up, rows * 2 * inner_));
+    return mlp_in;
   }
 
-  // The rest of the MLP.
-  void ForwardFromGateUp(const LayerWeights<B>& w, int64_t rows, Stream& x, LayerBuffers<B>& from) {
-    Write(Activated(rows, from), rows, w.down, w.mlp_out_norm, x);
-  }
-
-  // dx [R, H] enters as d loss / d output and leaves as d loss / d input; `gradients` are
-  // added to. x_in and `mid` are what Keep asked for; `kept` what the forward pass left. In decoder_layer_backward.h.
+  // dx [R, H] enters as d loss / d output and leaves as d loss / d input; `gradients` are added to. x_in and `mid` are
+  // what Keep asked for; `kept` what the forward pass left, of the MLP nothing where mlp_rows is above 0: it is made
+  // again for so many rows at a time. In decoder_layer_backward.h.
   void Backward(const LayerWeights<B>& w, const LayerOffsets& at, const typename B::SequenceBatch& batch,
-                const float* x_in, const float* mid, LayerBuffers<B>& kept, float* dx, GradientPlaces gradients);
+                const float* x_in, const float* mid, LayerBuffers<B>& kept, float* dx, int64_t mlp_rows,
+                GradientPlaces gradients);
 
-  // Makes room for `rows` rows of forward passes into `to` that keep nothing.
-  void Reserve(int64_t rows, LayerBuffers<B>& to) {
+  // Makes room for training on `rows` rows, of which `to` keeps what the backward pass reads, and whose MLPs work on
+  // `mlp_rows` at a time; but for attention's own.
+  void ReserveTraining(int64_t rows, int64_t mlp_rows, LayerBuffers<B>& to) {
+    Reserve(rows, mlp_rows, to);
+    if (qk_norms_ > 0) b_.RowsIn(to.raw, rows * columns_);
+    b_.FloatsIn(to.mid, rows * h_);
+    b_.RowsIn(rounded_, rows * h_);
+    b_.RowsIn(din_, rows * h_);
+    b_.RowsIn(dnarrow_, std::max(rows * q_columns_, mlp_rows * inner_));
+    b_.RowsIn(dgate_up_, mlp_rows * 2 * inner_);
+    b_.RowsIn(dqkv_, rows * columns_);
+    b_.FloatsIn(inverse_rms_, rows);
+    if (out_norms_) b_.FloatsIn(dproduct_, rows * h_);
+  }
+  // The same for forward passes that keep nothing.
+  void Reserve(int64_t rows, int64_t mlp_rows, LayerBuffers<B>& to) {
     for (auto* buffer : {&normed_, &delta_}) b_.RowsIn(*buffer, rows * h_);
-    b_.RowsIn(activated_, rows * inner_);
+    b_.RowsIn(activated_, mlp_rows * inner_);
     b_.RowsIn(to.qkv, rows * columns_);
-    b_.RowsIn(to.gate_up, rows * 2 * inner_);
+    b_.RowsIn(to.gate_up, mlp_rows * 2 * inner_);
     if (qk_norms_ > 0) b_.FloatsIn(to.qk_inverse_rms, rows * qk_norms_);
     if (!out_norms_) return;
     b_.RowsIn(product_, rows * h_);
@@ -127,6 +151,28 @@ class DecoderLayer {
     return b_.AsFloats(product, rows, h_, wide_);
   }
 
+  void GateUp(const LayerWeights<B>& w, ConstRows mlp_in, int64_t rows, LayerBuffers<B>& to) {
+    b_.Linear(mlp_in, rows, w.gate_up, b_.RowsIn(to.gate_up, rows * 2 * inner_));
+  }
+
+  // The MLP's output, as Write adds it to the stream.
+  void MlpInParts(const LayerWeights<B>& w, ConstRows mlp_in, int64_t rows, int64_t part, Stream& x,
+                  LayerBuffers<B>& to) {
+    const Rows delta = b_.RowsIn(delta_, rows * h_);
+    for (int64_t first = 0; first < rows; first += part) {
+      const int64_t n = std::min(part, rows - first);
+      GateUp(w, b_.At(mlp_in, first * h_), n, to);
+      const ConstRows in = Activated(n, to);
+      const Rows out = b_.At(delta, first * h_);
+      if (w.mlp_out_norm == nullptr) {
+        b_.Linear(in, n, w.down, out);
+      } else {
+        b_.NormRows(Product(in, n, w.down), Norm(w.mlp_out_norm, n), out, nullptr);
+      }
+    }
+    b_.Add(x, delta, rows, h_);
+  }
+
   ConstRows Activated(int64_t rows, LayerBuffers<B>& from) {
     const Rows activated = b_.RowsIn(activated_, rows * inner_);
     b_.SwiGlu(b_.RowsIn(from.gate_up, rows * 2 * inner_), rows, inner_, activated);
@@ -139,6 +185,8 @@ class DecoderLayer {
                     const float* norm, float* dweight, float* dnorm, float* dx);
   void MlpBackward(const LayerWeights<B>& w, const LayerOffsets& at, int64_t rows, const float* mid,
                    LayerBuffers<B>& kept, float* dx, GradientPlaces gradients);
+  void MlpBackwardInParts(const LayerWeights<B>& w, const LayerOffsets& at, int64_t rows, int64_t part,
+                          const float* mid, LayerBuffers<B>& kept, float* dx, GradientPlaces gradients);
   void AttentionBackward(const LayerWeights<B>& w, const LayerOffsets& at, const typename B::SequenceBatch& batch,
                          const float* x_in, LayerBuffers<B>& kept, float* dx, GradientPlaces gradients);
 

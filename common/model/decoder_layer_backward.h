@@ -10,9 +10,13 @@ inline float* GradientAt(GradientPlaces gradients, int64_t offset) { return offs
 
 template <ops::Backend B>
 void DecoderLayer<B>::Backward(const LayerWeights<B>& w, const LayerOffsets& at, const typename B::SequenceBatch& batch,
-                               const float* x_in, const float* mid, LayerBuffers<B>& kept, float* dx,
+                               const float* x_in, const float* mid, LayerBuffers<B>& kept, float* dx, int64_t mlp_rows,
                                GradientPlaces gradients) {
-  MlpBackward(w, at, batch.rows(), mid, kept, dx, gradients);
+  if (mlp_rows > 0) {
+    MlpBackwardInParts(w, at, batch.rows(), mlp_rows, mid, kept, dx, gradients);
+  } else {
+    MlpBackward(w, at, batch.rows(), mid, kept, dx, gradients);
+  }
   AttentionBackward(w, at, batch, x_in, kept, dx, gradients);
   b_.Release(kept.attention);
 }
@@ -67,6 +71,18 @@ void DecoderLayer<B>::MlpBackward(const LayerWeights<B>& w, const LayerOffsets& 
   b_.LinearBackwardWeight(dy, rows, h_, activated, inner_, GradientAt(gradients, at.down));
   ReadBackward(mid, dgate_up, rows, 2 * inner_, w.gate_up, w.mlp_in_norm, GradientAt(gradients, at.gate),
                GradientAt(gradients, at.mlp_in_norm), dx);
+}
+
+// A row's gradient hangs on no other row.
+template <ops::Backend B>
+void DecoderLayer<B>::MlpBackwardInParts(const LayerWeights<B>& w, const LayerOffsets& at, int64_t rows, int64_t part,
+                                         const float* mid, LayerBuffers<B>& kept, float* dx, GradientPlaces gradients) {
+  for (int64_t first = 0; first < rows; first += part) {
+    const int64_t n = std::min(part, rows - first);
+    Stream alone{.x = const_cast<float*>(mid) + first * h_};  // with nothing pending it is only read
+    GateUp(w, Read(alone, w.mlp_in_norm, n), n, kept);
+    MlpBackward(w, at, n, mid + first * h_, kept, dx + first * h_, gradients);
+  }
 }
 
 template <ops::Backend B>

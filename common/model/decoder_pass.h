@@ -45,8 +45,7 @@ class DecoderPass {
     for (int64_t i = 0; i < config_.num_layers; ++i) {
       const LayerWeights<B>& w = parameters.layers[static_cast<size_t>(i)];
       const auto [buffers, keep] = at_layer(i, batch);
-      layer_.ForwardToGateUp(w, batch, keep, stream_, *buffers);
-      layer_.ForwardFromGateUp(w, rows, stream_, *buffers);
+      layer_.Forward(w, batch, keep, stream_, *buffers);
     }
   }
 
@@ -89,13 +88,14 @@ class DecoderPass {
     return logits;
   }
 
-  // Room for steps of `rows` rows, and for the logits of `logit_rows` at once.
-  void Reserve(int64_t rows, int64_t logit_rows) {
+  // Room for steps of `rows` rows, of which the final norm takes `final_rows`, and for the logits of `logit_rows` at
+  // once.
+  void Reserve(int64_t rows, int64_t final_rows, int64_t logit_rows) {
     const int64_t h = config_.hidden_size;
     b_.FloatsIn(stream_buffer_, rows * h);
-    b_.RowsIn(normed_, logit_rows * h);
-    b_.FloatsIn(inverse_, logit_rows);
-    b_.FloatsIn(chosen_, logit_rows * h);
+    b_.RowsIn(normed_, final_rows * h);
+    b_.FloatsIn(inverse_, final_rows);
+    b_.FloatsIn(chosen_, final_rows * h);
     b_.FloatsIn(logits_, logit_rows * config_.vocab_size);
   }
 

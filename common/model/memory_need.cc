@@ -10,6 +10,7 @@
 #include "common/base/status_macros.h"
 #include "common/config/storage_dtype.h"
 #include "common/device/host_limits.h"
+#include "common/model/trainable_options.h"
 #include "common/ops/step_sizes.h"
 #include "common/ops/token_types.h"
 #include "proto/config.pb.h"
@@ -72,16 +73,6 @@ int64_t LongestSequence(const config::RunConfig& run) {
   return int64_t{run.rollout().max_prompt_tokens()} + run.rollout().max_completion_tokens();
 }
 
-// Rows of the largest micro-batch: as many as may be packed, or all of an optimizer step if that is fewer. A group has
-// its prompt once.
-int64_t MicroBatchRows(const config::RunConfig& run) {
-  const config::RolloutOptions& rollout = run.rollout();
-  const int64_t groups = int64_t{rollout.prompts_per_step()} / run.algorithm().updates_per_batch();
-  const int64_t longest_group =
-      rollout.max_prompt_tokens() + int64_t{rollout.completions_per_prompt()} * rollout.max_completion_tokens();
-  return std::min<int64_t>(run.learner().micro_batch_tokens(), groups * longest_group);
-}
-
 // What the products read. On a GPU float32 products read the master weights.
 int64_t ProductWeights(const Weights& w) {
   if (!w.gpu) return w.shape.matrices * w.element;
@@ -113,32 +104,31 @@ int64_t HostTrainingRow(const Weights& w, int64_t kept_layers) {
   return floats * kFloat + right + pages;
 }
 
-// The same on a GPU: the residual stream is float32, activations and their gradients are of the weights' type.
-int64_t GpuTrainingRow(const Weights& w, int64_t kept_layers, bool checkpointing) {
+// Bytes of training on a GPU, where the residual stream is float32, and activations and their gradients are of the
+// weights' type. Room for `rows` rows is made at once, but for attention's own, which grows by a quarter at least.
+// Under activation checkpointing layers' inputs are of the weights' type, too, and an MLP works on some rows at a time.
+int64_t GpuTrainingBytes(const Weights& w, int64_t kept_layers, bool checkpointing, int64_t rows) {
   const Shape& s = w.shape;
-  const int64_t kept = s.qkv + s.raw + 2 * s.I + s.q;
-  const int64_t statistics = s.heads + s.qk_norms;
-  // normed, activated, delta, product, rounded, din, dnarrow, dgate_up, dqkv.
-  const int64_t scratch = s.H + s.I + s.H + s.out + s.H + s.H + std::max(s.I, s.q) + 2 * s.I + s.qkv;
-  // Attention's own: keys and values of sequences that share tokens, end to end; in the backward pass dq in float32, dk
-  // and dv for each query head.
-  const int64_t attention = 2 * s.kv + 2 * s.q;
-  const int64_t head = 2 * s.H;  // normed, dnormed
-  // Layers that are computed again have their inputs in the weights' type, and one of them in float32.
-  const bool rounded = checkpointing && w.element < kFloat;
+  const bool in_parts = checkpointing && w.element < kFloat;
+  const int64_t mlp_rows = in_parts ? std::min(rows, TrainableOptions().mlp_rows) : rows;
   const int64_t inputs = s.L * s.H;
-  // Layer inputs, mid, stream, chosen, dfinal; inverse norms; dq; wide, dproduct.
-  const int64_t floats = (rounded ? s.H : inputs) + kept_layers * (s.H + statistics) + 3 * s.H + 2 + s.q + 2 * s.out;
-  const int64_t elements = (rounded ? inputs : 0) + kept_layers * kept + scratch + attention + head;
-  return floats * kFloat + elements * w.element;
+  // qkv and raw of kept layers; normed, delta, product, rounded, din, dqkv; of the head normed and dnormed.
+  const int64_t elements = (in_parts ? inputs : 0) + kept_layers * (s.qkv + s.raw) + 4 * s.H + s.out + s.qkv + 2 * s.H;
+  // Layer inputs, or one of them; mid and norms of kept layers; stream, chosen, dfinal; inverse norms; wide, dproduct.
+  const int64_t floats = (in_parts ? s.H : inputs) + kept_layers * (s.H + s.qk_norms) + 3 * s.H + 2 + 2 * s.out;
+  // gate_up of kept layers; activated, dgate_up; dnarrow, which attention takes turns with.
+  const int64_t mlp = mlp_rows * (kept_layers * 2 * s.I + 3 * s.I) + std::max(mlp_rows * s.I, rows * s.q);
+  // Outputs and statistics of kept layers; keys and values of sequences that share tokens, end to end; in the backward
+  // pass dq in float32, dk and dv for each query head.
+  const int64_t attention =
+      (kept_layers * s.q + 2 * s.kv + 2 * s.q) * w.element + (kept_layers * s.heads + s.q) * kFloat;
+  return rows * (floats * kFloat + elements * w.element) + mlp * w.element + rows * attention * 5 / 4;
 }
 
 int64_t ActivationBytes(const Weights& w, const config::RunConfig& run) {
   const bool checkpointing = run.learner().activation_checkpointing();
   const int64_t layers = checkpointing ? 1 : w.shape.L, rows = MicroBatchRows(run);
-  if (!w.gpu) return rows * HostTrainingRow(w, layers);
-  const int64_t bytes = rows * GpuTrainingRow(w, layers, checkpointing);
-  return bytes + bytes / 4;  // a Buffer grows by a quarter at least
+  return w.gpu ? GpuTrainingBytes(w, layers, checkpointing, rows) : rows * HostTrainingRow(w, layers);
 }
 
 // How the ranks divide a model: numbers of parameters.
@@ -177,12 +167,16 @@ int64_t ReferenceBytes(const Weights& w, const config::RunConfig& run, const Div
   const int64_t held = (division.by_parts() ? division.share : s.parameters) * (w.gpu ? w.element : kFloat);
   const int64_t whole = w.gpu ? 0 : ProductWeights(w);
   const int64_t weights = held + (division.by_parts() ? PartWeights(w) + ArrivingWeights(w, division) : whole);
+  const int64_t rows = MicroBatchRows(run);
   // Beside a step's, chosen and normed states, and attention's log_sum_exp.
   const int64_t host_row = (HostStepRow(s) + 2 * s.H + s.heads) * kFloat + 2 * s.kv * w.element;
-  // Stream and chosen states; what a layer passes on and computes with, the normed states.
-  const int64_t gpu_row =
-      (2 * s.H + s.heads + s.qk_norms + s.out) * kFloat + (s.qkv + 2 * s.I + s.q + s.I + 3 * s.H + s.out) * w.element;
-  return weights + MicroBatchRows(run) * (w.gpu ? gpu_row + gpu_row / 4 : host_row);
+  if (!w.gpu) return weights + rows * host_row;
+  const bool in_parts = run.learner().activation_checkpointing() && w.element < kFloat;
+  const int64_t mlp_rows = in_parts ? std::min(rows, TrainableOptions().mlp_rows) : rows;
+  // Stream and chosen states; qkv; normed and delta, normed states of the head; under a norm its product.
+  const int64_t row = (2 * s.H + s.qk_norms + s.out) * kFloat + (s.qkv + 3 * s.H + s.out) * w.element;
+  const int64_t attention = s.q * w.element + s.heads * kFloat;
+  return weights + rows * row + mlp_rows * 3 * s.I * w.element + rows * attention * 5 / 4;
 }
 
 // Bytes a row of an engine step takes.
@@ -260,6 +254,14 @@ Weights WeightsOf(const ModelConfig& model, const config::RunConfig& run, const 
 }
 
 }  // namespace
+
+int64_t MicroBatchRows(const config::RunConfig& run) {
+  const config::RolloutOptions& rollout = run.rollout();
+  const int64_t groups = int64_t{rollout.prompts_per_step()} / run.algorithm().updates_per_batch();
+  const int64_t longest_group =
+      rollout.max_prompt_tokens() + int64_t{rollout.completions_per_prompt()} * rollout.max_completion_tokens();
+  return std::min<int64_t>(run.learner().micro_batch_tokens(), groups * longest_group);
+}
 
 int64_t MemoryNeed::total() const {
   int64_t sum = 0;

@@ -41,6 +41,10 @@ inline constexpr int64_t kHostProcessBytes = int64_t{256} << 20;  // program and
 inline constexpr int64_t kGpuHostBytes = int64_t{2} << 30;  // the same with CUDA's libraries and the driver's part
 inline constexpr int64_t kGraphNodeBytes = int64_t{2} << 10;
 
+// Rows of a learner's largest micro-batch: as many as may be packed, or all of an optimizer step if that is fewer. A
+// group has its prompt once.
+int64_t MicroBatchRows(const config::RunConfig& run);
+
 // `sharding`: of the rank; the largest share is taken.
 MemoryNeed LearnerMemory(const std::string& process, const ModelConfig& model, const config::RunConfig& run,
                          const Device& device, const Sharding& sharding = {});

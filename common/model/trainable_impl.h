@@ -25,7 +25,8 @@ struct TrainableDecoder<B>::Impl {
         x_in(offsets.layers.size()),
         kept(opts.activation_checkpointing ? 1 : offsets.layers.size()) {}
 
-  void Load(const TrainSequences& sequences);
+  void Load(const TrainSequences& sequences, bool keep);
+  void Reserve(bool keep);
   void Run(const TrainSequences& sequences, bool keep, std::span<float> logprobs, std::span<float> entropy);
   void Head(std::span<float> logprobs, std::span<float> entropy);
   void HeadBackward(const TargetGradient& gradient, GradientPlaces gradients);
@@ -33,6 +34,11 @@ struct TrainableDecoder<B>::Impl {
 
   // Layers that are computed again begin with what they read, in the type of what they compute with.
   bool rounds_inputs() const { return options.activation_checkpointing && b.narrow(); }
+  // Of an MLP at once; 0: all, and they are kept.
+  int64_t MlpRows() const {
+    if (!options.activation_checkpointing) return 0;
+    return b.narrow() ? std::min(options.mlp_rows, batch.rows()) : batch.rows();
+  }
   LayerBuffers<B>& KeptOf(size_t layer) { return kept[options.activation_checkpointing ? 0 : layer]; }
   int64_t Chunk(int64_t rows_left) const { return std::min<int64_t>(options.logprob_chunk_tokens, rows_left); }
 
@@ -42,6 +48,8 @@ struct TrainableDecoder<B>::Impl {
   B& b;
   const int64_t h, vocab;
   const DecoderOffsets offsets;
+
+  bool reserved[2] = {};  // for passes that keep nothing, and for those that do
 
   // The running batch.
   typename B::SequenceBatch batch;
@@ -59,7 +67,7 @@ struct TrainableDecoder<B>::Impl {
 };
 
 template <ops::Backend B>
-void TrainableDecoder<B>::Impl::Load(const TrainSequences& sequences) {
+void TrainableDecoder<B>::Impl::Load(const TrainSequences& sequences, bool keep) {
   target_rows = sequences.target_rows;
   targets = sequences.targets;
   upload.Clear();
@@ -69,15 +77,36 @@ void TrainableDecoder<B>::Impl::Load(const TrainSequences& sequences) {
   targets_at = upload.Add(targets);
   b.Send(upload);
   batch.Bind(upload);
+  if (!std::exchange(reserved[keep ? 1 : 0], true) && options.most_rows > 0) Reserve(keep);
   int64_t longest = 0;
   for (const ops::PackedSequence& sequence : ops::SequencesOf(layout)) longest = std::max(longest, sequence.tokens());
   pass.ReachPositions(longest);
 }
 
+// All that grows with the rows, but for attention's own.
+template <ops::Backend B>
+void TrainableDecoder<B>::Impl::Reserve(bool keep) {
+  const int64_t rows = std::max(options.most_rows, batch.rows());
+  const int64_t mlp_rows = rounds_inputs() ? std::min(options.mlp_rows, rows) : rows;
+  pass.Reserve(rows, /*final_rows=*/rows, Chunk(rows));
+  if (!keep) return pass.layer().Reserve(rows, mlp_rows, kept[0]);
+  b.RowsIn(dnormed, rows * h);
+  b.FloatsIn(dfinal, rows * h);
+  for (LayerBuffers<B>& buffers : kept) pass.layer().ReserveTraining(rows, mlp_rows, buffers);
+  for (typename B::Buffer& buffer : x_in) {
+    if (rounds_inputs()) {
+      b.RowsIn(buffer, rows * h);
+    } else {
+      b.FloatsIn(buffer, rows * h);
+    }
+  }
+  if (rounds_inputs()) b.FloatsIn(wide, rows * h);
+}
+
 template <ops::Backend B>
 void TrainableDecoder<B>::Impl::Run(const TrainSequences& sequences, bool keep, std::span<float> logprobs,
                                     std::span<float> entropy) {
-  Load(sequences);
+  Load(sequences, keep);
   const int64_t floats = batch.rows() * h;
   const bool keep_mid = keep && !options.activation_checkpointing;
   weights.Need(0, PartUse::kForward);
@@ -158,9 +187,9 @@ void TrainableDecoder<B>::Impl::LayerBackward(size_t layer, float* dx, GradientP
     // The stream that runs through the first half ends it as what the MLP read.
     b.Copy(x, floats, mid);
     ops::Stream<B> again{.x = mid};
-    pass.layer().ForwardToGateUp(w, batch, {.backward = true}, again, buffers);
+    pass.layer().ForwardToMlp(w, batch, {.backward = true}, again, buffers);
   }
-  pass.layer().Backward(w, offsets.layers[layer], batch, x, mid, buffers, dx, gradients);
+  pass.layer().Backward(w, offsets.layers[layer], batch, x, mid, buffers, dx, MlpRows(), gradients);
 }
 
 template <ops::Backend B>

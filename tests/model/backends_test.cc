@@ -159,8 +159,10 @@ double RootMeanSquare(const std::vector<float>& a, const std::vector<float>& b) 
 
 void ExpectTheCpus(const GoldenModel& tested, bool activation_checkpointing) {
   const Pair pair(tested);
-  const TrainableOptions options{
-      .activation_checkpointing = activation_checkpointing, .logprob_chunk_tokens = 7, .temperature = 0.8f};
+  const TrainableOptions options{.activation_checkpointing = activation_checkpointing,
+                                 .logprob_chunk_tokens = 7,
+                                 .temperature = 0.8f,
+                                 .mlp_rows = 12};
   const std::vector<TrainSequences> batches = {Batch(pair.vocab(), {19, 1, 37}, 1),
                                                Family(pair.vocab(), {23, 2, 9}, 18, 2)};
   const Result actual = OnDevice(pair, options, batches), host = OnHost(*pair.host, options, batches);
@@ -204,7 +206,7 @@ TEST_P(TrainableBackendsTest, SoAreThoseOfLayersThatAreComputedAgain) { ExpectTh
 TEST_P(TrainableBackendsTest, CheckpointingAndThreadOrdersChangeNoBit) {
   const Pair pair(GetParam());
   const std::vector<TrainSequences> batches = {Family(pair.vocab(), {18, 2, 5}, 11, 3)};
-  const TrainableOptions checkpointing{.activation_checkpointing = true};
+  const TrainableOptions checkpointing{.activation_checkpointing = true, .mlp_rows = 1000};
   const Result plain = OnDevice(pair, {}, batches), again = OnDevice(pair, checkpointing, batches);
   EXPECT_EQ(plain.logprobs, again.logprobs);
   EXPECT_EQ(plain.gradients == again.gradients, GetParam().dtype == StorageDType::kFloat32);

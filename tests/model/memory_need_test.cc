@@ -56,22 +56,25 @@ TEST(MemoryNeedTest, LearnerOfQwen06OnAGpu) {
   EXPECT_EQ(BytesOf(need, "moments"), 4'768'399'360);
   EXPECT_EQ(BytesOf(need, "reference policy"), 0);
   EXPECT_EQ(BytesOf(need, "logits"), 256 * 151936 * (4 + 2)) << "with their gradients";
-  // A row. Floats: mid and statistics of the kept layer 1024 + 16 + 24; its input, stream, chosen and dfinal 4 x 1024;
-  // inverse norms 2; dq 2048. Together 7210. In bf16: layer inputs 28 x 1024 = 28672; qkv, raw, gate_up and attention
-  // 4096 + 4096 + 6144 + 2048 = 16384; scratch 1024 + 3072 + 1024 + 1024 + 1024 + 3072 + 6144 + 4096 = 20480; copied
-  // keys and values 2048; dk and dv 4096; normed and dnormed of the head 2048. Together 73728.
-  constexpr int64_t kRow = 7210 * 4 + 73728 * 2;
-  EXPECT_EQ(BytesOf(need, "activations"), 4096 * kRow * 5 / 4) << "buffers grow by a quarter";
+  // A row. Floats: a layer's input, mid and norms of the kept layer, stream, chosen and dfinal 5 x 1024 + 24; inverse
+  // norms 2. Together 5146. In bf16: layer inputs 28 x 1024 = 28672; qkv and raw 8192; normed, delta, rounded, din
+  // 4096; dqkv 4096; normed and dnormed of the head 2048. Together 47104. The MLP: gate_up, activated, dgate_up,
+  // dnarrow 6 x 3072 = 18432. Attention, which grows by a quarter: output, copied keys and values, dk and dv 2048 +
+  // 2048 + 4096 in bf16, statistics and dq 16 + 2048 floats.
+  constexpr int64_t kRow = 5146 * 4 + (47104 + 18432) * 2 + (8192 * 2 + 2064 * 4) * 5 / 4;
+  EXPECT_EQ(BytesOf(need, "activations"), 4096 * kRow);
   EXPECT_EQ(BytesOf(need, "context"), kGpuContextBytes);
-  EXPECT_EQ(need.total(), 18 * int64_t{596'049'920} + 902'635'520 + 256 * int64_t{151'936} * 6 + kGiB);
+  EXPECT_EQ(need.total(), 18 * int64_t{596'049'920} + 747'339'776 + 256 * int64_t{151'936} * 6 + kGiB);
 }
 
 TEST(MemoryNeedTest, WithoutCheckpointingEveryLayerKeepsItsActivations) {
   const config::RunConfig run = Configured({"learner.micro_batch_tokens=4096"});
   const MemoryNeed need = LearnerMemory("learner-0", Model("qwen3-0.6b"), run, Device{0});
-  // Inputs in float32; 27 layers more keep 1064 floats and 16384 elements a row.
-  constexpr int64_t kRow = (7210 - 1024 + 28672 + 27 * 1064) * 4 + (73728 - 28672 + 27 * 16384) * 2;
-  EXPECT_EQ(BytesOf(need, "activations"), 4096 * kRow * 5 / 4);
+  // Inputs in float32; of each layer mid and norms 1048 floats, qkv and raw 8192, gate_up 6144, and of attention
+  // output 2048 and 16 floats.
+  constexpr int64_t kFloats = 28 * 1024 + 28 * 1048 + 3 * 1024 + 2, kElements = 28 * 8192 + 4096 + 4096 + 2048;
+  constexpr int64_t kMlp = 28 * 6144 + 9216 + 3072, kAttention = (28 * 2048 + 6144) * 2 + (28 * 16 + 2048) * 4;
+  EXPECT_EQ(BytesOf(need, "activations"), 4096 * (kFloats * 4 + (kElements + kMlp) * 2 + kAttention * 5 / 4));
 }
 
 TEST(MemoryNeedTest, AMicroBatchIsNoLargerThanTheStep) {
@@ -96,10 +99,11 @@ TEST(MemoryNeedTest, AGroupHasItsPromptOnce) {
 
 TEST(MemoryNeedTest, AReferencePolicyIsAModelOfItsOwn) {
   const config::RunConfig run = Configured({"algorithm.kl_beta=0.1", "learner.micro_batch_tokens=4096"});
-  // Weights alone; a row: stream and chosen 2048 floats and statistics 40; in bf16 12288 passed on, activated
-  // 3072, three of 1024.
-  EXPECT_EQ(BytesOf(LearnerMemory("learner-0", Model("qwen3-0.6b"), run, Device{0}), "reference policy"),
-            2 * int64_t{596'049'920} + 4096 * int64_t{2088 * 4 + (12288 + 3072 + 3072) * 2} * 5 / 4);
+  // Weights alone; a row: stream and chosen 2048 floats and norms 24; in bf16 qkv 4096, three of 1024, gate_up and
+  // activated 9216; attention's output 2048 and 16 floats, which grow by a quarter.
+  EXPECT_EQ(
+      BytesOf(LearnerMemory("learner-0", Model("qwen3-0.6b"), run, Device{0}), "reference policy"),
+      2 * int64_t{596'049'920} + 4096 * int64_t{2072 * 4 + (4096 + 3072 + 9216) * 2 + (2048 * 2 + 16 * 4) * 5 / 4});
 }
 
 TEST(MemoryNeedTest, SharingWeightsTakesTwoSetsMore) {
@@ -177,8 +181,8 @@ TEST(MemoryNeedTest, WhatDivisionLetsAGpuOf80GbHold) {
     double optimizer, gradients, parameters;  // GiB
   };
   for (const Row& row :
-       {Row{"qwen3-4b-base", 8, 32768, 47.1, 36.3, 31.0}, Row{"qwen3-8b", 8, 32768, 83.4, 60.7, 49.3},
-        Row{"qwen3-32b", 16, 8192, 219.3, 111.6, 57.8}, Row{"qwen3-32b", 16, 32768, 255.8, 148.1, 94.2}}) {
+       {Row{"qwen3-4b-base", 8, 32768, 40.9, 30.2, 24.8}, Row{"qwen3-8b", 8, 32768, 75.0, 52.2, 40.9},
+        Row{"qwen3-32b", 16, 8192, 215.9, 108.2, 54.3}, Row{"qwen3-32b", 16, 32768, 238.8, 131.1, 77.3}}) {
     const config::RunConfig run =
         Configured({"learner.activation_checkpointing=true", absl::StrCat("learner.micro_batch_tokens=", row.tokens)});
     const auto gib = [&](Shard shard) {

@@ -90,15 +90,15 @@ TEST_F(CliTest, CheckConfigPredictsMemoryWithoutTheModel) {
       "tests/goldens/model_configs/qwen3-4b-base/config.json --gpu-memory-gib ";
   const Result fits = Tactus(command + "79");
   EXPECT_EQ(fits.code, 0) << fits.err;
-  EXPECT_THAT(fits.out, HasSubstr("70.9 GiB of 79.0 GiB: 8.1 GiB left\n"));
+  EXPECT_THAT(fits.out, HasSubstr("70.5 GiB of 79.0 GiB: 8.5 GiB left\n"));
   const Result divided = Tactus(command + "60");
   EXPECT_EQ(divided.code, 0) << divided.err;
   EXPECT_THAT(divided.out, HasSubstr("learner.shard OPTIMIZER, as AUTO chooses: each of 4 ranks has its part"));
   const Result small = Tactus(command + "40 --set learner.shard=NONE");
   EXPECT_EQ(small.code, 2);
-  EXPECT_THAT(small.out, HasSubstr("70.9 GiB of 40.0 GiB: 30.9 GiB too much\n"));
+  EXPECT_THAT(small.out, HasSubstr("70.5 GiB of 40.0 GiB: 30.5 GiB too much\n"));
   EXPECT_THAT(small.err,
-              StartsWith("tactus check-config: learner-0 needs 70.9 GiB of memory on cuda:0, where 40.0 GiB "));
+              StartsWith("tactus check-config: learner-0 needs 70.5 GiB of memory on cuda:0, where 40.0 GiB "));
   ExpectMistake("check-config configs/quickstart.textproto --memory --set model.path=nowhere",
                 "nowhere/config.json is not there: expected the shape of the model of configs/quickstart.textproto");
   EXPECT_EQ(Tactus("check-config configs/quickstart.textproto --memory --actors 2").code, 0);

@@ -4,19 +4,47 @@
 #include <gtest/gtest.h>
 
 #ifdef TACTUS_CUDA_EMULATED
+#include <random>
+
+#include "common/config/run_config.h"
+#include "common/device/emulator_cuda.h"
+#include "common/model/memory_need.h"
 #include "learner/train/create_policy.h"
 #include "learner/train/lm_policy_cuda.h"
+#include "proto/config.pb.h"
 #include "tests/learner/train/sharded_training.h"
 
 namespace tactus {
 namespace {
 
-std::unique_ptr<TrainablePolicy> GpuPolicy(const Case& setup, const Sharding& sharding, Collective& collective) {
-  const ModelFolder folder = setup.folder();
-  std::vector<float> parameters(static_cast<size_t>(folder.layout.total_numel));
-  EXPECT_TRUE(FillParameters(folder, /*seed=*/1, parameters).ok());
-  return *MakeLmPolicyCuda(folder.config, setup.dtype, parameters,
-                           {.activation_checkpointing = setup.activation_checkpointing}, 0, sharding, &collective);
+PolicyMaker GpuPolicyOf(int64_t most_rows) {
+  return [most_rows](const Case& setup, const Sharding& sharding, Collective& collective) {
+    const ModelFolder folder = setup.folder();
+    std::vector<float> parameters(static_cast<size_t>(folder.layout.total_numel));
+    EXPECT_TRUE(FillParameters(folder, /*seed=*/1, parameters).ok());
+    const TrainableOptions options{.activation_checkpointing = setup.activation_checkpointing, .most_rows = most_rows};
+    return *MakeLmPolicyCuda(folder.config, setup.dtype, parameters, options, 0, sharding, &collective);
+  };
+}
+const PolicyMaker GpuPolicy = GpuPolicyOf(/*most_rows=*/0);
+
+// A short group, and then for each rank such that fill `rows`.
+std::vector<TrajectoryGroup> FullGroups(int world, int64_t rows) {
+  std::mt19937 random(7);
+  std::vector<TrajectoryGroup> groups = {RandomGroup(random, 0, 128, 4, kNow)};
+  const int64_t answers = std::max<int64_t>(1, (rows - 20) / 40);
+  for (int rank = 0; rank < world; ++rank) {
+    TrajectoryGroup group =
+        RandomGroup(random, static_cast<uint64_t>(rank) + 1, 128, static_cast<size_t>(answers), kNow);
+    group.prompt_token_ids.assign(20, 3);
+    for (Completion& completion : group.completions) {
+      for (auto* values : {&completion.logprobs, &completion.entropy, &completion.credit}) values->assign(40, 1.0f);
+      completion.logprobs.assign(40, -0.5f);
+      completion.token_ids.assign(40, 5);
+    }
+    groups.push_back(std::move(group));
+  }
+  return groups;
 }
 
 Whole TrainOnGpus(int world, Case setup, Shard shard, int first, int steps, const Whole* start = nullptr) {
@@ -119,6 +147,57 @@ TEST(ShardedFailureOnGpusTest, OnlyWholeWeightsAreSharedForTheMachine) {
       EXPECT_EQ(shared->has_value(), shard == Shard::kGradients);
     }
   });
+}
+
+// What a rank takes of its GPU, by the emulation's account of all ranks together, against what is predicted before it
+// is made: a model of 6 layers whose vocabulary is small, and one step of full micro-batches. The prediction has the
+// room by which attention's buffers may grow, and FlashAttention's copies, which the emulation does not make.
+class LearnerOnGpusMemoryTest : public testing::TestWithParam<std::vector<std::string>> {};
+INSTANTIATE_TEST_SUITE_P(Configurations, LearnerOnGpusMemoryTest,
+                         testing::Values(std::vector<std::string>{},
+                                         std::vector<std::string>{"learner.activation_checkpointing=true"},
+                                         std::vector<std::string>{"algorithm.kl_beta=0.1"}));
+
+TEST_P(LearnerOnGpusMemoryTest, IsNoMoreThanPredictedAndLittleLess) {
+  const config::RunConfig run =
+      config::ParseRunConfig(
+          R"(model { path: "m" dtype: BFLOAT16 } task { name: "countdown" } service { plaintext: true }
+         rollout { max_prompt_tokens: 20 max_completion_tokens: 40 prompts_per_step: 100 }
+         learner { micro_batch_tokens: 460 })",
+          "t", GetParam())
+          .value();
+  const int64_t rows = MicroBatchRows(run);
+  const Case setup{.dtype = StorageDType::kBFloat16,
+                   .micro_batch_tokens = rows,
+                   .kl_beta = run.algorithm().kl_beta(),
+                   .activation_checkpointing = run.learner().activation_checkpointing(),
+                   .bucket_bytes = 1 << 16,
+                   .layers = 6};
+  const ModelFolder folder = setup.folder();
+  for (const int world : {1, 2}) {
+    for (const Shard shard : {Shard::kNone, Shard::kOptimizer, Shard::kGradients, Shard::kParameters}) {
+      if (world == 1 && shard != Shard::kNone) continue;
+      Case divided = setup;
+      divided.shard = shard;
+      const int64_t before = device::emulated::TakenBytes().now;
+      device::emulated::ResetPeak();
+      int64_t predicted = 0;
+      OnRanks(world, [&](Collective& collective) {
+        const auto trainer = MakeTrainer(GpuPolicyOf(rows), collective, divided);
+        // Answers of 40 tokens to 20: as many rows as there may be on each rank, and a smaller micro-batch before.
+        const auto stats = trainer->TrainStep(FullGroups(world, rows), kNow);
+        ASSERT_TRUE(stats.ok()) << stats.status();
+        if (collective.rank() != 0) return;
+        Sharding place = PlaceOf(collective, shard);
+        place.bucket_bytes = setup.bucket_bytes;
+        predicted = world * (LearnerMemory("", folder.config, run, Device{0}, place).total() - kGpuContextBytes);
+      });
+      const double ratio =
+          static_cast<double>(device::emulated::TakenBytes().peak - before) / static_cast<double>(predicted);
+      EXPECT_LE(ratio, 1) << world << " ranks, " << ShardName(shard);
+      EXPECT_GE(ratio, 0.85) << world << " ranks, " << ShardName(shard);
+    }
+  }
 }
 
 }  // namespace
