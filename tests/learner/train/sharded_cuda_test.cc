@@ -150,7 +150,7 @@ TEST(ShardedFailureOnGpusTest, OnlyWholeWeightsAreSharedForTheMachine) {
 }
 
 // What a rank takes of its GPU, by the emulation's account of all ranks together, against what is predicted before it
-// is made: a model of 6 layers whose vocabulary is small, and one step of full micro-batches. The prediction has the
+// is made: a model of 4 layers whose vocabulary is small, and one step of full micro-batches. The prediction has the
 // room by which attention's buffers may grow, and FlashAttention's copies, which the emulation does not make.
 class LearnerOnGpusMemoryTest : public testing::TestWithParam<std::vector<std::string>> {};
 INSTANTIATE_TEST_SUITE_P(Configurations, LearnerOnGpusMemoryTest,
@@ -163,7 +163,7 @@ TEST_P(LearnerOnGpusMemoryTest, IsNoMoreThanPredictedAndLittleLess) {
       config::ParseRunConfig(
           R"(model { path: "m" dtype: BFLOAT16 } task { name: "countdown" } service { plaintext: true }
          rollout { max_prompt_tokens: 20 max_completion_tokens: 40 prompts_per_step: 100 }
-         learner { micro_batch_tokens: 460 })",
+         learner { micro_batch_tokens: 340 })",
           "t", GetParam())
           .value();
   const int64_t rows = MicroBatchRows(run);
@@ -171,8 +171,8 @@ TEST_P(LearnerOnGpusMemoryTest, IsNoMoreThanPredictedAndLittleLess) {
                    .micro_batch_tokens = rows,
                    .kl_beta = run.algorithm().kl_beta(),
                    .activation_checkpointing = run.learner().activation_checkpointing(),
-                   .bucket_bytes = 1 << 16,
-                   .layers = 6};
+                   .bucket_bytes = 1 << 14,
+                   .layers = 4};
   const ModelFolder folder = setup.folder();
   for (const int world : {1, 2}) {
     for (const Shard shard : {Shard::kNone, Shard::kOptimizer, Shard::kGradients, Shard::kParameters}) {
