@@ -165,6 +165,8 @@ def script_checks(build: pathlib.Path) -> list[Outcome]:
         check("python", [python, "scripts/check/python.py"], 400),
         check("thread_safety.self_test", [python, "scripts/check/thread_safety.py", "--self-test"]),
         check("thread_safety.tree", [python, "scripts/check/thread_safety.py", "--build", str(build)], 600),
+        check("instructions.self_test", [python, "scripts/check/instruction_counts.py", "--build", str(build), "--self-test"]),
+        check("instructions.tree", [python, "scripts/check/instruction_counts.py", "--build", str(build)]),
         *cluster_checks(build),
     ]
     for name in MONITORING:

@@ -3,7 +3,7 @@
 #
 #   scripts/setup.sh [--lint] [--cuda]
 #
-# --lint adds what scripts/test.sh checks with: clang with its linters and libFuzzer, nft and patch, PyYAML and jsonschema,
+# --lint adds what scripts/test.sh checks with: clang with its linters and libFuzzer, nft, patch, valgrind (22 MB), PyYAML and jsonschema,
 #        Prometheus' programs (30 MB), on Debian Chromium (124 MB), and in .venv what reward servers in Python are tested with
 #        (20 MB) and an object store (48 MB). What tests call of them is skipped where it is missing.
 # --cuda adds to .venv what the preset `cuda` needs: nvcc, NCCL, cuBLAS and what torch's CUDA library loads. No driver and
@@ -20,7 +20,7 @@ packages="
   libpcre2-dev libcpp-httplib-dev nlohmann-json3-dev libzstd-dev libgloo-dev libssl-dev libcurl4-openssl-dev
   libgmp-dev libcli11-dev
 "
-lint_packages="clang-format clang-tidy clang libclang-rt-dev patch nftables python3-yaml python3-jsonschema"
+lint_packages="clang-format clang-tidy clang libclang-rt-dev patch valgrind nftables python3-yaml python3-jsonschema"
 # promtool, amtool and prometheus, for tests. Only unpacked into .cache: installed, they would add users and start services.
 unpacked_packages=""
 unpacked=.cache/prometheus
