@@ -1,36 +1,21 @@
-// What benches of decoding share: a decode step of a real model at a given context, and how figures are printed.
+// What benches of decoding share: a decode step of a real model at a given context.
 #pragma once
 
 #include <algorithm>
-#include <chrono>
 #include <cstdint>
 #include <cstdlib>
-#include <functional>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <random>
 #include <vector>
 
 #include "actor/engine/model_runner.h"
+#include "bench/figures.h"
 #include "common/base/status_macros.h"
 #include "common/rhythm/rhythm_meter.h"
 
 namespace tactus {
 
 inline constexpr int64_t kBenchPrompt = 64;  // tokens of each sequence that are its prompt
-
-using Run = std::function<void()>;
-
-inline double SecondsOf(const Run& run, int repeats) {
-  const auto start = std::chrono::steady_clock::now();
-  for (int i = 0; i < repeats; ++i) run();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() / repeats;
-}
-
-inline nlohmann::json Spread(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return {{"median", values[values.size() / 2]}, {"min", values.front()}, {"max", values.back()}};
-}
 
 // Page tables of `sequences` sequences of `tokens` tokens each.
 inline std::vector<std::vector<int32_t>> PageTables(int64_t sequences, int64_t tokens) {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <memory>
 #include <thread>
 #include <vector>
@@ -19,6 +20,23 @@ namespace {
 constexpr int kSpins = 2000;
 
 thread_local bool inside_parallel_for = false;
+
+// Adds the nanoseconds until its end to `total`, unless it is null.
+class NanosecondTimer {
+ public:
+  explicit NanosecondTimer(std::atomic<int64_t>* total) : total_(total), start_(total == nullptr ? 0 : Now()) {}
+  ~NanosecondTimer() {
+    if (total_ != nullptr) total_->fetch_add(Now() - start_, std::memory_order_relaxed);
+  }
+  NanosecondTimer(const NanosecondTimer&) = delete;
+  NanosecondTimer& operator=(const NanosecondTimer&) = delete;
+
+ private:
+  static int64_t Now() { return std::chrono::steady_clock::now().time_since_epoch() / std::chrono::nanoseconds(1); }
+
+  std::atomic<int64_t>* const total_;
+  const int64_t start_;
+};
 
 class ThreadPool {
  public:
@@ -42,8 +60,14 @@ class ThreadPool {
 
   int size() const { return static_cast<int>(workers_.size()) + 1; }
 
+  void Measure() { measuring_ = true; }
+  ParallelTimes times() const { return {ranges_, inside_ns_, computing_ns_}; }
+
   void Run(int64_t count, int64_t piece, absl::FunctionRef<void(int64_t, int64_t)> fn) {
     absl::MutexLock lock(&one_job_);
+    const bool measuring = measuring_.load(std::memory_order_relaxed);
+    const NanosecondTimer timer(measuring ? &inside_ns_ : nullptr);
+    ranges_ += measuring ? 1 : 0;
     fn_ = &fn;
     count_ = count;
     piece_ = piece;
@@ -63,6 +87,7 @@ class ThreadPool {
 
  private:
   void TakePieces() {
+    const NanosecondTimer timer(measuring_.load(std::memory_order_relaxed) ? &computing_ns_ : nullptr);
     inside_parallel_for = true;
     for (;;) {
       const int64_t begin = next_.fetch_add(piece_, std::memory_order_relaxed);
@@ -93,6 +118,8 @@ class ThreadPool {
   std::atomic<int64_t> next_{0};
   std::atomic<int> busy_{0};
   std::atomic<uint32_t> generation_{0};
+  std::atomic<bool> measuring_{false};
+  std::atomic<int64_t> ranges_{0}, inside_ns_{0}, computing_ns_{0};
   std::vector<std::thread> workers_;  // last: started when the rest is ready
 };
 
@@ -109,6 +136,12 @@ void SetThreads(int threads) {
 }
 
 int Threads() { return Pool() == nullptr ? 1 : Pool()->size(); }
+
+void MeasureParallel() {
+  if (Pool() != nullptr) Pool()->Measure();
+}
+
+ParallelTimes ParallelTimesSoFar() { return Pool() == nullptr ? ParallelTimes() : Pool()->times(); }
 
 void ParallelFor(int64_t count, int64_t grain, absl::FunctionRef<void(int64_t, int64_t)> fn) {
   if (count <= 0) return;

@@ -17,4 +17,16 @@ void ParallelFor(int64_t count, int64_t grain, absl::FunctionRef<void(int64_t, i
 void SetThreads(int threads);
 int Threads();
 
+// What the threads have done since measuring began: how many ranges were split, how long their callers were in
+// ParallelFor, and how long all threads together computed pieces meanwhile. The rest of Threads() * inside_ns is
+// waiting.
+struct ParallelTimes {
+  int64_t ranges = 0;
+  int64_t inside_ns = 0;
+  int64_t computing_ns = 0;
+};
+// For benches: from now on two looks at the clock a thread and range. With one thread nothing is split, nor measured.
+void MeasureParallel();
+ParallelTimes ParallelTimesSoFar();
+
 }  // namespace tactus::ops

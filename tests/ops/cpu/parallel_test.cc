@@ -31,6 +31,27 @@ TEST(ParallelForTest, CoversEveryIndexOnceForAnySizeAndThreadCount) {
   SetThreads(1);
 }
 
+// Two threads compute one range of two equal pieces: about twice the time inside, and never more.
+TEST(ParallelForTest, SaysHowLongItsThreadsComputed) {
+  SetThreads(2);
+  ParallelFor(2, 1, [](int64_t, int64_t) {});
+  EXPECT_EQ(ParallelTimesSoFar().ranges, 0) << "nothing was asked for yet";
+  MeasureParallel();
+  std::atomic<int> started{0};
+  ParallelFor(2, 1, [&](int64_t, int64_t) {
+    ++started;
+    while (started < 2) std::this_thread::yield();  // until both threads are in a piece
+  });
+  const ParallelTimes times = ParallelTimesSoFar();
+  EXPECT_EQ(times.ranges, 1);
+  EXPECT_GT(times.computing_ns, 0);
+  EXPECT_LE(times.computing_ns, 2 * times.inside_ns);
+  ParallelFor(5, 5, [](int64_t, int64_t) {});
+  EXPECT_EQ(ParallelTimesSoFar().ranges, 1) << "a range that is not split";
+  SetThreads(1);
+  EXPECT_EQ(ParallelTimesSoFar().ranges, 0);
+}
+
 // As under a limit of processes: what there is does the work.
 TEST(ParallelForTest, ThreadsThatTheSystemRefusesAreDoneWithout) {
   if (kSanitized) GTEST_SKIP() << "a sanitizer ends the program where a thread gets no memory";
