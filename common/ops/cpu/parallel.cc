@@ -72,11 +72,13 @@ class ThreadPool {
     count_ = count;
     piece_ = piece;
     next_.store(0, std::memory_order_relaxed);
-    busy_.store(static_cast<int>(workers_.size()), std::memory_order_relaxed);
+    door_.store(kOpen, std::memory_order_release);
     generation_.fetch_add(1, std::memory_order_release);
     generation_.notify_all();
     TakePieces();
-    for (int spins = 0; busy_.load(std::memory_order_acquire) != 0; ++spins) {
+    // No piece is left. Who has not come in by now, as its core has other work, stays out and is not waited for.
+    door_.fetch_and(~kOpen, std::memory_order_relaxed);
+    for (int spins = 0; door_.load(std::memory_order_acquire) != 0; ++spins) {
       if (spins < kSpins) {
         _mm_pause();
       } else {
@@ -104,19 +106,26 @@ class ThreadPool {
       generation_.wait(seen, std::memory_order_acquire);
       seen = generation_.load(std::memory_order_acquire);
       if (stopping_) return;
-      TakePieces();
-      busy_.fetch_sub(1, std::memory_order_release);
+      for (uint32_t door = door_.load(std::memory_order_relaxed); (door & kOpen) != 0;) {
+        if (!door_.compare_exchange_weak(door, door + 1, std::memory_order_acquire)) continue;
+        TakePieces();
+        door_.fetch_sub(1, std::memory_order_release);
+        break;
+      }
     }
   }
 
+  // Of door_; the other bits count the workers inside.
+  static constexpr uint32_t kOpen = uint32_t{1} << 31;
+
   absl::Mutex one_job_;
-  // Written by Run before generation_ is raised, read by workers after.
+  // Written by Run while the door is shut and nobody inside, read by workers inside.
   absl::FunctionRef<void(int64_t, int64_t)>* fn_ = nullptr;
   int64_t count_ = 0;
   int64_t piece_ = 1;
   std::atomic<bool> stopping_{false};
   std::atomic<int64_t> next_{0};
-  std::atomic<int> busy_{0};
+  std::atomic<uint32_t> door_{0};
   std::atomic<uint32_t> generation_{0};
   std::atomic<bool> measuring_{false};
   std::atomic<int64_t> ranges_{0}, inside_ns_{0}, computing_ns_{0};

@@ -2,10 +2,15 @@
 
 #include <gtest/gtest.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <atomic>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -29,6 +34,41 @@ TEST(ParallelForTest, CoversEveryIndexOnceForAnySizeAndThreadCount) {
     }
   }
   SetThreads(1);
+}
+
+std::atomic<bool> held{false}, released{false};
+
+// A worker whose core is taken from it, here by a signal handler that does not return, holds nobody up: the caller does
+// all the work. It takes part again when it is back.
+TEST(ParallelForTest, WhoDoesNotComeIsNotWaitedFor) {
+  if (kSanitized) GTEST_SKIP() << "a sanitizer delivers signals when it likes";
+  const auto without_worker = [] {
+    ::alarm(60);  // ends a process that waits for ever
+    SetThreads(2);
+    ParallelFor(2, 1, [](int64_t, int64_t) {});
+    std::signal(SIGUSR1, [](int) {
+      held = true;
+      while (!released) continue;
+    });
+    for (const auto& task : std::filesystem::directory_iterator("/proc/self/task")) {
+      const int id = std::stoi(task.path().filename());
+      if (id != ::getpid()) ::syscall(SYS_tgkill, ::getpid(), id, SIGUSR1);
+    }
+    while (!held) std::this_thread::yield();
+    std::atomic<int64_t> total{0};
+    for (int i = 0; i < 100; ++i) {
+      ParallelFor(100, 1, [&](int64_t begin, int64_t end) { total += end - begin; });
+    }
+    if (total != 100 * 100) std::_Exit(1);
+    released = true;
+    std::atomic<int> inside{0};
+    ParallelFor(2, 1, [&](int64_t, int64_t) {
+      ++inside;
+      while (inside < 2) std::this_thread::yield();  // until both threads are in a piece
+    });
+    std::_Exit(0);
+  };
+  EXPECT_EXIT(without_worker(), testing::ExitedWithCode(0), "");
 }
 
 // Two threads compute one range of two equal pieces: about twice the time inside, and never more.
