@@ -133,15 +133,13 @@ EngineRequest MakeRequest(const Evaluation& eval, size_t index) {
 }
 
 absl::StatusOr<std::vector<Reward>> RewardsOf(const Evaluation& eval, const EvalQuestion& question) {
-  std::vector<Reward> told;
-  std::vector<Answer> answers;
-  for (const Completion& completion : question.answers) {
-    told.push_back(completion.reward);
-    answers.push_back(AnswerOf(eval.encoder.tokenizer(), completion));
+  if (eval.judge == nullptr) {
+    std::vector<Reward> told;
+    for (const Completion& completion : question.answers) told.push_back(completion.reward);
+    return told;
   }
-  if (eval.judge == nullptr) return told;
-  return eval.judge->Score(QuestionOf(eval.encoder.tokenizer(), question.prompt), answers,
-                           MonotonicNow() + absl::Seconds(eval.run.rollout().lease_timeout_s()));
+  return ScoreCompletions(*eval.judge, eval.encoder.tokenizer(), question.prompt, question.answers,
+                          MonotonicNow() + absl::Seconds(eval.run.rollout().lease_timeout_s()));
 }
 
 // All answers to a question at once, as in training.

@@ -24,6 +24,14 @@ Answer AnswerOf(const Tokenizer& tokenizer, const Completion& completion) {
           .undecodable = undecodable};
 }
 
+absl::StatusOr<std::vector<Reward>> ScoreCompletions(Judge& judge, const Tokenizer& tokenizer, const Prompt& prompt,
+                                                     std::span<const Completion> completions, absl::Time deadline) {
+  std::vector<Answer> answers;
+  answers.reserve(completions.size());
+  for (const Completion& completion : completions) answers.push_back(AnswerOf(tokenizer, completion));
+  return judge.Score(QuestionOf(tokenizer, prompt), answers, deadline);
+}
+
 absl::StatusOr<std::vector<Reward>> VerifierJudge::Score(const Question& question, std::span<const Answer> answers,
                                                          absl::Time) {
   std::vector<Reward> rewards;

@@ -53,6 +53,10 @@ class Judge {
   virtual void Close() {}
 };
 
+// The reward of each of the completions of `prompt`, in their order. Blocks, and errors, as Judge::Score.
+absl::StatusOr<std::vector<Reward>> ScoreCompletions(Judge& judge, const Tokenizer& tokenizer, const Prompt& prompt,
+                                                     std::span<const Completion> completions, absl::Time deadline);
+
 // By a task's verifier. An answer that is no text earns 0 and kUndecodableReason. Never blocks.
 class VerifierJudge final : public Judge {
  public:

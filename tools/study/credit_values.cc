@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "actor/engine/continuation.h"
 #include "common/base/monotonic_clock.h"
 #include "common/base/status_macros.h"
 #include "tools/batch/run_requests.h"
@@ -25,10 +26,8 @@ EngineRequest RequestOf(uint64_t request_id, uint64_t draw_id, const ValueOption
 
 absl::Status JudgeAll(const Tokenizer& tokenizer, Judge& judge, const Prompt& prompt, absl::Duration timeout,
                       std::span<Completion> completions) {
-  std::vector<Answer> answers;
-  for (const Completion& completion : completions) answers.push_back(AnswerOf(tokenizer, completion));
   ASSIGN_OR_RETURN(std::vector<Reward> rewards,
-                   judge.Score(QuestionOf(tokenizer, prompt), answers, MonotonicNow() + timeout));
+                   ScoreCompletions(judge, tokenizer, prompt, completions, MonotonicNow() + timeout));
   for (size_t i = 0; i < completions.size(); ++i) completions[i].reward = std::move(rewards[i]);
   return absl::OkStatus();
 }
@@ -84,18 +83,12 @@ absl::StatusOr<std::vector<PrefixValue>> PrefixValues(Engine& engine, const Toke
         EngineRequest request =
             RequestOf(next, question.row * kPlacesOfARow + static_cast<uint64_t>(length) + 1, options);
         request.prompt_ids = question.prompt.token_ids;
-        request.prompt_ids.insert(request.prompt_ids.end(), answer.begin(), answer.begin() + length);
-        request.num_completions = options.samples;
-        request.max_tokens = options.max_tokens - length;
         drawn[next++].resize(static_cast<size_t>(options.samples));
-        return request;
+        return ContinuationRequest(std::move(request), answer, length, options.samples);
       },
       [&](FinishedCompletion finished) {
-        Completion& completion = drawn[finished.request_id][static_cast<size_t>(finished.completion_index)];
-        completion.token_ids.assign(answer.begin(), answer.begin() + lengths[finished.request_id]);
-        const std::vector<TokenId>& rest = finished.completion.token_ids;
-        completion.token_ids.insert(completion.token_ids.end(), rest.begin(), rest.end());
-        completion.finish_reason = finished.completion.finish_reason;
+        drawn[finished.request_id][static_cast<size_t>(finished.completion_index)] =
+            ContinuedAnswer(answer, lengths[finished.request_id], finished.completion);
         return absl::OkStatus();
       }));
   const double own = question.answer.reward.total;
