@@ -59,6 +59,7 @@ struct Actor::Drain {
 Actor::Actor(ActorSettings settings, std::unique_ptr<Engine> engine, RolloutPort* port, WeightSource* weights,
              GroupScorer scorer, const std::optional<ConversationParts>& conversations)
     : settings_(std::move(settings)), port_(port), weights_(weights), scorer_(scorer), engine_(std::move(engine)) {
+  if (scorer_.vine().has_value()) vine_.emplace(*scorer_.vine(), engine_.get());
   if (!conversations.has_value()) return;
   conversations_.emplace(*conversations, engine_.get());
   conversations_->episodes().Watch([this] {
@@ -107,6 +108,7 @@ absl::Status Actor::EngineLoop() {
   Drain drain;
   while (!Done(drain)) {
     RETURN_IF_ERROR(SwapStagedWeights());
+    if (vine_.has_value()) RETURN_IF_ERROR(vine_->Feed());  // first: what was begun is finished
     RETURN_IF_ERROR(StartLeasedGroups());
     RenewLeases();
     if (conversations_.has_value()) Converse();
@@ -181,18 +183,7 @@ absl::Status Actor::StartLeasedGroups() {
       leased_.pop_front();
       stats_.prompt_tokens += static_cast<int64_t>(open.lease.prompt.token_ids.size());
     }
-    EngineRequest request;
-    request.request_id = open.lease.lease_id;
-    request.prompt_id = open.lease.prompt.id;
-    request.seed = open.lease.seed;
-    request.prompt_ids = open.lease.prompt.token_ids;
-    request.num_completions = open.lease.completions_wanted;
-    request.max_tokens = settings_.max_completion_tokens;
-    request.sampling = SamplingOf(open.lease);
-    request.stop_ids = settings_.stop_ids;
-    request.measure_rhythm = scorer_.MeasuresAttention() && !open.lease.evaluation.has_value();
-    if (conversations_.has_value()) request.max_turn_tokens = conversations_->max_turn_tokens();
-    RETURN_IF_ERROR(engine_->Add(std::move(request)));
+    RETURN_IF_ERROR(engine_->Add(RequestOf(open.lease)));
     if (conversations_.has_value()) conversations_->Begin(open.lease, settings_.max_completion_tokens);
     open.started = engine_->version();
     open.began = MonotonicNow();
@@ -357,7 +348,9 @@ void Actor::SubmitLoop() {
 }
 
 void Actor::ScoreAndSubmit(OpenGroup& open) {
-  if (absl::Status scored = scorer_.Score(open.lease, open.attention, open.judged_until, open.group); !scored.ok()) {
+  if (absl::Status scored =
+          scorer_.Score(open.lease, open.attention, open.continuations, open.judged_until, open.group);
+      !scored.ok()) {
     if (absl::IsCancelled(scored)) return;
     if (!absl::IsUnavailable(scored)) return SetFatal(std::move(scored));
     TACTUS_LOG(WARNING) << "lease " << open.lease.lease_id << " dropped: " << scored.message();

@@ -6,6 +6,8 @@
 //   weights   WeightSource::Fetch, stages one set        the staged set's swap           engine thread
 //   submit    scores and submits one group at a time     a finished group, its rewards   engine thread; the judge
 //
+// For credit by VINE a group whose answers are there stays in the engine until continuations of them are.
+//
 // In a run of conversations the engine thread hands turns to the server and replies to the engine between two steps,
 // and waits for no server while anything else can be sampled.
 //
@@ -31,10 +33,12 @@
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "actor/actor_stats.h"
 #include "actor/conversations.h"
 #include "actor/engine/engine.h"
 #include "actor/group_scorer.h"
 #include "actor/head_class_history.h"
+#include "actor/vine_sampler.h"
 #include "actor/weight_source.h"
 #include "common/base/back_off.h"
 #include "common/base/cond_var.h"
@@ -56,32 +60,6 @@ struct ActorSettings {
   // Once it is true: lease no more, finish and submit what is running while that is of use, end Run. Outlives the
   // actor; null: nobody asks. A signal handler may set it, so it wakes nobody and is looked at.
   const std::atomic<bool>* stop = nullptr;
-};
-
-// Counts since start; gauges of this moment.
-struct ActorStats {
-  int64_t groups_leased = 0;
-  int64_t groups_submitted = 0;  // acknowledged, to be trained on
-  int64_t answers_measured = 0;  // of acknowledged groups that answer held-out prompts
-  int64_t groups_expired = 0;    // the lease ran out before the group was in
-  int64_t groups_refused = 0;    // malformed or stale, says the learner
-  int64_t groups_unscored = 0;   // without a reward for as long as a lease's time, or a conversation failed
-  int64_t submit_retries = 0;
-  int64_t completions = 0;
-  int64_t completion_tokens = 0;
-  int64_t prompt_tokens = 0;
-  int64_t weight_swaps = 0;
-  // The engine had nothing to do, for want of
-  double wait_lease_s = 0;         // prompts
-  double wait_weights_s = 0;       // a first or newer version
-  double wait_scoring_s = 0;       // room: finished groups are being scored and handed in
-  double wait_disconnected_s = 0;  // a learner within reach
-  double step_s = 0;               // in Engine::Step
-  int open_groups = 0;
-  int unfinished_completions = 0;  // leased and not yet sampled to the end
-  int waiting_turns = 0;           // of those, the ones that wait for an environment's reply
-  std::optional<PolicyVersion> version;
-  SchedulerStats engine;
 };
 
 class Actor {
@@ -108,11 +86,12 @@ class Actor {
     PromptLease lease;
     TrajectoryGroup group;
     std::vector<MeasuredAttention> attention;  // [G]
-    int unfinished = 0;
-    int restarts = 0;           // after a conversation that failed
-    PolicyVersion started;      // in the engine: no token is of an older version
-    absl::Time began, sampled;  // the engine took it; its last completion was finished
-    absl::Time judged_until;    // finished: without a reward then, it is dropped
+    std::vector<Continuations> continuations;  // of its answers, once those and these are there
+    int unfinished = 0;                        // answers; then continuations
+    int restarts = 0;                          // after a conversation that failed
+    PolicyVersion started;                     // in the engine: no token is of an older version
+    absl::Time began, sampled;                 // the engine took it; its last completion was finished
+    absl::Time judged_until;                   // finished: without a reward then, it is dropped
   };
   struct Wait;   // what is awaited, since when
   struct Drain;  // since a stop was asked for
@@ -123,7 +102,7 @@ class Actor {
   bool Done(Drain& drain);
   absl::Status SwapStagedWeights();
   absl::Status StartLeasedGroups();
-  SamplingOptions SamplingOf(const PromptLease& lease) const;
+  EngineRequest RequestOf(const PromptLease& lease) const;
   // Tells the learner what is worked on, and drops what has ended. Not what waits for a submit thread that stands
   // still.
   void RenewLeases();
@@ -134,6 +113,7 @@ class Actor {
   // A conversation of the group has failed: it is begun again from its prompt, or dropped after the second time.
   void RestartOrDrop(uint64_t lease_id, const absl::Status& why);
   void Collect(std::span<FinishedCompletion> finished);
+  void KeepAnswer(OpenGroup& open, FinishedCompletion one) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void WaitForWork(Wait& wait);
 
   // The other threads.
@@ -167,6 +147,7 @@ class Actor {
   HeadClassHistory head_classes_;       // of the versions since the oldest of them started
   absl::Time renewed_ = absl::InfinitePast();
   std::optional<Conversations> conversations_;
+  std::optional<VineSampler> vine_;
 
   mutable absl::Mutex mutex_;
   CondVar changed_;  // what mutex_ guards: closing_, fatal_, the queues, staged_, or room for leases

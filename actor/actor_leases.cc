@@ -1,5 +1,6 @@
 // How leases are worked on here, what the engine thread tells the learner of them, and what becomes of their groups.
 #include <algorithm>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -31,10 +32,22 @@ int Actor::LeaseRoom() const {
   return std::min(groups, settings_.max_leases - open);
 }
 
-SamplingOptions Actor::SamplingOf(const PromptLease& lease) const {
-  if (!lease.evaluation.has_value()) return settings_.sampling;
-  return {
-      .temperature = lease.evaluation->temperature, .top_p = lease.evaluation->top_p, .top_k = lease.evaluation->top_k};
+EngineRequest Actor::RequestOf(const PromptLease& lease) const {
+  EngineRequest request;
+  request.request_id = lease.lease_id;
+  request.prompt_id = lease.prompt.id;
+  request.seed = lease.seed;
+  request.prompt_ids = lease.prompt.token_ids;
+  request.num_completions = lease.completions_wanted;
+  request.max_tokens = settings_.max_completion_tokens;
+  request.sampling = settings_.sampling;
+  if (const auto& held_out = lease.evaluation; held_out.has_value()) {
+    request.sampling = {.temperature = held_out->temperature, .top_p = held_out->top_p, .top_k = held_out->top_k};
+  }
+  request.stop_ids = settings_.stop_ids;
+  request.measure_rhythm = scorer_.MeasuresAttention() && !lease.evaluation.has_value();
+  if (conversations_.has_value()) request.max_turn_tokens = conversations_->max_turn_tokens();
+  return request;
 }
 
 void Actor::RenewLeases() {
@@ -64,7 +77,10 @@ std::optional<Actor::OpenGroup> Actor::TakeFromEngine(uint64_t lease_id) {
   const auto found = open_.find(lease_id);
   if (found == open_.end()) return std::nullopt;
   if (conversations_.has_value()) conversations_->End(lease_id);
-  if (!engine_->Cancel(lease_id).ok()) TACTUS_LOG(WARNING) << "lease " << lease_id << " was not in the engine";
+  const bool continued = vine_.has_value() && vine_->End(lease_id).has_value();
+  if (!continued && !engine_->Cancel(lease_id).ok()) {
+    TACTUS_LOG(WARNING) << "lease " << lease_id << " was not in the engine";
+  }
   std::optional<OpenGroup> open = std::move(found->second);
   open_.erase(found);
   return open;
@@ -92,24 +108,42 @@ void Actor::RestartOrDrop(uint64_t lease_id, const absl::Status& why) {
 
 void Actor::Collect(std::span<FinishedCompletion> finished) {
   for (FinishedCompletion& one : finished) {
-    const auto found = open_.find(one.request_id);
+    const uint64_t lease_id = vine_.has_value() ? vine_->LeaseOf(one.request_id) : one.request_id;
+    const bool continued = lease_id != one.request_id;
+    const auto found = open_.find(lease_id);
     if (found == open_.end()) continue;
     OpenGroup& open = found->second;
     absl::MutexLock lock(&mutex_);
-    ++stats_.completions;
-    stats_.completion_tokens += SampledTokens(one.completion);
-    // A completion that lived through a swap is judged by the classes of the version that sampled its last token.
-    std::shared_ptr<const HeadClasses> heads = head_classes_.Of(one.completion.versions.back().version);
-    open.group.completions[one.completion_index] = std::move(one.completion);
-    open.attention[one.completion_index] = {std::move(one.rhythm), std::move(heads)};
+    if (continued) {
+      stats_.continuation_tokens += SampledTokens(one.completion);
+      vine_->Keep(one);
+    } else {
+      KeepAnswer(open, std::move(one));
+    }
     --unfinished_completions_;
     changed_.SignalAll();
     if (--open.unfinished > 0) continue;
+    if (continued) {
+      open.continuations = *vine_->End(lease_id);
+    } else if (vine_.has_value() && !open.lease.evaluation.has_value()) {
+      open.unfinished = vine_->Begin(RequestOf(open.lease), open.group);
+      unfinished_completions_ += open.unfinished;
+      continue;
+    }
     open.sampled = MonotonicNow();
     open.judged_until = open.sampled + absl::Seconds(open.lease.timeout_s);
     finished_.push_back(std::move(open));
     open_.erase(found);
   }
+}
+
+void Actor::KeepAnswer(OpenGroup& open, FinishedCompletion one) {
+  ++stats_.completions;
+  stats_.completion_tokens += SampledTokens(one.completion);
+  // A completion that lived through a swap is judged by the classes of the version that sampled its last token.
+  std::shared_ptr<const HeadClasses> heads = head_classes_.Of(one.completion.versions.back().version);
+  open.group.completions[one.completion_index] = std::move(one.completion);
+  open.attention[one.completion_index] = {std::move(one.rhythm), std::move(heads)};
 }
 
 void Actor::Converse() {
@@ -144,8 +178,7 @@ void Actor::DropGroup(uint64_t lease_id) {
   take_from(leased_);
   take_from(finished_);
   if (!open.has_value()) return;  // submitted meanwhile
-  TACTUS_LOG(WARNING) << "lease " << lease_id << " has ended with " << open->unfinished << " of "
-                      << open->lease.completions_wanted << " completions unfinished";
+  TACTUS_LOG(WARNING) << "lease " << lease_id << " has ended with " << open->unfinished << " completions unfinished";
   ++stats_.groups_expired;
   CloseGroup(open->lease, open->unfinished);
 }

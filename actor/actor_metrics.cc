@@ -54,6 +54,7 @@ void ActorMetricsThread::Copy(ActorStats& last) {
   };
   add(kActorTokens, &ActorStats::prompt_tokens, "prompt");
   add(kActorTokens, &ActorStats::completion_tokens, "completion");
+  add(kActorTokens, &ActorStats::continuation_tokens, "continuation");
   const double group = actor_->completions_per_prompt();
   add(kActorTrajectories, &ActorStats::groups_submitted, "acknowledged", group);
   add(kActorTrajectories, &ActorStats::answers_measured, "held_out");

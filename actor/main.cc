@@ -240,10 +240,11 @@ absl::Status Run(const ActorFlags& flags) {
   readiness.Watch([] { return std::string("stopped"); });
   const ActorStats stats = parts.actor->stats();
   TACTUS_LOG(INFO) << "submitted " << stats.groups_submitted << " groups, " << stats.completion_tokens
-                   << " tokens; expired " << stats.groups_expired << ", refused " << stats.groups_refused
-                   << ", without a reward " << stats.groups_unscored << "; stepping " << stats.step_s
-                   << " s, waiting for prompts " << stats.wait_lease_s << " s, for weights " << stats.wait_weights_s
-                   << " s; preemptions " << stats.engine.preemptions;
+                   << " tokens (and " << stats.continuation_tokens << " of continuations); expired "
+                   << stats.groups_expired << ", refused " << stats.groups_refused << ", without a reward "
+                   << stats.groups_unscored << "; stepping " << stats.step_s << " s, waiting for prompts "
+                   << stats.wait_lease_s << " s, for weights " << stats.wait_weights_s << " s; preemptions "
+                   << stats.engine.preemptions;
   return status;
 }
 

@@ -34,7 +34,8 @@ enum class DrawPurpose : uint32_t {
   kInitialisation = 4,
   kShuffledCredit = 5,
   kDifficulty = 6,
-  kSourceOrder = 7
+  kSourceOrder = 7,
+  kContinuation = 8
 };
 
 // Four draws for one token of one completion. Counter = {token, completion | purpose << 24, prompt low, prompt high}.

@@ -87,6 +87,14 @@ absl::Status CheckTaskOptions(const TaskOptions& options) {
   return absl::InvalidArgumentError(absl::StrCat(problem->path, " ", problem->text, "."));
 }
 
+double ContinuationsPerToken(const RunConfig& config) {
+  const CreditOptions& credit = config.credit();
+  if (credit.strategy() != CreditOptions::VINE) return 0;
+  // From the prompt once for all answers of a group; then (M - 1) / M of the answer, ..., 1 / M.
+  const double from_prompt = 1.0 / config.rollout().completions_per_prompt();
+  return credit.vine_samples() * (from_prompt + (credit.vine_positions() - 1) / 2.0);
+}
+
 std::vector<std::string> Warnings(const RunConfig& config) {
   std::vector<std::string> warnings;
   const RolloutOptions& rollout = config.rollout();
@@ -102,6 +110,10 @@ std::vector<std::string> Warnings(const RunConfig& config) {
   if (config.optimizer().warmup_steps() >= config.learner().steps()) {
     warnings.push_back(
         "optimizer.warmup_steps is not below learner.steps: the learning rate never reaches optimizer.lr.");
+  }
+  if (const double factor = ContinuationsPerToken(config); factor > 0) {
+    warnings.push_back(absl::StrCat("credit.strategy is VINE: about ", factor,
+                                    " tokens are sampled for the credit of each token of an answer."));
   }
   const int cpus = OwnHostLimits().cpus;
   for (const auto& [field, threads] : {std::pair("learner.threads", config.learner().threads()),

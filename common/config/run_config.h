@@ -38,6 +38,10 @@ absl::StatusOr<RunConfig> ParseRunConfig(absl::string_view text, absl::string_vi
 // The rules of a task's options alone, for callers that make them without a file. InvalidArgument: as LoadRunConfig.
 absl::Status CheckTaskOptions(const TaskOptions& options);
 
+// Tokens that are sampled for the credit of each of an answer's, if every continuation gets as long as the answer is:
+// with credit.strategy: VINE; 0 with others.
+double ContinuationsPerToken(const RunConfig& config);
+
 // Things that are allowed and seldom meant, one sentence each: truncated sampling in training, ...
 std::vector<std::string> Warnings(const RunConfig& config);
 

@@ -19,6 +19,7 @@ namespace {
 using MaybeProblem = std::optional<Problem>;
 
 constexpr double kLeastSourceShare = 1e-6;
+constexpr int64_t kMaxContinuations = 65536;  // an actor holds those of its groups until they are judged
 
 // `where` is "task." or a source's "task.sources[0].", and `kind` its field that says "qa".
 MaybeProblem CheckSource(const TaskOptions& task, const std::string& where, absl::string_view kind) {
@@ -171,6 +172,33 @@ MaybeProblem CheckCredit(const CreditOptions& credit) {
   return std::nullopt;
 }
 
+MaybeProblem CheckVine(const RunConfig& config) {
+  const CreditOptions& credit = config.credit();
+  const RolloutOptions& rollout = config.rollout();
+  if (credit.strategy() != CreditOptions::VINE) return std::nullopt;
+  if (EnvironmentJudges(config.task())) {
+    return Problem{"credit.strategy",
+                   "is VINE with rewards of an environment: expected a task with a verifier, by which the actor judges "
+                   "continuations of its answers"};
+  }
+  if (rollout.max_staleness_steps() != 0) {
+    return Problem{"rollout.max_staleness_steps",
+                   absl::StrCat("is ", rollout.max_staleness_steps(),
+                                " with credit.strategy: VINE: expected 0, so that an answer and its continuations are "
+                                "sampled by the same weights")};
+  }
+  const int64_t continuations =
+      int64_t{rollout.completions_per_prompt()} * credit.vine_positions() * credit.vine_samples();
+  if (continuations > kMaxContinuations) {
+    return Problem{"credit.vine_samples",
+                   absl::StrCat("is ", credit.vine_samples(), ", which makes ", continuations,
+                                " continuations a group (rollout.completions_per_prompt x credit.vine_positions x "
+                                "credit.vine_samples): expected at most ",
+                                kMaxContinuations)};
+  }
+  return std::nullopt;
+}
+
 MaybeProblem CheckService(const ServiceOptions& service) {
   const int given = !service.tls_cert_path().empty() + !service.tls_key_path().empty() + !service.tls_ca_path().empty();
   if (given != 0 && given != 3) {
@@ -271,6 +299,7 @@ std::optional<Problem> Validate(const RunConfig& config) {
   if (MaybeProblem problem = CheckRelations(config)) return problem;
   if (MaybeProblem problem = CheckAlgorithm(config)) return problem;
   if (MaybeProblem problem = CheckCredit(config.credit())) return problem;
+  if (MaybeProblem problem = CheckVine(config)) return problem;
   if (MaybeProblem problem = CheckEnvironment(config)) return problem;
   if (MaybeProblem problem = CheckEval(config)) return problem;
   return CheckService(config.service());

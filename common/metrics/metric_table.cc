@@ -24,6 +24,7 @@ constexpr const char* kOutcome[] = {"applied", "skipped"};
 constexpr const char* kPhase[] = {"wait_trajectories", "forward", "backward",  "allreduce",
                                   "optimizer",         "publish", "checkpoint"};
 constexpr const char* kTokenKind[] = {"prompt", "completion"};
+constexpr const char* kSampledKind[] = {"prompt", "completion", "continuation"};
 constexpr const char* kGroupKind[] = {"informative", "all_pass", "all_fail"};
 constexpr const char* kRewardPart[] = {"total", "correct"};
 constexpr const char* kVerdict[] = {"pass", "fail", "error"};
@@ -213,8 +214,9 @@ constexpr MetricSpec kTable[] = {
     Gauge(kCheckpointLastUpload, "tactus_checkpoint_last_upload_timestamp_seconds", L, "timestamp_seconds", kNone,
           "When a checkpoint was last uploaded, in Unix time; 0 = none by this process, as without checkpoint.upload."),
 
-    Counter(kActorTokens, "tactus_actor_tokens_total", A, "tokens", Closed("kind", kTokenKind),
-            "Tokens of prompts taken and of completions finished."),
+    Counter(kActorTokens, "tactus_actor_tokens_total", A, "tokens", Closed("kind", kSampledKind),
+            "Tokens of prompts taken, of completions finished, and of continuations of these, which are sampled for "
+            "credit by VINE and never trained on."),
     Counter(kActorTrajectories, "tactus_actor_trajectories_total", A, "", Closed("outcome", kSubmitOutcome),
             "Trajectories by how they ended: acknowledged, acknowledged as answers to held-out prompts, beyond their "
             "lease, refused by the learner, or without a reward from the environment for as long as a lease's time."),

@@ -33,6 +33,13 @@ std::vector<int32_t> Largest(std::span<const double> values, int64_t count) {
   return LargestOf(std::move(all), values, count);
 }
 
+// The same of those above 0.
+std::vector<int32_t> LargestAboveZero(std::span<const double> values, int64_t count) {
+  std::vector<int32_t> chosen = Largest(values, count);
+  std::erase_if(chosen, [&](int32_t t) { return values[static_cast<size_t>(t)] <= 0; });
+  return chosen;
+}
+
 int64_t CountOf(Decimal share, size_t total) {
   return total == 0 ? 0 : std::max<int64_t>(1, share.FloorOf(static_cast<int64_t>(total)));
 }
@@ -78,11 +85,10 @@ std::vector<int32_t> Chosen(CreditKind kind, Decimal q, const CreditSignals& sig
     case CreditKind::kReceiver:
       if (rhythm->receiver_heads.empty()) return {};
       return LargestOf(rhythm->eligible, rhythm->receiver, count);
-    case CreditKind::kFlow: {
-      std::vector<int32_t> chosen = Largest(signals.flow, count);
-      std::erase_if(chosen, [&](int32_t t) { return signals.flow[static_cast<size_t>(t)] <= 0; });
-      return chosen;
-    }
+    case CreditKind::kFlow:
+      return LargestAboveZero(signals.flow, count);
+    case CreditKind::kVine:
+      return LargestAboveZero(signals.worth, count);
   }
   std::abort();
 }
@@ -146,6 +152,7 @@ bool ReadsAttention(CreditKind kind) {
     case CreditKind::kUniform:
     case CreditKind::kRandom:
     case CreditKind::kEntropy:
+    case CreditKind::kVine:
       return false;
     case CreditKind::kLocalChunk:
     case CreditKind::kGlobalAnchor:

@@ -23,7 +23,8 @@ enum class CreditKind {
   kBottomDelta,
   kBottomFai,
   kReceiver,
-  kFlow
+  kFlow,
+  kVine
 };
 
 // Among which tokens of an answer a strategy's weights are dealt out anew, at random: those of the same tenth of it, of
@@ -53,9 +54,10 @@ struct CreditSignals {
   const Rhythm* rhythm = nullptr;         // of N tokens; null when attention was not measured
   std::span<const TokenKind> kinds = {};  // [N], where tokens are shuffled by kind
   std::span<const double> flow = {};      // [N] throughput (flow.h), 0 where there is no credit; of FLOW
+  std::span<const double> worth = {};     // [N] how much the token's chunk was worth (vine.h); of VINE
 };
 
-// [N], N = entropy.size(). `rhythm` must be there when ReadsAttention(kind), `kinds` and `flow` where they are read.
+// [N], N = entropy.size(). `rhythm` must be there when ReadsAttention(kind), the others where they are read.
 std::vector<float> CreditWeights(CreditKind kind, const CreditParams& params, const CreditSignals& signals);
 
 // The least and the largest weight that CreditWeights can give a token.

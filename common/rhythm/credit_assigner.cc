@@ -37,6 +37,8 @@ CreditKind KindOf(CreditOptions::Strategy strategy) {
       return CreditKind::kReceiver;
     case CreditOptions::FLOW:
       return CreditKind::kFlow;
+    case CreditOptions::VINE:
+      return CreditKind::kVine;
   }
   std::abort();  // the enum is closed
 }
@@ -94,6 +96,9 @@ absl::StatusOr<CreditAssigner> CreditAssigner::FromProto(const CreditOptions& op
       options.horizon_max_tokens() == 0 ? RhythmOptions::kToTheEnd : int64_t{options.horizon_max_tokens()};
   ASSIGN_OR_RETURN(credit.audit_share_, Decimal::ParseShare(options.audit_share(), "credit.audit_share"));
   credit.flow_options_ = {.row_entries = options.flow_row_entries(), .answer_tokens = options.flow_answer_tokens()};
+  if (credit.kind_ == CreditKind::kVine) {
+    credit.vine_ = VineOptions{.positions = options.vine_positions(), .samples = options.vine_samples()};
+  }
   credit.layers_.assign(options.layers().begin(), options.layers().end());
   credit.measure_ = options.measure();
   credit.calibrated_ = CalibratesHeads(options.head_mode());

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -12,6 +13,7 @@
 #include "common/rhythm/credit.h"
 #include "common/rhythm/flow.h"
 #include "common/rhythm/rhythm.h"
+#include "common/rhythm/vine.h"
 
 namespace tactus {
 
@@ -35,6 +37,8 @@ class CreditAssigner {
   // Whether Weights needs throughputs, and the engine keeps rows of attention for them (flow.h).
   bool TracesFlow() const { return kind_ == CreditKind::kFlow; }
   const FlowOptions& flow_options() const { return flow_options_; }
+  // What must be sampled from places in each answer so that Weights is given its worth; none: nothing.
+  const std::optional<VineOptions>& vine() const { return vine_; }
   // What the engine must measure in a model of this shape. InvalidArgument: credit.layers names a layer that the model
   // does not have, or makes for more heads than a trajectory may carry.
   absl::StatusOr<ops::AttentionProbe> Probe(int64_t num_layers, int64_t heads_per_layer) const;
@@ -59,6 +63,7 @@ class CreditAssigner {
   CreditParams params_;
   RhythmOptions rhythm_options_;
   FlowOptions flow_options_;
+  std::optional<VineOptions> vine_;
   std::vector<int32_t> layers_;  // as configured; empty: the default ones
   Decimal audit_share_ = Decimal::Tenths(0);
   bool measure_ = false;

@@ -94,6 +94,8 @@ constexpr const char* kFrozen[] = {
     "credit.ignore_first_token",
     "credit.flow_row_entries",
     "credit.flow_answer_tokens",
+    "credit.vine_positions",
+    "credit.vine_samples",
     "algorithm.estimator",
     "algorithm.loss",
     "algorithm.aggregation",
@@ -222,7 +224,7 @@ TEST(FieldPathsTest, EnumsAreClosed) {
     const auto unknown = ParseRunConfig(absl::StrCat(path.substr(0, dot), " { ", field->name(), ": 77 }"), "t", {});
     EXPECT_THAT(std::string(unknown.status().message()), ::testing::StartsWith("t:1:")) << path;
   });
-  EXPECT_EQ(values, 2 + 2 + 2 + 10 + 3 + 2 + 2 + 5 + 3 + 3 + 3 + 2 + 3 + 2 + 4 + 5 + 4 + 2 + 2)
+  EXPECT_EQ(values, 2 + 2 + 2 + 11 + 3 + 2 + 2 + 5 + 3 + 3 + 3 + 2 + 3 + 2 + 4 + 5 + 4 + 2 + 2)
       << "a value was added: say here that it is meant";
 }
 

@@ -175,7 +175,7 @@ TEST(RunConfigTest, CrossFieldRules) {
 
 TEST(RunConfigTest, EveryStrategyAndAnOpenHorizonAreAccepted) {
   for (const char* strategy : {"UNIFORM", "RANDOM", "ENTROPY", "LOCAL_CHUNK", "GLOBAL_ANCHOR", "COUPLED",
-                               "BOTTOM_DELTA", "BOTTOM_FAI", "RECEIVER"}) {
+                               "BOTTOM_DELTA", "BOTTOM_FAI", "RECEIVER", "VINE"}) {
     EXPECT_TRUE(Parse({std::string("credit.strategy=") + strategy}).ok()) << strategy;
   }
   EXPECT_TRUE(Parse({"credit.horizon_min_tokens=500", "credit.horizon_max_tokens=0"}).ok());
@@ -373,12 +373,14 @@ TEST(RunConfigTest, FingerprintIgnoresWhatBelongsToOneMachine) {
   EXPECT_EQ(Fingerprint(Parse({"task.unusable_rows=REFUSE"}).value()), base) << "what older runs did";
   EXPECT_NE(Fingerprint(Parse({"credit.q=0.5"}).value()), base);
   EXPECT_EQ(Fingerprint(Parse({"credit.normalize=false", "credit.shuffle=KEPT", "credit.ignore_first_token=false",
-                               "credit.flow_row_entries=32", "credit.flow_answer_tokens=8"})
+                               "credit.flow_row_entries=32", "credit.flow_answer_tokens=8", "credit.vine_positions=8",
+                               "credit.vine_samples=8"})
                             .value()),
             base)
       << "younger, at their defaults";
-  for (const char* set : {"credit.normalize=true", "credit.shuffle=KIND", "credit.ignore_first_token=true",
-                          "credit.flow_row_entries=31", "credit.flow_answer_tokens=9"}) {
+  for (const char* set :
+       {"credit.normalize=true", "credit.shuffle=KIND", "credit.ignore_first_token=true", "credit.flow_row_entries=31",
+        "credit.flow_answer_tokens=9", "credit.vine_positions=9", "credit.vine_samples=9"}) {
     EXPECT_NE(Fingerprint(Parse({set}).value()), base) << set;
   }
   const std::string served = Fingerprint(Parse({"task.rewards=ENVIRONMENT", "environment.address=a:1"}).value());
@@ -401,6 +403,39 @@ TEST(RunConfigTest, WarnsOfTruncatedSampling) {
   EXPECT_THAT(Warnings(Parse({"rollout.top_p=0.9"}).value()), ::testing::Contains(HasSubstr("rollout.top_p")));
   EXPECT_THAT(Warnings(Parse({"rollout.top_k=20"}).value()), ::testing::Contains(HasSubstr("rollout.top_k")));
   EXPECT_THAT(Warnings(Parse({}).value()), ::testing::Not(::testing::Contains(HasSubstr("rollout.top_p"))));
+}
+
+TEST(RunConfigTest, VineHasItsRules) {
+  const auto error = [](std::vector<std::string> overrides) {
+    overrides.emplace_back("credit.strategy=VINE");
+    return ErrorOf(overrides);
+  };
+  EXPECT_EQ(
+      error({"task.rewards=ENVIRONMENT", "environment.address=a:1"}),
+      "--set credit.strategy=VINE: credit.strategy is VINE with rewards of an environment: expected a task with a "
+      "verifier, by which the actor judges continuations of its answers.");
+  EXPECT_THAT(error({"task.name=environment", "environment.address=a:1"}), HasSubstr("credit.strategy is VINE with"));
+  EXPECT_EQ(
+      error({"rollout.max_staleness_steps=1"}),
+      "--set rollout.max_staleness_steps=1: rollout.max_staleness_steps is 1 with credit.strategy: VINE: expected "
+      "0, so that an answer and its continuations are sampled by the same weights.");
+  EXPECT_EQ(error({"credit.vine_positions=64", "credit.vine_samples=129"}),
+            "--set credit.vine_samples=129: credit.vine_samples is 129, which makes 66048 continuations a group "
+            "(rollout.completions_per_prompt x credit.vine_positions x credit.vine_samples): expected at most 65536.");
+  EXPECT_TRUE(Parse({"credit.strategy=VINE", "credit.vine_positions=64", "credit.vine_samples=128"}).ok());
+  EXPECT_TRUE(Parse({"credit.vine_positions=256", "credit.vine_samples=256", "rollout.max_staleness_steps=1"}).ok())
+      << "of no meaning for others";
+}
+
+TEST(RunConfigTest, SaysWhatVineSamples) {
+  EXPECT_EQ(ContinuationsPerToken(Parse({"credit.strategy=COUPLED"}).value()), 0);
+  // 3 from the prompt for 4 answers, then 3 each from 3/4, 2/4 and 1/4 of the answer before its end.
+  const RunConfig vine = Parse({"credit.strategy=VINE", "credit.vine_positions=4", "credit.vine_samples=3",
+                                "rollout.completions_per_prompt=4"})
+                             .value();
+  EXPECT_DOUBLE_EQ(ContinuationsPerToken(vine), 0.75 + 3 * 1.5);
+  EXPECT_THAT(Warnings(vine), ElementsAre("credit.strategy is VINE: about 5.25 tokens are sampled for the credit of "
+                                          "each token of an answer."));
 }
 
 TEST(RunConfigTest, WarnsOfMoreThreadsThanCpus) {

@@ -26,7 +26,7 @@ CreditOptions Options(const std::vector<std::string>& overrides) {
 TEST(CreditAssignerTest, EachStrategyHasItsWeights) {
   // FAI, Delta, receiver score and entropy each peak at a token of their own.
   const std::vector<float> entropy = {0, 9, 0, 0, 0, 0};
-  const std::vector<double> flow = {0.1, 0, 0.2, 0, 0, 0.5};
+  const std::vector<double> flow = {0.1, 0, 0.2, 0, 0, 0.5}, worth = {1, 1, 0, 2, 2, 0};
   Rhythm rhythm;
   rhythm.waad = {1, 1, 1, 1, 1, 1};
   rhythm.delta = {2, 2, 9, 2, 0.5, 2};
@@ -39,15 +39,17 @@ TEST(CreditAssignerTest, EachStrategyHasItsWeights) {
       {"LOCAL_CHUNK", {1, 1, 1.5, 1, 1, 1}}, {"GLOBAL_ANCHOR", {1, 1, 1, 1.5, 1, 1}},
       {"COUPLED", {1, 1, 1.25, 1.25, 1, 1}}, {"BOTTOM_DELTA", {1, 1, 1, 1, 1.5, 1}},
       {"BOTTOM_FAI", {1, 1, 1, 1, 1.5, 1}},  {"RECEIVER", {1.5, 1, 1, 1, 1, 1}},
-      {"FLOW", {1, 1, 1, 1, 1, 1.5}},
+      {"FLOW", {1, 1, 1, 1, 1, 1.5}},        {"VINE", {1, 1, 1, 1.5, 1, 1}},
   };
   ASSERT_EQ(cases.size() + 1, static_cast<size_t>(CreditOptions::Strategy_descriptor()->value_count())) << "and RANDOM";
   for (const auto& [strategy, expected] : cases) {
     const auto credit = CreditAssigner::FromProto(
         Options({"credit.strategy=" + strategy, "credit.q=0.2", "credit.head_mode=CALIBRATED"}));
     ASSERT_TRUE(credit.ok()) << credit.status();
-    EXPECT_EQ(credit->Weights({.entropy = entropy, .rhythm = &rhythm, .flow = flow}), expected) << strategy;
+    EXPECT_EQ(credit->Weights({.entropy = entropy, .rhythm = &rhythm, .flow = flow, .worth = worth}), expected)
+        << strategy;
     EXPECT_EQ(credit->TracesFlow(), strategy == "FLOW");
+    EXPECT_EQ(credit->vine().has_value(), strategy == "VINE");
   }
   const auto random = CreditAssigner::FromProto(Options({"credit.strategy=RANDOM", "credit.q=0.2"}));
   EXPECT_THAT(random->Weights({.entropy = entropy}), ::testing::Contains(1.5f).Times(1));
@@ -116,6 +118,11 @@ TEST(CreditAssignerTest, SaysWhatMustBeMeasured) {
                                           "credit.flow_row_entries=7", "credit.flow_answer_tokens=3"}));
   EXPECT_EQ(flow.Probe(30, 9)->flow_row_entries, 7);
   EXPECT_EQ(flow.flow_options().answer_tokens, 3);
+  const CreditAssigner vine =
+      *CreditAssigner::FromProto(Options({"credit.strategy=VINE", "credit.vine_positions=5", "credit.vine_samples=3"}));
+  EXPECT_FALSE(vine.MeasuresAttention());
+  EXPECT_EQ(vine.vine()->positions, 5);
+  EXPECT_EQ(vine.vine()->samples, 3);
   EXPECT_EQ(std::string(credit.Probe(29, 9).status().message()),
             "credit.layers holds 29: expected layers from 0 to 28, as the model has 29.");
 }

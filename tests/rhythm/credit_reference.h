@@ -105,6 +105,8 @@ inline std::vector<float> Weights(CreditKind kind, const CreditParams& params, c
         return !rhythm.receiver_heads.empty() && IsTop(rhythm.receiver, rhythm.eligible, count, t, false);
       case CreditKind::kFlow:
         return signals.flow[t] > 0 && IsTop({signals.flow.begin(), signals.flow.end()}, all, count, t, false);
+      case CreditKind::kVine:
+        return signals.worth[t] > 0 && IsTop({signals.worth.begin(), signals.worth.end()}, all, count, t, false);
       case CreditKind::kGlobalAnchor:
         return anchor(t);
       default:

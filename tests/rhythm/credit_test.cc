@@ -20,7 +20,7 @@ using ::testing::Le;
 constexpr CreditKind kAll[] = {CreditKind::kUniform,     CreditKind::kRandom,       CreditKind::kEntropy,
                                CreditKind::kLocalChunk,  CreditKind::kGlobalAnchor, CreditKind::kCoupled,
                                CreditKind::kBottomDelta, CreditKind::kBottomFai,    CreditKind::kReceiver,
-                               CreditKind::kFlow};
+                               CreditKind::kFlow,        CreditKind::kVine};
 
 Decimal Share(const char* text) { return *Decimal::ParseShare(text, "share"); }
 
@@ -28,7 +28,7 @@ Decimal Share(const char* text) { return *Decimal::ParseShare(text, "share"); }
 struct Case {
   std::vector<float> entropy;
   Rhythm rhythm;
-  std::vector<double> flow;
+  std::vector<double> flow, worth;
   std::vector<TokenKind> kinds;
 };
 
@@ -57,6 +57,7 @@ Case RandomCase(std::mt19937_64& random, int64_t tokens) {
   }
   if (random() % 8 != 0) drawn.rhythm.receiver_heads = {1};
   drawn.flow = values();
+  drawn.worth = values();
   for (int64_t t = 0; t < tokens; ++t) drawn.kinds.push_back(static_cast<TokenKind>(random() % kTokenKinds));
   return drawn;
 }
@@ -84,7 +85,8 @@ TEST(CreditTest, MatchesTheReferenceWithManyTies) {
                                 .entropy = drawn.entropy,
                                 .rhythm = &drawn.rhythm,
                                 .kinds = drawn.kinds,
-                                .flow = drawn.flow};
+                                .flow = drawn.flow,
+                                .worth = drawn.worth};
     for (const CreditKind kind : kAll) {
       ASSERT_EQ(CreditWeights(kind, params, signals), reference::Weights(kind, params, signals))
           << "trial " << trial << " kind " << static_cast<int>(kind);
@@ -273,14 +275,15 @@ TEST(CreditTest, EmptyAndSingleTokens) {
     const std::vector<double> flow = {0.0};
     const bool amplified = kind == CreditKind::kRandom || kind == CreditKind::kEntropy ||
                            kind == CreditKind::kLocalChunk || kind == CreditKind::kBottomDelta;
-    EXPECT_THAT(CreditWeights(kind, {}, {.entropy = entropy, .rhythm = &one, .flow = flow}),
+    EXPECT_THAT(CreditWeights(kind, {}, {.entropy = entropy, .rhythm = &one, .flow = flow, .worth = flow}),
                 ElementsAre(amplified ? 1.5f : 1.0f));
   }
 }
 
 TEST(CreditTest, KnowsWhichStrategiesReadAttention) {
   for (const CreditKind kind : kAll) {
-    const bool reads = kind != CreditKind::kUniform && kind != CreditKind::kRandom && kind != CreditKind::kEntropy;
+    const bool reads = kind != CreditKind::kUniform && kind != CreditKind::kRandom && kind != CreditKind::kEntropy &&
+                       kind != CreditKind::kVine;
     EXPECT_EQ(ReadsAttention(kind), reads);
   }
 }

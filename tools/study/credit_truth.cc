@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/philox.h"
 #include "common/rhythm/credit.h"
+#include "common/rhythm/vine.h"
 
 namespace tactus {
 namespace {
@@ -237,10 +238,10 @@ std::vector<std::pair<std::string, Member>> Splits() {
 }  // namespace
 
 std::vector<int32_t> ProbedTokens(int64_t tokens, int64_t count, uint64_t seed, uint64_t response) {
-  count = std::min(count, tokens);
+  const std::vector<int32_t> starts = ChunkStarts(tokens, count);
   std::vector<int32_t> positions;
-  for (int64_t part = 0; part < count; ++part) {
-    const int64_t begin = part * tokens / count, end = (part + 1) * tokens / count;
+  for (size_t part = 0; part < starts.size(); ++part) {
+    const int64_t begin = starts[part], end = part + 1 < starts.size() ? starts[part + 1] : tokens;
     const PhiloxBlock block = Philox4x32(seed, {static_cast<uint32_t>(response), static_cast<uint32_t>(response >> 32),
                                                 kPlaceDraws, static_cast<uint32_t>(part)});
     positions.push_back(static_cast<int32_t>(begin + (uint64_t{block[0]} * static_cast<uint64_t>(end - begin) >> 32)));

@@ -22,7 +22,8 @@ namespace {
 constexpr int64_t kTokens = 130;  // longer than the longest horizon
 constexpr CreditKind kKinds[] = {CreditKind::kRandom,       CreditKind::kEntropy,  CreditKind::kLocalChunk,
                                  CreditKind::kGlobalAnchor, CreditKind::kCoupled,  CreditKind::kBottomDelta,
-                                 CreditKind::kBottomFai,    CreditKind::kReceiver, CreditKind::kFlow};
+                                 CreditKind::kBottomFai,    CreditKind::kReceiver, CreditKind::kFlow,
+                                 CreditKind::kVine};
 constexpr TokenRange kAnswer{120, 126};
 
 RhythmOptions Window(int64_t window_tokens, int64_t horizon_max_tokens) {
@@ -41,10 +42,17 @@ class CreditGradientTest : public ::testing::Test {
       logp_new_.push_back(logp_old_.back() + 0.02 * normal(random));  // inside the clip range
       logp_behavior_.push_back(logp_old_.back() + 0.1 * normal(random));
     }
+    for (int64_t t = 0; t < kTokens; ++t) worth_.push_back(std::fabs(normal(random)));
   }
 
   CreditSignals Signals(const Rhythm& rhythm, const std::vector<double>& flow) const {
-    return {.seed = 3, .prompt_id = 11, .completion_index = 2, .entropy = entropy_, .rhythm = &rhythm, .flow = flow};
+    return {.seed = 3,
+            .prompt_id = 11,
+            .completion_index = 2,
+            .entropy = entropy_,
+            .rhythm = &rhythm,
+            .flow = flow,
+            .worth = worth_};
   }
 
   // [N][P + N] of head 3, in numbers that float32 holds.
@@ -118,6 +126,7 @@ class CreditGradientTest : public ::testing::Test {
 
   reference::Attention attention_;
   std::vector<float> entropy_;
+  std::vector<double> worth_;
   std::vector<double> logp_old_, logp_new_, logp_behavior_;
 };
 
