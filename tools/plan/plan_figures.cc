@@ -66,12 +66,26 @@ struct Predictor {
   bool divided;
   PlanFigures out = {};
 
+  // Of VINE, once the answers are there: from the prompt once a group, from other places in each answer. As long as the
+  // rest of the answer, in the mean.
+  double Continuing(double sequences) const {
+    const double samples = in.continuations.value;
+    if (samples == 0) return 0;
+    const double prompts = sequences / in.completions.value, later = sequences * (in.places.value - 1);
+    const double before = later / 2 * in.answer_tokens.value, prefixes = prompts + later;
+    const double tokens = samples * (prompts * in.answer_tokens.value + before);
+    const double steps =
+        EngineSteps(samples * prefixes, in.slots.value, tokens / (samples * prefixes), in.longest_tokens.value);
+    return steps * in.step_s.value + tokens * in.row_s.value +
+           (prefixes * in.prompt_tokens.value + before) * in.prefill_s.value;
+  }
+
   void Sampling() {
     const double groups = std::ceil(in.prompts.value / actors), sequences = groups * in.completions.value;
     const double answer = in.answer_tokens.value;
     const double steps = EngineSteps(sequences, in.slots.value, answer, in.longest_tokens.value);
     out.sampling_s = steps * in.step_s.value + sequences * answer * in.row_s.value +
-                     groups * in.prompt_tokens.value * in.prefill_s.value;
+                     groups * in.prompt_tokens.value * in.prefill_s.value + Continuing(sequences);
     out.sampling_s *= Crowding(split.actors, split.actor_devices, split.devices);
     out.group_bytes = ranks * kGroupTokenBytes * answers * answer;  // to rank 0, which sends the others what it got
   }

@@ -25,6 +25,8 @@ constexpr PlanInputField kFields[] = {
     {"answer_tokens", "answer, mean", "tokens", &I::answer_tokens, kSampling | kPasses | kAnswers | kRounds},
     {"longest_tokens", "answer, longest", "tokens", &I::longest_tokens, kSampling},
     {"trained_share", "answers with a signal", "ratio", &I::trained_share, kPasses | kRounds},
+    {"places", "places gone on from, an answer", "", &I::places, kSampling},
+    {"continuations", "continuations of each", "", &I::continuations, kSampling},
     {"slots", "sequences at once, an actor", "", &I::slots, kSampling},
     {"micro_batch_tokens", "micro-batch", "tokens", &I::micro_batch_tokens, kRounds},
     {"checkpoint_steps", "steps between checkpoints", "", &I::checkpoint_steps, kEvery},
@@ -126,6 +128,9 @@ PlanInputs InputsOf(const config::RunConfig& run, const ModelConfig& model) {
       Assumed(rollout.max_completion_tokens(), "as rollout.max_completion_tokens; --completion-tokens or --run");
   inputs.longest_tokens = Field(rollout.max_completion_tokens(), "rollout.max_completion_tokens");
   inputs.trained_share = Assumed(1, "every group has a signal; --run");
+  const bool continues = run.credit().strategy() == config::CreditOptions::VINE;
+  inputs.places = Field(continues ? run.credit().vine_positions() : 0, "credit.vine_positions");
+  inputs.continuations = Field(continues ? run.credit().vine_samples() : 0, "credit.vine_samples");
   inputs.slots = leased < run.actor().max_sequences()
                      ? Field(leased, "actor.max_leases, rollout.completions_per_prompt")
                      : Field(run.actor().max_sequences(), "actor.max_sequences");

@@ -27,6 +27,7 @@ struct PlanInputs {
   Given prompts, completions, staleness, updates;
   Given prompt_tokens, answer_tokens, longest_tokens;  // means, and the most an answer may have
   Given trained_share;                                 // of the answers' tokens: groups without a signal are skipped
+  Given places, continuations;                         // of an answer; from each of these: credit by VINE
   Given slots;                                         // sequences that an actor samples at once
   Given micro_batch_tokens, checkpoint_steps;          // checkpoint_steps 0: at the end alone
   Given streams;                                       // 1: groups are trained on as they come

@@ -32,6 +32,8 @@ PlanInputs Inputs() {
           .answer_tokens = Of(20),
           .longest_tokens = Of(20),
           .trained_share = Of(1),
+          .places = Of(0),
+          .continuations = Of(0),
           .slots = Of(4),
           .micro_batch_tokens = Of(1000),
           .checkpoint_steps = Of(10),
@@ -79,6 +81,24 @@ TEST(PlanFiguresTest, AStepByHand) {
   EXPECT_NEAR(f.trained_per_s, 200 / 0.7246, 1e-9);
   EXPECT_NEAR(f.actor_busy, 0.290 / 0.7246, 1e-12);
   EXPECT_NEAR(f.learner_busy, 0.3466 / 0.7246, 1e-12);
+}
+
+TEST(PlanFiguresTest, ContinuationsForCredit) {
+  PlanInputs inputs = Inputs();
+  inputs.places = Of(3);
+  inputs.continuations = Of(2);
+  inputs.longest_tokens = Of(1e9);
+  const double without = [&] {
+    PlanInputs other = inputs;
+    other.continuations = Of(0);
+    return PredictStep(other, TwoAndTwo()).sampling_s;
+  }();
+  // An actor's 2 groups: 2 prompts and 2 places in each of 4 answers, gone on from twice. 20 tokens after a prompt, 10
+  // after a place in the mean, and as many before it.
+  constexpr double kSequences = 2 * (2 + 8), kTokens = 2 * (2 * 20 + 8 * 10);
+  const double steps = EngineSteps(kSequences, 4, kTokens / kSequences, 1e9);
+  EXPECT_NEAR(PredictStep(inputs, TwoAndTwo()).sampling_s - without,
+              steps * 0.01 + kTokens * 0.001 + (10 * 10 + 8 * 10) * 0.0005, 1e-12);
 }
 
 TEST(PlanFiguresTest, TrafficByWhatIsDivided) {
@@ -237,6 +257,7 @@ TEST(PlanInputsTest, FiguresRestOnWhatMovesThem) {
   inputs.element_bytes = Of(2);
   inputs.delta_share = Of(0.01);
   inputs.micro_batch_tokens = Of(50);
+  inputs.places = inputs.continuations = Of(4);
   const PlanSplit split = TwoAndTwo(Shard::kGradients);
   const PlanFigures before = PredictStep(inputs, split);
   for (const PlanInputField& input : PlanInputFields()) {
