@@ -35,6 +35,7 @@ std::vector<double> WorthOf(const Completion& answer, int index, int chunks,
   const auto tokens = static_cast<int64_t>(answer.token_ids.size());
   const std::vector<int32_t> starts = ChunkStarts(tokens, chunks);
   std::vector<double> values;
+  values.reserve(starts.size() + 1);
   for (const int32_t start : starts) values.push_back(values_by_place.find(PlaceBefore(index, start))->second);
   values.push_back(answer.reward.total);
   return ChunkWorth(tokens, starts, values);
