@@ -34,7 +34,9 @@ def need_tools(*names: str) -> None:
 
 
 class Cluster:
-    def __init__(self) -> None:
+    def __init__(self, give_up_s: int = 300) -> None:
+        """After give_up_s a node that does not answer has its pods deleted; 300 is Kubernetes' default."""
+        self.give_up_s = give_up_s
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="tactus-k8s-"))
         self.kubeconfig = self.folder / "kubeconfig"
         self._processes: list[subprocess.Popen] = []
@@ -96,6 +98,8 @@ class Cluster:
             "--advertise-address=127.0.0.1", f"--secure-port={self._port}", "--cert-dir=certs",
             "--service-cluster-ip-range=10.0.0.0/24", "--service-account-issuer=https://kubernetes.default.svc",
             "--service-account-key-file=sa.pub", "--service-account-signing-key-file=sa.key",
+            f"--default-not-ready-toleration-seconds={self.give_up_s}",
+            f"--default-unreachable-toleration-seconds={self.give_up_s}",
             "--token-auth-file=tokens.csv", "--authorization-mode=RBAC", "--endpoint-reconciler-type=none")  # fmt: skip
         self.kubeconfig.write_text(json.dumps({
             "apiVersion": "v1", "kind": "Config", "current-context": "c",
@@ -135,10 +139,63 @@ class Cluster:
                    "--bind-address=127.0.0.1", f"--secure-port={free_port()}", "--cert-dir=certs-scheduler",
                    "--leader-elect=false")  # fmt: skip
         self.start(str(BIN / "kwok"), f"--kubeconfig={self.kubeconfig}", "--manage-all-nodes=true",
+                   "--node-lease-duration-seconds=40",
                    f"--config={CACHE / 'kwok-stages.yaml'}", f"--server-address=127.0.0.1:{free_port()}")  # fmt: skip
         self.apply(nodes)
         self.kubectl("wait", "--for=condition=Ready", "--timeout=60s", "node", "--all")
         self.wait(lambda: not self.kubectl("get", "serviceaccount", "default", check=False).returncode, 60, "controllers")
+
+    def start_job_set(self) -> None:
+        """The JobSet operator outside the cluster, with its webhooks on loopback."""
+        port, kind = free_port(), "jobset-x-k8s-io-v1alpha2-jobset"
+        (self.folder / "webhook").mkdir()
+        self.run("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "webhook/tls.key", "-out", "webhook/tls.crt",
+                 "-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1")  # fmt: skip
+        (self.folder / "jobset.json").write_text(json.dumps({
+            "apiVersion": "config.jobset.x-k8s.io/v1alpha1", "kind": "Configuration",
+            "leaderElection": {"leaderElect": False}, "internalCertManagement": {"enable": False},
+            "webhook": {"port": port, "host": "127.0.0.1", "certDir": str(self.folder / "webhook")}}))  # fmt: skip
+        ca = self.run("base64", "-w0", "webhook/tls.crt").stdout
+
+        def hook(name: str, path: str, group: str, resource: str, operations: list[str]) -> dict:
+            return {"name": name, "admissionReviewVersions": ["v1"], "sideEffects": "None", "failurePolicy": "Fail",
+                    "clientConfig": {"url": f"https://127.0.0.1:{port}{path}", "caBundle": ca},
+                    "rules": [{"apiGroups": [group], "apiVersions": ["*"], "operations": operations,
+                               "resources": [resource]}]}  # fmt: skip
+
+        self.start(str(BIN / "jobset"), f"--kubeconfig={self.kubeconfig}", "--config=jobset.json",
+                   f"--metrics-bind-address=127.0.0.1:{free_port()}",
+                   f"--health-probe-bind-address=127.0.0.1:{free_port()}")  # fmt: skip
+        self.apply([
+            {"apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingWebhookConfiguration",
+             "metadata": {"name": "jobset"}, "webhooks": [
+                 hook("mjobset.kb.io", f"/mutate-{kind}", "jobset.x-k8s.io", "jobsets", ["CREATE"]),
+                 hook("mpod.kb.io", "/mutate--v1-pod", "", "pods", ["CREATE"])]},
+            {"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration",
+             "metadata": {"name": "jobset"}, "webhooks": [
+                 hook("vjobset.kb.io", f"/validate-{kind}", "jobset.x-k8s.io", "jobsets", ["CREATE", "UPDATE"]),
+                 hook("vpod.kb.io", "/validate--v1-pod", "", "pods", ["CREATE"])]}])  # fmt: skip
+        # A pod is admitted when its webhooks answer, and they are served with the JobSet's.
+        pod = ("run", "probe", "--image=probe", "--dry-run=server")
+        self.wait(lambda: not self.kubectl(*pod, check=False).returncode, READY_S, "JobSet's webhooks")
+
+    # ---- in the place of a kubelet
+
+    def end_pod(self, pod: dict, exit_code: int, disrupted: bool = False) -> None:
+        """Its container has ended so; an eviction adds the condition first."""
+        conditions = [c for c in pod["status"].get("conditions", []) if c["type"] != "DisruptionTarget"]
+        if disrupted:
+            conditions.append({"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI"})
+        status = {"phase": "Succeeded" if exit_code == 0 else "Failed", "conditions": conditions, "containerStatuses": [
+            {"name": pod["spec"]["containers"][0]["name"], "image": "x", "imageID": "", "ready": False, "restartCount": 0,
+             "state": {"terminated": {"exitCode": exit_code, "reason": "Completed" if exit_code == 0 else "Error"}}}]}  # fmt: skip
+        self.kubectl("-n", pod["metadata"]["namespace"], "patch", "pod", pod["metadata"]["name"], "--subresource=status",
+                     "--type=merge", "-p", json.dumps({"status": status}))  # fmt: skip
+
+    def lose_node(self, name: str) -> None:
+        """Nobody speaks for this node any more: KWOK leaves a node alone, and its pods, whose lease another one holds."""
+        lease = {"spec": {"holderIdentity": "nobody", "leaseDurationSeconds": 86400}}
+        self.kubectl("-n", "kube-node-lease", "patch", "lease", name, "--type=merge", "-p", json.dumps(lease))
 
 
 def node(name: str, **allocatable: str) -> dict:
@@ -150,3 +207,14 @@ def node(name: str, **allocatable: str) -> dict:
             "metadata": {"name": name, "labels": {"kubernetes.io/hostname": name, "type": "kwok"},
                          "annotations": {"kwok.x-k8s.io/node": "fake"}},
             "status": {"allocatable": capacity, "capacity": capacity}}  # fmt: skip
+
+
+def volume(name: str, mode: str, size: str) -> dict:
+    return {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name},
+            "spec": {"capacity": {"storage": size}, "accessModes": [mode], "hostPath": {"path": "/nowhere"}}}  # fmt: skip
+
+
+def models_claim(namespace: str) -> dict:
+    """What the GPU overlays want to be there already."""
+    return {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "tactus-models", "namespace": namespace},
+            "spec": {"accessModes": ["ReadOnlyMany"], "resources": {"requests": {"storage": "1Gi"}}}}  # fmt: skip

@@ -3,7 +3,7 @@
 #
 #   scripts/k8s/tools.sh            helm, kustomize and kubeconform: about two minutes on two cores
 #   scripts/k8s/tools.sh --server   also kube-apiserver, kubectl, kube-controller-manager, kube-scheduler, kwok, the JobSet operator
-#                                   and the CRDs of all operators: about ten minutes on two cores, once
+#                                   and the CRDs of all operators: about ten minutes on two cores, once; beside compilers two hours
 #   scripts/k8s/tools.sh --where    prints the folder of the binaries, builds nothing
 #
 # Needs Go 1.26 and a Go module proxy. TACTUS_K8S_TOOLS names another cache than ~/.cache/tactus-k8s-tools, JOBS how many
@@ -88,18 +88,23 @@ build_kubernetes() {
   done
 }
 
-# JobSet's module names no main package that `go install` takes at a version, so it is built from a module of our own too.
-build_jobset() {
-  local work=$cache/jobset-$JOBSET
-  [[ -x $bin/jobset && $(cat "$bin/.jobset.version" 2> /dev/null) == "$JOBSET" ]] && return
-  echo "building jobset $JOBSET"
+# KWOK and the JobSet operator, from one module of our own: most of what they are made of is the same.
+build_operators() {
+  local work=$cache/operators-$KWOK-$JOBSET name package version
   mkdir -p "$work"
-  printf 'module local/jobset\n\ngo 1.26.0\n\nrequire sigs.k8s.io/jobset %s\n' "$JOBSET" > "$work/go.mod"
-  (cd "$work" && go build -mod=mod -trimpath -ldflags "-s -w" -o "$bin/jobset" sigs.k8s.io/jobset)
-  echo "$JOBSET" > "$bin/.jobset.version"
+  printf 'module local/operators\n\ngo 1.26.0\n\nrequire sigs.k8s.io/kwok %s\nrequire sigs.k8s.io/jobset %s\n' \
+    "$KWOK" "$JOBSET" > "$work/go.mod"
+  while read -r name package version; do
+    [[ -x $bin/$name && $(cat "$bin/.$name.version" 2> /dev/null) == "$version" ]] && continue
+    echo "building $name $version"
+    (cd "$work" && go build -mod=mod -ldflags "-s -w" -o "$bin/$name" "$package")
+    echo "$version" > "$bin/.$name.version"
+  done <<< "kwok sigs.k8s.io/kwok/cmd/kwok $KWOK
+jobset sigs.k8s.io/jobset $JOBSET"
 }
 
-# KWOK's stages (what a fake kubelet does) and the operators' CRDs are plain files of the modules.
+# KWOK's stages (what a fake kubelet does) and the operators' CRDs are plain files of the modules. A node's heartbeat is its lease
+# alone, as KWOK holds it: so a check can take that away.
 copy_manifests() {
   local module folder stages name
   mkdir -p "$cache/crds"
@@ -118,7 +123,7 @@ copy_manifests() {
     } > "$name"
   done <<< "$CRDS"
   stages=$(module_dir "sigs.k8s.io/kwok@$KWOK")/kustomize/stage
-  for name in node/fast/node-initialize node/heartbeat/node-heartbeat pod/fast/pod-ready pod/fast/pod-delete; do
+  for name in node/fast/node-initialize pod/fast/pod-ready pod/fast/pod-delete; do
     cat "$stages/$name.yaml"
     printf '\n---\n'
   done > "$cache/kwok-stages.yaml"
@@ -130,7 +135,6 @@ install_tool kubeconform "$KUBECONFORM" github.com/yannh/kubeconform/cmd/kubecon
 if $server; then
   copy_manifests
   build_kubernetes
-  install_tool kwok "$KWOK" sigs.k8s.io/kwok/cmd/kwok
-  build_jobset
+  build_operators
 fi
 echo "$bin"
