@@ -11,7 +11,7 @@
 #include "bench/step_case.h"
 #include "common/collective/collective.h"
 #include "common/model/decoder_impl.h"
-#include "common/model/trainable_impl.h"
+#include "common/model/trainable_backward_impl.h"
 #include "common/ops/cpu/sampling.h"
 #include "learner/train/adamw.h"
 

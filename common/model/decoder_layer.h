@@ -96,19 +96,8 @@ class DecoderLayer {
                 GradientPlaces gradients);
 
   // Makes room for training on `rows` rows, of which `to` keeps what the backward pass reads, and whose MLPs work on
-  // `mlp_rows` at a time; but for attention's own.
-  void ReserveTraining(int64_t rows, int64_t mlp_rows, LayerBuffers<B>& to) {
-    Reserve(rows, mlp_rows, to);
-    if (qk_norms_ > 0) b_.RowsIn(to.raw, rows * columns_);
-    b_.FloatsIn(to.mid, rows * h_);
-    b_.RowsIn(rounded_, rows * h_);
-    b_.RowsIn(din_, rows * h_);
-    b_.RowsIn(dnarrow_, std::max(rows * q_columns_, mlp_rows * inner_));
-    b_.RowsIn(dgate_up_, mlp_rows * 2 * inner_);
-    b_.RowsIn(dqkv_, rows * columns_);
-    b_.FloatsIn(inverse_rms_, rows);
-    if (out_norms_) b_.FloatsIn(dproduct_, rows * h_);
-  }
+  // `mlp_rows` at a time; but for attention's own. In decoder_layer_backward.h.
+  void ReserveTraining(int64_t rows, int64_t mlp_rows, LayerBuffers<B>& to);
   // The same for forward passes that keep nothing.
   void Reserve(int64_t rows, int64_t mlp_rows, LayerBuffers<B>& to) {
     for (auto* buffer : {&normed_, &delta_}) b_.RowsIn(*buffer, rows * h_);

@@ -1,6 +1,8 @@
 // The backward pass of decoder_layer.h, by hand: each part is the reverse of the one it is named after.
 #pragma once
 
+#include <algorithm>
+
 #include "common/model/decoder_layer.h"
 
 namespace tactus {
@@ -106,6 +108,20 @@ void DecoderLayer<B>::AttentionBackward(const LayerWeights<B>& w, const LayerOff
                         .k_norm = GradientAt(gradients, at.k_norm)});
   ReadBackward(x_in, dqkv, rows, columns_, w.qkv, w.attention_in_norm, GradientAt(gradients, at.q),
                GradientAt(gradients, at.attention_in_norm), dx);
+}
+
+template <ops::Backend B>
+void DecoderLayer<B>::ReserveTraining(int64_t rows, int64_t mlp_rows, LayerBuffers<B>& to) {
+  Reserve(rows, mlp_rows, to);
+  if (qk_norms_ > 0) b_.RowsIn(to.raw, rows * columns_);
+  b_.FloatsIn(to.mid, rows * h_);
+  b_.RowsIn(rounded_, rows * h_);
+  b_.RowsIn(din_, rows * h_);
+  b_.RowsIn(dnarrow_, std::max(rows * q_columns_, mlp_rows * inner_));
+  b_.RowsIn(dgate_up_, mlp_rows * 2 * inner_);
+  b_.RowsIn(dqkv_, rows * columns_);
+  b_.FloatsIn(inverse_rms_, rows);
+  if (out_norms_) b_.FloatsIn(dproduct_, rows * h_);
 }
 
 }  // namespace tactus

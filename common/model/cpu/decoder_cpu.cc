@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "common/model/decoder_impl.h"
-#include "common/model/trainable_impl.h"
+#include "common/model/trainable_backward_impl.h"
 
 namespace tactus {
 

@@ -3,7 +3,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
 #include "common/model/decoder_impl.h"
-#include "common/model/trainable_impl.h"
+#include "common/model/trainable_backward_impl.h"
 #include "common/ops/cuda/sampling_cuda.h"
 
 namespace tactus {

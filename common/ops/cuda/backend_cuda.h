@@ -118,7 +118,6 @@ class CudaBackend {
   };
 
   CudaBackend(StorageDType dtype, int gpu, bool flash = true);  // flash: FlashAttention, where the type has it
-
   bool narrow() const { return type_ != at::kFloat; }
   Rows RowsIn(Buffer& buffer, int64_t count) { return BytesIn(buffer, count * width()); }
   float* FloatsIn(Buffer& buffer, int64_t count) { return In<float>(buffer, count); }
