@@ -51,13 +51,13 @@ void SetOrder(uint64_t seed);
 // in one.
 void RefuseGraphs(bool refuse);
 
-// Bytes of device memory that this process has taken through runtime_cuda.h: what a GPU would hold of them, and the
-// most since the last ResetPeak.
+// Bytes of GPU `index`'s memory that this process has taken through runtime_cuda.h: what the GPU would hold of them,
+// and the most since the last ResetPeak.
 struct DeviceBytes {
   int64_t now = 0, peak = 0;
 };
-DeviceBytes TakenBytes();
-void ResetPeak();
+DeviceBytes TakenBytes(int index = 0);
+void ResetPeak(int index = 0);
 
 // Of the fiber that asks.
 const dim3& ThreadIndex();

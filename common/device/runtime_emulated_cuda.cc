@@ -25,7 +25,7 @@ thread_local Recording* recording = nullptr;
 thread_local int64_t synchronize_count = 0;
 std::atomic<bool> graphs_refused = false;
 
-// What is taken of device memory, and its largest.
+// What is taken of a GPU's memory, and its largest.
 struct Account {
   std::mutex mutex;
   emulated::DeviceBytes bytes;
@@ -35,9 +35,11 @@ struct Account {
     bytes.peak = std::max(bytes.peak, bytes.now);
   }
 };
-Account& TheAccount() {
-  static auto* const account = new Account;  // tensors of the process's end still tell it
-  return *account;
+Account& AccountOf(int index) {
+  static auto* const mutex = new std::mutex;
+  static auto* const accounts = new std::map<int, Account>;  // tensors of the process's end still tell them
+  const std::lock_guard lock(*mutex);
+  return (*accounts)[index];
 }
 
 void RefuseWhileRecording(const char* what) {
@@ -56,13 +58,15 @@ void Enqueue(std::function<void()> work) {
   }
 }
 
-DeviceBytes TakenBytes() {
-  const std::lock_guard lock(TheAccount().mutex);
-  return TheAccount().bytes;
+DeviceBytes TakenBytes(int index) {
+  Account& account = AccountOf(index);
+  const std::lock_guard lock(account.mutex);
+  return account.bytes;
 }
-void ResetPeak() {
-  const std::lock_guard lock(TheAccount().mutex);
-  TheAccount().bytes.peak = TheAccount().bytes.now;
+void ResetPeak(int index) {
+  Account& account = AccountOf(index);
+  const std::lock_guard lock(account.mutex);
+  account.bytes.peak = account.bytes.now;
 }
 
 void RefuseGraphs(bool refuse) { graphs_refused = refuse; }
@@ -81,13 +85,13 @@ QueueGuard::QueueGuard(int) {}
 QueueGuard::QueueGuard(const Queue&) {}
 QueueGuard::~QueueGuard() = default;
 
-at::Tensor DeviceEmpty(int, at::IntArrayRef sizes, at::ScalarType type) {
+at::Tensor DeviceEmpty(int index, at::IntArrayRef sizes, at::ScalarType type) {
   at::Tensor memory = PinnedEmpty(sizes, type);
   const auto bytes = static_cast<int64_t>(memory.nbytes());
-  TheAccount().Add(bytes);
+  AccountOf(index).Add(bytes);
   void* const data = memory.data_ptr();
   return at::from_blob(
-      data, sizes, [memory = std::move(memory), bytes](void*) { TheAccount().Add(-bytes); },
+      data, sizes, [memory = std::move(memory), index, bytes](void*) { AccountOf(index).Add(-bytes); },
       at::TensorOptions().dtype(type));
 }
 at::Tensor PinnedEmpty(at::IntArrayRef sizes, at::ScalarType type) {
@@ -162,16 +166,18 @@ Exports& AllExports() {
 
 struct ExportedMemory::Impl {
   ~Impl() {
-    TheAccount().Add(-static_cast<int64_t>(memory->size()));
+    AccountOf(index).Add(-static_cast<int64_t>(memory->size()));
     const std::lock_guard lock(AllExports().mutex);
     AllExports().by_handle.erase(handle);
   }
+  int index = 0;
   std::string handle;
   std::shared_ptr<std::vector<char>> memory;
 };
-ExportedMemory::ExportedMemory(int, size_t bytes) : impl_(std::make_unique<Impl>()) {
+ExportedMemory::ExportedMemory(int index, size_t bytes) : impl_(std::make_unique<Impl>()) {
   impl_->memory = std::make_shared<std::vector<char>>(bytes);
-  TheAccount().Add(static_cast<int64_t>(bytes));
+  impl_->index = index;
+  AccountOf(index).Add(static_cast<int64_t>(bytes));
   Exports& exports = AllExports();
   const std::lock_guard lock(exports.mutex);
   impl_->handle = "emulated " + std::to_string(exports.next++);
