@@ -104,13 +104,17 @@ int64_t HostTrainingRow(const Weights& w, int64_t kept_layers) {
   return floats * kFloat + right + pages;
 }
 
+// Whether a GPU rounds layers' inputs and makes an MLP for some rows at a time, and for how many.
+bool WorksInParts(const Weights& w, bool checkpointing) { return checkpointing && w.element < kFloat; }
+int64_t MlpRows(bool in_parts, int64_t rows) { return in_parts ? std::min(rows, TrainableOptions().mlp_rows) : rows; }
+
 // Bytes of training on a GPU, where the residual stream is float32, and activations and their gradients are of the
 // weights' type. Room for `rows` rows is made at once, but for attention's own, which grows by a quarter at least.
 // Under activation checkpointing layers' inputs are of the weights' type, too, and an MLP works on some rows at a time.
 int64_t GpuTrainingBytes(const Weights& w, int64_t kept_layers, bool checkpointing, int64_t rows) {
   const Shape& s = w.shape;
-  const bool in_parts = checkpointing && w.element < kFloat;
-  const int64_t mlp_rows = in_parts ? std::min(rows, TrainableOptions().mlp_rows) : rows;
+  const bool in_parts = WorksInParts(w, checkpointing);
+  const int64_t mlp_rows = MlpRows(in_parts, rows);
   const int64_t inputs = s.L * s.H;
   // qkv and raw of kept layers; normed, delta, product, rounded, din, dqkv; of the head normed and dnormed.
   const int64_t elements = (in_parts ? inputs : 0) + kept_layers * (s.qkv + s.raw) + 4 * s.H + s.out + s.qkv + 2 * s.H;
@@ -171,8 +175,7 @@ int64_t ReferenceBytes(const Weights& w, const config::RunConfig& run, const Div
   // Beside a step's, chosen and normed states, and attention's log_sum_exp.
   const int64_t host_row = (HostStepRow(s) + 2 * s.H + s.heads) * kFloat + 2 * s.kv * w.element;
   if (!w.gpu) return weights + rows * host_row;
-  const bool in_parts = run.learner().activation_checkpointing() && w.element < kFloat;
-  const int64_t mlp_rows = in_parts ? std::min(rows, TrainableOptions().mlp_rows) : rows;
+  const int64_t mlp_rows = MlpRows(WorksInParts(w, run.learner().activation_checkpointing()), rows);
   // Stream and chosen states; qkv; normed and delta, normed states of the head; under a norm its product.
   const int64_t row = (2 * s.H + s.qk_norms + s.out) * kFloat + (s.qkv + 3 * s.H + s.out) * w.element;
   const int64_t attention = s.q * w.element + s.heads * kFloat;

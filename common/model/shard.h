@@ -50,6 +50,8 @@ struct FlatRange {
   bool operator==(const FlatRange&) const = default;
 };
 
+inline bool Overlap(const FlatRange& a, const FlatRange& b) { return a.begin < b.end && b.begin < a.end; }
+
 // Together.
 inline int64_t NumelOf(std::span<const FlatRange> ranges) {
   int64_t numel = 0;

@@ -33,11 +33,9 @@ struct TrainableDecoder<B>::Impl {
 
   // Layers that are computed again begin with what they read, in the type of what they compute with.
   bool rounds_inputs() const { return options.activation_checkpointing && b.narrow(); }
+  int64_t MlpRowsOf(int64_t rows) const { return rounds_inputs() ? std::min(options.mlp_rows, rows) : rows; }
   // Of an MLP at once; 0: all, and they are kept.
-  int64_t MlpRows() const {
-    if (!options.activation_checkpointing) return 0;
-    return b.narrow() ? std::min(options.mlp_rows, batch.rows()) : batch.rows();
-  }
+  int64_t MlpRows() const { return options.activation_checkpointing ? MlpRowsOf(batch.rows()) : 0; }
   LayerBuffers<B>& KeptOf(size_t layer) { return kept[options.activation_checkpointing ? 0 : layer]; }
   int64_t Chunk(int64_t rows_left) const { return std::min<int64_t>(options.logprob_chunk_tokens, rows_left); }
 
@@ -86,7 +84,7 @@ void TrainableDecoder<B>::Impl::Load(const TrainSequences& sequences, bool keep)
 template <ops::Backend B>
 void TrainableDecoder<B>::Impl::Reserve(bool keep) {
   const int64_t rows = std::max(options.most_rows, batch.rows());
-  const int64_t mlp_rows = rounds_inputs() ? std::min(options.mlp_rows, rows) : rows;
+  const int64_t mlp_rows = MlpRowsOf(rows);
   pass.Reserve(rows, /*final_rows=*/rows, Chunk(rows));
   if (!keep) return pass.layer().Reserve(rows, mlp_rows, kept[0]);
   b.RowsIn(dnormed, rows * h);

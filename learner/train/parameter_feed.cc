@@ -5,12 +5,6 @@
 #include "common/base/status_macros.h"
 
 namespace tactus {
-namespace {
-
-bool Overlap(const FlatRange& a, const FlatRange& b) { return a.begin < b.end && b.begin < a.end; }
-
-}  // namespace
-
 std::vector<size_t> ParameterFeed::BucketsOf(size_t part) const {
   std::vector<size_t> wanted;
   for (size_t bucket = 0; bucket < buckets_.size(); ++bucket) {

@@ -4,17 +4,9 @@
 
 #include "common/base/status_macros.h"
 #include "common/device/runtime_cuda.h"
+#include "learner/train/bucket_cuda.h"
 
 namespace tactus {
-namespace {
-
-void Copy(const at::Tensor& from, const at::Tensor& to) {
-  if (from.numel() == 0) return;
-  device::CopyAsync(to.data_ptr(), from.const_data_ptr(), static_cast<size_t>(from.nbytes()));
-}
-
-}  // namespace
-
 ParameterFeedCuda::ParameterFeedCuda(DecoderWeightsCuda& weights, int gpu, const at::Tensor& owned,
                                      std::span<const FlatRange> buckets, const Sharding& sharding,
                                      Collective& collective, ShardedGradients* gradients)
@@ -86,14 +78,10 @@ absl::Status ParameterFeedCuda::Start(size_t part) {
     const at::Tensor to = Place(slot, bucket);
     const at::Tensor there = FindArrived(bucket);
     if (there.defined()) {
-      Copy(there, to);
+      device::CopyAsync(to.data_ptr(), there.const_data_ptr(), static_cast<size_t>(there.nbytes()));
       continue;
     }
-    const FlatRange& all = buckets_[bucket];
-    const FlatRange mine = SliceOf(all, sharding_.world, sharding_.rank);
-    Copy(owned_.narrow(0, owned_places_[bucket], mine.size()), to.narrow(0, mine.begin - all.begin, mine.size()));
-    RETURN_IF_ERROR(collective_.StartAllGather({static_cast<char*>(to.data_ptr()), to.nbytes()},
-                                               static_cast<size_t>(to.element_size())));
+    RETURN_IF_ERROR(StartGather(owned_, owned_places_[bucket], buckets_[bucket], to, collective_));
   }
   return absl::OkStatus();
 }

@@ -12,6 +12,7 @@
 #include "common/base/status_macros.h"
 #include "common/ops/cuda/adamw_cuda.h"
 #include "common/ops/cuda/backward_cuda.h"
+#include "learner/train/bucket_cuda.h"
 
 namespace tactus {
 
@@ -52,7 +53,7 @@ ParametersCuda::ParametersCuda(const ModelConfig& config, StorageDType dtype, in
       by_parts_(sharding.shard == Shard::kParameters && sharding.world > 1),
       buckets_(CutBuckets(layout_.total_numel, sharding)),
       share_(ShareOf(buckets_, sharding)),
-      owned_ranges_(OwnedRanges(buckets_, sharding.world, sharding.rank)),
+      owned_places_(OwnedPlaces(buckets_, sharding.world, sharding.rank)),
       masters_(device::DeviceEmpty(gpu, {NumelOf(share_)}, at::kFloat)),
       weights_(by_parts_
                    ? DecoderWeightsCuda(config, ops::TorchTypeOf(dtype), gpu, flash)
@@ -61,7 +62,10 @@ ParametersCuda::ParametersCuda(const ModelConfig& config, StorageDType dtype, in
                                             ? masters_
                                             : device::DeviceEmpty(gpu, {layout_.total_numel}, ops::TorchTypeOf(dtype)),
                                         gpu, flash)) {
-  if (by_parts_) owned_ = device::DeviceEmpty(gpu, {NumelOf(owned_ranges_)}, ops::TorchTypeOf(dtype));
+  if (by_parts_) {
+    const int64_t numel = NumelOf(OwnedRanges(buckets_, sharding.world, sharding.rank));
+    owned_ = device::DeviceEmpty(gpu, {numel}, ops::TorchTypeOf(dtype));
+  }
   if (sharding.trains && sharding.world > 1 && sharding.shard >= Shard::kGradients) {
     divided_.emplace(gpu, weights_.parts(), buckets_, sharding);
   }
@@ -74,15 +78,15 @@ absl::Status ParametersCuda::Start(std::span<const float> parameters) {
   };
   return OnQueue([&]() -> absl::Status {
     first_ = second_ = at::Tensor();
-    for (const FlatRange& range : share_) Upload(part(range), PartOf(masters_, range, share_));
+    for (const FlatRange& range : share_) Upload(part(range), PartOf(masters_, range));
     if (!sharded_) return WeightsChanged(nullptr);
     const at::Tensor exact = DeviceFloats(buckets_.back().size());
-    for (const FlatRange& bucket : buckets_) {
-      const FlatRange range = by_parts_ ? SliceOf(bucket, world_, rank_) : bucket;
+    for (size_t bucket = 0; bucket < buckets_.size(); ++bucket) {
+      const FlatRange range = by_parts_ ? SliceOf(buckets_[bucket], world_, rank_) : buckets_[bucket];
       if (range.size() == 0) continue;
       const at::Tensor piece = exact.narrow(0, 0, range.size());
       Upload(part(range), piece);
-      RoundInto(piece, by_parts_ ? PartOf(owned_, range, owned_ranges_)
+      RoundInto(piece, by_parts_ ? owned_.narrow(0, owned_places_[bucket], range.size())
                                  : weights_.flat().narrow(0, range.begin, range.size()));
     }
     if (!by_parts_) weights_.NormsChanged();
@@ -94,10 +98,10 @@ void ParametersCuda::RoundInto(const at::Tensor& from, const at::Tensor& to) {
   cuda::Round(from.const_data_ptr<float>(), from.numel(), to.scalar_type(), to.data_ptr());
 }
 
-// The place of a range in a buffer of `ranges` end to end.
-at::Tensor ParametersCuda::PartOf(const at::Tensor& held, const FlatRange& range, std::span<const FlatRange> ranges) {
+// The place of a range of the share in a buffer of what is held.
+at::Tensor ParametersCuda::PartOf(const at::Tensor& held, const FlatRange& range) const {
   int64_t place = 0;
-  for (const FlatRange& before : ranges) {
+  for (const FlatRange& before : share_) {
     if (range.begin < before.end) return held.narrow(0, place + range.begin - before.begin, range.size());
     place += before.size();
   }
@@ -267,7 +271,7 @@ absl::Status ParametersCuda::WeightsChanged(Collective* collective) {
   }
   if (!masters_.is_same(weights_.flat())) {
     for (const FlatRange& range : share_) {
-      RoundInto(PartOf(masters_, range, share_), weights_.flat().narrow(0, range.begin, range.size()));
+      RoundInto(PartOf(masters_, range), weights_.flat().narrow(0, range.begin, range.size()));
     }
   }
   if (sharded_) RETURN_IF_ERROR(Gather(weights_.flat(), *collective));
@@ -360,20 +364,14 @@ absl::StatusOr<std::vector<char>> ParametersCuda::GatherWeights(Collective& coll
   if (rank_ == 0) tensors.reserve(static_cast<size_t>(layout_.total_numel) * width);
   const absl::Status gathered = OnQueue([&]() -> absl::Status {
     const at::Tensor all = device::DeviceEmpty(gpu_, {buckets_.back().size()}, owned_.scalar_type());
-    for (auto bucket = buckets_.rbegin(); bucket != buckets_.rend(); ++bucket) {  // ascending
-      const FlatRange mine = SliceOf(*bucket, world_, rank_);
-      const at::Tensor values = all.narrow(0, 0, bucket->size());
-      if (mine.size() > 0) {
-        const at::Tensor from = PartOf(owned_, mine, owned_ranges_);
-        device::CopyAsync(values.narrow(0, mine.begin - bucket->begin, mine.size()).data_ptr(), from.const_data_ptr(),
-                          static_cast<size_t>(from.nbytes()));
-      }
-      RETURN_IF_ERROR(collective.StartAllGather({static_cast<char*>(values.data_ptr()), values.nbytes()}, width));
+    for (size_t bucket = buckets_.size(); bucket-- > 0;) {  // ascending
+      const at::Tensor values = all.narrow(0, 0, buckets_[bucket].size());
+      RETURN_IF_ERROR(StartGather(owned_, owned_places_[bucket], buckets_[bucket], values, collective));
       RETURN_IF_ERROR(collective.Wait());
       if (rank_ != 0) continue;
       bytes.resize(values.nbytes());
       Download(values, bytes.data());
-      AppendTensors(layout_, *bucket, bytes, width, tensors);
+      AppendTensors(layout_, buckets_[bucket], bytes, width, tensors);
     }
     return absl::OkStatus();
   });

@@ -72,7 +72,7 @@ class ParametersCuda : public TrainableParameters {
   absl::Status Gather(const at::Tensor& flat, Collective& collective);
   void Download(const at::Tensor& from, void* to);
   void Upload(std::span<const float> from, const at::Tensor& to);
-  static at::Tensor PartOf(const at::Tensor& held, const FlatRange& range, std::span<const FlatRange> ranges);
+  at::Tensor PartOf(const at::Tensor& held, const FlatRange& range) const;
   at::Tensor& Piece();
 
   const ParameterLayout layout_;
@@ -84,9 +84,9 @@ class ParametersCuda : public TrainableParameters {
   const bool by_parts_;  // and so are the weights
   const std::vector<FlatRange> buckets_;
   const std::vector<FlatRange> share_;
-  const std::vector<FlatRange> owned_ranges_;
-  at::Tensor masters_;  // [NumelOf(share_)]
-  at::Tensor owned_;    // by parts: T [NumelOf(owned_ranges_)]
+  const std::vector<int64_t> owned_places_;  // of each bucket's own slice in owned_
+  at::Tensor masters_;                       // [NumelOf(share_)]
+  at::Tensor owned_;                         // by parts: T [NumelOf(OwnedRanges)]
   DecoderWeightsCuda weights_;
 
   // Made when they are first needed.

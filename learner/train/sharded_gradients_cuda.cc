@@ -24,7 +24,7 @@ ShardedGradientsCuda::ShardedGradientsCuda(int gpu, const std::vector<DecoderPar
     const FlatRange tile = parts[part].back();  // a head that is the embedding comes first there
     FlatRange covers = tile;
     for (const FlatRange& bucket : buckets_) {
-      if (bucket.begin < tile.end && tile.begin < bucket.end) {
+      if (Overlap(bucket, tile)) {
         covers = {std::min(covers.begin, bucket.begin), std::max(covers.end, bucket.end)};
       }
     }
