@@ -10,6 +10,7 @@ takes; tokens a second that the learner trains while it does not wait; seconds a
 """
 
 import argparse
+import contextlib
 import json
 import os
 import pathlib
@@ -43,7 +44,8 @@ def pin(pid: int, pinned: set[int]) -> None:
         flag = "--rank" if program == "tactus-learner" else "--instance"
         number = int(arguments[arguments.index(flag) + 1].rpartition("-")[2])
         for task in pathlib.Path(f"/proc/{child}/task").glob("*"):
-            os.sched_setaffinity(int(task.name), {cores[number % len(cores)]})
+            with contextlib.suppress(ProcessLookupError):  # a thread that has ended since it was listed
+                os.sched_setaffinity(int(task.name), {cores[number % len(cores)]})
         pinned.add(child)
 
 

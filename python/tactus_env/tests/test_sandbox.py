@@ -1,4 +1,5 @@
 import concurrent.futures
+import contextlib
 import os
 import pathlib
 import platform
@@ -14,8 +15,12 @@ HERE = platform.system() == "Linux" and platform.machine() == "x86_64"
 
 
 def own_children() -> set[str]:
-    """Also those of other tests, which may still be running."""
-    return {pid for task in pathlib.Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()}
+    """Also those of other tests, which may still be running. A thread may end between being listed and being read: it has no children."""
+    children = set()
+    for task in pathlib.Path("/proc/self/task").iterdir():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            children.update((task / "children").read_text().split())
+    return children
 
 
 
