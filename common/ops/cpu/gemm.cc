@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "common/base/dtype.h"
 #include "common/ops/cpu/kernels.h"
 #include "common/ops/cpu/parallel.h"
 
@@ -14,6 +13,8 @@ namespace {
 constexpr int64_t kRowBlock = 84;
 // Chains of A that are packed at a time, for the same reason.
 constexpr int64_t kDepthBlock = 8;
+// Rows of a panel that are transposed at a time, within the first-level cache. Even, as rows are stored in pairs.
+constexpr int64_t kTurnedRows = 64;
 
 }  // namespace
 
@@ -38,23 +39,18 @@ void PackedMatrix::Resize(int64_t depth, int64_t columns) {
   }
 }
 
-inline void PackedMatrix::Put(int64_t panel, int64_t row, int64_t lane, float value) {
-  if (type_ == PanelType::kFloat32) {
-    f32_[(panel * depth_ + row) * kPanel + lane] = value;
-  } else {
-    bf16_[((panel * stored_depth() / 2 + row / 2) * kPanel + lane) * 2 + row % 2] = FloatToBFloat16(value);
-  }
-}
-
 void PackedMatrix::PackTransposed(const float* w, int64_t rows_of_w, int64_t first_column) {
   ParallelFor((rows_of_w + kPanel - 1) / kPanel, 1, [&](int64_t begin, int64_t end) {
+    alignas(64) float turned[kTurnedRows * kPanel];
     for (int64_t p = begin; p < end; ++p) {
       const int64_t lanes = std::min(kPanel, rows_of_w - p * kPanel);
-      const float* block = w + p * kPanel * depth_;
-      for (int64_t k = 0; k < depth_; ++k) {
+      for (int64_t first = 0; first < depth_; first += kTurnedRows) {
+        const int64_t count = std::min(kTurnedRows, depth_ - first);
         for (int64_t lane = 0; lane < lanes; ++lane) {
-          Put(first_column / kPanel + p, k, lane, block[lane * depth_ + k]);
+          const float* from = w + (p * kPanel + lane) * depth_ + first;
+          for (int64_t k = 0; k < count; ++k) turned[k * kPanel + lane] = from[k];
         }
+        PackPanel(turned, count, first, kPanel, first_column / kPanel + p, lanes);
       }
     }
   });
@@ -63,14 +59,18 @@ void PackedMatrix::PackTransposed(const float* w, int64_t rows_of_w, int64_t fir
 void PackedMatrix::PackRows(const float* w, int64_t count, int64_t first_row, int64_t w_row) {
   ParallelFor(panels(), 1, [&](int64_t begin, int64_t end) {
     for (int64_t p = begin; p < end; ++p) {
-      const int64_t lanes = std::min(kPanel, columns_ - p * kPanel);
-      if (type_ == PanelType::kFloat32) {
-        PackPanelF32(w + p * kPanel, count, first_row, w_row, p, lanes);
-      } else {
-        PackPanelBf16(w + p * kPanel, count, first_row, w_row, p, lanes);
-      }
+      PackPanel(w + p * kPanel, count, first_row, w_row, p, std::min(kPanel, columns_ - p * kPanel));
     }
   });
+}
+
+void PackedMatrix::PackPanel(const float* w, int64_t count, int64_t first_row, int64_t w_row, int64_t panel,
+                             int64_t lanes) {
+  if (type_ == PanelType::kFloat32) {
+    PackPanelF32(w, count, first_row, w_row, panel, lanes);
+  } else {
+    PackPanelBf16(w, count, first_row, w_row, panel, lanes);
+  }
 }
 
 void PackedMatrix::PackPanelF32(const float* w, int64_t count, int64_t first_row, int64_t w_row, int64_t panel,

@@ -43,7 +43,7 @@ class PackedMatrix {
 
  private:
   int64_t stored_depth() const { return type_ == PanelType::kFloat32 ? depth_ : (depth_ + 1) / 2 * 2; }
-  void Put(int64_t panel, int64_t row, int64_t lane, float value);
+  void PackPanel(const float* w, int64_t count, int64_t first_row, int64_t w_row, int64_t panel, int64_t lanes);
   void PackPanelF32(const float* w, int64_t count, int64_t first_row, int64_t w_row, int64_t panel, int64_t lanes);
   void PackPanelBf16(const float* w, int64_t count, int64_t first_row, int64_t w_row, int64_t panel, int64_t lanes);
 
