@@ -213,13 +213,27 @@ absl::StatusOr<std::optional<TrainFacts>> Rank::Restore() {
   return std::move(loaded->facts);
 }
 
+// The memory of a set that nobody reads any more. Others that are free go: as many sets stay as are in use at once.
+std::vector<char> Rank::SpareSet() {
+  std::vector<char> spare;
+  std::erase_if(sets_, [&spare](const std::shared_ptr<std::vector<char>>& set) {
+    if (set.use_count() > 1) return false;
+    const auto all_read = set;  // counting acquires what the last reader released
+    if (spare.empty()) spare = std::move(*set);
+    return true;
+  });
+  return spare;
+}
+
 absl::StatusOr<WeightBytes> Rank::ReadWeights() {
   if (weights_ != nullptr) return weights_;
   const StorageDType dtype = StorageDTypeOf(options_.config->model().dtype());
-  ASSIGN_OR_RETURN(std::vector<char> bytes, trainer_->policy().state().ReadWeights(dtype, *collective_));
-  auto read = std::make_shared<const std::vector<char>>(std::move(bytes));
-  if (options_.rank == 0) weights_ = read;
-  return read;
+  ASSIGN_OR_RETURN(std::vector<char> bytes, trainer_->policy().state().ReadWeights(dtype, *collective_, SpareSet()));
+  auto read = std::make_shared<std::vector<char>>(std::move(bytes));
+  if (options_.rank != 0) return read;
+  sets_.push_back(read);
+  weights_ = std::move(read);
+  return weights_;
 }
 
 // Of divided parameters, which every rank must help to read.
@@ -236,8 +250,10 @@ absl::Status Rank::CompareParameters() {
 
 absl::StatusOr<std::function<absl::Status()>> Rank::ShareWriter() {
   TrainableParameters& state = trainer_->policy().state();
-  ASSIGN_OR_RETURN(ParameterSnapshot snapshot, state.ReadState());
-  return [mine = std::make_shared<const ParameterSnapshot>(std::move(snapshot)), ranges = state.share(),
+  const bool written = snapshot_.use_count() == 1;  // what wrote it has been waited for
+  ASSIGN_OR_RETURN(ParameterSnapshot snapshot, state.ReadState(written ? std::move(*snapshot_) : ParameterSnapshot()));
+  snapshot_ = std::make_shared<ParameterSnapshot>(std::move(snapshot));
+  return [mine = std::shared_ptr<const ParameterSnapshot>(snapshot_), ranges = state.share(),
           &layout = trainer_->policy().layout(), rank = options_.rank, world = share_writers(),
           aside = UnfinishedCheckpoint(options_.folder.checkpoints(), version_.step)] {
     const TrainTensors tensors{ranges, mine->parameters, mine->first_moment, mine->second_moment};

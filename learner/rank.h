@@ -125,6 +125,7 @@ class Rank {
   absl::Status CheckMemory();
   absl::StatusOr<std::string> AgreeOnCheckpoint();
   absl::Status Save();
+  std::vector<char> SpareSet();
 
   const LearnerOptions options_;
   const std::atomic<bool>* const stop_;
@@ -142,8 +143,10 @@ class Rank {
   Sharding sharding_;
   bool room_for_shared_weights_ = false;
   std::unique_ptr<Trainer> trainer_;
-  std::vector<TrajectoryGroup> groups_;  // of the step under way: lent to the trainer
-  WeightBytes weights_;                  // rank 0: of these parameters, once they were read
+  std::vector<TrajectoryGroup> groups_;                   // of the step under way: lent to the trainer
+  WeightBytes weights_;                                   // rank 0: of these parameters, once they were read
+  std::vector<std::shared_ptr<std::vector<char>>> sets_;  // rank 0: what it has read, the newest and those still read
+  std::shared_ptr<ParameterSnapshot> snapshot_;  // that the last checkpoint was written from: the next one's memory
   PolicyVersion version_;
   int64_t step_ = 0;
   std::unique_ptr<BackgroundTask> saving_;  // of a rank other than 0: its share

@@ -26,8 +26,6 @@ absl::StatusOr<uint64_t> DeltaBytes(const WeightManifest& manifest) {
   return total;
 }
 
-absl::string_view View(const std::vector<char>& bytes) { return {bytes.data(), bytes.size()}; }
-
 std::span<uint16_t> AsBFloat16(std::vector<char>& bytes) {
   return {reinterpret_cast<uint16_t*>(bytes.data()), bytes.size() / sizeof(uint16_t)};
 }

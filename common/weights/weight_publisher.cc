@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <atomic>
 #include <cstring>
-#include <limits>
 #include <thread>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/finite.h"
 #include "common/base/sha256.h"
 #include "common/base/thread.h"
 #include "common/data/codec.h"
@@ -27,22 +27,9 @@ void ConvertTo(std::span<const float> values, StorageDType dtype, char* out) {
   }
 }
 
-// A whole pass over the bits vectorises where a search that stops early would not. NaN and infinity have every bit of
-// the exponent set.
-template <typename Bits>
-std::optional<std::string> FindNonFinite(absl::string_view bytes, Bits exponent) {
-  std::vector<Bits> values(bytes.size() / sizeof(Bits));
-  std::memcpy(values.data(), bytes.data(), bytes.size());
-  bool seen = false;
-  for (const Bits value : values) seen |= (value & exponent) == exponent;
-  if (!seen) return std::nullopt;
-  const auto bad = std::ranges::find_if(values, [&](Bits value) { return (value & exponent) == exponent; });
-  const bool nan = (*bad & (exponent ^ (std::numeric_limits<Bits>::max() >> 1))) != 0;
-  return absl::StrCat(nan ? "NaN" : "infinity", " at element ", bad - values.begin());
-}
-
-std::span<const uint16_t> AsBFloat16(const std::vector<char>& bytes) {
-  return {reinterpret_cast<const uint16_t*>(bytes.data()), bytes.size() / sizeof(uint16_t)};
+template <typename T>
+std::span<const T> As(absl::string_view bytes) {
+  return {reinterpret_cast<const T*>(bytes.data()), bytes.size() / sizeof(T)};
 }
 
 // Calls fn(begin, end) on pieces that cover [0, count), on up to `threads` threads; what the system gives no thread
@@ -68,7 +55,7 @@ std::shared_ptr<const WeightDelta> DeltaBetween(const WeightSnapshot* last, cons
                      last->manifest.dtype == next.manifest.dtype && last->bytes->size() == next.bytes->size();
   if (!alike) return nullptr;
   std::optional<std::string> bytes = EncodeDelta(
-      AsBFloat16(*last->bytes), AsBFloat16(*next.bytes),
+      As<uint16_t>(View(*last->bytes)), As<uint16_t>(View(*next.bytes)),
       [threads](int64_t count, absl::FunctionRef<void(int64_t, int64_t)> fn) { Split(threads, count, fn); });
   if (!bytes.has_value()) return nullptr;
   return std::make_shared<WeightDelta>(
@@ -87,8 +74,8 @@ absl::StatusOr<std::vector<WeightManifest::Tensor>> Describe(const ParameterLayo
   std::vector<std::optional<std::string>> bad(tensors.size());
   Split(threads, static_cast<int64_t>(tensors.size()), [&](int64_t begin, int64_t end) {
     for (auto i = static_cast<size_t>(begin); i < static_cast<size_t>(end); ++i) {
-      bad[i] = dtype == StorageDType::kFloat32 ? FindNonFinite<uint32_t>(data[i], 0x7f800000)
-                                               : FindNonFinite<uint16_t>(data[i], 0x7f80);
+      bad[i] =
+          dtype == StorageDType::kFloat32 ? FindNonFinite(As<float>(data[i])) : FindNonFinite(As<uint16_t>(data[i]));
       tensors[i] = {layout.specs[i].name, layout.specs[i].shape, data[i].size(), Sha256Hex(data[i])};
     }
   });
@@ -107,14 +94,15 @@ uint64_t TotalBytes(const ParameterLayout& layout, StorageDType dtype) {
 
 }  // namespace
 
-std::vector<char> EncodeWeights(const ParameterLayout& layout, std::span<const float> flat, StorageDType dtype) {
-  std::vector<char> bytes(TotalBytes(layout, dtype));
-  char* out = bytes.data();
+std::vector<char> EncodeWeights(const ParameterLayout& layout, std::span<const float> flat, StorageDType dtype,
+                                std::vector<char> room) {
+  room.resize(TotalBytes(layout, dtype));
+  char* out = room.data();
   for (const ParameterSpec& spec : layout.specs) {
     ConvertTo(flat.subspan(static_cast<size_t>(spec.offset), static_cast<size_t>(spec.numel)), dtype, out);
     out += spec.numel * BytesPerElement(dtype);
   }
-  return bytes;
+  return room;
 }
 
 absl::Status WeightPublisher::Publish(PolicyVersion version, const ParameterLayout& layout, WeightBytes bytes,
@@ -134,7 +122,7 @@ absl::Status WeightPublisher::Publish(PolicyVersion version, const ParameterLayo
   manifest.total_bytes = bytes->size();
   snapshot->bytes = std::move(bytes);
   absl::StatusOr<std::vector<WeightManifest::Tensor>> tensors =
-      Describe(layout, absl::string_view(snapshot->bytes->data(), snapshot->bytes->size()), dtype, threads_);
+      Describe(layout, View(*snapshot->bytes), dtype, threads_);
   if (!tensors.ok()) {
     return absl::InvalidArgumentError(
         absl::StrCat("weights of version ", VersionName(version), ": ", tensors.status().message()));
@@ -190,8 +178,7 @@ absl::StatusOr<std::optional<WeightFeed>> WeightPublisher::FeedFor(const WeightW
     feed.pieces.push_back({.keeps = delta, .bytes = delta->bytes, .arrival = nullptr});
   }
   if (offer.deltas.empty()) {
-    const std::vector<char>& bytes = *offer.snapshot->bytes;
-    feed.pieces.push_back({.keeps = offer.snapshot, .bytes = {bytes.data(), bytes.size()}, .arrival = nullptr});
+    feed.pieces.push_back({.keeps = offer.snapshot, .bytes = View(*offer.snapshot->bytes), .arrival = nullptr});
   }
   return feed;
 }

@@ -34,7 +34,9 @@ struct WeightOffer {
 };
 
 // The tensors of `flat` [layout.total_numel] end to end in the layout's order, rounded to `dtype`, little-endian.
-std::vector<char> EncodeWeights(const ParameterLayout& layout, std::span<const float> flat, StorageDType dtype);
+// `room` is memory to put them in: that of an earlier set of this size saves the kernel's work for a new one.
+std::vector<char> EncodeWeights(const ParameterLayout& layout, std::span<const float> flat, StorageDType dtype,
+                                std::vector<char> room = {});
 
 // Thread-safe. Publish blocks its caller for the hashing of the whole set and its comparison with the last one, on
 // threads of its own that end with it: the process's intra-op threads may be training meanwhile. It never blocks a

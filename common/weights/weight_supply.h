@@ -48,6 +48,8 @@ struct WeightManifest {
 // A set's tensors end to end, little-endian, as EncodeWeights gives them: for actors and a checkpoint alike.
 using WeightBytes = std::shared_ptr<const std::vector<char>>;
 
+inline absl::string_view View(const std::vector<char>& bytes) { return {bytes.data(), bytes.size()}; }
+
 // One set, immutable once others see it.
 struct WeightSnapshot {
   WeightManifest manifest;

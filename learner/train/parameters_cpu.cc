@@ -96,15 +96,17 @@ absl::StatusOr<AdamWResult> ParametersCpu::Step(const AdamWOptions& options, con
   return result;
 }
 
-absl::StatusOr<ParameterSnapshot> ParametersCpu::ReadState() {
-  const auto copy = [](std::span<const float> values) { return std::vector<float>(values.begin(), values.end()); };
-  ParameterSnapshot state{{}, copy(optimizer().first_moment()), copy(optimizer().second_moment())};
-  state.parameters.reserve(state.first_moment.size());
+absl::StatusOr<ParameterSnapshot> ParametersCpu::ReadState(ParameterSnapshot room) {
+  const std::span<const float> first = optimizer().first_moment(), second = optimizer().second_moment();
+  room.first_moment.assign(first.begin(), first.end());
+  room.second_moment.assign(second.begin(), second.end());
+  room.parameters.clear();
+  room.parameters.reserve(first.size());
   for (const FlatRange& range : share_) {
     const std::span<float> part = Part(parameters_, range);
-    state.parameters.insert(state.parameters.end(), part.begin(), part.end());
+    room.parameters.insert(room.parameters.end(), part.begin(), part.end());
   }
-  return state;
+  return room;
 }
 
 absl::Status ParametersCpu::WriteState(const ParameterState& state, Collective& collective) {
@@ -128,10 +130,12 @@ absl::Status ParametersCpu::WriteState(const ParameterState& state, Collective& 
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::vector<char>> ParametersCpu::ReadWeights(StorageDType dtype, Collective& collective) {
-  if (shard_ != Shard::kParameters) return EncodeWeights(layout_, parameters_, dtype);
+absl::StatusOr<std::vector<char>> ParametersCpu::ReadWeights(StorageDType dtype, Collective& collective,
+                                                             std::vector<char> room) {
+  if (shard_ != Shard::kParameters) return EncodeWeights(layout_, parameters_, dtype, std::move(room));
   const size_t width = static_cast<size_t>(BytesPerElement(dtype));
-  std::vector<char> tensors, bytes;
+  std::vector<char> tensors = std::move(room), bytes;
+  tensors.clear();
   if (collective.rank() == 0) tensors.reserve(static_cast<size_t>(layout_.total_numel) * width);
   for (auto bucket = buckets_.rbegin(); bucket != buckets_.rend(); ++bucket) {  // ascending
     bytes.resize(static_cast<size_t>(bucket->size()) * width);

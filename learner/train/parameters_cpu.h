@@ -30,9 +30,10 @@ class ParametersCpu : public TrainableParameters {
   absl::Status ReduceGradients(Collective& collective) override;
   absl::StatusOr<AdamWResult> Step(const AdamWOptions& options, const AdamWStep& step, Collective& collective) override;
   std::span<const FlatRange> share() const override { return share_; }
-  absl::StatusOr<ParameterSnapshot> ReadState() override;
+  absl::StatusOr<ParameterSnapshot> ReadState(ParameterSnapshot room) override;
   absl::Status WriteState(const ParameterState& state, Collective& collective) override;
-  absl::StatusOr<std::vector<char>> ReadWeights(StorageDType dtype, Collective& collective) override;
+  absl::StatusOr<std::vector<char>> ReadWeights(StorageDType dtype, Collective& collective,
+                                                std::vector<char> room) override;
   absl::StatusOr<std::optional<SharedWeights>> Share(PolicyVersion version) override;
 
   // [layout.total_numel]: what a step is taken with. A pass adds to it, or with divided gradients to their window.

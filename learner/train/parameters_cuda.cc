@@ -307,18 +307,17 @@ void ParametersCuda::Upload(std::span<const float> from, const at::Tensor& to) {
   }
 }
 
-absl::StatusOr<ParameterSnapshot> ParametersCuda::ReadState() {
-  ParameterSnapshot state;
+absl::StatusOr<ParameterSnapshot> ParametersCuda::ReadState(ParameterSnapshot room) {
   RETURN_IF_ERROR(OnQueue([&] {
     MakeMoments();
-    for (const auto& [from, to] : {std::pair(&masters_, &state.parameters), std::pair(&first_, &state.first_moment),
-                                   std::pair(&second_, &state.second_moment)}) {
+    for (const auto& [from, to] : {std::pair(&masters_, &room.parameters), std::pair(&first_, &room.first_moment),
+                                   std::pair(&second_, &room.second_moment)}) {
       to->resize(static_cast<size_t>(NumelOf(share_)));
       Download(*from, to->data());
     }
     return absl::OkStatus();
   }));
-  return state;
+  return room;
 }
 
 absl::Status ParametersCuda::WriteState(const ParameterState& state, Collective& collective) {
@@ -335,32 +334,34 @@ absl::Status ParametersCuda::WriteState(const ParameterState& state, Collective&
   });
 }
 
-absl::StatusOr<std::vector<char>> ParametersCuda::ReadWeights(StorageDType dtype, Collective& collective) {
+absl::StatusOr<std::vector<char>> ParametersCuda::ReadWeights(StorageDType dtype, Collective& collective,
+                                                              std::vector<char> room) {
   if (dtype != dtype_) {
     return absl::InvalidArgumentError("weights can be read in the dtype alone that the GPU's policy computes in.");
   }
-  if (by_parts_) return GatherWeights(collective);
+  if (by_parts_) return GatherWeights(collective, std::move(room));
   const at::Tensor& flat = weights_.flat();
   const size_t width = static_cast<size_t>(flat.element_size());
-  std::vector<char> bytes(static_cast<size_t>(flat.nbytes()));
+  room.resize(static_cast<size_t>(flat.nbytes()));
   RETURN_IF_ERROR(OnQueue([&] {
-    Download(flat, bytes.data());
+    Download(flat, room.data());
     return absl::OkStatus();
   }));
   size_t end = 0;  // the padding between tensors goes
   for (const ParameterSpec& spec : layout_.specs) {
     const size_t count = static_cast<size_t>(spec.numel) * width;
-    std::memmove(bytes.data() + end, bytes.data() + static_cast<size_t>(spec.offset) * width, count);
+    std::memmove(room.data() + end, room.data() + static_cast<size_t>(spec.offset) * width, count);
     end += count;
   }
-  bytes.resize(end);
-  return bytes;
+  room.resize(end);
+  return room;
 }
 
 // Bucket by bucket, so that no rank holds more than one beside what it has.
-absl::StatusOr<std::vector<char>> ParametersCuda::GatherWeights(Collective& collective) {
+absl::StatusOr<std::vector<char>> ParametersCuda::GatherWeights(Collective& collective, std::vector<char> room) {
   const size_t width = static_cast<size_t>(owned_.element_size());
-  std::vector<char> tensors, bytes;
+  std::vector<char> tensors = std::move(room), bytes;
+  tensors.clear();
   if (rank_ == 0) tensors.reserve(static_cast<size_t>(layout_.total_numel) * width);
   const absl::Status gathered = OnQueue([&]() -> absl::Status {
     const at::Tensor all = device::DeviceEmpty(gpu_, {buckets_.back().size()}, owned_.scalar_type());

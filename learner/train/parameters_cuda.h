@@ -40,9 +40,10 @@ class ParametersCuda : public TrainableParameters {
   absl::Status ReduceGradients(Collective& collective) override;
   absl::StatusOr<AdamWResult> Step(const AdamWOptions& options, const AdamWStep& step, Collective& collective) override;
   std::span<const FlatRange> share() const override { return share_; }
-  absl::StatusOr<ParameterSnapshot> ReadState() override;
+  absl::StatusOr<ParameterSnapshot> ReadState(ParameterSnapshot room) override;
   absl::Status WriteState(const ParameterState& state, Collective& collective) override;
-  absl::StatusOr<std::vector<char>> ReadWeights(StorageDType dtype, Collective& collective) override;
+  absl::StatusOr<std::vector<char>> ReadWeights(StorageDType dtype, Collective& collective,
+                                                std::vector<char> room) override;
   absl::StatusOr<std::optional<SharedWeights>> Share(PolicyVersion version) override;  // none by parts
 
   // For the policy, on the queue.
@@ -67,7 +68,7 @@ class ParametersCuda : public TrainableParameters {
   const float* StepGradients();
   absl::Status WeightsChanged(Collective* collective);
   void RoundInto(const at::Tensor& from, const at::Tensor& to);
-  absl::StatusOr<std::vector<char>> GatherWeights(Collective& collective);
+  absl::StatusOr<std::vector<char>> GatherWeights(Collective& collective, std::vector<char> room);
   absl::StatusOr<double> GradientNorm(Collective& collective);
   absl::Status Gather(const at::Tensor& flat, Collective& collective);
   void Download(const at::Tensor& from, void* to);

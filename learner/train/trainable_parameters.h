@@ -58,14 +58,16 @@ class TrainableParameters {
   // What this rank keeps of masters and moments, and saves and restores; ascending. All of it, or with a sharded
   // optimizer what no other rank has.
   virtual std::span<const FlatRange> share() const = 0;
-  // Of the share, for checkpoints.
-  virtual absl::StatusOr<ParameterSnapshot> ReadState() = 0;
+  // Of the share, for checkpoints. `room`: an earlier one, whose memory is used again.
+  virtual absl::StatusOr<ParameterSnapshot> ReadState(ParameterSnapshot room) = 0;
+  absl::StatusOr<ParameterSnapshot> ReadState() { return ReadState({}); }
   // Collective. The other way; without moments they are 0, as at the start. InvalidArgument: not the share's size.
   virtual absl::Status WriteState(const ParameterState& state, Collective& collective) = 0;
   // The parameters as they are published: rounded to `dtype`, the tensors end to end in the layout's order. Collective
   // where each rank has its own of them alone: then rank 0 has the result, and the others nothing.
-  // InvalidArgument: a type that the policy does not compute in.
-  virtual absl::StatusOr<std::vector<char>> ReadWeights(StorageDType dtype, Collective& collective) = 0;
+  // `room`: memory to put them in, as EncodeWeights says. InvalidArgument: a type that the policy does not compute in.
+  virtual absl::StatusOr<std::vector<char>> ReadWeights(StorageDType dtype, Collective& collective,
+                                                        std::vector<char> room) = 0;
   // The same where other processes of this machine can copy it from one GPU to another, as `version`; none in host
   // memory. A set stays until the one after the next.
   virtual absl::StatusOr<std::optional<SharedWeights>> Share(PolicyVersion version) = 0;

@@ -1,7 +1,6 @@
 #include "common/model/folder/hf_folder.h"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <map>
 #include <numbers>
@@ -13,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "common/base/file.h"
+#include "common/base/finite.h"
 #include "common/base/json_field.h"
 #include "common/base/paths.h"
 #include "common/base/philox.h"
@@ -256,14 +256,9 @@ absl::StatusOr<ModelFolder> OpenModelFolder(const std::string& path_or_uri, Weig
 
 absl::Status CheckFinite(const ParameterSpec& spec, int64_t first, std::span<const float> values,
                          const std::string& source) {
-  // A whole pass over the bits vectorises where a search that stops early would not.
-  bool bad_seen = false;
-  for (const float value : values) bad_seen |= (std::bit_cast<uint32_t>(value) & 0x7f800000) == 0x7f800000;
-  if (!bad_seen) return absl::OkStatus();
-  const auto bad = std::find_if(values.begin(), values.end(), [](float value) { return !std::isfinite(value); });
-  return absl::InvalidArgumentError(absl::StrCat(source, ": tensor ", spec.name, " holds ",
-                                                 std::isnan(*bad) ? "NaN" : "infinity", " at element ",
-                                                 first + (bad - values.begin())));
+  const std::optional<std::string> bad = FindNonFinite(values, first);
+  if (!bad.has_value()) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(source, ": tensor ", spec.name, " holds ", *bad));
 }
 
 absl::Status CheckFinite(const ParameterLayout& layout, std::span<const float> flat, const std::string& source) {

@@ -142,10 +142,10 @@ TEST_F(CudaTrainerTest, Bfloat16PolicyLearnsWithFloat32Masters) {
   // The masters hold more than bfloat16, and what is published is they, rounded.
   const std::vector<float> masters = Copy(trainer->policy().state().ReadState()->parameters);
   EXPECT_TRUE(std::ranges::any_of(masters, [](float v) { return BFloat16ToFloat(FloatToBFloat16(v)) != v; }));
-  const auto weights = trainer->policy().state().ReadWeights(StorageDType::kBFloat16, *collective);
+  const auto weights = trainer->policy().state().ReadWeights(StorageDType::kBFloat16, *collective, {});
   ASSERT_TRUE(weights.ok()) << weights.status();
   EXPECT_EQ(*weights, EncodeWeights(folder.layout, masters, StorageDType::kBFloat16));
-  EXPECT_EQ(trainer->policy().state().ReadWeights(StorageDType::kFloat32, *collective).status().code(),
+  EXPECT_EQ(trainer->policy().state().ReadWeights(StorageDType::kFloat32, *collective, {}).status().code(),
             absl::StatusCode::kInvalidArgument);
 }
 
@@ -325,7 +325,7 @@ TEST_F(CudaTrainerTest, AShardedOptimizerFollowsAWholeOne) {
           if (collective.rank() == 0) norms[static_cast<size_t>(shard)].push_back(stats->grad_norm);
         }
         if (collective.rank() == 0) {
-          weights[static_cast<size_t>(shard)] = *second->policy().state().ReadWeights(dtype, collective);
+          weights[static_cast<size_t>(shard)] = *second->policy().state().ReadWeights(dtype, collective, {});
         }
       });
     }
