@@ -4,7 +4,8 @@
     sudo python3 scripts/plan_check.py --config F [--bin build/release/bin] [--ranks 1,2] [--actors 1] [--steps 12] [--rounds 3] [--set FIELD=VALUE ...]
 
 A round is, for each number of ranks: a run of --steps steps in a network namespace of its own, then a plan with the run's own lengths, so that both
-see the same machine. Rank r and actor r are pinned to core r modulo the cores there are; with more than one process a core it says "oversubscribed".
+see the same machine. Rank r is pinned to core r, and actor a of R ranks to core R + a, modulo the cores there are; with more than one process a core it
+says "oversubscribed".
 Prints a JSON line for each: seconds a step, of the means of steps but for the first two; bytes a step that went over loopback, less what a run of two steps
 takes; tokens a second that the learner trains while it does not wait; seconds a checkpoint keeps the training waiting, and its bytes; and what was predicted.
 """
@@ -34,15 +35,15 @@ def children(pid: int) -> list[tuple[int, list[str]]]:
     return found
 
 
-def pin(pid: int, pinned: set[int]) -> None:
-    """Each rank and actor that `pid` has started by now, to a core."""
+def pin(pid: int, ranks: int, pinned: set[int]) -> None:
+    """Each rank and actor that `pid` has started by now, to a core: the actors' are those that the ranks leave, as long as there are any."""
     cores = sorted(os.sched_getaffinity(0))
     for child, arguments in children(pid):
         program = os.path.basename(arguments[0])
         if child in pinned or program not in ("tactus-learner", "tactus-actor"):
             continue
         flag = "--rank" if program == "tactus-learner" else "--instance"
-        number = int(arguments[arguments.index(flag) + 1].rpartition("-")[2])
+        number = int(arguments[arguments.index(flag) + 1].rpartition("-")[2]) + (0 if program == "tactus-learner" else ranks)
         for task in pathlib.Path(f"/proc/{child}/task").glob("*"):
             with contextlib.suppress(ProcessLookupError):  # a thread that has ended since it was listed
                 os.sched_setaffinity(int(task.name), {cores[number % len(cores)]})
@@ -82,7 +83,7 @@ class Runs:
             process = subprocess.Popen(command, stdout=log, stderr=log)
             try:
                 while process.poll() is None:
-                    pin(process.pid, pinned)
+                    pin(process.pid, ranks, pinned)
                     time.sleep(0.1)
             finally:
                 if process.poll() is None:
@@ -146,7 +147,7 @@ def main() -> None:
                 predicted = {key: plan[key] for key in ("step_s", "sampling_s", "training_s", "exchange_s", "optimizer_s", "checkpoint_blocks_s",
                                                         "checkpoint_write_s", "checkpoint_bytes")}  # fmt: skip
                 predicted["sent_bytes"] = plan["exchange_bytes"] + plan["weight_bytes"] + plan["group_bytes"]
-                print(json.dumps({"ranks": ranks, "actors": args.actors, "oversubscribed": max(ranks, args.actors) > cores, "load": os.getloadavg()[0],
+                print(json.dumps({"ranks": ranks, "actors": args.actors, "oversubscribed": ranks + args.actors > cores, "load": os.getloadavg()[0],
                                   "measured": was, "predicted": predicted, "step_ratio": predicted["step_s"] / was["step_s"]}), flush=True)  # fmt: skip
 
 

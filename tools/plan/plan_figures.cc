@@ -122,12 +122,12 @@ struct Predictor {
     out.training_s = trained_tokens / ranks * in.train_s.value * crowding;
     out.optimizer_s = in.updates.value * in.optimizer_s.value * crowding / (divided ? ranks : 1);
     Exchange();
-    // What is sampled in waves after the first is there while the last is sampled. Cores that do both hide nothing.
+    // What is sampled in waves after the first is there while the last is sampled. A core that does both hides nothing,
+    // and the ranks wait for the one that has it.
     const double later = std::max(0.0, 1 - in.slots.value * actors / answers);
-    const double free = split.devices - std::min(split.devices, split.actors * split.actor_devices);
-    const double spare = std::min(1.0, free / (static_cast<double>(split.learners) * split.learner_devices));
-    const bool hides = in.streams.value != 0 && in.staleness.value == 0;
-    out.hidden_s = hides ? spare * later * std::min(out.training_s, out.sampling_s) : 0;
+    const bool apart = split.actors * split.actor_devices + split.learners * split.learner_devices <= split.devices;
+    const bool hides = in.streams.value != 0 && in.staleness.value == 0 && apart;
+    out.hidden_s = hides ? later * std::min(out.training_s, out.sampling_s) : 0;
   }
 
   void Checkpoint() {
