@@ -218,7 +218,7 @@ std::vector<char> Rank::SpareSet() {
   std::vector<char> spare;
   std::erase_if(sets_, [&spare](const std::shared_ptr<std::vector<char>>& set) {
     if (set.use_count() > 1) return false;
-    const auto all_read = set;  // counting acquires what the last reader released
+    const std::shared_ptr<void> all_read = set;  // counting acquires what the last reader released
     if (spare.empty()) spare = std::move(*set);
     return true;
   });

@@ -26,6 +26,7 @@ class LmPolicyCpu : public TrainablePolicy {
 
   const ParameterLayout& layout() const override { return weights_->layout(); }
   int64_t vocab_size() const override { return weights_->config().vocab_size; }
+  PassCost pass_cost() const override { return PassCostOf(weights_->config()); }
   bool collective_passes() const override { return passes_.collective(); }
   absl::Status Forward(const TrainSequences& sequences, std::span<float> logprobs,
                        std::span<float> entropies) override {

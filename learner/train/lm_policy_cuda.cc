@@ -17,6 +17,7 @@ class LmPolicyCuda : public TrainablePolicy {
   LmPolicyCuda(const ModelConfig& config, StorageDType dtype, const TrainableOptions& options, int gpu,
                const Sharding& sharding, Collective* collective)
       : vocab_(config.vocab_size),
+        cost_(PassCostOf(config)),
         state_(config, dtype, gpu, sharding, options.flash_attention),
         trainable_(state_.weights(), options),
         feed_(state_.by_parts()
@@ -27,6 +28,7 @@ class LmPolicyCuda : public TrainablePolicy {
 
   const ParameterLayout& layout() const override { return state_.layout(); }
   int64_t vocab_size() const override { return vocab_; }
+  PassCost pass_cost() const override { return cost_; }
   bool collective_passes() const override { return passes_.collective(); }
   absl::Status Forward(const TrainSequences& sequences, std::span<float> logprobs,
                        std::span<float> entropies) override {
@@ -49,6 +51,7 @@ class LmPolicyCuda : public TrainablePolicy {
 
  private:
   const int64_t vocab_;
+  const PassCost cost_;
   ParametersCuda state_;
   TrainableDecoderCuda trainable_;
   const std::unique_ptr<ParameterFeedCuda> feed_;

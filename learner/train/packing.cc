@@ -185,10 +185,10 @@ absl::StatusOr<TrainBatch> PackSequences(std::span<const SequenceView> sequences
   return TrainBatch::Create(std::move(fields), vocab_size);
 }
 
-MicroBatchPlan::MicroBatchPlan(int world, int64_t budget_tokens, size_t num_groups)
-    : budget_tokens_(budget_tokens), groups_left_(num_groups), shares_(static_cast<size_t>(world)) {}
+MicroBatchPlan::MicroBatchPlan(int world, int64_t budget_tokens, size_t num_groups, const PassCost& cost)
+    : budget_tokens_(budget_tokens), cost_(cost), groups_left_(num_groups), shares_(static_cast<size_t>(world)) {}
 
-MicroBatchPlan::Share& MicroBatchPlan::Least() { return *std::ranges::min_element(shares_, {}, &Share::tokens); }
+MicroBatchPlan::Share& MicroBatchPlan::Least() { return *std::ranges::min_element(shares_, {}, &Share::cost); }
 
 void MicroBatchPlan::Add(std::span<const SequenceView> group) {
   const bool whole = groups_left_ > shares_.size();
@@ -198,7 +198,7 @@ void MicroBatchPlan::Add(std::span<const SequenceView> group) {
   for (const SequenceView& sequence : group) {
     if (!whole) share = &Least();
     std::vector<size_t>& part = parts[static_cast<size_t>(share - shares_.data())];
-    share->tokens += RowsBehind(Last(part), sequence);
+    share->cost += cost_.Of(sequence.tokens() - RowsBehind(Last(part), sequence), sequence.tokens());
     part.push_back(sequences_.size());
     sequences_.push_back(sequence);
   }

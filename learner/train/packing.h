@@ -16,6 +16,7 @@
 #include "absl/status/statusor.h"
 #include "common/data/types.h"
 #include "common/model/train_sequences.h"
+#include "learner/train/pass_cost.h"
 
 namespace tactus {
 
@@ -93,14 +94,14 @@ absl::StatusOr<TrainBatch> PackSequences(std::span<const SequenceView> sequences
 // becomes of one depends on those before it and on how many there will be, never on when it is added: so the plan is
 // the same on all ranks, whether the groups are there at once or come one by one while what is planned is computed.
 //
-// A group goes to the rank that has the fewest tokens so far, the first of equals. Of the last `world` groups each
-// sequence does, so that the shares end up even. A micro-batch holds at most budget_tokens, of neighbours with one
-// prompt that once; it ends early before a group (the rank's part of it) that fits into one whole but no more into this
-// one. So two in a row hold more than the budget together, and only a part that is larger than it is torn.
-// Owned by one thread. Never blocks.
+// A group goes to the rank that has the least to do so far, the first of equals: rows, and the keys that they look at.
+// Of the last `world` groups each sequence does, so that the shares end up even. A micro-batch holds at most
+// budget_tokens, of neighbours with one prompt that once; it ends early before a group (the rank's part of it) that
+// fits into one whole but no more into this one. So two in a row hold more than the budget together, and only a part
+// that is larger than it is torn. Owned by one thread. Never blocks.
 class MicroBatchPlan {
  public:
-  MicroBatchPlan(int world, int64_t budget_tokens, size_t num_groups);
+  MicroBatchPlan(int world, int64_t budget_tokens, size_t num_groups, const PassCost& cost = {});
 
   // The next group's sequences, perhaps none, each within the budget; at most num_groups are added. What the views show
   // is the caller's.
@@ -117,7 +118,7 @@ class MicroBatchPlan {
 
  private:
   struct Share {
-    int64_t tokens = 0;                        // rows, but for prompts again in parts that are torn
+    double cost = 0;                           // but for prompts again in parts that are torn
     int64_t open_tokens = 0;                   // rows of the last of `batches`
     std::vector<std::vector<size_t>> batches;  // of places
   };
@@ -129,6 +130,7 @@ class MicroBatchPlan {
   void Append(std::span<const size_t> part, Share& share) const;
 
   const int64_t budget_tokens_;
+  const PassCost cost_;
   size_t groups_left_;
   std::vector<SequenceView> sequences_;
   std::vector<Share> shares_;  // by rank

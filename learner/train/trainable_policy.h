@@ -17,6 +17,7 @@
 #include "common/model/folder/model_config.h"
 #include "common/model/target_gradient.h"
 #include "common/model/train_sequences.h"
+#include "learner/train/pass_cost.h"
 #include "learner/train/trainable_parameters.h"
 
 namespace tactus {
@@ -26,6 +27,8 @@ class TrainablePolicy {
   virtual ~TrainablePolicy() = default;
   virtual const ParameterLayout& layout() const = 0;
   virtual int64_t vocab_size() const = 0;
+  // By which work is shared among ranks. By default that of a model without attention: rows.
+  virtual PassCost pass_cost() const { return {}; }
   virtual bool collective_passes() const { return false; }
   // logprobs [N] of the targets, and entropies [N] of the distributions they are of at temperature 1, or empty where
   // not wanted. Forward keeps what Backward needs; ForwardOnly gives the same numbers and keeps nothing.

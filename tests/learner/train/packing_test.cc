@@ -47,8 +47,9 @@ struct Sample {
 };
 
 // The plan of groups with sequences of these lengths.
-MicroBatchPlan PlanOf(const Sample& sample, size_t groups, int world, int64_t budget_tokens) {
-  MicroBatchPlan plan(world, budget_tokens, groups);
+MicroBatchPlan PlanOf(const Sample& sample, size_t groups, int world, int64_t budget_tokens,
+                      const PassCost& cost = {}) {
+  MicroBatchPlan plan(world, budget_tokens, groups, cost);
   const std::vector<SequenceView> views = sample.Views();
   size_t end = 0;
   for (size_t g = 0; g < groups; ++g) {
@@ -92,6 +93,35 @@ TEST(MicroBatchPlanTest, GroupsGoToTheRankWithTheFewestTokensAndTheLastOnesEvenT
   // 15 | 15.
   EXPECT_EQ(BatchesOf(plan, 0), (Places{{0, 1, 7, 9}}));
   EXPECT_EQ(BatchesOf(plan, 1), (Places{{2, 3, 4, 5, 6, 8, 10}}));
+}
+
+// A sequence of 40 looks at 820 keys, two of 20 at 420.
+TEST(MicroBatchPlanTest, ALongSequenceIsMoreWorkThanItsTokensInShortOnes) {
+  const Lengths lengths = {{40}, {20}, {20}, {6}, {6}, {6}};
+  const auto first = [&](const PassCost& cost) {
+    return BatchesOf(PlanOf(Sample(lengths), lengths.size(), 2, 100, cost), 0);
+  };
+  EXPECT_EQ(first({}), (Places{{0, 3, 5}})) << "40 | 40, then in turn";
+  EXPECT_EQ(first({.row = 1, .key = 1}), (Places{{0}})) << "860 | 460, and 27 each";
+  EXPECT_EQ(first({.row = 1000, .key = 1}), (Places{{0, 4}})) << "40,820 | 40,420, then 46,441";
+}
+
+TEST(PassCostTest, IsTheProductsMultiplications) {
+  ModelConfig config;
+  config.vocab_size = 7;
+  config.hidden_size = 4;
+  config.intermediate_size = 10;
+  config.num_layers = 3;
+  config.num_heads = 2;
+  config.num_kv_heads = 1;
+  config.head_dim = 16;
+  const PassCost cost = PassCostOf(config);
+  // Queries and what comes back of them 4 x 32 each, keys and values 4 x 16 each, the MLP 3 x 4 x 10; the head.
+  EXPECT_EQ(cost.row, 3 * (2 * 4 * 32 + 2 * 4 * 16 + 3 * 4 * 10) + 4 * 7);
+  EXPECT_EQ(cost.key, 3 * (32 + 32));  // a score and a value
+  double rows = 0;
+  for (int p = 5; p < 9; ++p) rows += cost.row + cost.key * (p + 1);
+  EXPECT_EQ(cost.Of(5, 9), rows);
 }
 
 TEST(MicroBatchPlanTest, FewerSequencesThanRanksLeaveRanksWithout) {

@@ -68,6 +68,7 @@ class CountedPolicy : public TrainablePolicy {
       : inner_(std::move(inner)), forwards_(forwards) {}
   const ParameterLayout& layout() const override { return inner_->layout(); }
   int64_t vocab_size() const override { return inner_->vocab_size(); }
+  PassCost pass_cost() const override { return inner_->pass_cost(); }
   bool collective_passes() const override { return inner_->collective_passes(); }
   absl::Status Forward(const TrainSequences& sequences, std::span<float> logprobs,
                        std::span<float> entropies) override {
