@@ -292,8 +292,11 @@ TEST_F(CudaTrainerTest, TwoRanksFollowOneRank) {
       const auto stats = trainer->TrainStep(Groups(step), kNow);
       ASSERT_TRUE(stats.ok()) << stats.status();
       const StepRecord& one = expected[static_cast<size_t>(step)];
-      EXPECT_NEAR(stats->loss, one.loss, 1e-5 * std::abs(one.loss) + 1e-7) << step;
-      EXPECT_NEAR(stats->grad_norm, one.grad_norm, 1e-5 * one.grad_norm) << step;
+      // With the same weights the ranks' sums alone differ. AdamW's first step divides each gradient by its own size,
+      // so that one which is all rounding moves its weight as far as any other.
+      const double bound = step == 0 ? 5e-6 : 1e-4;
+      EXPECT_NEAR(stats->loss, one.loss, bound * std::abs(one.loss)) << step;
+      EXPECT_NEAR(stats->grad_norm, one.grad_norm, bound * one.grad_norm) << step;
     }
     parameters[static_cast<size_t>(collective.rank())] = Copy(trainer->policy().state().ReadState()->parameters);
   });
@@ -311,7 +314,7 @@ TEST_F(CudaTrainerTest, AShardedOptimizerFollowsAWholeOne) {
     std::vector<std::vector<double>> norms(2);
     for (const Shard shard : {Shard::kNone, Shard::kOptimizer}) {
       OnRanks(2, [&](Collective& collective) {
-        const Sharding place{shard, collective.rank(), collective.size(), 4096 * 4};
+        const Sharding place{shard, collective.rank(), collective.size(), int64_t{4096} * 4};
         const auto make = [&] { return *MakeLmPolicyCuda(folder.config, dtype, Parameters(folder), {}, 0, place); };
         auto trainer = MakeTrainer(options, make, collective);
         ASSERT_TRUE(trainer->TrainStep(Groups(0, kBFloat16Vocab), kNow).ok());
