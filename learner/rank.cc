@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/log.h"
 #include "common/base/monotonic_clock.h"
+#include "common/base/only_owner.h"
 #include "common/base/status_macros.h"
 #include "common/config/run_config.h"
 #include "common/config/storage_dtype.h"
@@ -217,8 +218,7 @@ absl::StatusOr<std::optional<TrainFacts>> Rank::Restore() {
 std::vector<char> Rank::SpareSet() {
   std::vector<char> spare;
   std::erase_if(sets_, [&spare](const std::shared_ptr<std::vector<char>>& set) {
-    if (set.use_count() > 1) return false;
-    const std::shared_ptr<void> all_read = set;  // counting acquires what the last reader released
+    if (!OnlyOwner(set)) return false;
     if (spare.empty()) spare = std::move(*set);
     return true;
   });
@@ -250,9 +250,8 @@ absl::Status Rank::CompareParameters() {
 
 absl::StatusOr<std::function<absl::Status()>> Rank::ShareWriter() {
   TrainableParameters& state = trainer_->policy().state();
-  const bool written = snapshot_.use_count() == 1;  // what wrote it has been waited for
-  ASSIGN_OR_RETURN(ParameterSnapshot snapshot, state.ReadState(written ? std::move(*snapshot_) : ParameterSnapshot()));
-  snapshot_ = std::make_shared<ParameterSnapshot>(std::move(snapshot));
+  if (!OnlyOwner(snapshot_)) snapshot_ = std::make_shared<ParameterSnapshot>();
+  ASSIGN_OR_RETURN(*snapshot_, state.ReadState(std::move(*snapshot_)));
   return [mine = std::shared_ptr<const ParameterSnapshot>(snapshot_), ranges = state.share(),
           &layout = trainer_->policy().layout(), rank = options_.rank, world = share_writers(),
           aside = UnfinishedCheckpoint(options_.folder.checkpoints(), version_.step)] {

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/only_owner.h"
 #include "common/base/status_macros.h"
 #include "common/data/codec.h"
 #include "common/weights/delta/delta_set.h"
@@ -147,8 +148,7 @@ absl::StatusOr<ReceivedWeights> IncomingWeights::Complete(Partial& partial) {
 // From here on the old set is no more: what does not work out ends in fetching all.
 absl::Status IncomingWeights::ApplyDeltas(Partial& partial) {
   if (relay_ != nullptr) relay_->LetGo();
-  if (held_->snapshot.use_count() == 1) {
-    const auto all_read = held_->snapshot;  // counting acquires what the last reader released
+  if (OnlyOwner(held_->snapshot)) {
     *partial.set.bytes = std::move(*held_->bytes);
   } else {
     *partial.set.bytes = *held_->bytes;  // somebody is still being sent it

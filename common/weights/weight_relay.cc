@@ -183,8 +183,7 @@ WeightFeed WeightRelay::FeedOfHeld(const WeightWish& wish) const {
   WeightFeed feed{.manifest = held_->set->manifest, .pieces = {}};
   const PolicyVersion version = feed.manifest.version;
   if (wish.held.has_value() && *wish.held != version && AddLegs(*wish.held, version, feed)) return feed;
-  const std::vector<char>& bytes = *held_->set->bytes;
-  feed.pieces.push_back({.keeps = held_->set, .bytes = {bytes.data(), bytes.size()}, .arrival = held_->arrival});
+  feed.pieces.push_back({.keeps = held_->set, .bytes = View(*held_->set->bytes), .arrival = held_->arrival});
   return feed;
 }
 

@@ -16,9 +16,7 @@ class LmPolicyCuda : public TrainablePolicy {
  public:
   LmPolicyCuda(const ModelConfig& config, StorageDType dtype, const TrainableOptions& options, int gpu,
                const Sharding& sharding, Collective* collective)
-      : vocab_(config.vocab_size),
-        cost_(PassCostOf(config)),
-        state_(config, dtype, gpu, sharding, options.flash_attention),
+      : state_(config, dtype, gpu, sharding, options.flash_attention),
         trainable_(state_.weights(), options),
         feed_(state_.by_parts()
                   ? std::make_unique<ParameterFeedCuda>(state_.weights(), gpu, state_.owned(), state_.buckets(),
@@ -27,8 +25,8 @@ class LmPolicyCuda : public TrainablePolicy {
         passes_(trainable_, options, feed_.get(), state_.divided_gradients(), collective) {}
 
   const ParameterLayout& layout() const override { return state_.layout(); }
-  int64_t vocab_size() const override { return vocab_; }
-  PassCost pass_cost() const override { return cost_; }
+  int64_t vocab_size() const override { return state_.weights().config().vocab_size; }
+  PassCost pass_cost() const override { return PassCostOf(state_.weights().config()); }
   bool collective_passes() const override { return passes_.collective(); }
   absl::Status Forward(const TrainSequences& sequences, std::span<float> logprobs,
                        std::span<float> entropies) override {
@@ -50,8 +48,6 @@ class LmPolicyCuda : public TrainablePolicy {
   ParametersCuda& state() override { return state_; }
 
  private:
-  const int64_t vocab_;
-  const PassCost cost_;
   ParametersCuda state_;
   TrainableDecoderCuda trainable_;
   const std::unique_ptr<ParameterFeedCuda> feed_;

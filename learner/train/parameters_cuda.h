@@ -49,6 +49,7 @@ class ParametersCuda : public TrainableParameters {
   // For the policy, on the queue.
   const ParameterLayout& layout() const { return layout_; }
   DecoderWeightsCuda& weights() { return weights_; }
+  const DecoderWeightsCuda& weights() const { return weights_; }
   std::span<const FlatRange> buckets() const { return buckets_; }
   float* gradients();                                                                    // whole ones
   ShardedGradientsCuda* divided_gradients() { return divided_ ? &*divided_ : nullptr; }  // null: they are whole

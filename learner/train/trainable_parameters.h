@@ -68,6 +68,9 @@ class TrainableParameters {
   // `room`: memory to put them in, as EncodeWeights says. InvalidArgument: a type that the policy does not compute in.
   virtual absl::StatusOr<std::vector<char>> ReadWeights(StorageDType dtype, Collective& collective,
                                                         std::vector<char> room) = 0;
+  absl::StatusOr<std::vector<char>> ReadWeights(StorageDType dtype, Collective& collective) {
+    return ReadWeights(dtype, collective, {});
+  }
   // The same where other processes of this machine can copy it from one GPU to another, as `version`; none in host
   // memory. A set stays until the one after the next.
   virtual absl::StatusOr<std::optional<SharedWeights>> Share(PolicyVersion version) = 0;

@@ -106,6 +106,10 @@ absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(const TrainerOptions& o
   return std::unique_ptr<Trainer>(new Trainer(options, std::move(policy), std::move(reference), collective));
 }
 
+MicroBatchPlan Trainer::PlanOf(size_t num_groups) const {
+  return {collective_.size(), options_.micro_batch_tokens, num_groups, policy_->pass_cost()};
+}
+
 absl::Status Trainer::RunRounds(const MicroBatchPlan& plan, PolicyVersion current, size_t& next,
                                 absl::FunctionRef<absl::Status(const Round&, const TrainBatch&)> run) const {
   const int rank = collective_.rank();
@@ -125,7 +129,7 @@ absl::Status Trainer::RunRounds(const MicroBatchPlan& plan, PolicyVersion curren
 }
 
 absl::Status Trainer::ChargeKl(OpenStep& step, Groups groups, PerTurn& rewards) {
-  MicroBatchPlan plan(collective_.size(), options_.micro_batch_tokens, groups.size(), policy_->pass_cost());
+  MicroBatchPlan plan = PlanOf(groups.size());
   std::vector<double*> charged;             // the rewards, one behind the other
   std::vector<std::vector<size_t>> places;  // of each sequence: where those of its turns are
   for (size_t g = 0; g < groups.size(); ++g) {
@@ -332,7 +336,7 @@ absl::Status Trainer::BeginStep(size_t num_groups, PolicyVersion current) {
   step.num_groups = num_groups;
   for (size_t u = 0; u < parts; ++u) {
     const size_t groups = num_groups * (u + 1) / parts - num_groups * u / parts;
-    step.updates.push_back({.plan = {collective_.size(), options_.micro_batch_tokens, groups, policy_->pass_cost()}});
+    step.updates.push_back({.plan = PlanOf(groups)});
   }
   StepRecord& stats = step.stats;
   stats.advantage_mean = stats.advantage_min = stats.advantage_max = 0;
@@ -429,7 +433,7 @@ void Trainer::FillTotals(const TokenTotals& totals, StepRecord& stats) const {
 absl::StatusOr<SftStats> Trainer::SftStep(const std::vector<SftExample>& examples) {
   if (examples.empty()) return absl::InvalidArgumentError("A supervised step needs at least one example.");
   SftStats stats;
-  MicroBatchPlan plan(collective_.size(), options_.micro_batch_tokens, examples.size(), policy_->pass_cost());
+  MicroBatchPlan plan = PlanOf(examples.size());
   for (const SftExample& example : examples) {
     SequenceView view;
     view.prompt = example.prompt_token_ids;

@@ -139,6 +139,8 @@ class Trainer {
   absl::Status Plan(OpenStep& step);
   absl::Status PlanGroup(const TrajectoryGroup& group, std::vector<std::vector<double>> advantages, int32_t index,
                          Update& update, OpenStep& step) const;
+  // Of an optimizer step, nothing added yet.
+  MicroBatchPlan PlanOf(size_t num_groups) const;
   // Calls `run` for this rank's part of each round that stands, from `next` on. Where passes are collective every rank
   // has one in each.
   absl::Status RunRounds(const MicroBatchPlan& plan, PolicyVersion current, size_t& next,

@@ -102,7 +102,7 @@ class Assembly {
  public:
   void Add(Trainer& trainer, Collective& collective, const Case& setup) {
     const ParameterSnapshot state = *trainer.policy().state().ReadState();
-    const std::vector<char> weights = *trainer.policy().state().ReadWeights(setup.dtype, collective, {});
+    const std::vector<char> weights = *trainer.policy().state().ReadWeights(setup.dtype, collective);
     const std::lock_guard lock(mutex_);
     for (std::vector<float>* whole : {&whole_.parameters, &whole_.first, &whole_.second}) {
       whole->resize(static_cast<size_t>(trainer.policy().layout().total_numel));

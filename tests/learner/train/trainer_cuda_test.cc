@@ -142,10 +142,10 @@ TEST_F(CudaTrainerTest, Bfloat16PolicyLearnsWithFloat32Masters) {
   // The masters hold more than bfloat16, and what is published is they, rounded.
   const std::vector<float> masters = Copy(trainer->policy().state().ReadState()->parameters);
   EXPECT_TRUE(std::ranges::any_of(masters, [](float v) { return BFloat16ToFloat(FloatToBFloat16(v)) != v; }));
-  const auto weights = trainer->policy().state().ReadWeights(StorageDType::kBFloat16, *collective, {});
+  const auto weights = trainer->policy().state().ReadWeights(StorageDType::kBFloat16, *collective);
   ASSERT_TRUE(weights.ok()) << weights.status();
   EXPECT_EQ(*weights, EncodeWeights(folder.layout, masters, StorageDType::kBFloat16));
-  EXPECT_EQ(trainer->policy().state().ReadWeights(StorageDType::kFloat32, *collective, {}).status().code(),
+  EXPECT_EQ(trainer->policy().state().ReadWeights(StorageDType::kFloat32, *collective).status().code(),
             absl::StatusCode::kInvalidArgument);
 }
 
@@ -294,9 +294,8 @@ TEST_F(CudaTrainerTest, TwoRanksFollowOneRank) {
       const StepRecord& one = expected[static_cast<size_t>(step)];
       // With the same weights the ranks' sums alone differ. AdamW's first step divides each gradient by its own size,
       // so that one which is all rounding moves its weight as far as any other.
-      const double bound = step == 0 ? 5e-6 : 1e-4;
-      EXPECT_NEAR(stats->loss, one.loss, bound * std::abs(one.loss)) << step;
-      EXPECT_NEAR(stats->grad_norm, one.grad_norm, bound * one.grad_norm) << step;
+      EXPECT_NEAR(stats->loss, one.loss, (step == 0 ? 5e-6 : 3e-5) * std::abs(one.loss)) << step;
+      EXPECT_NEAR(stats->grad_norm, one.grad_norm, 1e-5 * one.grad_norm) << step;
     }
     parameters[static_cast<size_t>(collective.rank())] = Copy(trainer->policy().state().ReadState()->parameters);
   });
@@ -328,7 +327,7 @@ TEST_F(CudaTrainerTest, AShardedOptimizerFollowsAWholeOne) {
           if (collective.rank() == 0) norms[static_cast<size_t>(shard)].push_back(stats->grad_norm);
         }
         if (collective.rank() == 0) {
-          weights[static_cast<size_t>(shard)] = *second->policy().state().ReadWeights(dtype, collective, {});
+          weights[static_cast<size_t>(shard)] = *second->policy().state().ReadWeights(dtype, collective);
         }
       });
     }
